@@ -1,0 +1,65 @@
+"""What an endpoint is: described once, routed by the server, called by the SDK, counted by the coverage table."""
+
+from __future__ import annotations
+
+import enum
+import re
+from typing import Any, ClassVar
+
+from pydantic import BaseModel, ConfigDict
+
+_PARAMETER = re.compile(r"\{(\w+)\}")
+
+
+class Authentication(enum.Enum):
+    """Who may call an endpoint."""
+
+    NONE = "nobody in particular"
+    OPTIONAL = "anybody; a user if a token is given"
+    ACCESS_TOKEN = "a user"
+    GUEST = "a user, guests included"
+    ADMIN = "a server administrator"
+    SIGNED_REQUEST = "another server"
+
+
+class Model(BaseModel):
+    """The base of bodies, queries and responses: unknown keys are kept out, as the specification asks of receivers."""
+
+    model_config = ConfigDict(extra="ignore", populate_by_name=True)
+
+
+class Endpoint:
+    """One operation of an API.
+
+    A subclass states its `method` and `path`, and nests the models of what it takes and gives: `Query`, `Body`,
+    `Response`. A model that stays `None` means: no query parameters are read; the body is a JSON object of any keys (or
+    none); the response is a JSON object of any keys.
+    """
+
+    method: ClassVar[str]
+    path: ClassVar[str]
+    authentication: ClassVar[Authentication] = Authentication.ACCESS_TOKEN
+    # Further paths that mean the same: older versions, unstable names.
+    also: ClassVar[tuple[str, ...]] = ()
+    # The request path matters so much that the server answers without its web framework.
+    hot: ClassVar[bool] = False
+    # The body, in bytes; larger ones are refused with 413 before they are read.
+    max_body: ClassVar[int] = 1 << 20
+    # "none", "json" (an object; absent means {}) or "stream" (the handler reads bytes).
+    body_kind: ClassVar[str] = "json"
+
+    Query: ClassVar[type[BaseModel] | None] = None
+    Body: ClassVar[type[BaseModel] | None] = None
+    Response: ClassVar[type[BaseModel] | None] = None
+
+    @classmethod
+    def parameters(cls) -> tuple[str, ...]:
+        """Return the names in the path, in order."""
+        return tuple(_PARAMETER.findall(cls.path))
+
+    @classmethod
+    def url(cls, **parameters: Any) -> str:
+        """Return the path with its parameters percent-encoded."""
+        from urllib.parse import quote
+
+        return _PARAMETER.sub(lambda found: quote(str(parameters[found[1]]), safe=""), cls.path)

@@ -1,0 +1,1 @@
+"""Server to server: discovery, keys, request signing, outgoing queues, incoming transactions."""

@@ -1,0 +1,1 @@
+"""The homeserver: storage, rooms, sync, accounts, the client API, and `app.py` that puts them together."""

@@ -1,0 +1,1 @@
+"""Accounts, sessions, devices, and what belongs to one user."""

@@ -1,0 +1,1 @@
+"""The Client-Server API: a route parses, makes one call, and answers."""

@@ -1,0 +1,1 @@
+"""Push rules and notification counts."""

@@ -1,0 +1,1 @@
+"""Rooms as append-only logs: appending, state, history, membership."""

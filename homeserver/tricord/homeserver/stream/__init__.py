@@ -1,0 +1,1 @@
+"""Positions, and waking those who wait for them."""

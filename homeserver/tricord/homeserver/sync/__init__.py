@@ -1,0 +1,1 @@
+"""What changed for a user between two positions, for every kind of sync."""

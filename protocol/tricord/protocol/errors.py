@@ -1,0 +1,227 @@
+"""Everything the library raises on purpose.
+
+    Exception
+    ├── MatrixError            a refusal that the other side is told about: errcode and HTTP status
+    │   ├── BadJson, NotJson, InvalidParam, MissingParam, TooLarge, …
+    │   └── Forbidden, NotFound, LimitExceeded, …
+    ├── EventRejected          the authorization rules refuse an event
+    ├── SignatureInvalid       a signature that must be there is missing or wrong
+    └── ResolutionTooLarge     a state resolution went over its budget of steps
+
+The errcodes are those of the Client-Server API, "Standard error response":
+https://spec.matrix.org/v1.19/client-server-api/#standard-error-response
+"""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+
+class MatrixError(Exception):
+    """A refusal the other side is told about, as an errcode and an HTTP status.
+
+    `extra` holds the further keys that some errors carry in their JSON body (`retry_after_ms`, `soft_logout`, …).
+    """
+
+    errcode: ClassVar[str] = "M_UNKNOWN"
+    status: ClassVar[int] = 400
+
+    def __init__(self, message: str, **extra: Any) -> None:
+        super().__init__(message)
+        self.message = message
+        self.extra = extra
+
+    def body(self) -> dict[str, Any]:
+        """Return the JSON body of the refusal."""
+        return {"errcode": self.errcode, "error": self.message, **self.extra}
+
+
+class Unknown(MatrixError):
+    """What no other errcode names."""
+
+
+class NotJson(MatrixError):
+    """The body is not JSON at all."""
+
+    errcode = "M_NOT_JSON"
+
+
+class BadJson(MatrixError):
+    """The body is JSON, but not of the shape or the range asked for."""
+
+    errcode = "M_BAD_JSON"
+
+
+class InvalidParam(MatrixError):
+    """A parameter has a value that cannot be."""
+
+    errcode = "M_INVALID_PARAM"
+
+
+class MissingParam(MatrixError):
+    """A required parameter is absent."""
+
+    errcode = "M_MISSING_PARAM"
+
+
+class TooLarge(MatrixError):
+    """The request or the event is larger than allowed."""
+
+    errcode = "M_TOO_LARGE"
+    status = 413
+
+
+class Forbidden(MatrixError):
+    """The requester may not do this."""
+
+    errcode = "M_FORBIDDEN"
+    status = 403
+
+
+class MissingToken(MatrixError):
+    """The endpoint needs an access token and none was given."""
+
+    errcode = "M_MISSING_TOKEN"
+    status = 401
+
+
+class UnknownToken(MatrixError):
+    """The access token is not (or no longer) valid; `soft_logout` says whether the device lives on."""
+
+    errcode = "M_UNKNOWN_TOKEN"
+    status = 401
+
+
+class Unauthorized(MatrixError):
+    """A server's request is not signed as it must be."""
+
+    errcode = "M_UNAUTHORIZED"
+    status = 401
+
+
+class UserDeactivated(MatrixError):
+    """The account has been deactivated."""
+
+    errcode = "M_USER_DEACTIVATED"
+    status = 403
+
+
+class NotFound(MatrixError):
+    """There is no such thing, or the requester may not know of it."""
+
+    errcode = "M_NOT_FOUND"
+    status = 404
+
+
+class Unrecognized(MatrixError):
+    """No such endpoint."""
+
+    errcode = "M_UNRECOGNIZED"
+    status = 404
+
+
+class MethodNotAllowed(Unrecognized):
+    """The endpoint exists, with another method."""
+
+    status = 405
+
+
+class LimitExceeded(MatrixError):
+    """Too many requests; `retry_after_ms` says when to come again."""
+
+    errcode = "M_LIMIT_EXCEEDED"
+    status = 429
+
+    def __init__(self, message: str, *, retry_after_ms: int) -> None:
+        super().__init__(message, retry_after_ms=retry_after_ms)
+
+
+class UserInUse(MatrixError):
+    """The user id is taken."""
+
+    errcode = "M_USER_IN_USE"
+
+
+class InvalidUsername(MatrixError):
+    """The wanted localpart is not a valid one."""
+
+    errcode = "M_INVALID_USERNAME"
+
+
+class WeakPassword(MatrixError):
+    """The password is too weak."""
+
+    errcode = "M_WEAK_PASSWORD"
+
+
+class Exclusive(MatrixError):
+    """The name lies in a namespace that belongs to an application service."""
+
+    errcode = "M_EXCLUSIVE"
+
+
+class GuestAccessForbidden(MatrixError):
+    """Guests may not do this."""
+
+    errcode = "M_GUEST_ACCESS_FORBIDDEN"
+    status = 403
+
+
+class RoomInUse(MatrixError):
+    """The room alias is taken."""
+
+    errcode = "M_ROOM_IN_USE"
+
+
+class InvalidRoomState(MatrixError):
+    """The wanted initial state of a room contradicts itself or the rules."""
+
+    errcode = "M_INVALID_ROOM_STATE"
+
+
+class UnsupportedRoomVersion(MatrixError):
+    """The server does not know the wanted room version."""
+
+    errcode = "M_UNSUPPORTED_ROOM_VERSION"
+
+
+class IncompatibleRoomVersion(MatrixError):
+    """The room has a version that the asking server does not support; `room_version` names it."""
+
+    errcode = "M_INCOMPATIBLE_ROOM_VERSION"
+
+
+class BadState(MatrixError):
+    """The change contradicts the state that is there."""
+
+    errcode = "M_BAD_STATE"
+
+
+class BadAlias(MatrixError):
+    """A room alias does not point to the room."""
+
+    errcode = "M_BAD_ALIAS"
+
+
+class UnableToAuthoriseJoin(MatrixError):
+    """This server cannot check the conditions of a restricted join."""
+
+    errcode = "M_UNABLE_TO_AUTHORISE_JOIN"
+
+
+class UnableToGrantJoin(MatrixError):
+    """No local user may invite, so that another server must grant the restricted join."""
+
+    errcode = "M_UNABLE_TO_GRANT_JOIN"
+
+
+class EventRejected(Exception):
+    """The authorization rules refuse an event. It is stored, and never shown."""
+
+
+class SignatureInvalid(Exception):
+    """A signature or hash that must be there is missing or wrong."""
+
+
+class ResolutionTooLarge(Exception):
+    """A state resolution went over its budget of steps."""
