@@ -1,0 +1,130 @@
+"""What an operator can set: the TOML file's shape, with every default and what it means.
+
+The descriptions here are what `tricord init` writes as comments and what `docs/settings.md` lists.
+`settings_sources.py` reads files, environment and flags into these models.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import AfterValidator, Field, SecretStr
+
+from tricord.homeserver.accounts.settings import LoginSettings, RegistrationSettings
+from tricord.homeserver.accounts.rate_limits import RateLimitSettings
+from tricord.homeserver.section import Section
+from tricord.protocol.errors import MatrixError
+from tricord.protocol.identifiers import parse_server_name
+from tricord.protocol.room_versions import ROOM_VERSIONS
+
+
+def _server_name(text: str) -> str:
+    try:
+        return parse_server_name(text)
+    except MatrixError as error:
+        raise ValueError(error.message) from None
+
+
+def _room_version(text: str) -> str:
+    if text not in ROOM_VERSIONS:
+        raise ValueError(f"room version {text!r} is not one of {', '.join(ROOM_VERSIONS)}")
+    return text
+
+
+def _address(text: str) -> str:
+    host, colon, port = text.rpartition(":")
+    if not colon or not port.isdigit() or not 0 <= int(port) <= 65535:
+        raise ValueError(f"{text!r} is not ADDRESS:PORT, such as 127.0.0.1:8008 or [::]:8448")
+    try:
+        ipaddress.ip_address(host.strip("[]"))
+    except ValueError:
+        raise ValueError(f"{host!r} is not an IP address to listen on, such as 127.0.0.1 or [::]") from None
+    return text
+
+
+def _networks(texts: tuple[str, ...]) -> tuple[str, ...]:
+    for text in texts:
+        ipaddress.ip_network(text)
+    return texts
+
+
+Address = Annotated[str, AfterValidator(_address)]
+Networks = Annotated[tuple[str, ...], AfterValidator(_networks)]
+
+
+class DatabaseSettings(Section):
+    """Where rooms and accounts are kept."""
+
+    url: SecretStr = Field(
+        SecretStr(""),
+        description="postgresql://user:password@host/name of a PostgreSQL 14 or newer; empty: an embedded one in data_dir",
+    )
+    connections: int = Field(12, ge=2, le=200, description="connections kept open at most, per process")
+
+
+class ListenerSettings(Section):
+    """An address to answer on."""
+
+    bind: Address = Field(description="ADDRESS:PORT; port 0 takes a free one")
+    serves: tuple[Literal["client", "federation"], ...] = Field(
+        ("client",), min_length=1, description='"client", "federation", or both'
+    )
+    tls_certificate: Path | None = Field(None, description="PEM file with the certificate and its chain")
+    tls_key: Path | None = Field(None, description="PEM file with the certificate's private key")
+    trusted_proxies: Networks = Field(
+        (), description="networks of reverse proxies whose X-Forwarded-For is believed, such as 127.0.0.0/8"
+    )
+
+
+class FederationSettings(Section):
+    """How this server meets others."""
+
+    trusted_ca: Path | None = Field(None, description="PEM file of further authorities to trust for other servers")
+    allowed_addresses: Networks = Field(
+        (), description="networks that are not public and may still be called, such as 127.0.0.0/8"
+    )
+    address_overrides: dict[str, str] = Field(
+        {}, description='where to find a server without asking DNS: { "hs2.example" = "192.0.2.7:8448" }'
+    )
+
+
+class WellKnownSettings(Section):
+    """What `/.well-known/matrix/…` answers."""
+
+    client_base_url: str = Field("", description="base URL for clients; empty: https:// and the server name")
+    server: str = Field("", description="HOST:PORT other servers shall use; empty: the document is not served")
+    support_email: str = Field("", description="whom to write to about this server")
+    support_page: str = Field("", description="a web page about getting help")
+
+
+class LogSettings(Section):
+    """What is logged, and how."""
+
+    level: Literal["debug", "info", "warning", "error"] = Field("info", description="the least severe level shown")
+    format: Literal["console", "json"] = Field("console", description="for people, or one JSON object per line")
+
+
+class Settings(Section):
+    """Everything an operator can set."""
+
+    server_name: Annotated[str, AfterValidator(_server_name)] = Field(
+        "localhost", description="the part after the colon of user ids; cannot be changed later"
+    )
+    data_dir: Path = Field(
+        Path("tricord-data"), description="keys, and the embedded database; a relative path starts at this file"
+    )
+    default_room_version: Annotated[str, AfterValidator(_room_version)] = Field(
+        "12", description="the version of rooms created here, unless a client asks for another"
+    )
+    database: DatabaseSettings = DatabaseSettings()
+    listeners: tuple[ListenerSettings, ...] = Field(
+        (ListenerSettings(bind="127.0.0.1:8008"),), min_length=1, description="the addresses to answer on"
+    )
+    registration: RegistrationSettings = RegistrationSettings()
+    login: LoginSettings = LoginSettings()
+    federation: FederationSettings = FederationSettings()
+    well_known: WellKnownSettings = WellKnownSettings()
+    rate_limits: RateLimitSettings = RateLimitSettings()
+    log: LogSettings = LogSettings()
