@@ -1,0 +1,125 @@
+"""Syncing: what is new for a user, as one long poll.
+
+https://spec.matrix.org/v1.19/client-server-api/#syncing
+"""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from pydantic import Field
+
+from tricord.clients.endpoint import Authentication, Endpoint, Model
+
+
+class EventBatch(Model):
+    """Events without further context."""
+
+    events: list[dict[str, Any]] = []
+
+
+class Timeline(EventBatch):
+    """A stretch of a room's history; `limited` when it does not reach back to the previous sync."""
+
+    limited: bool = False
+    prev_batch: str | None = None
+
+
+class RoomSummary(Model):
+    """What a client needs to name a room without knowing its members."""
+
+    heroes: list[str] | None = Field(None, alias="m.heroes")
+    joined_member_count: int | None = Field(None, alias="m.joined_member_count")
+    invited_member_count: int | None = Field(None, alias="m.invited_member_count")
+
+
+class UnreadCounts(Model):
+    """How much waits to be read."""
+
+    notification_count: int = 0
+    highlight_count: int = 0
+
+
+class JoinedRoom(Model):
+    """News of a room the user is in."""
+
+    summary: RoomSummary = RoomSummary()
+    timeline: Timeline = Timeline()
+    state: EventBatch = EventBatch()
+    state_after: EventBatch | None = None
+    ephemeral: EventBatch = EventBatch()
+    account_data: EventBatch = EventBatch()
+    unread_notifications: UnreadCounts | None = None
+    unread_thread_notifications: dict[str, UnreadCounts] | None = None
+
+
+class InvitedRoom(Model):
+    """A room the user is invited to."""
+
+    invite_state: EventBatch = EventBatch()
+
+
+class KnockedRoom(Model):
+    """A room the user has knocked on."""
+
+    knock_state: EventBatch = EventBatch()
+
+
+class LeftRoom(Model):
+    """A room the user has left or was removed from, up to that moment."""
+
+    timeline: Timeline = Timeline()
+    state: EventBatch = EventBatch()
+    state_after: EventBatch | None = None
+    account_data: EventBatch = EventBatch()
+
+
+class SyncedRooms(Model):
+    """News of rooms, by the user's membership in them."""
+
+    join: dict[str, JoinedRoom] = {}
+    invite: dict[str, InvitedRoom] = {}
+    knock: dict[str, KnockedRoom] = {}
+    leave: dict[str, LeftRoom] = {}
+
+
+class DeviceLists(Model):
+    """Users whose devices changed, and users whose devices are no longer followed."""
+
+    changed: list[str] = []
+    left: list[str] = []
+
+
+class Sync(Endpoint):
+    """Wait until something is new for the user, and return it.
+
+    https://spec.matrix.org/v1.19/client-server-api/#get_matrixclientv3sync
+    """
+
+    method = "GET"
+    path = "/_matrix/client/v3/sync"
+    authentication = Authentication.GUEST
+    body_kind = "none"
+    hot = True
+
+    class Query(Model):
+        """From where, how long to wait, and what to leave out."""
+
+        filter: str | None = None
+        since: str | None = None
+        full_state: bool = False
+        set_presence: Literal["online", "offline", "unavailable"] = "online"
+        timeout: int = Field(0, ge=0)
+        use_state_after: bool = False
+
+    class Response(Model):
+        """Everything that is new, and the position to go on from."""
+
+        next_batch: str
+        rooms: SyncedRooms = SyncedRooms()
+        presence: EventBatch = EventBatch()
+        account_data: EventBatch = EventBatch()
+        to_device: EventBatch = EventBatch()
+        device_lists: DeviceLists = DeviceLists()
+        device_one_time_keys_count: dict[str, int] = {}
+        device_unused_fallback_key_types: list[str] = []
