@@ -15,7 +15,7 @@ from tricord.clients.endpoint import Authentication, Endpoint, Model
 class EventBatch(Model):
     """Events without further context."""
 
-    events: list[dict[str, Any]] = []
+    events: list[dict[str, Any]] = Field(default_factory=list)
 
 
 class Timeline(EventBatch):
@@ -77,17 +77,17 @@ class LeftRoom(Model):
 class SyncedRooms(Model):
     """News of rooms, by the user's membership in them."""
 
-    join: dict[str, JoinedRoom] = {}
-    invite: dict[str, InvitedRoom] = {}
-    knock: dict[str, KnockedRoom] = {}
-    leave: dict[str, LeftRoom] = {}
+    join: dict[str, JoinedRoom] = Field(default_factory=dict)
+    invite: dict[str, InvitedRoom] = Field(default_factory=dict)
+    knock: dict[str, KnockedRoom] = Field(default_factory=dict)
+    leave: dict[str, LeftRoom] = Field(default_factory=dict)
 
 
 class DeviceLists(Model):
     """Users whose devices changed, and users whose devices are no longer followed."""
 
-    changed: list[str] = []
-    left: list[str] = []
+    changed: list[str] = Field(default_factory=list)
+    left: list[str] = Field(default_factory=list)
 
 
 class Sync(Endpoint):
@@ -121,5 +121,5 @@ class Sync(Endpoint):
         account_data: EventBatch = EventBatch()
         to_device: EventBatch = EventBatch()
         device_lists: DeviceLists = DeviceLists()
-        device_one_time_keys_count: dict[str, int] = {}
-        device_unused_fallback_key_types: list[str] = []
+        device_one_time_keys_count: dict[str, int] = Field(default_factory=dict)
+        device_unused_fallback_key_types: list[str] = Field(default_factory=list)
