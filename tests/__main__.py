@@ -1,4 +1,4 @@
-"""Every check of the project, in one command: `python tests`. Arguments go to pytest; `--only-tests` leaves out the rest."""
+"""Every check of the project in one command: `python tests`. Arguments go to pytest; `--only-tests` runs just that."""
 
 from __future__ import annotations
 

@@ -2,10 +2,10 @@
 
 Write them anew with:
 
-    uv pip compile -q --universal --python-version 3.11 --no-emit-index-url --no-annotate --no-header --generate-hashes \
-        --extra server pyproject.toml -o requirements.lock
-    uv pip compile -q --universal --python-version 3.11 --no-emit-index-url --no-annotate --no-header --generate-hashes \
-        --extra server --group dev -c requirements.lock pyproject.toml -o tests/requirements.lock
+    lock="uv pip compile -q --universal --python-version 3.11 --no-emit-index-url --no-annotate --no-header \
+        --generate-hashes --extra server pyproject.toml"
+    $lock -o requirements.lock
+    $lock --group dev -c requirements.lock -o tests/requirements.lock
 """
 
 from __future__ import annotations

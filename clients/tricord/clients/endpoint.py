@@ -16,7 +16,7 @@ class Authentication(enum.Enum):
 
     NONE = "nobody in particular"
     OPTIONAL = "anybody; a user if a token is given"
-    ACCESS_TOKEN = "a user"
+    ACCESS_TOKEN = "a user"  # noqa: S105  # names who, holds nothing
     GUEST = "a user, guests included"
     ADMIN = "a server administrator"
     SIGNED_REQUEST = "another server"

@@ -1,8 +1,8 @@
 """Requests to one homeserver: encoded from an endpoint's description, retried where that is safe, refusals raised.
 
 What is retried: a 429, after the time it names; and, for requests that mean the same when they arrive twice (GET, PUT,
-DELETE: the specification gives every such send a transaction id), lost connections and errors of gateways (502, 503, 504),
-with a growing, jittered pause. A POST whose connection broke is not repeated: it may have happened.
+DELETE: the specification gives every such send a transaction id), lost connections and errors of gateways (502, 503,
+504), with a growing, jittered pause. A POST whose connection broke is not repeated: it may have happened.
 """
 
 from __future__ import annotations
@@ -113,9 +113,7 @@ class Http:
             if not repeatable or trio.current_time() + wait > deadline:
                 if isinstance(reason, Refused) and reason.status == 429:
                     raise reason
-                raise Unreachable(
-                    f"{request.method} {request.url.copy_with(query=None)}: {reason!r}"
-                ) from reason
+                raise Unreachable(f"{request.method} {request.url.copy_with(query=None)}: {reason!r}") from reason
             await trio.sleep(wait)
             pause = min(pause * 2, 30)
 

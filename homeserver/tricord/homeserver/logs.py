@@ -16,7 +16,18 @@ import structlog
 from tricord.homeserver.settings import LogSettings
 
 _SECRET_KEYS = frozenset(
-    {"access_token", "authorization", "body", "content", "key", "mac", "password", "refresh_token", "secret", "token"}
+    {
+        "access_token",
+        "authorization",
+        "body",
+        "content",
+        "key",
+        "mac",
+        "password",
+        "refresh_token",
+        "secret",
+        "token",
+    }
 )
 _SECRET_TEXT = re.compile(r"(?i)(access_token=|bearer\s+|trc_|trr_)[^\s&\"']+")
 
@@ -32,11 +43,7 @@ def configure_logs(settings: LogSettings) -> None:
         _without_secrets,
     ]
     renderer: list[structlog.typing.Processor] = (
-        [
-            structlog.dev.ConsoleRenderer(
-                colors=sys.stderr.isatty(), exception_formatter=structlog.dev.plain_traceback
-            )
-        ]
+        [structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty(), exception_formatter=structlog.dev.plain_traceback)]
         if to_console
         else [structlog.processors.format_exc_info, structlog.processors.JSONRenderer()]
     )

@@ -12,8 +12,8 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field, SecretStr
 
-from tricord.homeserver.accounts.settings import LoginSettings, RegistrationSettings
 from tricord.homeserver.accounts.rate_limits import RateLimitSettings
+from tricord.homeserver.accounts.settings import LoginSettings, RegistrationSettings
 from tricord.homeserver.section import Section
 from tricord.protocol.errors import MatrixError
 from tricord.protocol.identifiers import parse_server_name
@@ -59,7 +59,7 @@ class DatabaseSettings(Section):
 
     url: SecretStr = Field(
         SecretStr(""),
-        description="postgresql://user:password@host/name of a PostgreSQL 14 or newer; empty: an embedded one in data_dir",
+        description="postgresql://user:password@host/name of a PostgreSQL ≥ 14; empty: an embedded one in data_dir",
     )
     connections: int = Field(12, ge=2, le=200, description="connections kept open at most, per process")
 
@@ -113,7 +113,8 @@ class Settings(Section):
         "localhost", description="the part after the colon of user ids; cannot be changed later"
     )
     data_dir: Path = Field(
-        Path("tricord-data"), description="keys, and the embedded database; a relative path starts at this file"
+        Path("tricord-data"),
+        description="keys, and the embedded database; a relative path starts at this file",
     )
     default_room_version: Annotated[str, AfterValidator(_room_version)] = Field(
         "12", description="the version of rooms created here, unless a client asks for another"

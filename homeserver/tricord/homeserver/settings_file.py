@@ -24,7 +24,7 @@ def settings_file(chosen: Mapping[str, Any]) -> str:
     lines = [
         "# Tricord's settings. A line that starts with '#' shows a default; remove the '#' to change it.",
         "# Each may come from the environment too: [database] url is TRICORD__DATABASE__URL.",
-        "# A secret may lie in a file of its own: url_file = \"…\" instead of url.",
+        '# A secret may lie in a file of its own: url_file = "…" instead of url.',
         "# Check this file with: tricord config check",
         "",
     ]

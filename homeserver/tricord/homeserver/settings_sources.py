@@ -1,7 +1,7 @@
 """Where settings come from: a TOML file, then the environment, then flags; the later wins, key by key.
 
-    tricord.toml:  [database]                       environment:  TRICORD__DATABASE__URL=postgresql://…
-                   url = "postgresql://…"           flag:         --data-dir, --server-name
+tricord.toml:  [database]                       environment:  TRICORD__DATABASE__URL=postgresql://…
+               url = "postgresql://…"           flag:         --data-dir, --server-name
 """
 
 from __future__ import annotations
@@ -30,8 +30,8 @@ def load_settings(
 ) -> Settings:
     """Read the settings from all sources, in rising order: file, environment, flags.
 
-    `flags` has the shape of the file; its `None` values mean "not given". Relative paths in the file start at the file's
-    folder, others at the working directory. Raises SettingsError with one line per fault.
+    `flags` has the shape of the file; its `None` values mean "not given". Relative paths in the file start at the
+    file's folder, others at the working directory. Raises SettingsError with one line per fault.
     """
     merged: dict[str, Any] = {}
     if file is not None:
@@ -139,9 +139,7 @@ def _paths_from(folder: Path, table: dict[str, Any], model: type[BaseModel]) -> 
         elif below is not None and isinstance(value, dict):
             rooted[key] = _paths_from(folder, value, below)
         elif below is not None and isinstance(value, list):
-            rooted[key] = [
-                _paths_from(folder, item, below) if isinstance(item, dict) else item for item in value
-            ]
+            rooted[key] = [_paths_from(folder, item, below) if isinstance(item, dict) else item for item in value]
     return rooted
 
 

@@ -1,4 +1,4 @@
-"""The server's own signing key, kept in `data_dir`: who has it can speak as this server, and who loses it is another."""
+"""The server's signing key, kept in `data_dir`: who has it can speak as this server, who loses it is another."""
 
 from __future__ import annotations
 

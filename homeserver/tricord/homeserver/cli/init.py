@@ -1,0 +1,90 @@
+"""`tricord init`: everything a server on a real domain starts from, written once and explained."""
+
+from __future__ import annotations
+
+import os
+import secrets
+from pathlib import Path
+
+import click
+
+SECRET_FILE = "registration_shared_secret"  # noqa: S105  # a file's name
+
+
+@click.command()
+@click.option("--server-name", metavar="NAME", help="The part after the colon of user ids, such as example.org.")
+@click.option(
+    "--config",
+    "config_file",
+    type=click.Path(dir_okay=False, path_type=Path),
+    default=Path("tricord.toml"),
+    show_default=True,
+    metavar="FILE",
+    help="The settings file to write.",
+)
+@click.option(
+    "--data-dir",
+    type=click.Path(file_okay=False, path_type=Path),
+    default=Path("tricord-data"),
+    show_default=True,
+    metavar="DIR",
+    help="Where keys and the embedded database shall lie.",
+)
+def init(server_name: str | None, config_file: Path, data_dir: Path) -> None:
+    """Write a settings file with every setting explained, a signing key, and a registration secret.
+
+    Nothing that exists is overwritten.
+    """
+    from tricord.homeserver.settings_file import settings_file
+    from tricord.homeserver.signing_key import load_or_create_signing_key
+    from tricord.protocol.errors import MatrixError
+    from tricord.protocol.identifiers import parse_server_name
+
+    if server_name is None:
+        click.echo("The server name is the part after the colon of user ids: @alice:example.org has example.org.")
+        click.echo("It cannot be changed later. The server itself may run on another host (see [well_known]).")
+        server_name = click.prompt("Server name", default="localhost")
+    try:
+        parse_server_name(server_name)
+    except MatrixError as error:
+        raise click.ClickException(error.message) from None
+    if config_file.exists():
+        raise click.ClickException(f"{config_file} exists; remove it or name another with --config")
+
+    data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+    key = load_or_create_signing_key(data_dir)
+    secret_file = data_dir / SECRET_FILE
+    if not secret_file.exists():
+        _write_private(secret_file, secrets.token_urlsafe(32) + "\n")
+    config_file.parent.mkdir(parents=True, exist_ok=True)
+    folder = config_file.parent.resolve()
+    chosen = {
+        "server_name": server_name,
+        "data_dir": _from(folder, data_dir),
+        "registration": {"shared_secret_file": _from(folder, secret_file)},
+    }
+    _write_private(config_file, settings_file(chosen))
+
+    click.echo(f"{config_file}: settings, each explained where it stands")
+    click.echo(f"{data_dir}: signing key {key.key_id} and the registration secret. Keep a copy of this folder.")
+    click.echo("")
+    click.echo("Next:")
+    click.echo(f"  tricord serve --config {config_file}")
+    click.echo(f"  tricord user add NAME --admin --config {config_file}")
+    if server_name != "localhost":
+        click.echo("For a real domain also:")
+        click.echo("  - let a reverse proxy with a certificate forward https to 127.0.0.1:8008,")
+        click.echo("    or give a [[listeners]] table tls_certificate and tls_key;")
+        click.echo(f"  - tricord doctor --config {config_file} checks it all and says the fix.")
+
+
+def _from(folder: Path, path: Path) -> str:
+    """Return `path` as the settings file in `folder` names it."""
+    whole = path.resolve()
+    return str(whole.relative_to(folder)) if whole.is_relative_to(folder) else str(whole)
+
+
+def _write_private(file: Path, text: str) -> None:
+    descriptor = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    with os.fdopen(descriptor, "w", encoding="utf-8") as stream:
+        stream.write(text)
