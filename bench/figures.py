@@ -1,0 +1,49 @@
+"""Figures, and how they are printed."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+
+def percentile(values: Sequence[float], share: float) -> float:
+    """Return the value below which `share` of the values lie."""
+    ordered = sorted(values)
+    return ordered[min(len(ordered) - 1, int(len(ordered) * share))]
+
+
+def milliseconds(seconds: Sequence[float]) -> str:
+    """Return p50 and p99 in words."""
+    return f"p50 {percentile(seconds, 0.5) * 1e3:.1f} ms, p99 {percentile(seconds, 0.99) * 1e3:.1f} ms"
+
+
+def resident_mib(pid: int) -> float:
+    """Return the resident memory of one process, in MiB."""
+    for line in Path(f"/proc/{pid}/status").read_text().splitlines():
+        if line.startswith("VmRSS:"):
+            return int(line.split()[1]) / 1024
+    raise ProcessLookupError(pid)
+
+
+def cpu_seconds(pid: int) -> float:
+    """Return the CPU time that one process has used."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / 100
+
+
+@dataclass
+class Figures:
+    """What was measured, in order."""
+
+    rows: dict[str, dict[str, object]] = field(default_factory=dict)
+
+    def add(self, name: str, text: str, **values: object) -> None:
+        """Print a figure as it comes in, and keep its values."""
+        print(f"{name:<44} {text}", flush=True)
+        self.rows[name] = values
+
+    def write(self, file: Path) -> None:
+        """Write all values as JSON."""
+        file.write_text(json.dumps(self.rows, indent=1) + "\n")

@@ -1,0 +1,57 @@
+"""Measure a homeserver over its Client-Server API; the same command measures any other.
+
+    python -m bench.load --base-url http://127.0.0.1:8008 --shared-secret SECRET [--pid PID] [--only sends,sync]
+
+`--shared-secret` is the server's registration secret. `--pid` adds memory and CPU of the server's process. Rate limits
+must be off.
+"""
+
+from __future__ import annotations
+
+import argparse
+import secrets
+from pathlib import Path
+
+import trio
+
+from bench import accounts, scenarios
+from bench.connection import Connection
+from bench.figures import Figures, cpu_seconds, resident_mib
+
+
+async def measure(options: argparse.Namespace) -> None:
+    """Run the wanted scenarios one after another."""
+    figures = Figures()
+    wanted = options.only.split(",") if options.only else list(scenarios.ALL)
+    async with Connection(options.base_url) as connection:
+        await connection.call("GET", "/_matrix/client/versions")
+    if options.pid:
+        figures.add("memory at the start", f"{resident_mib(options.pid):.0f} MiB", mib=resident_mib(options.pid))
+    bench = scenarios.Bench(options.base_url, options.shared_secret, figures, secrets.token_hex(3), options.seconds)
+    bench.users = await accounts.register(options.base_url, options.shared_secret, options.users)
+    for name in wanted:
+        before = cpu_seconds(options.pid) if options.pid else 0.0
+        await scenarios.ALL[name](bench)
+        if options.pid:
+            print(f"{'':<44} (server CPU {cpu_seconds(options.pid) - before:.1f} s)", flush=True)
+    if options.pid:
+        figures.add("memory at the end", f"{resident_mib(options.pid):.0f} MiB", mib=resident_mib(options.pid))
+    if options.json:
+        figures.write(options.json)
+
+
+def main() -> None:
+    """Parse the command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--base-url", default="http://127.0.0.1:8008")
+    parser.add_argument("--shared-secret", required=True)
+    parser.add_argument("--pid", type=int)
+    parser.add_argument("--only", default="", help=f"some of: {', '.join(scenarios.ALL)}")
+    parser.add_argument("--users", type=int, default=100)
+    parser.add_argument("--seconds", type=float, default=5, help="how long each rate is measured")
+    parser.add_argument("--json", type=Path, help="also write the figures to this file")
+    trio.run(measure, parser.parse_args())
+
+
+if __name__ == "__main__":
+    main()
