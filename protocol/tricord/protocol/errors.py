@@ -191,6 +191,19 @@ class IncompatibleRoomVersion(MatrixError):
     errcode = "M_INCOMPATIBLE_ROOM_VERSION"
 
 
+class AliasTaken(MatrixError):
+    """The room alias already stands for a room; `RoomInUse` is the same refusal to create a room with it."""
+
+    status = 409
+
+
+class InviteBlocked(MatrixError):
+    """The user accepts no invitations."""
+
+    errcode = "M_INVITE_BLOCKED"
+    status = 403
+
+
 class BadState(MatrixError):
     """The change contradicts the state that is there."""
 
