@@ -1,0 +1,228 @@
+"""Presence: who is there, worked out from who syncs, who does something, and what users say themselves.
+
+A user is `online` while a client of theirs syncs, `unavailable` after five minutes in which they did nothing, and
+`offline` when no client has synced for half a minute. Somebody who sets their own state keeps it until they do
+something. Others are told of changes of this state only, never of each sign of life: for a minute after the last one a
+user is `currently_active`, and `last_active_ago` says nothing new.
+https://spec.matrix.org/v1.19/client-server-api/#presence
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from typing import Any, Protocol
+
+import structlog
+import trio
+
+from tricord.homeserver.clock import Clock
+from tricord.homeserver.storage.database import Database, Transaction
+from tricord.homeserver.storage.presence import Presence, presence_of, put_presence, users_present
+from tricord.homeserver.storage.stream import take_positions
+from tricord.homeserver.stream.publisher import Commit, Publisher
+from tricord.protocol.errors import Forbidden
+from tricord.protocol.identifiers import UserId
+
+ONLINE, UNAVAILABLE, OFFLINE = "online", "unavailable", "offline"
+IDLE_AFTER_SECONDS = 5 * 60
+OFFLINE_AFTER_SECONDS = 30
+ACTIVE_FOR_SECONDS = 60
+
+_logger = structlog.get_logger(__name__)
+
+
+class Neighbours(Protocol):
+    """Who may see whom: those who share a room."""
+
+    async def share_a_room(self, one: UserId, other: UserId) -> bool: ...
+
+    async def neighbours_of(self, user_id: UserId) -> Collection[UserId]: ...
+
+
+@dataclass(slots=True)
+class _Local:
+    """What this process knows of a user whose clients it talks to; times are trio's."""
+
+    presence: Presence
+    last_active: float
+    # Clients that are syncing now, and until when a client counts as syncing after its last request.
+    syncing: int = 0
+    here_until: float = 0.0
+
+    def next_change(self) -> float:
+        """Return when time alone changes the state."""
+        if self.presence.state == OFFLINE:
+            return float("inf")
+        gone = float("inf") if self.syncing else self.here_until
+        if self.presence.state != ONLINE:
+            return gone
+        quiet = ACTIVE_FOR_SECONDS if self.presence.currently_active else IDLE_AFTER_SECONDS
+        return min(gone, self.last_active + quiet)
+
+
+def presence_content(presence: Presence, now_ms: int) -> dict[str, Any]:
+    """Return a state as the content of `m.presence`, and as the answer of the endpoint."""
+    content: dict[str, Any] = {
+        "presence": presence.state,
+        "last_active_ago": max(0, now_ms - presence.last_active_ts),
+        "currently_active": presence.state == ONLINE and presence.currently_active,
+    }
+    if presence.status_msg is not None:
+        content["status_msg"] = presence.status_msg
+    return content
+
+
+class Presences:
+    """The only writer of presence of local users."""
+
+    def __init__(
+        self, database: Database, publisher: Publisher, neighbours: Neighbours, clock: Clock, *, enabled: bool = True
+    ) -> None:
+        self.enabled = enabled
+        self._database = database
+        self._publisher = publisher
+        self._neighbours = neighbours
+        self._clock = clock
+        self._locals: dict[UserId, _Local] = {}
+        # Users whose state is to be worked out again, and the alarm that says so.
+        self._due: dict[UserId, None] = {}
+        self._alarm = trio.Event()
+        # Until when the loop sleeps if nobody rings.
+        self._asleep_until = float("inf")
+
+    @contextmanager
+    def syncing(self, user_id: UserId, state: str) -> Iterator[None]:
+        """Count a client as there while its sync request lasts, and for a while after; `offline` does not count."""
+        if not self.enabled or state == OFFLINE:
+            yield
+            return
+        local = self._local(user_id)
+        local.syncing += 1
+        # A default client says `online` with each poll: that wakes no user who is idle.
+        if local.presence.state == OFFLINE or state == UNAVAILABLE != local.presence.state:
+            self._change(local, state=state, active=state == ONLINE)
+        try:
+            yield
+        finally:
+            local.syncing -= 1
+            local.here_until = trio.current_time() + OFFLINE_AFTER_SECONDS
+            if local.next_change() < self._asleep_until:
+                self._alarm.set()
+
+    def active(self, user_id: UserId) -> None:
+        """Note that a user does something: sends, reads, moves."""
+        if not self.enabled:
+            return
+        local = self._local(user_id)
+        if local.presence.state == ONLINE and local.presence.currently_active:
+            # Nobody is told, so nothing is written: this is the usual case, and must cost nothing.
+            local.last_active = trio.current_time()
+            return
+        self._change(local, state=ONLINE, active=True)
+
+    async def set(self, user_id: UserId, state: str, status_msg: str | None) -> None:
+        """Take what a user says of themself."""
+        if not self.enabled:
+            return
+        local = self._local(user_id)
+        local.here_until = max(local.here_until, trio.current_time() + OFFLINE_AFTER_SECONDS)
+        self._change(local, state=state, active=state == ONLINE, status_msg=status_msg)
+        await self._write([user_id])
+
+    async def seen_by(self, viewer: UserId, user_id: UserId) -> dict[str, Any]:
+        """Return the state of somebody the viewer shares a room with."""
+        if viewer != user_id and not await self._neighbours.share_a_room(viewer, user_id):
+            raise Forbidden(f"you share no room with {user_id}")
+        local = self._locals.get(user_id)
+        now = self._clock.now_ms()
+        if local is not None and local.presence.state != OFFLINE:
+            ago = int((trio.current_time() - local.last_active) * 1000)
+            return presence_content(replace(local.presence, last_active_ts=now - ago), now)
+        stored = await self._database.read(presence_of, [user_id])
+        return presence_content(stored[0], now) if stored else {"presence": OFFLINE}
+
+    async def run(self) -> None:
+        """Let time do its part: idle after a while, offline when nobody is there."""
+        if not self.enabled:
+            return
+        await self._take_over()
+        while True:
+            self._asleep_until = min((local.next_change() for local in self._locals.values()), default=float("inf"))
+            with trio.move_on_at(self._asleep_until):
+                await self._alarm.wait()
+            self._alarm = trio.Event()
+            now = trio.current_time()
+            for user_id, local in self._locals.items():
+                if local.next_change() <= now:
+                    self._let_pass(user_id, local, now)
+            due, self._due = list(self._due), {}
+            if due:
+                try:
+                    await self._write(due)
+                except Exception:
+                    _logger.exception("presence could not be written", users=len(due))
+                self._let_go(due)
+
+    async def _take_over(self) -> None:
+        """Adopt those who were there before a restart: without a sign of life they go offline."""
+        now, now_ms = trio.current_time(), self._clock.now_ms()
+        for presence in await self._database.read(users_present):
+            if presence.user_id not in self._locals:
+                last_active = now - (now_ms - presence.last_active_ts) / 1000
+                self._locals[presence.user_id] = _Local(presence, last_active, here_until=now + OFFLINE_AFTER_SECONDS)
+
+    def _let_pass(self, user_id: UserId, local: _Local, now: float) -> None:
+        if not local.syncing and local.here_until <= now:
+            self._change(local, state=OFFLINE)
+        elif now - local.last_active >= IDLE_AFTER_SECONDS:
+            self._change(local, state=UNAVAILABLE)
+        else:
+            local.presence = replace(local.presence, currently_active=False)
+            self._due[user_id] = None
+
+    def _let_go(self, user_ids: Collection[UserId]) -> None:
+        """Keep nothing in memory of those who are gone."""
+        for user_id in user_ids:
+            local = self._locals.get(user_id)
+            if local is not None and local.presence.state == OFFLINE and not local.syncing:
+                del self._locals[user_id]
+
+    def _local(self, user_id: UserId) -> _Local:
+        local = self._locals.get(user_id)
+        if local is None:
+            presence = Presence(user_id, OFFLINE, None, self._clock.now_ms(), currently_active=False, position=0)
+            local = self._locals[user_id] = _Local(presence, trio.current_time())
+        return local
+
+    def _change(self, local: _Local, *, state: str, active: bool = False, status_msg: str | None = None) -> None:
+        if active:
+            local.last_active = trio.current_time()
+        old = local.presence
+        ago = int((trio.current_time() - local.last_active) * 1000)
+        local.presence = replace(
+            old,
+            state=state,
+            status_msg=status_msg if status_msg is not None else old.status_msg,
+            last_active_ts=self._clock.now_ms() - ago,
+            currently_active=active,
+        )
+        self._due[old.user_id] = None
+        self._alarm.set()
+
+    async def _write(self, user_ids: Collection[UserId]) -> None:
+        presences = [self._locals[user_id].presence for user_id in user_ids]
+        for user_id in user_ids:
+            self._due.pop(user_id, None)
+        seen_by: set[UserId] = set(user_ids)
+        for user_id in user_ids:
+            seen_by.update(await self._neighbours.neighbours_of(user_id))
+        position = await self._database.run(_put, presences)
+        self._publisher.publish(Commit(position=position, rooms=frozenset(), users=frozenset(seen_by)))
+
+
+async def _put(tx: Transaction, presences: Collection[Presence]) -> int:
+    position = await take_positions(tx, 1)
+    await put_presence(tx, [replace(presence, position=position) for presence in presences])
+    return position

@@ -1,0 +1,66 @@
+"""The table of presence: the last word about each user that others were told."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from tricord.homeserver.storage.database import Transaction
+from tricord.protocol.identifiers import UserId
+
+
+@dataclass(frozen=True, slots=True)
+class Presence:
+    """Whether a user is there, since when they have done nothing, and what they say about it."""
+
+    user_id: UserId
+    state: str
+    status_msg: str | None
+    last_active_ts: int
+    currently_active: bool
+    position: int
+
+
+_COLUMNS = "user_id, state, status_msg, last_active_ts, currently_active, position"
+
+
+async def put_presence(tx: Transaction, entries: Sequence[Presence]) -> None:
+    """Write the states of some users."""
+    await tx.executemany(
+        f"""
+        INSERT INTO presence ({_COLUMNS}) VALUES ($1, $2, $3, $4, $5, $6)
+        ON CONFLICT (user_id) DO UPDATE
+        SET state = excluded.state, status_msg = excluded.status_msg, last_active_ts = excluded.last_active_ts,
+            currently_active = excluded.currently_active, position = excluded.position
+        """,  # noqa: S608: a constant
+        [(e.user_id, e.state, e.status_msg, e.last_active_ts, e.currently_active, e.position) for e in entries],
+    )
+
+
+async def presence_of(tx: Transaction, user_ids: Sequence[UserId]) -> list[Presence]:
+    """Return the states of some users; those who never had one are absent."""
+    rows = await tx.fetch(
+        f"SELECT {_COLUMNS} FROM presence WHERE user_id = ANY($1)",  # noqa: S608: a constant
+        list(user_ids),
+    )
+    return [Presence(*row) for row in rows]
+
+
+async def presence_between(tx: Transaction, after: int, upto: int, limit: int) -> list[Presence]:
+    """Return the states that changed after one position, up to another, the latest first."""
+    rows = await tx.fetch(
+        f"""
+        SELECT {_COLUMNS} FROM presence WHERE position > $1 AND position <= $2
+        ORDER BY position DESC LIMIT $3
+        """,  # noqa: S608: a constant
+        after,
+        upto,
+        limit,
+    )
+    return [Presence(*row) for row in rows]
+
+
+async def users_present(tx: Transaction) -> list[Presence]:
+    """Return everybody who is not offline."""
+    rows = await tx.fetch(f"SELECT {_COLUMNS} FROM presence WHERE state <> 'offline'")  # noqa: S608: a constant
+    return [Presence(*row) for row in rows]
