@@ -1,0 +1,80 @@
+"""Routes of a room's timeline: sending, redacting, reading."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from tricord.clients.api.messages import (
+    EventIdResponse,
+    GetContext,
+    GetEvent,
+    GetMessages,
+    RedactEvent,
+    SendMessage,
+    TimestampToEvent,
+)
+from tricord.homeserver.rooms.history import History
+from tricord.homeserver.rooms.send import Sending
+from tricord.homeserver.serving.call import Call, Route
+from tricord.protocol.identifiers import parse_event_id, parse_room_id
+from tricord.protocol.strict_json import JsonObject
+
+
+class MessagesApi:
+    """What is written into rooms, and read back."""
+
+    def __init__(self, sending: Sending, history: History) -> None:
+        self._sending = sending
+        self._history = history
+
+    def routes(self) -> list[Route]:
+        """Return the routes."""
+        return [
+            Route(SendMessage, self.send),
+            Route(RedactEvent, self.redact),
+            Route(GetMessages, self.messages),
+            Route(GetContext, self.context),
+            Route(GetEvent, self.event),
+            Route(TimestampToEvent, self.closest_to),
+        ]
+
+    async def send(self, call: Call[JsonObject, Any]) -> JsonObject:
+        """Send a message event."""
+        path = call.path
+        event_id = await self._sending.send_message(
+            call.requester, parse_room_id(path["room_id"]), path["event_type"], call.body, path["txn_id"]
+        )
+        return {"event_id": event_id}
+
+    async def redact(self, call: Call[JsonObject, Any]) -> EventIdResponse:
+        """Redact an event."""
+        path = call.path
+        event_id = await self._sending.redact(
+            call.requester,
+            parse_room_id(path["room_id"]),
+            parse_event_id(path["event_id"]),
+            call.body,
+            path["txn_id"],
+        )
+        return EventIdResponse(event_id=event_id)
+
+    async def messages(self, call: Call[Any, GetMessages.Query]) -> JsonObject:
+        """Read a page of history."""
+        room_id, wanted = parse_room_id(call.path["room_id"]), call.query
+        return await self._history.page(call.requester, room_id, wanted)
+
+    async def context(self, call: Call[Any, GetContext.Query]) -> JsonObject:
+        """Read an event and its surroundings."""
+        room_id, event_id = parse_room_id(call.path["room_id"]), parse_event_id(call.path["event_id"])
+        return await self._history.context(call.requester, room_id, event_id, call.query)
+
+    async def event(self, call: Call[Any, Any]) -> JsonObject:
+        """Read one event."""
+        room_id, event_id = parse_room_id(call.path["room_id"]), parse_event_id(call.path["event_id"])
+        return await self._history.event(call.requester, room_id, event_id)
+
+    async def closest_to(self, call: Call[Any, TimestampToEvent.Query]) -> TimestampToEvent.Response:
+        """Find the event closest to a time."""
+        room_id, wanted = parse_room_id(call.path["room_id"]), call.query
+        found = await self._history.closest_to(call.requester, room_id, wanted.ts, wanted.dir)
+        return TimestampToEvent.Response(event_id=found.event_id, origin_server_ts=found.origin_server_ts)

@@ -1,0 +1,167 @@
+"""Creating rooms: one request becomes the first events of a room, all of them or none."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from tricord.clients.api.room_creation import CreateRoom
+from tricord.homeserver.clock import Clock
+from tricord.homeserver.rooms.aliases import Aliases
+from tricord.homeserver.rooms.append import Draft, Log
+from tricord.homeserver.rooms.canonical_alias import check_canonical_alias_form
+from tricord.homeserver.rooms.directory import Directory
+from tricord.homeserver.rooms.draft_checks import check_content
+from tricord.homeserver.rooms.invite import Invitations
+from tricord.homeserver.rooms.people import Profiles
+from tricord.homeserver.rooms.presets import PRESETS, Preset, power_levels
+from tricord.protocol.errors import BadJson, Forbidden, InvalidRoomState
+from tricord.protocol.identifiers import RoomAlias, RoomId, UserId, parse_user_id
+from tricord.protocol.room_versions import RoomVersion, room_version
+from tricord.protocol.strict_json import JsonObject
+
+# A draft is given its room id when the create event has been made: in some versions that is its hash.
+_NOT_YET = RoomId("")
+
+
+class RoomCreation:
+    """Makes rooms."""
+
+    def __init__(
+        self,
+        log: Log,
+        aliases: Aliases,
+        directory: Directory,
+        invitations: Invitations,
+        profiles: Profiles,
+        clock: Clock,
+        *,
+        default_version: str,
+    ) -> None:
+        self._log = log
+        self._aliases = aliases
+        self._directory = directory
+        self._invitations = invitations
+        self._profiles = profiles
+        self._clock = clock
+        self._default_version = default_version
+
+    async def create(self, creator: UserId, wanted: CreateRoom.Body) -> RoomId:
+        """Create the room; raises what the specification names for requests that cannot be met."""
+        version = room_version(wanted.room_version or self._default_version)
+        preset = PRESETS[wanted.preset or ("public_chat" if wanted.visibility == "public" else "private_chat")]
+        if wanted.invite_3pid:
+            raise Forbidden("this server uses no identity server: invite by user id instead of third-party identifier")
+        invitees = await self._invitees(creator, wanted.invite)
+        create_content = _create_content(creator, version, preset, invitees, wanted.creation_content)
+        if wanted.room_alias_name is None:
+            drafts = await self._drafts(creator, version, preset, invitees, None, wanted)
+            room_id = await self._append(version, creator, create_content, drafts)
+        else:
+            async with self._aliases.reserved(wanted.room_alias_name, creator) as reservation:
+                drafts = await self._drafts(creator, version, preset, invitees, reservation.alias, wanted)
+                room_id = await self._append(version, creator, create_content, drafts)
+                await reservation.settle(room_id)
+        if wanted.visibility == "public":
+            await self._directory.publish(room_id, creator)
+        return room_id
+
+    async def _append(
+        self, version: RoomVersion, creator: UserId, create_content: JsonObject, drafts: Sequence[Draft]
+    ) -> RoomId:
+        try:
+            room_id, _ = await self._log.create_room(version, creator, create_content, drafts)
+        except Forbidden as refusal:
+            raise InvalidRoomState(refusal.message) from refusal
+        return room_id
+
+    async def _invitees(self, creator: UserId, invite: Sequence[str]) -> list[UserId]:
+        """Return who can be invited, each once; those who block invitations are left out."""
+        asked = list(dict.fromkeys(parse_user_id(user_id) for user_id in invite))
+        if creator in asked:
+            raise BadJson(f"{creator} is in the room already and cannot be invited")
+        return await self._invitations.accepting(asked)
+
+    async def _drafts(
+        self,
+        creator: UserId,
+        version: RoomVersion,
+        preset: Preset,
+        invitees: Sequence[UserId],
+        alias: RoomAlias | None,
+        wanted: CreateRoom.Body,
+    ) -> list[Draft]:
+        """Return the events after the create event; the numbers are those of the specification's list.
+
+        https://spec.matrix.org/v1.19/client-server-api/#post_matrixclientv3createroom
+        """
+
+        def state(event_type: str, content: JsonObject, state_key: str = "") -> Draft:
+            check_content(event_type, state_key, content)
+            return Draft(_NOT_YET, creator, event_type, state_key, content)
+
+        initial_state = _initial_state(wanted)
+        joined = {"membership": "join", **await self._profiles.member_profile(creator)}
+        levels = power_levels(preset, version, creator, invitees, wanted.power_level_content_override)
+        drafts = [state("m.room.member", joined, creator)]  # 2
+        drafts.append(state("m.room.power_levels", levels))  # 3
+        if alias is not None:
+            drafts.append(state("m.room.canonical_alias", {"alias": alias}))  # 4
+        for event_type, content in preset.state().items():  # 5
+            if (event_type, "") not in initial_state:
+                drafts.append(state(event_type, content))
+        for (event_type, state_key), content in initial_state.items():  # 6
+            drafts.append(state(event_type, content, state_key))
+        for event_type, content in _name_and_topic(wanted):  # 7
+            drafts.append(state(event_type, content))
+        for invitee in invitees:  # 8
+            content = {"membership": "invite", **await self._profiles.member_profile(invitee)}
+            if wanted.is_direct:
+                content["is_direct"] = True
+            drafts.append(state("m.room.member", content, invitee))
+        return drafts
+
+
+def _create_content(
+    creator: UserId, version: RoomVersion, preset: Preset, invitees: Sequence[UserId], extra: JsonObject
+) -> JsonObject:
+    content = {**extra, "room_version": version.name}
+    # Only the server says who the creator is; later versions take it from the sender.
+    content.pop("creator", None)
+    if version.create_content_names_creator:
+        content["creator"] = creator
+    if version.creators_have_infinite_power:
+        named = content.get("additional_creators", [])
+        if not isinstance(named, list) or not all(isinstance(user_id, str) for user_id in named):
+            raise BadJson("`additional_creators` is not a list of user ids")
+        creators = [parse_user_id(user_id) for user_id in named]
+        if preset.invitees_equal_creator:
+            creators.extend(invitees)
+        content.pop("additional_creators", None)
+        if creators := list(dict.fromkeys(creators)):
+            content["additional_creators"] = creators
+    check_content("m.room.create", "", content)
+    return content
+
+
+def _initial_state(wanted: CreateRoom.Body) -> dict[tuple[str, str], JsonObject]:
+    """Return the wanted state, without what `name` and `topic` replace; of two for one key the later one."""
+    state: dict[tuple[str, str], JsonObject] = {}
+    for event in wanted.initial_state:
+        if event.type == "m.room.create":
+            raise InvalidRoomState("`initial_state` cannot hold m.room.create: use `creation_content`")
+        if event.type == "m.room.member":
+            raise InvalidRoomState("`initial_state` cannot hold m.room.member: use `invite`")
+        if event.type == "m.room.canonical_alias":
+            check_canonical_alias_form(event.content)
+        state[event.type, event.state_key] = event.content
+    for event_type, _ in _name_and_topic(wanted):
+        state.pop((event_type, ""), None)
+    return state
+
+
+def _name_and_topic(wanted: CreateRoom.Body) -> Iterator[tuple[str, JsonObject]]:
+    if wanted.name is not None:
+        yield "m.room.name", {"name": wanted.name}
+    if wanted.topic is not None:
+        plain = {"mimetype": "text/plain", "body": wanted.topic}
+        yield "m.room.topic", {"topic": wanted.topic, "m.topic": {"m.text": [plain]}}

@@ -1,0 +1,151 @@
+"""Changing who is in a room: every way in and out goes through here.
+
+The endpoints (`/join`, `/kick`, …) and `PUT …/state/m.room.member/…` are two spellings of the same acts. The log
+authorizes the event; here are the refusals it does not know, and what the event must say.
+
+https://spec.matrix.org/v1.19/client-server-api/#room-membership
+"""
+
+from __future__ import annotations
+
+from tricord.homeserver.rooms.append import Draft, Log
+from tricord.homeserver.rooms.draft_checks import check_content
+from tricord.homeserver.rooms.invite import Invitations
+from tricord.homeserver.rooms.memberships import Memberships
+from tricord.homeserver.rooms.people import Profiles
+from tricord.homeserver.rooms.restricted_joins import RestrictedJoins
+from tricord.homeserver.rooms.standing import Standing, standing
+from tricord.homeserver.rooms.state import RoomState
+from tricord.homeserver.serving.call import Requester
+from tricord.protocol.errors import BadJson, Forbidden, GuestAccessForbidden, Unknown
+from tricord.protocol.identifiers import EventId, RoomId, UserId
+from tricord.protocol.strict_json import JsonObject
+
+_GUEST_ACCESS = ("m.room.guest_access", "")
+
+
+class MembershipChanges:
+    """Joins, invites, knocks, leaves, kicks, bans."""
+
+    def __init__(
+        self,
+        log: Log,
+        state: RoomState,
+        memberships: Memberships,
+        invitations: Invitations,
+        restricted_joins: RestrictedJoins,
+        profiles: Profiles,
+    ) -> None:
+        self._log = log
+        self._state = state
+        self._memberships = memberships
+        self._invitations = invitations
+        self._restricted_joins = restricted_joins
+        self._profiles = profiles
+
+    async def join(self, requester: Requester, room_id: RoomId, reason: str | None = None) -> None:
+        """Join the room; somebody who is in it already stays as they are."""
+        room = await standing(self._state, room_id, [requester.user_id], [_GUEST_ACCESS])
+        if room.membership(requester.user_id) != "join":
+            await self._join(requester, room, _because(reason))
+
+    async def knock(self, user_id: UserId, room_id: RoomId, reason: str | None = None) -> None:
+        """Ask to be invited."""
+        room = await standing(self._state, room_id, [user_id])
+        if not room.version.knocking:
+            raise Forbidden(f"rooms of version {room.version.name} know no knocking")
+        await self._append_own(room_id, user_id, "knock", _because(reason))
+
+    async def leave(self, user_id: UserId, room_id: RoomId, reason: str | None = None) -> None:
+        """Leave the room, reject the invitation or take back the knock; having left already is success."""
+        room = await standing(self._state, room_id, [user_id])
+        membership = room.membership(user_id)
+        if membership is None:
+            raise Forbidden(f"{user_id} is not in {room_id}")
+        if membership != "leave":
+            await self._append(room_id, user_id, user_id, {"membership": "leave", **_because(reason)})
+
+    async def invite(self, sender: UserId, room_id: RoomId, user_id: UserId, reason: str | None = None) -> None:
+        """Invite a user; one who is invited already stays so."""
+        room = await standing(self._state, room_id, [sender, user_id])
+        room.check_joined(sender)
+        if room.membership(user_id) == "join":
+            raise Forbidden(f"{user_id} is in {room_id} already")
+        await self._invite(sender, room_id, user_id, _because(reason))
+
+    async def kick(self, sender: UserId, room_id: RoomId, user_id: UserId, reason: str | None = None) -> None:
+        """Make a user leave, whether they are in the room, invited or knocking."""
+        room = await standing(self._state, room_id, [sender, user_id])
+        room.check_joined(sender)
+        if room.membership(user_id) not in {"join", "invite", "knock"}:
+            raise Forbidden(f"{user_id} is not in {room_id}")
+        await self._append(room_id, sender, user_id, {"membership": "leave", **_because(reason)})
+
+    async def ban(self, sender: UserId, room_id: RoomId, user_id: UserId, reason: str | None = None) -> None:
+        """Ban a user, whether they are in the room or not."""
+        await self._append(room_id, sender, user_id, {"membership": "ban", **_because(reason)})
+
+    async def unban(self, sender: UserId, room_id: RoomId, user_id: UserId, reason: str | None = None) -> None:
+        """Lift a ban."""
+        room = await standing(self._state, room_id, [sender, user_id])
+        room.check_joined(sender)
+        if room.membership(user_id) != "ban":
+            raise Forbidden(f"{user_id} is not banned from {room_id}")
+        await self._append(room_id, sender, user_id, {"membership": "leave", **_because(reason)})
+
+    async def forget(self, user_id: UserId, room_id: RoomId) -> None:
+        """Let the user no longer see that they were ever in the room; those who are in it must leave first."""
+        if not await self._memberships.forget(user_id, room_id):
+            raise Unknown(f"{user_id} is in {room_id}: leave it first")
+
+    async def set(self, requester: Requester, room_id: RoomId, user_id: UserId, content: JsonObject) -> EventId:
+        """Set the member event of a user as given; what it means is what the methods above do."""
+        sender = requester.user_id
+        membership, extra = content.get("membership"), _without_membership(content)
+        match membership:
+            case "join" if user_id == sender:
+                room = await standing(self._state, room_id, [user_id], [_GUEST_ACCESS])
+                return await self._join(requester, room, extra)
+            case "knock" if user_id == sender:
+                return await self._append_own(room_id, user_id, "knock", extra)
+            case "invite":
+                return await self._invite(sender, room_id, user_id, extra)
+            case "join" | "knock":
+                raise Forbidden(f"only {user_id} can {membership}, not {sender} for them")
+            case "leave" | "ban":
+                return await self._append(room_id, sender, user_id, content)
+        raise BadJson("`membership` is not one of join, knock, invite, leave and ban")
+
+    async def _join(self, requester: Requester, room: Standing, extra: JsonObject) -> EventId:
+        user_id = requester.user_id
+        if requester.is_guest and room.content("m.room.guest_access").get("guest_access") != "can_join":
+            raise GuestAccessForbidden(f"guests may not join {room.room_id}")
+        # Only the server says who grants a restricted join.
+        content = {key: value for key, value in extra.items() if key != "join_authorised_via_users_server"}
+        restricted = room.version.restricted_joins and room.join_rule in {"restricted", "knock_restricted"}
+        if restricted and room.membership(user_id) not in {"join", "invite", "ban"}:
+            granting = await self._restricted_joins.granting_user(room, user_id)
+            content["join_authorised_via_users_server"] = granting
+        return await self._append_own(room.room_id, user_id, "join", content)
+
+    async def _invite(self, sender: UserId, room_id: RoomId, user_id: UserId, extra: JsonObject) -> EventId:
+        await self._invitations.check_accepts(user_id)
+        profile = await self._profiles.member_profile(user_id)
+        return await self._append(room_id, sender, user_id, {**profile, **extra, "membership": "invite"})
+
+    async def _append_own(self, room_id: RoomId, user_id: UserId, membership: str, extra: JsonObject) -> EventId:
+        profile = await self._profiles.member_profile(user_id)
+        return await self._append(room_id, user_id, user_id, {**profile, **extra, "membership": membership})
+
+    async def _append(self, room_id: RoomId, sender: UserId, user_id: UserId, content: JsonObject) -> EventId:
+        check_content("m.room.member", user_id, content)
+        stored = await self._log.append(Draft(room_id, sender, "m.room.member", user_id, content))
+        return stored.event.event_id
+
+
+def _because(reason: str | None) -> JsonObject:
+    return {} if reason is None else {"reason": reason}
+
+
+def _without_membership(content: JsonObject) -> JsonObject:
+    return {key: value for key, value in content.items() if key != "membership"}

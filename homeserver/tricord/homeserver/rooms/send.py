@@ -1,0 +1,105 @@
+"""Sending into a room: messages, state and redactions, each checked for what the log does not know."""
+
+from __future__ import annotations
+
+from tricord.homeserver.rooms.aliases import Aliases
+from tricord.homeserver.rooms.append import ClientTransaction, Draft, Log
+from tricord.homeserver.rooms.draft_checks import check_content
+from tricord.homeserver.rooms.membership_changes import MembershipChanges
+from tricord.homeserver.rooms.redactions import check_may_redact
+from tricord.homeserver.rooms.standing import standing
+from tricord.homeserver.rooms.state import RoomState
+from tricord.homeserver.rooms.stored_event import StoredEvent
+from tricord.homeserver.rooms.timeline import Timeline
+from tricord.homeserver.serving.call import Requester
+from tricord.protocol.errors import BadJson, NotFound
+from tricord.protocol.identifiers import EventId, RoomId, UserId, parse_event_id, parse_user_id
+from tricord.protocol.strict_json import JsonObject
+
+
+class Sending:
+    """What users write into rooms."""
+
+    def __init__(
+        self,
+        log: Log,
+        state: RoomState,
+        timeline: Timeline,
+        membership_changes: MembershipChanges,
+        aliases: Aliases,
+    ) -> None:
+        self._log = log
+        self._state = state
+        self._timeline = timeline
+        self._membership_changes = membership_changes
+        self._aliases = aliases
+
+    async def send_message(
+        self, requester: Requester, room_id: RoomId, event_type: str, content: JsonObject, transaction_id: str
+    ) -> EventId:
+        """Send a message event, once for each transaction id of a device."""
+        transaction = _transaction(requester, "send", transaction_id)
+        if event_type == "m.room.redaction":
+            return await self._redact(requester.user_id, room_id, content, transaction)
+        check_content(event_type, None, content)
+        draft = Draft(room_id, requester.user_id, event_type, None, content, transaction=transaction)
+        return (await self._log.append(draft)).event.event_id
+
+    async def redact(
+        self,
+        requester: Requester,
+        room_id: RoomId,
+        event_id: EventId,
+        content: JsonObject,
+        transaction_id: str,
+    ) -> EventId:
+        """Redact an event, once for each transaction id of a device."""
+        transaction = _transaction(requester, "redact", transaction_id)
+        return await self._redact(requester.user_id, room_id, {**content, "redacts": event_id}, transaction)
+
+    async def set_state(
+        self, requester: Requester, room_id: RoomId, event_type: str, state_key: str, content: JsonObject
+    ) -> EventId:
+        """Set a piece of state; what is set already stays the event it is."""
+        check_content(event_type, state_key, content)
+        if event_type == "m.room.member":
+            return await self._membership_changes.set(requester, room_id, parse_user_id(state_key), content)
+        if event_type == "m.room.canonical_alias" and state_key == "":
+            await self._aliases.check_canonical(room_id, content)
+        draft = Draft(room_id, requester.user_id, event_type, state_key, content)
+        return (await self._log.append(draft)).event.event_id
+
+    async def _redact(
+        self, user_id: UserId, room_id: RoomId, content: JsonObject, transaction: ClientTransaction
+    ) -> EventId:
+        """Send a redaction; `redacts` comes in the content and goes where the room's version wants it."""
+        check_content("m.room.redaction", None, content)
+        redacts = content.get("redacts")
+        if not isinstance(redacts, str):
+            raise BadJson("`redacts` does not name the event to redact")
+        room = await standing(self._state, room_id, [user_id])
+        room.check_joined(user_id)
+        target = await self._target(room_id, parse_event_id(redacts))
+        check_may_redact(room, user_id, target)
+        content = {key: value for key, value in content.items() if key != "redacts"}
+        draft = Draft(
+            room_id,
+            user_id,
+            "m.room.redaction",
+            None,
+            content,
+            redacts=target.event.event_id,
+            transaction=transaction,
+        )
+        return (await self._log.append(draft)).event.event_id
+
+    async def _target(self, room_id: RoomId, event_id: EventId) -> StoredEvent:
+        target = await self._timeline.event(event_id)
+        if target is None or target.event.room_id != room_id:
+            raise NotFound(f"there is no event {event_id} in {room_id}")
+        return target
+
+
+def _transaction(requester: Requester, endpoint: str, transaction_id: str) -> ClientTransaction:
+    device = requester.device_id or f"session {requester.session_id}"
+    return ClientTransaction(requester.user_id, device, endpoint, transaction_id)
