@@ -1,0 +1,78 @@
+"""Which requests are limited, by whom they come from, and how much of them is allowed."""
+
+from __future__ import annotations
+
+import ipaddress
+
+from pydantic import Field
+
+from tricord.homeserver.accounts.token_buckets import Rate, TokenBuckets
+from tricord.homeserver.section import Section
+
+
+class RateLimitSettings(Section):
+    """How often things may be done; each is a bucket that holds `burst` and regains `per_second`."""
+
+    enabled: bool = Field(True, description="false for tests and benchmarks only")
+    login_by_address: Rate = Field(
+        Rate(per_second=0.5, burst=20), description="attempts to sign in from one address"
+    )
+    login_failures: Rate = Field(
+        Rate(per_second=0.05, burst=10), description="wrong passwords for one account from one address"
+    )
+    login_failures_by_account: Rate = Field(
+        Rate(per_second=0.1, burst=60), description="wrong passwords for one account from anywhere"
+    )
+    registration: Rate = Field(Rate(per_second=0.1, burst=10), description="accounts made from one address")
+    account_probes: Rate = Field(
+        Rate(per_second=1, burst=30), description="questions about names, tokens and flows from one address"
+    )
+    messages: Rate = Field(Rate(per_second=20, burst=200), description="events that one user sends")
+    joins: Rate = Field(Rate(per_second=0.5, burst=30), description="rooms that one user joins or knocks on")
+    invites: Rate = Field(Rate(per_second=0.5, burst=50), description="invitations from one user")
+    rooms: Rate = Field(Rate(per_second=0.1, burst=20), description="rooms that one user makes")
+    profile: Rate = Field(Rate(per_second=0.2, burst=20), description="profile changes of one user")
+
+
+def address_key(address: str) -> str:
+    """Return what counts as one address: IPv6 users have a /64 each, and could use a new one for every attempt."""
+    try:
+        ip = ipaddress.ip_address(address)
+    except ValueError:
+        return address
+    if isinstance(ip, ipaddress.IPv6Address):
+        if ip.ipv4_mapped is not None:
+            return str(ip.ipv4_mapped)
+        return str(ipaddress.ip_network((ip, 64), strict=False))
+    return str(ip)
+
+
+class LoginLimits:
+    """Slows down guessing of passwords, without letting a guesser lock the owner out.
+
+    Failures count for the pair of account and address, so that the owner, who comes from elsewhere, still gets in.
+    The wide bucket for the account as a whole is against guessing from many addresses at once.
+    """
+
+    def __init__(self, settings: RateLimitSettings) -> None:
+        self._enabled = settings.enabled
+        self._attempts = TokenBuckets("sign-ins from this address", settings.login_by_address)
+        self._failures = TokenBuckets("wrong passwords", settings.login_failures)
+        self._account_failures = TokenBuckets("wrong passwords", settings.login_failures_by_account)
+
+    def attempt(self, address: str) -> None:
+        """Count an attempt to sign in; raise LimitExceeded if there were too many from there."""
+        if self._enabled:
+            self._attempts.take(address_key(address))
+
+    def check_password_allowed(self, account: str, address: str) -> None:
+        """Raise LimitExceeded if there were too many wrong passwords for the account."""
+        if self._enabled:
+            self._failures.check((account, address_key(address)))
+            self._account_failures.check(account)
+
+    def password_failed(self, account: str, address: str) -> None:
+        """Count a wrong password."""
+        if self._enabled:
+            self._failures.take((account, address_key(address)))
+            self._account_failures.take(account)
