@@ -149,7 +149,8 @@ async def sync(bench: Bench) -> None:
             "delivery to 100 waiting /sync", milliseconds(latencies), p50_ms=percentile(latencies, 0.5) * 1e3
         )
         await trio.sleep(0.5)
-        delivered, started, before = 0, time.perf_counter(), []
+        before: list[float] = []
+        delivered, started = 0, time.perf_counter()
         async with trio.open_nursery() as senders:
             for user in members[:8]:
                 senders.start_soon(_send_until, bench, user, room_id, started + bench.seconds, before)
@@ -220,7 +221,7 @@ async def websocket(bench: Bench) -> None:
     async def follow(user: User) -> None:
         nonlocal delivered, opened
         try:
-            async with open_websocket_url(url, extra_headers=[("Authorization", f"Bearer {user.access_token}")]) as ws:
+            async with open_websocket_url(url, extra_headers=[(b"Authorization", f"Bearer {user.access_token}".encode())]) as ws:
                 await ws.send_message('{"type":"start"}')
                 while True:
                     frame = await ws.get_message()
@@ -251,7 +252,8 @@ async def websocket(bench: Bench) -> None:
         bench.figures.add(
             "delivery to 1,000 WebSockets", milliseconds(latencies), p50_ms=percentile(latencies, 0.5) * 1e3
         )
-        delivered, started, before = 0, time.perf_counter(), []
+        before: list[float] = []
+        delivered, started = 0, time.perf_counter()
         async with trio.open_nursery() as senders:
             for user in members[:8]:
                 senders.start_soon(_send_until, bench, user, room_id, started + bench.seconds, before)

@@ -122,12 +122,17 @@ def _jittered(seconds: float) -> float:
     return seconds * _jitter.uniform(0.5, 1.5)
 
 
-def _query(query: Mapping[str, Any]) -> dict[str, str]:
+def _query(query: Mapping[str, Any]) -> dict[str, str | list[str]]:
+    """Return the parameters as text; `None` means "not given", a list repeats its name."""
     return {
-        name: ("true" if value else "false") if isinstance(value, bool) else str(value)
+        name: [str(item) for item in value] if isinstance(value, list) else _parameter(value)
         for name, value in query.items()
         if value is not None
     }
+
+
+def _parameter(value: Any) -> str:
+    return ("true" if value else "false") if isinstance(value, bool) else str(value)
 
 
 def _json(response: httpx.Response) -> Any:

@@ -1,0 +1,106 @@
+"""Sending into a room, and reading its history."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import orjson
+
+from tricord.clients.api import messages as api
+from tricord.clients.calls.base import Calls, new_transaction_id
+from tricord.protocol.identifiers import EventId, RoomId
+
+
+class MessageCalls(Calls):
+    """Messages, reactions, edits, redactions; pages of history."""
+
+    async def send(
+        self, room_id: RoomId, event_type: str, content: dict[str, Any], *, transaction_id: str | None = None
+    ) -> EventId:
+        """Send an event of any type; the same `transaction_id` sent again from this device gives the same event."""
+        path = {"room_id": room_id, "event_type": event_type, "txn_id": transaction_id or new_transaction_id()}
+        return (await self.http.typed(api.SendMessage, api.EventIdResponse, path, body=content)).event_id
+
+    async def send_text(self, room_id: RoomId, text: str, *, html: str | None = None, notice: bool = False) -> EventId:
+        """Send a text; a `notice` is what bots say, which other bots do not answer."""
+        return await self.send(room_id, "m.room.message", text_content(text, html=html, notice=notice))
+
+    async def reply(self, room_id: RoomId, to: EventId, text: str, *, html: str | None = None) -> EventId:
+        """Answer an event.
+
+        https://spec.matrix.org/v1.19/client-server-api/#rich-replies
+        """
+        content = text_content(text, html=html)
+        content["m.relates_to"] = {"m.in_reply_to": {"event_id": to}}
+        return await self.send(room_id, "m.room.message", content)
+
+    async def edit(self, room_id: RoomId, event_id: EventId, text: str, *, html: str | None = None) -> EventId:
+        """Replace the text of our own message.
+
+        https://spec.matrix.org/v1.19/client-server-api/#event-replacements
+        """
+        content = text_content(f"* {text}", html=None if html is None else f"* {html}")
+        content["m.new_content"] = text_content(text, html=html)
+        content["m.relates_to"] = {"rel_type": "m.replace", "event_id": event_id}
+        return await self.send(room_id, "m.room.message", content)
+
+    async def react(self, room_id: RoomId, event_id: EventId, key: str) -> EventId:
+        """React to an event, usually with an emoji.
+
+        https://spec.matrix.org/v1.19/client-server-api/#event-annotations-and-reactions
+        """
+        relation = {"rel_type": "m.annotation", "event_id": event_id, "key": key}
+        return await self.send(room_id, "m.reaction", {"m.relates_to": relation})
+
+    async def redact(self, room_id: RoomId, event_id: EventId, *, reason: str | None = None) -> EventId:
+        """Strip an event of its content."""
+        path = {"room_id": room_id, "event_id": event_id, "txn_id": new_transaction_id()}
+        body = {} if reason is None else {"reason": reason}
+        return (await self.http.typed(api.RedactEvent, api.EventIdResponse, path, body=body)).event_id
+
+    async def messages(
+        self,
+        room_id: RoomId,
+        *,
+        direction: api.Direction = "b",
+        start: str | None = None,
+        end: str | None = None,
+        limit: int = 50,
+        event_filter: dict[str, Any] | None = None,
+    ) -> api.GetMessages.Response:
+        """Read a page of history, backwards from the newest unless told otherwise; the page's `end` is the next `start`."""
+        query = {"dir": direction, "from": start, "to": end, "limit": limit, "filter": _as_json(event_filter)}
+        return await self.http.typed(api.GetMessages, api.GetMessages.Response, {"room_id": room_id}, query=query)
+
+    async def context(self, room_id: RoomId, event_id: EventId, *, limit: int = 10) -> api.GetContext.Response:
+        """Read an event with what came before and after it."""
+        path = {"room_id": room_id, "event_id": event_id}
+        return await self.http.typed(api.GetContext, api.GetContext.Response, path, query={"limit": limit})
+
+    async def event(self, room_id: RoomId, event_id: EventId) -> dict[str, Any]:
+        """Read one event."""
+        answer: dict[str, Any] = await self.http.call(api.GetEvent, {"room_id": room_id, "event_id": event_id})
+        return answer
+
+    async def event_at(self, room_id: RoomId, timestamp_ms: int, *, direction: api.Direction = "f") -> EventId:
+        """Return the event closest to a time, looking in one direction."""
+        query = {"ts": timestamp_ms, "dir": direction}
+        answer = await self.http.typed(
+            api.TimestampToEvent, api.TimestampToEvent.Response, {"room_id": room_id}, query=query
+        )
+        return answer.event_id
+
+
+def text_content(text: str, *, html: str | None = None, notice: bool = False) -> dict[str, Any]:
+    """Return the content of a text message.
+
+    https://spec.matrix.org/v1.19/client-server-api/#mtext
+    """
+    content: dict[str, Any] = {"msgtype": "m.notice" if notice else "m.text", "body": text}
+    if html is not None:
+        content |= {"format": "org.matrix.custom.html", "formatted_body": html}
+    return content
+
+
+def _as_json(value: dict[str, Any] | None) -> str | None:
+    return None if value is None else orjson.dumps(value).decode()
