@@ -1,6 +1,6 @@
 """What a user has changed of their push rules: rules of their own, and switches on the predefined ones.
 
-Only the changes are stored, so that a predefined rule that a later version of Matrix adds or improves reaches everybody.
+Only the changes are stored, so that a predefined rule which a later version of Matrix adds or changes reaches everyone.
 All here is plain data, as JSON has it:
 
     {"own": {"override": [rule, …], "content": […], …},      most important first

@@ -55,7 +55,7 @@ class GroupedWrites(Generic[Item, Result]):
     async def _write_group(self, group: list[_Waiting[Item, Result]]) -> None:
         try:
             results = await self._write([waiting.item for waiting in group])
-        except Exception as error:  # noqa: BLE001: it is the waiting caller's, and raised there
+        except Exception as error:  # noqa: BLE001 - it is the waiting caller's, and raised there
             if len(group) > 1:
                 # One bad item must not fail the others: each by itself.
                 for waiting in group:

@@ -32,7 +32,7 @@ async def put_presence(tx: Transaction, entries: Sequence[Presence]) -> None:
         ON CONFLICT (user_id) DO UPDATE
         SET state = excluded.state, status_msg = excluded.status_msg, last_active_ts = excluded.last_active_ts,
             currently_active = excluded.currently_active, position = excluded.position
-        """,  # noqa: S608: a constant
+        """,  # noqa: S608 - a constant
         [(e.user_id, e.state, e.status_msg, e.last_active_ts, e.currently_active, e.position) for e in entries],
     )
 
@@ -40,7 +40,7 @@ async def put_presence(tx: Transaction, entries: Sequence[Presence]) -> None:
 async def presence_of(tx: Transaction, user_ids: Sequence[UserId]) -> list[Presence]:
     """Return the states of some users; those who never had one are absent."""
     rows = await tx.fetch(
-        f"SELECT {_COLUMNS} FROM presence WHERE user_id = ANY($1)",  # noqa: S608: a constant
+        f"SELECT {_COLUMNS} FROM presence WHERE user_id = ANY($1)",  # noqa: S608 - a constant
         list(user_ids),
     )
     return [Presence(*row) for row in rows]
@@ -52,7 +52,7 @@ async def presence_between(tx: Transaction, after: int, upto: int, limit: int) -
         f"""
         SELECT {_COLUMNS} FROM presence WHERE position > $1 AND position <= $2
         ORDER BY position DESC LIMIT $3
-        """,  # noqa: S608: a constant
+        """,  # noqa: S608 - a constant
         after,
         upto,
         limit,
@@ -62,5 +62,5 @@ async def presence_between(tx: Transaction, after: int, upto: int, limit: int) -
 
 async def users_present(tx: Transaction) -> list[Presence]:
     """Return everybody who is not offline."""
-    rows = await tx.fetch(f"SELECT {_COLUMNS} FROM presence WHERE state <> 'offline'")  # noqa: S608: a constant
+    rows = await tx.fetch(f"SELECT {_COLUMNS} FROM presence WHERE state <> 'offline'")  # noqa: S608 - a constant
     return [Presence(*row) for row in rows]

@@ -90,7 +90,7 @@ async def receipts_between(tx: Transaction, room_ids: Sequence[RoomId], after: i
         SELECT {_COLUMNS} FROM receipts
         WHERE room_id = ANY($1) AND position > $2 AND position <= $3
         ORDER BY position
-        """,  # noqa: S608: a constant
+        """,  # noqa: S608 - a constant
         list(room_ids),
         after,
         upto,
@@ -101,7 +101,7 @@ async def receipts_between(tx: Transaction, room_ids: Sequence[RoomId], after: i
 async def receipts_of_user(tx: Transaction, user_id: UserId, room_ids: Sequence[RoomId]) -> list[Receipt]:
     """Return where one user has read up to in some rooms, in every thread."""
     rows = await tx.fetch(
-        f"SELECT {_COLUMNS} FROM receipts WHERE user_id = $1 AND room_id = ANY($2)",  # noqa: S608: a constant
+        f"SELECT {_COLUMNS} FROM receipts WHERE user_id = $1 AND room_id = ANY($2)",  # noqa: S608 - a constant
         user_id,
         list(room_ids),
     )

@@ -1,0 +1,85 @@
+"""What changed for a user between two positions, as values: the answer of the engine, before it is encoded.
+
+Events are JSON already: their client form is made once, and spliced into whatever is sent.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from tricord.protocol.identifiers import EventId, RoomId
+
+Json = bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Timeline:
+    """A stretch of a room's history, oldest first."""
+
+    events: tuple[Json, ...]
+    # Whether it does not reach back to where the user was: there is more between.
+    limited: bool
+    # The position just before the first event, where reading backwards goes on.
+    prev_batch: int
+
+
+@dataclass(frozen=True, slots=True)
+class UnreadCounts:
+    """How many events wait to be read, and how many of them highlighted."""
+
+    notifications: int = 0
+    highlights: int = 0
+
+
+@dataclass(slots=True)
+class RoomNews:
+    """What everybody in a room is told alike: one object, encoded once, serves all who waited for it."""
+
+    timeline: Timeline | None = None
+    # None: nothing to say. Up to the start of the timeline, or to its end if `state_is_after`.
+    state: tuple[Json, ...] | None = None
+    state_is_after: bool = False
+    summary: Mapping[str, Any] | None = None
+    ephemeral: tuple[Json, ...] = ()
+    # The encoder keeps its work here.
+    encoded: bytes | None = None
+
+    def __bool__(self) -> bool:
+        return bool(self.timeline or self.state or self.summary or self.ephemeral)
+
+
+@dataclass(frozen=True, slots=True)
+class JoinedRoom:
+    """A room the user is in: what all are told, and what only this user is told."""
+
+    news: RoomNews
+    account_data: tuple[Json, ...] = ()
+    unread: UnreadCounts | None = None
+    unread_threads: Mapping[EventId, UnreadCounts] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class LeftRoom:
+    """A room the user is no longer in, up to the moment they left."""
+
+    news: RoomNews
+    account_data: tuple[Json, ...] = ()
+
+
+@dataclass(slots=True)
+class Delta:
+    """Everything that changed up to a position; sections that say nothing are empty."""
+
+    upto: int
+    joined: dict[RoomId, JoinedRoom] = field(default_factory=dict)
+    # Stripped state.
+    invited: dict[RoomId, tuple[Json, ...]] = field(default_factory=dict)
+    knocked: dict[RoomId, tuple[Json, ...]] = field(default_factory=dict)
+    left: dict[RoomId, LeftRoom] = field(default_factory=dict)
+    account_data: tuple[Json, ...] = ()
+    presence: tuple[Json, ...] = ()
+
+    def __bool__(self) -> bool:
+        return bool(self.joined or self.invited or self.knocked or self.left or self.account_data or self.presence)

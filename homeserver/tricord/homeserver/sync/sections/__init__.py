@@ -1,0 +1,1 @@
+"""The sections of a delta: each file reads its own tables, and what memory has of them."""
