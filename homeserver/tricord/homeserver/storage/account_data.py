@@ -1,0 +1,85 @@
+"""The table of account data."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from tricord.homeserver.storage.database import Transaction
+from tricord.protocol.identifiers import RoomId, UserId
+
+
+@dataclass(frozen=True, slots=True)
+class AccountDatum:
+    """One piece of account data; `room_id` None: of the account as a whole. `content` is JSON."""
+
+    user_id: UserId
+    room_id: RoomId | None
+    type: str
+    content: bytes
+    position: int
+
+
+async def put_account_data(tx: Transaction, data: Sequence[AccountDatum]) -> None:
+    """Write account data; the keys must differ. Positions are taken last, so this is the transaction's end."""
+    await tx.execute(
+        """
+        INSERT INTO account_data (user_id, room_id, type, content, position)
+        SELECT * FROM unnest($1::text[], $2::text[], $3::text[], $4::bytea[], $5::bigint[])
+        ON CONFLICT (user_id, room_id, type) DO UPDATE SET content = excluded.content, position = excluded.position
+        """,
+        [datum.user_id for datum in data],
+        [datum.room_id or "" for datum in data],
+        [datum.type for datum in data],
+        [datum.content for datum in data],
+        [datum.position for datum in data],
+    )
+
+
+async def account_data_content(
+    tx: Transaction, user_id: UserId, room_id: RoomId | None, data_type: str
+) -> bytes | None:
+    """Return the content of one piece."""
+    content: bytes | None = await tx.fetchval(
+        "SELECT content FROM account_data WHERE user_id = $1 AND room_id = $2 AND type = $3",
+        user_id,
+        room_id or "",
+        data_type,
+    )
+    return content
+
+
+async def contents_of_users(tx: Transaction, user_ids: Sequence[UserId], data_type: str) -> dict[UserId, bytes]:
+    """Return the contents of one global type, for those of the users who have it."""
+    rows = await tx.fetch(
+        "SELECT user_id, content FROM account_data WHERE user_id = ANY($1) AND room_id = '' AND type = $2",
+        list(user_ids),
+        data_type,
+    )
+    return {row[0]: row[1] for row in rows}
+
+
+async def account_data_changes(tx: Transaction, user_id: UserId, *, after: int, upto: int) -> list[AccountDatum]:
+    """Return what a user's account data became after a position and up to another one, in order."""
+    rows = await tx.fetch(
+        """
+        SELECT user_id, nullif(room_id, ''), type, content, position FROM account_data
+        WHERE user_id = $1 AND position > $2 AND position <= $3 ORDER BY position
+        """,
+        user_id,
+        after,
+        upto,
+    )
+    return [AccountDatum(*row) for row in rows]
+
+
+async def lock_account_data(tx: Transaction, user_id: UserId, room_id: RoomId | None, data_type: str) -> None:
+    """Let nobody else read this piece in order to change it, until the transaction ends."""
+    await tx.execute(
+        "SELECT pg_advisory_xact_lock(hashtextextended($1, 0))", f"account_data/{user_id}/{room_id or ''}/{data_type}"
+    )
+
+
+async def delete_account_data(tx: Transaction, user_id: UserId) -> None:
+    """Delete all account data of a user."""
+    await tx.execute("DELETE FROM account_data WHERE user_id = $1", user_id)

@@ -1,0 +1,121 @@
+"""The table of devices."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from tricord.homeserver.storage.database import Transaction
+from tricord.protocol.identifiers import DeviceId, UserId
+
+_COLUMNS = "device_id, display_name, last_seen_ts, last_seen_ip"
+
+
+@dataclass(frozen=True, slots=True)
+class Device:
+    """A device of a local user, as its owner sees it."""
+
+    device_id: DeviceId
+    display_name: str | None
+    last_seen_ts: int | None
+    last_seen_ip: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Sighting:
+    """That a device made a request."""
+
+    user_id: UserId
+    device_id: DeviceId
+    ts: int
+    ip: str
+    user_agent: str
+
+
+async def insert_device(
+    tx: Transaction, user_id: UserId, device_id: DeviceId, display_name: str | None, created_ts: int
+) -> None:
+    """Add a device; one that is known keeps its name."""
+    await tx.execute(
+        """
+        INSERT INTO devices (user_id, device_id, display_name, created_ts) VALUES ($1, $2, $3, $4)
+        ON CONFLICT DO NOTHING
+        """,
+        user_id,
+        device_id,
+        display_name,
+        created_ts,
+    )
+
+
+async def devices_of(tx: Transaction, user_id: UserId) -> list[Device]:
+    """Return the devices of a user, the oldest first."""
+    rows = await tx.fetch(
+        f"SELECT {_COLUMNS} FROM devices WHERE user_id = $1 ORDER BY created_ts, device_id",  # noqa: S608: constant
+        user_id,
+    )
+    return [Device(*row) for row in rows]
+
+
+async def device_by_id(tx: Transaction, user_id: UserId, device_id: DeviceId) -> Device | None:
+    """Return one device of a user."""
+    row = await tx.fetchrow(
+        f"SELECT {_COLUMNS} FROM devices WHERE user_id = $1 AND device_id = $2",  # noqa: S608: constant
+        user_id,
+        device_id,
+    )
+    return None if row is None else Device(*row)
+
+
+async def rename_device(tx: Transaction, user_id: UserId, device_id: DeviceId, display_name: str) -> bool:
+    """Give a device another name; return whether there is such a device."""
+    renamed = await tx.fetchval(
+        "UPDATE devices SET display_name = $3 WHERE user_id = $1 AND device_id = $2 RETURNING true",
+        user_id,
+        device_id,
+        display_name,
+    )
+    return bool(renamed)
+
+
+async def delete_devices(
+    tx: Transaction, user_id: UserId, device_ids: Sequence[DeviceId] | None, *, keep: DeviceId | None = None
+) -> list[int]:
+    """Delete these devices (None: all) but `keep`, with their sessions; return the ids of those sessions."""
+    rows = await tx.fetch(
+        """
+        DELETE FROM sessions WHERE user_id = $1 AND ($2::text[] IS NULL OR device_id = ANY($2))
+        AND device_id IS DISTINCT FROM $3 RETURNING session_id
+        """,
+        user_id,
+        device_ids,
+        keep,
+    )
+    await tx.execute(
+        """
+        DELETE FROM devices WHERE user_id = $1 AND ($2::text[] IS NULL OR device_id = ANY($2))
+        AND device_id IS DISTINCT FROM $3
+        """,
+        user_id,
+        device_ids,
+        keep,
+    )
+    return [row[0] for row in rows]
+
+
+async def record_sightings(tx: Transaction, sightings: Sequence[Sighting]) -> None:
+    """Note when and where from devices were last seen."""
+    await tx.execute(
+        """
+        UPDATE devices SET last_seen_ts = seen.ts, last_seen_ip = seen.ip, last_seen_user_agent = seen.user_agent
+        FROM unnest($1::text[], $2::text[], $3::bigint[], $4::text[], $5::text[])
+             AS seen (user_id, device_id, ts, ip, user_agent)
+        WHERE devices.user_id = seen.user_id AND devices.device_id = seen.device_id
+        AND (devices.last_seen_ts IS NULL OR devices.last_seen_ts < seen.ts)
+        """,
+        [seen.user_id for seen in sightings],
+        [seen.device_id for seen in sightings],
+        [seen.ts for seen in sightings],
+        [seen.ip for seen in sightings],
+        [seen.user_agent for seen in sightings],
+    )
