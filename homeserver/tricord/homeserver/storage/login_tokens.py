@@ -12,7 +12,10 @@ async def insert_login_token(
     """Add a login token; forget those that have expired."""
     await tx.execute("DELETE FROM login_tokens WHERE expires_ts <= $1", now_ts)
     await tx.execute(
-        "INSERT INTO login_tokens (token_hash, user_id, expires_ts) VALUES ($1, $2, $3)", token_hash, user_id, expires_ts
+        "INSERT INTO login_tokens (token_hash, user_id, expires_ts) VALUES ($1, $2, $3)",
+        token_hash,
+        user_id,
+        expires_ts,
     )
 
 

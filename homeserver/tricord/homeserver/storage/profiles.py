@@ -11,9 +11,7 @@ from tricord.protocol.identifiers import UserId
 async def profile_fields(tx: Transaction, user_ids: Sequence[UserId]) -> dict[UserId, dict[str, bytes]]:
     """Return the fields of each user, as JSON."""
     profiles: dict[UserId, dict[str, bytes]] = {user_id: {} for user_id in user_ids}
-    rows = await tx.fetch(
-        "SELECT user_id, field, value FROM profile_fields WHERE user_id = ANY($1)", list(user_ids)
-    )
+    rows = await tx.fetch("SELECT user_id, field, value FROM profile_fields WHERE user_id = ANY($1)", list(user_ids))
     for user_id, field, value in rows:
         profiles[user_id][field] = value
     return profiles

@@ -6,7 +6,11 @@ from dataclasses import dataclass
 
 from tricord.homeserver.storage.database import Transaction
 
-_VALID = "(uses_allowed IS NULL OR uses < uses_allowed) AND (expires_ts IS NULL OR expires_ts > $2)"
+_VALID = "token = $1 AND (uses_allowed IS NULL OR uses < uses_allowed) AND (expires_ts IS NULL OR expires_ts > $2)"
+_IS_VALID = f"SELECT true FROM registration_tokens WHERE {_VALID}"  # noqa: S608
+_USE = f"UPDATE registration_tokens SET uses = uses + 1 WHERE {_VALID} RETURNING true"  # noqa: S608
+    "WHERE token = $1 AND (uses_allowed IS NULL OR uses < uses_allowed) AND (expires_ts IS NULL OR expires_ts > $2)"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +43,7 @@ async def insert_registration_token(
 async def registration_token_valid(tx: Transaction, token: str, *, now_ts: int) -> bool:
     """Return whether somebody could register with the token now."""
     valid = await tx.fetchval(
-        f"SELECT true FROM registration_tokens WHERE token = $1 AND {_VALID}",  # noqa: S608: constant
+        _IS_VALID,
         token,
         now_ts,
     )
@@ -49,7 +53,7 @@ async def registration_token_valid(tx: Transaction, token: str, *, now_ts: int) 
 async def use_registration_token(tx: Transaction, token: str, *, now_ts: int) -> bool:
     """Count a use of the token; return False if it is not valid (any more)."""
     used = await tx.fetchval(
-        f"UPDATE registration_tokens SET uses = uses + 1 WHERE token = $1 AND {_VALID} RETURNING true",  # noqa: S608: constant
+        _USE,
         token,
         now_ts,
     )
