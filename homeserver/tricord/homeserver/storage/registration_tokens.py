@@ -9,8 +9,6 @@ from tricord.homeserver.storage.database import Transaction
 _VALID = "token = $1 AND (uses_allowed IS NULL OR uses < uses_allowed) AND (expires_ts IS NULL OR expires_ts > $2)"
 _IS_VALID = f"SELECT true FROM registration_tokens WHERE {_VALID}"  # noqa: S608
 _USE = f"UPDATE registration_tokens SET uses = uses + 1 WHERE {_VALID} RETURNING true"  # noqa: S608
-    "WHERE token = $1 AND (uses_allowed IS NULL OR uses < uses_allowed) AND (expires_ts IS NULL OR expires_ts > $2)"
-)
 
 
 @dataclass(frozen=True, slots=True)
