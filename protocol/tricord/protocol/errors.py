@@ -106,6 +106,16 @@ class UserDeactivated(MatrixError):
     status = 403
 
 
+class UserLocked(MatrixError):
+    """The account is locked; its sessions live on, for when it is unlocked."""
+
+    errcode = "M_USER_LOCKED"
+    status = 401
+
+    def __init__(self, message: str = "this account has been locked") -> None:
+        super().__init__(message, soft_logout=True)
+
+
 class NotFound(MatrixError):
     """There is no such thing, or the requester may not know of it."""
 
@@ -152,6 +162,18 @@ class WeakPassword(MatrixError):
     """The password is too weak."""
 
     errcode = "M_WEAK_PASSWORD"
+
+
+class KeyTooLarge(MatrixError):
+    """The name of a profile field is too long."""
+
+    errcode = "M_KEY_TOO_LARGE"
+
+
+class ProfileTooLarge(MatrixError):
+    """The profile would be larger than profiles may be."""
+
+    errcode = "M_PROFILE_TOO_LARGE"
 
 
 class Exclusive(MatrixError):
