@@ -1,0 +1,122 @@
+"""Push rules of users: the predefined ones, merged with what each has changed; compiled once, for many events."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Any
+
+import orjson
+
+from tricord.homeserver.push.ruleset_changes import (
+    Changes,
+    Rule,
+    Ruleset,
+    checked_actions,
+    checked_rule,
+    find,
+    merged,
+    put,
+    remove,
+    switch,
+)
+from tricord.homeserver.storage.database import Database, Transaction
+from tricord.homeserver.storage.push_rules import (
+    locked_push_rule_changes,
+    push_rule_changes,
+    put_push_rule_changes,
+)
+from tricord.homeserver.storage.stream import take_positions
+from tricord.homeserver.stream.publisher import Commit, Publisher
+from tricord.protocol.identifiers import UserId
+from tricord.protocol.push_rules import CompiledRules, compile_rules, default_rules
+
+_MOST_REMEMBERED = 20_000
+
+
+@dataclass(frozen=True, slots=True)
+class UserRules:
+    """A user's rules as they are now; `position` is where they last changed (0: never)."""
+
+    ruleset: Ruleset
+    compiled: CompiledRules
+    position: int
+
+
+class PushRules:
+    """The only reader and writer of push rules."""
+
+    def __init__(self, database: Database, publisher: Publisher) -> None:
+        self._database = database
+        self._publisher = publisher
+        self._remembered: dict[UserId, UserRules] = {}
+
+    async def of(self, user_id: UserId) -> UserRules:
+        """Return a user's rules."""
+        return (await self.of_all([user_id]))[user_id]
+
+    def remembered(self, user_id: UserId) -> UserRules | None:
+        """Return a user's rules if they are in memory."""
+        return self._remembered.get(user_id)
+
+    async def of_all(self, user_ids: Iterable[UserId]) -> dict[UserId, UserRules]:
+        """Return the rules of several users."""
+        wanted = set(user_ids)
+        unknown = [user_id for user_id in wanted if user_id not in self._remembered]
+        if unknown:
+            stored = await self._database.read(push_rule_changes, unknown)
+            for user_id in unknown:
+                document, position = stored.get(user_id, (b"{}", 0))
+                self._remember(user_id, _user_rules(user_id, orjson.loads(document), position))
+        return {user_id: self._remembered[user_id] for user_id in wanted}
+
+    def forget(self, user_ids: Iterable[UserId]) -> None:
+        """Read the rules of some users again next time: another process may have changed them."""
+        for user_id in user_ids:
+            self._remembered.pop(user_id, None)
+
+    async def put(
+        self, user_id: UserId, kind: str, rule_id: str, body: Rule, *, before: str | None, after: str | None
+    ) -> None:
+        """Add a rule, or change it."""
+        rule = checked_rule(kind, rule_id, body)
+        await self._change(user_id, lambda changes, _: put(changes, kind, rule, before=before, after=after))
+
+    async def remove(self, user_id: UserId, kind: str, rule_id: str) -> None:
+        """Remove a rule of the user's own."""
+        await self._change(user_id, lambda changes, _: remove(changes, kind, rule_id))
+
+    async def enable(self, user_id: UserId, kind: str, rule_id: str, *, enabled: bool) -> None:
+        """Enable or disable a rule."""
+        await self._change(user_id, lambda changes, rules: switch(changes, rules, kind, rule_id, enabled=enabled))
+
+    async def set_actions(self, user_id: UserId, kind: str, rule_id: str, actions: list[Any]) -> None:
+        """Change what a rule does."""
+        wanted = checked_actions(actions)
+        await self._change(user_id, lambda changes, rules: switch(changes, rules, kind, rule_id, actions=wanted))
+
+    async def one(self, user_id: UserId, kind: str, rule_id: str) -> Rule:
+        """Return one rule."""
+        return find((await self.of(user_id)).ruleset, kind, rule_id)
+
+    async def _change(self, user_id: UserId, act: Callable[[Changes, Ruleset], None]) -> None:
+        async def write(tx: Transaction) -> UserRules:
+            changes: Changes = orjson.loads(await locked_push_rule_changes(tx, user_id) or b"{}")
+            act(changes, merged(default_rules(user_id), changes))
+            position = await take_positions(tx, 1)
+            await put_push_rule_changes(tx, user_id, orjson.dumps(changes), position)
+            return _user_rules(user_id, changes, position)
+
+        rules = await self._database.run(write)
+        self._remember(user_id, rules)
+        self._publisher.publish(Commit(position=rules.position, rooms=frozenset(), users=frozenset((user_id,))))
+
+    def _remember(self, user_id: UserId, rules: UserRules) -> None:
+        self._remembered[user_id] = rules
+        if len(self._remembered) > _MOST_REMEMBERED:
+            del self._remembered[next(iter(self._remembered))]
+
+
+def _user_rules(user_id: UserId, changes: Changes, position: int) -> UserRules:
+    ruleset = merged(default_rules(user_id), changes)
+    return UserRules(ruleset, compile_rules(ruleset), position)

@@ -1,0 +1,20 @@
+"""Who syncs, with which device, and what they want to see."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from tricord.protocol.event_filters import Filter
+from tricord.protocol.identifiers import DeviceId, UserId
+
+
+@dataclass(frozen=True, slots=True)
+class Viewer:
+    """One device of a user, with its filter."""
+
+    user_id: UserId
+    device_id: DeviceId | None
+    session_id: int
+    filter: Filter
+    use_state_after: bool = False
+    full_state: bool = False

@@ -1,0 +1,296 @@
+"""Sync over a WebSocket: deltas go down as they commit, requests go up, as `spec/websocket.md` says.
+
+A connection is four tasks: one pushes deltas, one reads, one minds the heart-beat, and one waits for the access token to be
+revoked. Whichever ends first ends the connection, with the close code of its reason.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from contextlib import AbstractContextManager
+from typing import Any, NoReturn, Protocol
+
+import orjson
+import structlog
+import trio
+from pydantic import ValidationError
+from trio_websocket import ConnectionClosed, WebSocketConnection
+
+from tricord.clients.api.websocket import (
+    HEARTBEAT_SECONDS,
+    LONGEST_MESSAGE,
+    MOST_UNANSWERED,
+    SIGN_IN_WITHIN_SECONDS,
+    Close,
+    Refused,
+    Request,
+    Response,
+    SignedIn,
+    SignIn,
+)
+from tricord.homeserver.accounts.presence import Presences
+from tricord.homeserver.serving.call import Authenticator, Requester
+from tricord.homeserver.stream.tokens import encode_token
+from tricord.homeserver.sync.engine import SyncEngine
+from tricord.homeserver.sync.filters import SyncFilters
+from tricord.homeserver.sync.frames import FellBehind, FrameWriter, Gone
+from tricord.homeserver.sync.http import encode_sections
+from tricord.homeserver.sync.viewer import Viewer
+from tricord.protocol.errors import BadJson, MatrixError, MissingToken, NotJson
+from tricord.protocol.strict_json import JsonObject, parse_object
+
+_logger = structlog.get_logger(__name__)
+
+
+class Requests(Protocol):
+    """Answers a request of the Client-Server API, as HTTP would."""
+
+    async def answer(
+        self, requester: Requester, method: str, path: str, body: JsonObject, *, client_address: str
+    ) -> tuple[int, bytes]:
+        """Return the status and the JSON body of the answer; refusals too."""
+        ...
+
+
+class Revocations(Protocol):
+    """Tells when a session ends."""
+
+    def revoked(self, session_id: int) -> AbstractContextManager[trio.Event]:
+        """Return an event that is set when the session's access token stops being valid."""
+        ...
+
+
+class WebSocketSync:
+    """Serves the WebSocket."""
+
+    def __init__(
+        self,
+        engine: SyncEngine,
+        filters: SyncFilters,
+        presences: Presences,
+        authenticator: Authenticator,
+        revocations: Revocations,
+        requests: Requests,
+    ) -> None:
+        self._engine = engine
+        self._filters = filters
+        self._presences = presences
+        self._authenticator = authenticator
+        self._revocations = revocations
+        self._requests = requests
+
+    async def serve(
+        self,
+        connection: WebSocketConnection,
+        query: Mapping[str, Any],  # noqa: ARG002 - the listener hands it to every such route
+        headers: Mapping[str, str],
+        client_address: str,
+    ) -> None:
+        """Serve one connection to its end."""
+        client = _Client(connection)
+        try:
+            requester, viewer, sign_in = await self._signed_in(client, headers, client_address)
+            with self._revocations.revoked(requester.session_id) as revoked:
+                # Once more: it may have been revoked between the check and our listening.
+                await self._authenticator.authenticate(
+                    _token(sign_in, headers), client_address=client_address, user_agent=headers.get("user-agent", "")
+                )
+                with self._presences.syncing(requester.user_id, sign_in.set_presence):
+                    await self._converse(client, requester, viewer, revoked, client_address)
+        except _End as end:
+            await client.close(end.code)
+        except MatrixError as error:
+            await client.refuse(error)
+        except (Gone, ConnectionClosed):
+            pass
+        except Exception:
+            _logger.exception("a WebSocket failed", client_address=client_address)
+            await client.close(Close.FAILED)
+
+    async def _signed_in(
+        self, client: _Client, headers: Mapping[str, str], client_address: str
+    ) -> tuple[Requester, Viewer, SignIn]:
+        with trio.move_on_after(SIGN_IN_WITHIN_SECONDS):
+            message = await client.receive()
+            try:
+                sign_in = SignIn.model_validate(message)
+            except ValidationError as error:
+                raise BadJson("the first message is no sign_in") from error
+            requester = await self._authenticator.authenticate(
+                _token(sign_in, headers), client_address=client_address, user_agent=headers.get("user-agent", "")
+            )
+            viewer = Viewer(
+                requester.user_id,
+                requester.device_id,
+                requester.session_id,
+                await self._filters.of(requester.user_id, sign_in.filter),
+                use_state_after=sign_in.use_state_after,
+            )
+            client.position = self._engine.checked_position(sign_in.position)
+            return requester, viewer, sign_in
+        raise _End(Close.NOT_SIGNED_IN)
+
+    async def _converse(
+        self, client: _Client, requester: Requester, viewer: Viewer, revoked: trio.Event, client_address: str
+    ) -> None:
+        await client.send(SignedIn(user_id=requester.user_id, device_id=requester.device_id).model_dump())
+        ended: _End | None = None
+        try:
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(self._push, client, viewer)
+                nursery.start_soon(self._take_requests, client, requester, client_address)
+                nursery.start_soon(_mind_heartbeat, client)
+                nursery.start_soon(_wait_for_revocation, revoked)
+        except BaseExceptionGroup as group:
+            # Only the first reason counts; the others came of its cancelling them.
+            reasons, others = group.split((_End, Gone, ConnectionClosed))
+            if others is not None:
+                raise others from None
+            ended = next((reason for reason in _leaves(reasons) if isinstance(reason, _End)), None)
+            if ended is None:
+                raise Gone from None
+        if ended is not None:
+            raise ended
+
+    async def _push(self, client: _Client, viewer: Viewer) -> NoReturn:
+        with self._engine.follow(viewer) as following:
+            first = True
+            while True:
+                delta = await following.next_delta(client.position, at_once=first)
+                if delta or first:
+                    sections = b"".join(b",%b" % section for section in encode_sections(delta))
+                    position = encode_token(delta.upto).encode()
+                    await client.send_bytes(
+                        b'{"type":"delta","position":"%b"%b}' % (position, sections), upto=delta.upto
+                    )
+                client.position = delta.upto
+                first = False
+
+    async def _take_requests(self, client: _Client, requester: Requester, client_address: str) -> NoReturn:
+        free = trio.CapacityLimiter(MOST_UNANSWERED)
+        async with trio.open_nursery() as nursery:
+            while True:
+                message = await client.receive()
+                if message.get("type") == "ping":
+                    position = encode_token(client.position or 0)
+                    await client.send({"type": "pong", "position": position})
+                    continue
+                try:
+                    request = Request.model_validate(message)
+                except ValidationError as error:
+                    raise _End(Close.BAD_MESSAGE) from error
+                # Taken here and given back there: what is read is bounded by what is answered.
+                await free.acquire_on_behalf_of(request)
+                nursery.start_soon(self._answer, client, requester, request, client_address, free)
+        raise AssertionError("the loop ends by an exception")
+
+    async def _answer(
+        self,
+        client: _Client,
+        requester: Requester,
+        request: Request,
+        client_address: str,
+        free: trio.CapacityLimiter,
+    ) -> None:
+        try:
+            status, body = await self._requests.answer(
+                requester, request.method, request.path, request.body, client_address=client_address
+            )
+            response = Response(id=request.id, status=status, body={}).model_dump()
+            response["body"] = orjson.Fragment(body)
+            await client.send(response)
+        finally:
+            free.release_on_behalf_of(request)
+
+
+class _End(Exception):
+    """The connection ends, for a reason that the client is told."""
+
+    def __init__(self, code: Close) -> None:
+        super().__init__(code)
+        self.code = code
+
+
+class _Client:
+    """The other side: its messages, parsed, and how far it is."""
+
+    def __init__(self, connection: WebSocketConnection) -> None:
+        self._connection = connection
+        self._writer = FrameWriter(connection)
+        # The last position sent; None before the initial sync.
+        self.position: int | None = None
+        self.heard_at = trio.current_time()
+
+    async def receive(self) -> JsonObject:
+        """Return the next message."""
+        message = await self._connection.get_message()
+        self.heard_at = trio.current_time()
+        if isinstance(message, bytes) or len(message) > LONGEST_MESSAGE:
+            raise _End(Close.BAD_MESSAGE)
+        try:
+            return parse_object(message.encode())
+        except (NotJson, BadJson) as error:
+            raise _End(Close.BAD_MESSAGE) from error
+
+    async def send(self, message: JsonObject) -> None:
+        """Send a message that is no delta."""
+        await self.send_bytes(orjson.dumps(message))
+
+    async def send_bytes(self, payload: bytes, *, upto: int | None = None) -> None:
+        """Send an encoded message; end the connection if the client does not keep up."""
+        try:
+            await self._writer.send(payload)
+        except FellBehind:
+            sent = upto if upto is not None else self.position or 0
+            await self._writer.send(orjson.dumps({"type": "resume", "position": encode_token(sent)}))
+            raise _End(Close.BEHIND) from None
+
+    async def ping(self) -> None:
+        """Ask for a sign of life."""
+        await self._connection.ping()
+        self.heard_at = trio.current_time()
+
+    async def refuse(self, error: MatrixError) -> None:
+        """Say why the client may not sign in, and close."""
+        with trio.move_on_after(SIGN_IN_WITHIN_SECONDS):
+            try:
+                await self.send(Refused(status=error.status, body=error.body()).model_dump())
+            except (Gone, ConnectionClosed, _End):
+                return
+        await self.close(Close.SIGNED_OUT)
+
+    async def close(self, code: Close) -> None:
+        """Close, and do not wait long for the other side to agree."""
+        with trio.CancelScope(shield=True), trio.move_on_after(5):
+            await self._connection.aclose(code, code.name.lower().replace("_", " "))
+
+
+async def _mind_heartbeat(client: _Client) -> NoReturn:
+    while True:
+        await trio.sleep_until(client.heard_at + HEARTBEAT_SECONDS)
+        if trio.current_time() < client.heard_at + HEARTBEAT_SECONDS:
+            continue
+        with trio.move_on_after(HEARTBEAT_SECONDS):
+            await client.ping()
+            continue
+        raise _End(Close.UNHEARD)
+
+
+async def _wait_for_revocation(revoked: trio.Event) -> NoReturn:
+    await revoked.wait()
+    raise _End(Close.SIGNED_OUT)
+
+
+def _token(sign_in: SignIn, headers: Mapping[str, str]) -> str:
+    if sign_in.access_token:
+        return sign_in.access_token
+    scheme, _, token = headers.get("authorization", "").partition(" ")
+    if scheme.lower() != "bearer" or not token:
+        raise MissingToken("neither the sign_in nor the request has an access token")
+    return token.strip()
+
+
+def _leaves(group: BaseException | None) -> list[BaseException]:
+    if isinstance(group, BaseExceptionGroup):
+        return [leaf for part in group.exceptions for leaf in _leaves(part)]
+    return [] if group is None else [group]

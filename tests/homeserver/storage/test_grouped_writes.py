@@ -1,0 +1,81 @@
+"""Writing in groups."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import pytest
+import trio
+
+from tricord.homeserver.storage.grouped_writes import GroupedWrites
+
+pytestmark = pytest.mark.usefixtures("autojump_clock")
+
+
+class Table:
+    def __init__(self) -> None:
+        self.groups: list[list[int]] = []
+
+    async def write(self, items: Sequence[int]) -> list[int]:
+        await trio.sleep(1)
+        if -1 in items:
+            raise ValueError("a bad row")
+        self.groups.append(list(items))
+        return [item * 10 for item in items]
+
+
+async def test_what_waits_during_a_write_goes_into_the_next_one() -> None:
+    table = Table()
+    writes = GroupedWrites(table.write)
+    results: dict[int, int] = {}
+
+    async def submit(item: int) -> None:
+        results[item] = await writes.submit(item)
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(submit, 1)
+        await trio.testing.wait_all_tasks_blocked()
+        for item in (2, 3, 4):
+            nursery.start_soon(submit, item)
+    assert sorted(table.groups[0]) == [1]
+    assert sorted(table.groups[1]) == [2, 3, 4]
+    assert results == {1: 10, 2: 20, 3: 30, 4: 40}
+
+
+async def test_a_bad_item_fails_alone() -> None:
+    table = Table()
+    writes = GroupedWrites(table.write)
+    written = []
+
+    async def submit(item: int) -> None:
+        written.append(await writes.submit(item))
+
+    async def submit_bad() -> None:
+        with pytest.raises(ValueError, match="a bad row"):
+            await writes.submit(-1)
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(submit, 1)
+        await trio.testing.wait_all_tasks_blocked()
+        nursery.start_soon(submit, 2)
+        nursery.start_soon(submit_bad)
+        nursery.start_soon(submit, 3)
+    assert sorted(written) == [10, 20, 30]
+
+
+async def test_a_caller_who_goes_away_takes_nobody_along() -> None:
+    table = Table()
+    writes = GroupedWrites(table.write)
+    written = []
+
+    async def submit(item: int) -> None:
+        written.append(await writes.submit(item))
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(submit, 1)
+        await trio.testing.wait_all_tasks_blocked()
+        with trio.move_on_after(0.5):
+            await submit(2)
+        nursery.start_soon(submit, 3)
+    assert sorted(written) == [10, 30]
+    assert len(writes._waiting) == 0
