@@ -14,9 +14,7 @@ class RateLimitSettings(Section):
     """How often things may be done; each is a bucket that holds `burst` and regains `per_second`."""
 
     enabled: bool = Field(True, description="false for tests and benchmarks only")
-    login_by_address: Rate = Field(
-        Rate(per_second=0.5, burst=20), description="attempts to sign in from one address"
-    )
+    login_by_address: Rate = Field(Rate(per_second=0.5, burst=20), description="attempts to sign in from one address")
     login_failures: Rate = Field(
         Rate(per_second=0.05, burst=10), description="wrong passwords for one account from one address"
     )

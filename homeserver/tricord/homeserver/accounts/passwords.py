@@ -1,0 +1,96 @@
+"""Passwords: argon2id, a few at a time, in threads.
+
+Each hash takes 64 MiB and a tenth of a second of a core. So there is a bound on how many run, and on how many wait.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TypeVar, TypeVarTuple
+
+import argon2
+import trio
+from argon2.exceptions import InvalidHashError, VerificationError
+
+from tricord.protocol.errors import InvalidParam, LimitExceeded, WeakPassword
+
+MAXIMUM_PASSWORD_BYTES = 512
+_WAITING_LIMIT = 64
+
+Arguments = TypeVarTuple("Arguments")
+Result = TypeVar("Result")
+
+
+@dataclass(frozen=True, slots=True)
+class HashCost:
+    """What a hash costs. The defaults are RFC 9106's second recommendation, for servers short of memory."""
+
+    time: int = 3
+    memory_kib: int = 64 << 10
+    parallelism: int = 4
+
+
+class Passwords:
+    """Hashes and verifies passwords."""
+
+    def __init__(self, *, concurrent: int = 2, minimum_length: int = 1, cost: HashCost | None = None) -> None:
+        cost = cost or HashCost()
+        self._hasher = argon2.PasswordHasher(
+            time_cost=cost.time, memory_cost=cost.memory_kib, parallelism=cost.parallelism
+        )
+        self._minimum_length = minimum_length
+        self._threads = trio.CapacityLimiter(concurrent)
+        self._waiting = 0
+        # Somebody who does not exist is verified against this, and so takes as long as somebody who does.
+        self._nobody: str | None = None
+
+    def check_acceptable(self, password: str) -> None:
+        """Raise if the password cannot be a new one."""
+        check_password_size(password)
+        if len(password) < self._minimum_length:
+            raise WeakPassword(f"a password has at least {self._minimum_length} characters")
+
+    async def hash(self, password: str) -> str:
+        """Return the hash to store of a new password."""
+        self.check_acceptable(password)
+        return await self._in_thread(self._hash, password)
+
+    async def verify(self, password_hash: str | None, password: str) -> bool:
+        """Return whether the password is the one that was hashed; for no hash, False after just as long."""
+        check_password_size(password)
+        return await self._in_thread(self._verify, password_hash, password)
+
+    def is_outdated(self, password_hash: str) -> bool:
+        """Return whether a hash was made at another cost than new ones are."""
+        return self._hasher.check_needs_rehash(password_hash)
+
+    def _hash(self, password: str) -> str:
+        return self._hasher.hash(password)
+
+    def _verify(self, password_hash: str | None, password: str) -> bool:
+        if self._nobody is None:
+            self._nobody = self._hash("nobody")
+        try:
+            matches = self._hasher.verify(password_hash or self._nobody, password)
+        except (VerificationError, InvalidHashError):
+            return False
+        return matches and password_hash is not None
+
+    async def _in_thread(
+        self, function: Callable[[*Arguments], Result], *arguments: *Arguments
+    ) -> Result:
+        if self._waiting >= _WAITING_LIMIT:
+            raise LimitExceeded("too many passwords to check at once", retry_after_ms=5_000)
+        self._waiting += 1
+        try:
+            return await trio.to_thread.run_sync(function, *arguments, limiter=self._threads)
+        finally:
+            self._waiting -= 1
+
+
+def check_password_size(password: str) -> None:
+    """Raise InvalidParam for a password longer than any may be, before anything is done with it."""
+    # A string has at most as many characters as bytes: the long ones need not be encoded to be found.
+    if len(password) > MAXIMUM_PASSWORD_BYTES or len(password.encode()) > MAXIMUM_PASSWORD_BYTES:
+        raise InvalidParam(f"a password has at most {MAXIMUM_PASSWORD_BYTES} bytes")

@@ -1,0 +1,111 @@
+"""Whose access token it is: asked with every request, so remembered."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from dataclasses import dataclass
+
+import trio
+
+from tricord.homeserver.accounts.revocations import Revocations
+from tricord.homeserver.accounts.sightings import Sightings
+from tricord.homeserver.accounts.tokens import token_hash
+from tricord.homeserver.clock import Clock
+from tricord.homeserver.serving.call import Requester
+from tricord.homeserver.storage.database import Database
+from tricord.homeserver.storage.sessions import Holder, delete_token_pair, holder_of_access_token
+from tricord.protocol.errors import UnknownToken, UserLocked
+
+# A revocation drops the entry at once. This is for what is not announced: that a user became an administrator, or that
+# another process saw a refreshed token used first.
+_TRUSTED_SECONDS = 60
+
+
+@dataclass(frozen=True, slots=True)
+class _Entry:
+    requester: Requester
+    expires_ts: int | None
+    looked_up_at: float
+
+
+class Requesters:
+    """Turns access tokens into requesters."""
+
+    def __init__(
+        self, database: Database, revocations: Revocations, sightings: Sightings, clock: Clock, *, limit: int = 50_000
+    ) -> None:
+        self._database = database
+        self._sightings = sightings
+        self._clock = clock
+        self._limit = limit
+        self._entries: OrderedDict[bytes, _Entry] = OrderedDict()
+        self._hashes_of_session: dict[int, set[bytes]] = {}
+        self._revocations_seen = 0
+        revocations.on_revoked(self._forget_sessions)
+
+    async def authenticate(self, token: str, *, client_address: str, user_agent: str) -> Requester:
+        """Return who holds the token; raise UnknownToken or UserLocked if that lets nobody in."""
+        hashed = token_hash(token)
+        entry = self._entries.get(hashed)
+        if entry is None or entry.looked_up_at + _TRUSTED_SECONDS < trio.current_time():
+            entry = await self._look_up(hashed)
+        if entry.expires_ts is not None and entry.expires_ts <= self._clock.now_ms():
+            raise UnknownToken("the access token has expired", soft_logout=True)
+        requester = entry.requester
+        if requester.device_id is not None:
+            self._sightings.note(
+                requester.user_id, requester.device_id, address=client_address, user_agent=user_agent
+            )
+        return requester
+
+    async def _look_up(self, hashed: bytes) -> _Entry:
+        revocations_before = self._revocations_seen
+        holder = await self._database.read(holder_of_access_token, hashed)
+        if holder is None or holder.deactivated:
+            self._forget(hashed)
+            raise UnknownToken("unknown access token")
+        if holder.locked:
+            self._forget(hashed)
+            raise UserLocked
+        if holder.replaces is not None:
+            await self._first_used(holder)
+        requester = Requester(
+            user_id=holder.user_id,
+            device_id=holder.device_id,
+            session_id=holder.session_id,
+            is_guest=holder.is_guest,
+            is_admin=holder.is_admin,
+        )
+        entry = _Entry(requester, holder.expires_ts, trio.current_time())
+        # Had the session ended between the reading and now, nobody would ever drop the entry.
+        if revocations_before == self._revocations_seen:
+            self._remember(hashed, entry)
+        return entry
+
+    async def _first_used(self, holder: Holder) -> None:
+        """End the tokens that this one replaces, now that the client is known to have it."""
+        if holder.replaces is not None:
+            await self._database.run(delete_token_pair, holder.replaces)
+        for hashed in tuple(self._hashes_of_session.get(holder.session_id, ())):
+            self._forget(hashed)
+
+    def _remember(self, hashed: bytes, entry: _Entry) -> None:
+        self._entries[hashed] = entry
+        self._entries.move_to_end(hashed)
+        self._hashes_of_session.setdefault(entry.requester.session_id, set()).add(hashed)
+        if len(self._entries) > self._limit:
+            self._forget(next(iter(self._entries)))
+
+    def _forget(self, hashed: bytes) -> None:
+        entry = self._entries.pop(hashed, None)
+        if entry is not None:
+            hashes = self._hashes_of_session[entry.requester.session_id]
+            hashes.discard(hashed)
+            if not hashes:
+                del self._hashes_of_session[entry.requester.session_id]
+
+    def _forget_sessions(self, session_ids: frozenset[int]) -> None:
+        self._revocations_seen += 1
+        for session_id in session_ids:
+            for hashed in tuple(self._hashes_of_session.get(session_id, ())):
+                self._forget(hashed)

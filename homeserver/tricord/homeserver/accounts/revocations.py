@@ -1,0 +1,52 @@
+"""That sessions have ended is told at once to all who rely on them, in this process and in the others."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterator
+from typing import TypeAlias
+
+from tricord.homeserver.storage.database import Database
+
+SessionsEnded: TypeAlias = Callable[[frozenset[int]], None]
+
+_CHANNEL = "sessions_ended"
+# PostgreSQL refuses payloads of 8000 bytes; an id has at most 19 digits and a comma.
+_IDS_A_PAYLOAD = 390
+
+
+class Revocations:
+    """Where the end of a session is announced and heard of."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self._listeners: list[SessionsEnded] = []
+        database.listen(_CHANNEL, self._heard)
+
+    def on_revoked(self, listener: SessionsEnded) -> Callable[[], None]:
+        """Call `listener` with the ids of sessions that have ended; return what stops that.
+
+        It must be quick and must not fail: it is called in the task of whoever ended the session.
+        """
+        self._listeners.append(listener)
+        return lambda: self._listeners.remove(listener)
+
+    async def announce(self, session_ids: Collection[int]) -> None:
+        """Tell everybody that these sessions have ended. Call it after the transaction that ended them."""
+        if not session_ids:
+            return
+        # First, without an await, so that no request of this process slips in between.
+        self._tell(frozenset(session_ids))
+        for payload in _payloads(sorted(session_ids)):
+            await self._database.notify(_CHANNEL, payload)
+
+    def _heard(self, payload: str) -> None:
+        self._tell(frozenset(int(number) for number in payload.split(",")))
+
+    def _tell(self, session_ids: frozenset[int]) -> None:
+        for listener in tuple(self._listeners):
+            listener(session_ids)
+
+
+def _payloads(session_ids: list[int]) -> Iterator[str]:
+    for start in range(0, len(session_ids), _IDS_A_PAYLOAD):
+        yield ",".join(map(str, session_ids[start : start + _IDS_A_PAYLOAD]))
