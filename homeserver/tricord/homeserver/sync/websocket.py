@@ -1,13 +1,13 @@
 """Sync over a WebSocket: deltas go down as they commit, requests go up, as `spec/websocket.md` says.
 
-A connection is four tasks: one pushes deltas, one reads, one minds the heart-beat, and one waits for the access token to be
+A connection is four tasks: one pushes deltas, one reads, one minds the heart-beat, one waits for the access token to be
 revoked. Whichever ends first ends the connection, with the close code of its reason.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from contextlib import AbstractContextManager
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any, NoReturn, Protocol
 
 import orjson
@@ -29,6 +29,7 @@ from tricord.clients.api.websocket import (
     SignIn,
 )
 from tricord.homeserver.accounts.presence import Presences
+from tricord.homeserver.accounts.revocations import Revocations
 from tricord.homeserver.serving.call import Authenticator, Requester
 from tricord.homeserver.stream.tokens import encode_token
 from tricord.homeserver.sync.engine import SyncEngine
@@ -38,6 +39,8 @@ from tricord.homeserver.sync.http import encode_sections
 from tricord.homeserver.sync.viewer import Viewer
 from tricord.protocol.errors import BadJson, MatrixError, MissingToken, NotJson
 from tricord.protocol.strict_json import JsonObject, parse_object
+
+_TOKEN_CHECK_SECONDS = 60
 
 _logger = structlog.get_logger(__name__)
 
@@ -49,14 +52,6 @@ class Requests(Protocol):
         self, requester: Requester, method: str, path: str, body: JsonObject, *, client_address: str
     ) -> tuple[int, bytes]:
         """Return the status and the JSON body of the answer; refusals too."""
-        ...
-
-
-class Revocations(Protocol):
-    """Tells when a session ends."""
-
-    def revoked(self, session_id: int) -> AbstractContextManager[trio.Event]:
-        """Return an event that is set when the session's access token stops being valid."""
         ...
 
 
@@ -76,8 +71,9 @@ class WebSocketSync:
         self._filters = filters
         self._presences = presences
         self._authenticator = authenticator
-        self._revocations = revocations
         self._requests = requests
+        self._revoked: dict[int, set[trio.Event]] = {}
+        revocations.on_revoked(self._end_sessions)
 
     async def serve(
         self,
@@ -89,14 +85,12 @@ class WebSocketSync:
         """Serve one connection to its end."""
         client = _Client(connection)
         try:
-            requester, viewer, sign_in = await self._signed_in(client, headers, client_address)
-            with self._revocations.revoked(requester.session_id) as revoked:
-                # Once more: it may have been revoked between the check and our listening.
-                await self._authenticator.authenticate(
-                    _token(sign_in, headers), client_address=client_address, user_agent=headers.get("user-agent", "")
-                )
-                with self._presences.syncing(requester.user_id, sign_in.set_presence):
-                    await self._converse(client, requester, viewer, revoked, client_address)
+            requester, viewer, sign_in, token = await self._signed_in(client, headers, client_address)
+            with (
+                self._heard_of_revocation(requester.session_id) as revoked,
+                self._presences.syncing(requester.user_id, sign_in.set_presence),
+            ):
+                await self._converse(client, requester, viewer, revoked, token, client_address)
         except _End as end:
             await client.close(end.code)
         except MatrixError as error:
@@ -107,17 +101,35 @@ class WebSocketSync:
             _logger.exception("a WebSocket failed", client_address=client_address)
             await client.close(Close.FAILED)
 
+    @contextmanager
+    def _heard_of_revocation(self, session_id: int) -> Iterator[trio.Event]:
+        revoked = trio.Event()
+        waiting = self._revoked.setdefault(session_id, set())
+        waiting.add(revoked)
+        try:
+            yield revoked
+        finally:
+            waiting.discard(revoked)
+            if not waiting:
+                self._revoked.pop(session_id, None)
+
+    def _end_sessions(self, session_ids: frozenset[int]) -> None:
+        for session_id in session_ids & self._revoked.keys():
+            for revoked in self._revoked[session_id]:
+                revoked.set()
+
     async def _signed_in(
         self, client: _Client, headers: Mapping[str, str], client_address: str
-    ) -> tuple[Requester, Viewer, SignIn]:
+    ) -> tuple[Requester, Viewer, SignIn, str]:
         with trio.move_on_after(SIGN_IN_WITHIN_SECONDS):
             message = await client.receive()
             try:
                 sign_in = SignIn.model_validate(message)
             except ValidationError as error:
                 raise BadJson("the first message is no sign_in") from error
+            token = _token(sign_in, headers)
             requester = await self._authenticator.authenticate(
-                _token(sign_in, headers), client_address=client_address, user_agent=headers.get("user-agent", "")
+                token, client_address=client_address, user_agent=headers.get("user-agent", "")
             )
             viewer = Viewer(
                 requester.user_id,
@@ -127,11 +139,17 @@ class WebSocketSync:
                 use_state_after=sign_in.use_state_after,
             )
             client.position = self._engine.checked_position(sign_in.position)
-            return requester, viewer, sign_in
+            return requester, viewer, sign_in, token
         raise _End(Close.NOT_SIGNED_IN)
 
     async def _converse(
-        self, client: _Client, requester: Requester, viewer: Viewer, revoked: trio.Event, client_address: str
+        self,
+        client: _Client,
+        requester: Requester,
+        viewer: Viewer,
+        revoked: trio.Event,
+        token: str,
+        client_address: str,
     ) -> None:
         await client.send(SignedIn(user_id=requester.user_id, device_id=requester.device_id).model_dump())
         ended: _End | None = None
@@ -140,7 +158,7 @@ class WebSocketSync:
                 nursery.start_soon(self._push, client, viewer)
                 nursery.start_soon(self._take_requests, client, requester, client_address)
                 nursery.start_soon(_mind_heartbeat, client)
-                nursery.start_soon(_wait_for_revocation, revoked)
+                nursery.start_soon(self._mind_token, token, revoked, client_address)
         except BaseExceptionGroup as group:
             # Only the first reason counts; the others came of its cancelling them.
             reasons, others = group.split((_End, Gone, ConnectionClosed))
@@ -165,6 +183,17 @@ class WebSocketSync:
                     )
                 client.position = delta.upto
                 first = False
+
+    async def _mind_token(self, token: str, revoked: trio.Event, client_address: str) -> NoReturn:
+        """End the connection when the token is revoked; look for ourselves too, for what nobody announces: its age."""
+        while not revoked.is_set():
+            try:
+                await self._authenticator.authenticate(token, client_address=client_address, user_agent="")
+            except MatrixError:
+                break
+            with trio.move_on_after(_TOKEN_CHECK_SECONDS):
+                await revoked.wait()
+        raise _End(Close.SIGNED_OUT)
 
     async def _take_requests(self, client: _Client, requester: Requester, client_address: str) -> NoReturn:
         free = trio.CapacityLimiter(MOST_UNANSWERED)
@@ -274,11 +303,6 @@ async def _mind_heartbeat(client: _Client) -> NoReturn:
             await client.ping()
             continue
         raise _End(Close.UNHEARD)
-
-
-async def _wait_for_revocation(revoked: trio.Event) -> NoReturn:
-    await revoked.wait()
-    raise _End(Close.SIGNED_OUT)
 
 
 def _token(sign_in: SignIn, headers: Mapping[str, str]) -> str:
