@@ -42,7 +42,7 @@ AnyEvent = TypeVar("AnyEvent", bound="Event")
 _MAX_TIMESTAMP = 2**63 - 1
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class Event:
     """An event of a room. Its id is right; whether anybody signed it is another question."""
 
@@ -64,6 +64,9 @@ class Event:
     json: bytes
     """`pdu` in canonical JSON."""
     version: RoomVersion
+
+    def __repr__(self) -> str:
+        return f"<{self.__class__.__name__} {self.event_id} {self.type}>"
 
     def __hash__(self) -> int:
         return hash(self.event_id)

@@ -45,7 +45,7 @@ def parse_object(data: bytes | bytearray | memoryview | str) -> JsonObject:
 
 
 def check_event_integers(value: Any) -> None:
-    """Raise BadJson for what canonical JSON cannot hold: floats, and integers beyond ±(2^53 − 1).
+    """Raise BadJson for what canonical JSON cannot hold: floats, and integers of 2^53 and beyond.
 
     https://spec.matrix.org/v1.19/appendices/#canonical-json
     """
@@ -71,7 +71,8 @@ def check_event_integers(value: Any) -> None:
 
 def _has_floats(value: Any, max_depth: int) -> bool:
     """Return whether there is a float anywhere; raise BadJson if containers are nested deeper than `max_depth`."""
-    level, found = [[value]], False
+    found = False
+    level: list[Any] = [[value]]
     for _ in range(max_depth + 1):
         deeper: list[Any] = []
         for container in level:
