@@ -8,9 +8,8 @@ from __future__ import annotations
 
 from typing import Literal
 
-from tricord.protocol.identifiers import RoomAlias, RoomId, ServerName
-
 from tricord.clients.endpoint import Authentication, Endpoint, Model
+from tricord.protocol.identifiers import RoomAlias, RoomId, ServerName
 
 Visibility = Literal["public", "private"]
 

@@ -8,9 +8,9 @@ from __future__ import annotations
 from typing import Any
 
 from pydantic import Field
-from tricord.protocol.identifiers import RoomId, UserId
 
 from tricord.clients.endpoint import Authentication, Endpoint, Model
+from tricord.protocol.identifiers import RoomId, UserId
 
 
 class JoinBody(Model):

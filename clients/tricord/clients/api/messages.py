@@ -9,9 +9,9 @@ from __future__ import annotations
 from typing import Any, Literal
 
 from pydantic import Field
-from tricord.protocol.identifiers import EventId
 
 from tricord.clients.endpoint import Authentication, Endpoint, Model
+from tricord.protocol.identifiers import EventId
 
 Direction = Literal["b", "f"]
 

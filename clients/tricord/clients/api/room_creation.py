@@ -8,9 +8,9 @@ from __future__ import annotations
 from typing import Any, Literal
 
 from pydantic import Field
-from tricord.protocol.identifiers import RoomId, UserId
 
 from tricord.clients.endpoint import Endpoint, Model
+from tricord.protocol.identifiers import RoomId, UserId
 
 Preset = Literal["private_chat", "public_chat", "trusted_private_chat"]
 

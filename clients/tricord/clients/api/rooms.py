@@ -8,9 +8,9 @@ from __future__ import annotations
 from typing import Any, Literal
 
 from pydantic import Field
-from tricord.protocol.identifiers import EventId, UserId
 
 from tricord.clients.endpoint import Authentication, Endpoint, Model
+from tricord.protocol.identifiers import EventId, UserId
 
 # What an empty state key leaves of the path.
 _WITHOUT_STATE_KEY = (

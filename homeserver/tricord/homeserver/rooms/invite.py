@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from tricord.homeserver.rooms.people import InvitePermissions
+from tricord.homeserver.rooms.preferences import Preferences
 from tricord.protocol.errors import Forbidden, InviteBlocked
 from tricord.protocol.identifiers import ServerName, UserId, server_name_of
 
@@ -12,9 +12,9 @@ from tricord.protocol.identifiers import ServerName, UserId, server_name_of
 class Invitations:
     """Decides who can be invited, before an event is made of it."""
 
-    def __init__(self, server_name: ServerName, permissions: InvitePermissions) -> None:
+    def __init__(self, server_name: ServerName, preferences: Preferences) -> None:
         self._server_name = server_name
-        self._permissions = permissions
+        self._preferences = preferences
 
     async def check_accepts(self, user_id: UserId) -> None:
         """Refuse to invite users who block invitations, and users of other servers."""
@@ -28,5 +28,5 @@ class Invitations:
                 raise Forbidden(f"{user_id} is on another server, and this server cannot invite there yet")
         if not user_ids:
             return []
-        blocking = await self._permissions.blocking_invites(user_ids)
+        blocking = await self._preferences.blocking_invites(user_ids)
         return [user_id for user_id in user_ids if user_id not in blocking]
