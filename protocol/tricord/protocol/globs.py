@@ -15,7 +15,7 @@ from collections.abc import Iterable, Iterator
 from typing import Final
 
 _WORD = re.compile(r"[A-Za-z0-9_]")
-_WORD_BOUNDARY = re.compile(r"(?<![A-Za-z0-9_])|(?![A-Za-z0-9_])")
+_BOUNDARY = re.compile(r"(?<![A-Za-z0-9_])|(?![A-Za-z0-9_])")
 
 
 class Glob:
@@ -26,32 +26,24 @@ class Glob:
     def __init__(self, pattern: str, *, ignore_case: bool = False) -> None:
         self.pattern: Final = pattern
         self._ignore_case = ignore_case
-        segments = [_Segment(text) for text in _folded(pattern, ignore_case).split("*")]
-        self._first = segments[0]
-        self._last = segments[-1] if len(segments) > 1 else None
-        self._middle = [segment for segment in segments[1:-1] if segment.length]
+        self._first, self._middle, self._last = _segments(pattern.lower() if ignore_case else pattern)
 
     def matches(self, text: str) -> bool:
         """Return whether the pattern covers the whole text."""
-        text = _folded(text, self._ignore_case)
+        if self._ignore_case:
+            text = text.lower()
         if self._last is None:
             return len(text) == self._first.length and self._first.is_at(text, 0)
         last = len(text) - self._last.length
         if last < self._first.length or not self._first.is_at(text, 0) or not self._last.is_at(text, last):
             return False
-        place = self._first.length
-        for segment in self._middle:
-            end = next(segment.ends(text, place), None)
-            if end is None:
-                return False
-            place = end
-        return place <= last
+        place = _after(self._middle, text, self._first.length)
+        return place is not None and place <= last
 
 
 class WordGlob:
     """A pattern for any part of a text that starts and ends at a word boundary, whatever the case.
 
-    A boundary is wherever two neighbours are not both of `A-Z a-z 0-9 _`.
     https://spec.matrix.org/v1.19/client-server-api/#conditions-1 (the special case of `content.body`)
     """
 
@@ -59,12 +51,9 @@ class WordGlob:
 
     def __init__(self, pattern: str) -> None:
         self.pattern: Final = pattern
-        segments = [_Segment(text) for text in pattern.lower().split("*")]
-        self._first = segments[0]
-        self._last = segments[-1] if len(segments) > 1 else None
-        self._middle = [segment for segment in segments[1:-1] if segment.length]
-        self.cost: Final = max(segment.cost for segment in segments)
-        """How much one character of text costs, compared with a pattern without `?`."""
+        self._first, self._middle, self._last = _segments(pattern.lower())
+        # What a character of text costs with this pattern; 1 if `str.find` does it all.
+        self.cost: Final = 64 if "?" in pattern else 1
 
     def matches(self, text: str) -> bool:
         """Return whether some part of the text is covered by the pattern."""
@@ -73,27 +62,11 @@ class WordGlob:
     def matches_lowered(self, text: str) -> bool:
         """Do as `matches` for a text that is in lower case already."""
         if self._last is None:
-            return any(_is_boundary(text, end) for end in self._first.ends(text, 0, at_words=True))
-        place: int | None = next(self._first.ends(text, 0, at_words=True), None)
-        for segment in self._middle:
-            if place is None:
-                return False
-            place = next(segment.ends(text, place), None)
-        if place is None:
-            return False
-        # The end of the text is a boundary, and `ends` yields a last segment that is empty once only.
-        return not self._last.length or any(_is_boundary(text, end) for end in self._last.ends(text, place))
-
-
-def contains_words(lowered_text: str, phrase: str) -> bool:
-    """Return whether a text in lower case contains a phrase, taken literally, from word boundary to word boundary."""
-    phrase = phrase.lower()
-    place = lowered_text.find(phrase)
-    while place >= 0:
-        if _is_boundary(lowered_text, place) and _is_boundary(lowered_text, place + len(phrase)):
-            return True
-        place = lowered_text.find(phrase, _next_boundary(lowered_text, place + 1))
-    return False
+            return any(True for _ in self._first.ends(text, 0, from_word=True, to_word=True))
+        place = next(self._first.ends(text, 0, from_word=True), None)
+        if place is not None:
+            place = _after(self._middle, text, place)
+        return place is not None and any(True for _ in self._last.ends(text, place, to_word=True))
 
 
 class GlobSet:
@@ -105,15 +78,18 @@ class GlobSet:
         self._ignore_case = ignore_case
         exact, prefixes, suffixes, others = set(), set(), set(), set()
         for pattern in patterns:
-            pattern = _folded(pattern, ignore_case)
-            if "?" in pattern or "*" in pattern[1:-1]:
+            if ignore_case:
+                pattern = pattern.lower()
+            if "?" in pattern or pattern.count("*") > 1:
                 others.add(pattern)
             elif "*" not in pattern:
                 exact.add(pattern)
             elif pattern.endswith("*"):
-                (prefixes if pattern[0] != "*" or pattern == "*" else others).add(pattern.removesuffix("*"))
+                prefixes.add(pattern[:-1])
+            elif pattern.startswith("*"):
+                suffixes.add(pattern[1:])
             else:
-                suffixes.add(pattern.removeprefix("*"))
+                others.add(pattern)
         self._exact = frozenset(exact)
         self._prefixes = tuple(prefixes)
         self._suffixes = tuple(suffixes)
@@ -121,7 +97,8 @@ class GlobSet:
 
     def matches(self, text: str) -> bool:
         """Return whether any pattern covers the whole text."""
-        text = _folded(text, self._ignore_case)
+        if self._ignore_case:
+            text = text.lower()
         return (
             text in self._exact
             or text.startswith(self._prefixes)
@@ -130,69 +107,91 @@ class GlobSet:
         )
 
 
+def contains_words(lowered_text: str, phrase: str) -> bool:
+    """Return whether a text in lower case contains a phrase, taken literally, from word boundary to word boundary."""
+    ends = _literal_ends(lowered_text, phrase.lower(), 0, from_word=True, to_word=True)
+    return any(True for _ in ends)
+
+
 class _Segment:
     """What stands between two stars: characters, some of which may be any."""
 
-    __slots__ = ("_literal", "_places", "_text", "cost", "length")
+    __slots__ = ("_is_literal", "_places", "_text", "length")
 
     def __init__(self, text: str) -> None:
         self._text = text
         self.length: Final = len(text)
-        self._literal = "?" not in text
-        self.cost: Final = 1 if self._literal else 64
+        self._is_literal = "?" not in text
         self._places: dict[str, int] = {}
-        if not self._literal:
-            anywhere = sum(1 << place for place, character in enumerate(text) if character == "?")
-            self._places = {character: anywhere for character in text}
+        if not self._is_literal:
+            anything = sum(1 << place for place, character in enumerate(text) if character == "?")
+            self._places = dict.fromkeys(text, anything)
             for place, character in enumerate(text):
                 self._places[character] |= 1 << place
 
     def is_at(self, text: str, start: int) -> bool:
-        """Return whether the segment is at one place, where it is known to have room."""
-        if self._literal:
+        """Return whether the segment is at one place, where the text has room for it."""
+        if self._is_literal:
             return text.startswith(self._text, start)
         part = text[start : start + self.length]
         return all(mine in ("?", theirs) for mine, theirs in zip(self._text, part, strict=True))
 
-    def ends(self, text: str, start: int, *, at_words: bool = False) -> Iterator[int]:
-        """Yield where each occurrence that starts at `start` or later ends; `at_words`: only those at a boundary."""
-        if self._literal:
-            return self._literal_ends(text, start, at_words)
-        return self._stepped_ends(text, start, at_words)
+    def ends(self, text: str, start: int, *, from_word: bool = False, to_word: bool = False) -> Iterator[int]:
+        """Yield where each occurrence ends that starts at `start` or later, perhaps only those at word boundaries."""
+        if self._is_literal:
+            return _literal_ends(text, self._text, start, from_word=from_word, to_word=to_word)
+        return self._stepped_ends(text, start, from_word=from_word, to_word=to_word)
 
-    def _literal_ends(self, text: str, start: int, at_words: bool) -> Iterator[int]:
-        place = text.find(self._text, start)
-        while place >= 0:
-            if not at_words or _is_boundary(text, place):
-                yield place + self.length
-            if place >= len(text):
-                return
-            place = text.find(self._text, _next_boundary(text, place + 1) if at_words else place + 1)
-
-    def _stepped_ends(self, text: str, start: int, at_words: bool) -> Iterator[int]:
+    def _stepped_ends(self, text: str, start: int, *, from_word: bool, to_word: bool) -> Iterator[int]:
         # Bit n says that the segment's first n + 1 characters end here (the Shift-And algorithm).
-        places, anywhere, found = self._places, self._places["?"], 1 << (self.length - 1)
-        partial = 0
+        places, anything, whole = self._places, self._places["?"], 1 << (self.length - 1)
+        begun = 0
         for place in range(start, len(text)):
-            partial <<= 1
-            if not at_words or _is_boundary(text, place):
-                partial |= 1
-            character = text[place]
-            partial &= places.get(character, anywhere) if character != "?" else anywhere
-            if partial & found:
+            begun <<= 1
+            if not from_word or _is_boundary(text, place):
+                begun |= 1
+            begun &= places.get(text[place], anything)
+            if begun & whole and (not to_word or _is_boundary(text, place + 1)):
                 yield place + 1
 
 
-def _folded(text: str, ignore_case: bool) -> str:
-    return text.lower() if ignore_case else text
+def _segments(pattern: str) -> tuple[_Segment, list[_Segment], _Segment | None]:
+    """Return what comes before the first star, between stars, and after the last star if there is one."""
+    first, *others = [_Segment(text) for text in pattern.split("*")]
+    if not others:
+        return first, [], None
+    return first, [segment for segment in others[:-1] if segment.length], others[-1]
+
+
+def _after(segments: Iterable[_Segment], text: str, place: int | None) -> int | None:
+    """Return where the last of some segments ends, each being in the first place after the one before it."""
+    for segment in segments:
+        if place is None:
+            return None
+        place = next(segment.ends(text, place), None)
+    return place
+
+
+def _literal_ends(text: str, literal: str, start: int, *, from_word: bool, to_word: bool) -> Iterator[int]:
+    while (place := text.find(literal, start)) >= 0:
+        end = place + len(literal)
+        if (not from_word or _is_boundary(text, place)) and (not to_word or _is_boundary(text, end)):
+            yield end
+        if end >= len(text):
+            return
+        # The next boundary, not just the next character: in `aaaa…` every place is an occurrence, and none may count.
+        start = _next_boundary(text, place + 1) if from_word else place + 1
+        if to_word:
+            start = max(start, _next_boundary(text, end + 1) - len(literal))
 
 
 def _is_boundary(text: str, place: int) -> bool:
+    """Return whether the characters before and after a place are not both of a word."""
     if place in (0, len(text)):
         return True
     return not (_WORD.match(text, place - 1) and _WORD.match(text, place))
 
 
 def _next_boundary(text: str, place: int) -> int:
-    found = _WORD_BOUNDARY.search(text, place)
+    found = _BOUNDARY.search(text, place)
     return found.start() if found else len(text)

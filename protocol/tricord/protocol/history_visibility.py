@@ -34,8 +34,8 @@ class Standing:
 def may_see(before: Standing, after: Standing, *, joined_later: bool) -> bool:
     """Return whether the viewer may see an event, by the state before it and after it.
 
-    The two differ only where the event itself is a change of visibility or of the viewer's own membership, and those may
-    be seen by whom either side lets see them. `joined_later`: the viewer joined at some point after the event.
+    The two differ only where the event itself is a change of visibility or of the viewer's own membership; it may be
+    seen by those whom either side lets see it. `joined_later`: the viewer joined at some point after the event.
     """
     return _allows(before, joined_later) or (after != before and _allows(after, joined_later))
 
