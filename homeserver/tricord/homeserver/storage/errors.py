@@ -1,0 +1,39 @@
+"""What can go wrong with the database, in our own words.
+
+Exception
+└── DatabaseError              the statement failed; `sqlstate` says why, where the server told
+    ├── DatabaseUnavailable    no connection could be had, or it was lost; trying again later may help
+    ├── UniqueViolation        a row with this key is already there; `constraint` names the rule
+    ├── SerializationFailure   the transaction lost against another and may simply be run again
+    └── DatabaseTooNew         the schema was written by a newer version of Tricord
+"""
+
+from __future__ import annotations
+
+
+class DatabaseError(Exception):
+    """A statement failed, or the database cannot be used."""
+
+    def __init__(self, message: str, *, sqlstate: str | None = None) -> None:
+        super().__init__(message)
+        self.sqlstate = sqlstate
+
+
+class DatabaseUnavailable(DatabaseError):
+    """There is no connection to the database, or it broke while in use."""
+
+
+class UniqueViolation(DatabaseError):
+    """A row with this key is already there."""
+
+    def __init__(self, message: str, *, constraint: str) -> None:
+        super().__init__(message, sqlstate="23505")
+        self.constraint = constraint
+
+
+class SerializationFailure(DatabaseError):
+    """The transaction lost against another one (deadlock or serialization) and may be run again."""
+
+
+class DatabaseTooNew(DatabaseError):
+    """The schema has migrations that this version of Tricord does not know."""

@@ -1,0 +1,83 @@
+"""The schema, as numbered files that run once, in order, whoever starts first.
+
+`schema/NNNN_name.sql` runs in a transaction of its own together with the note that it ran. A start holds a lock while it
+migrates, so that several processes may start at once. Expand first, contract a release later: the version before must still
+run on the schema after.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from importlib import resources
+
+import structlog
+
+from tricord.homeserver.storage.connection import Connection
+from tricord.homeserver.storage.errors import DatabaseTooNew
+
+_NAME = re.compile(r"^(\d{4})_\w+\.sql$")
+# Any number will do, as long as nothing else takes an advisory lock with it.
+_LOCK = 0x7472_6963_6F72_6401
+
+_log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Migration:
+    """One file of the schema."""
+
+    number: int
+    name: str
+    sql: str
+
+
+def known_migrations() -> list[Migration]:
+    """Return the migrations of this version, in order."""
+    found = []
+    for file in (resources.files(__package__) / "schema").iterdir():
+        match = _NAME.match(file.name)
+        if match:
+            found.append(Migration(int(match[1]), file.name, file.read_text(encoding="utf-8")))
+    return sorted(found, key=lambda migration: migration.number)
+
+
+async def migrate(url: str) -> list[str]:
+    """Bring the schema up to date and return the names of the files that ran.
+
+    Raises DatabaseTooNew if the database has migrations that are not known here.
+    """
+    connection = await Connection.open(url, application_name="tricord migration")
+    try:
+        await connection.execute("SELECT pg_advisory_lock($1)", _LOCK)
+        await connection.execute(
+            """
+            CREATE TABLE IF NOT EXISTS schema_migrations (
+                number integer PRIMARY KEY, name text NOT NULL, ran_at timestamptz NOT NULL DEFAULT now()
+            )
+            """
+        )
+        rows = await connection.fetch("SELECT number, name FROM schema_migrations")
+        done = {row["number"]: row["name"] for row in rows}
+        migrations = known_migrations()
+        unknown = sorted(name for number, name in done.items() if number not in {m.number for m in migrations})
+        if unknown:
+            raise DatabaseTooNew(
+                f"the database was written by a newer version of Tricord (it has {', '.join(unknown)}); "
+                "install that version or a newer one"
+            )
+        ran = []
+        for migration in migrations:
+            if migration.number in done:
+                continue
+            async with connection.transaction():
+                await connection.execute(migration.sql)
+                await connection.execute(
+                    "INSERT INTO schema_migrations (number, name) VALUES ($1, $2)", migration.number, migration.name
+                )
+            _log.debug("schema changed", migration=migration.name)
+            ran.append(migration.name)
+        return ran
+    finally:
+        # Closing the session also gives the lock back.
+        await connection.aclose()

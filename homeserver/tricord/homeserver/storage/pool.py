@@ -1,0 +1,89 @@
+"""Connections kept open, the most recently used first.
+
+Nothing is sent on release: what a transaction leaves behind is known from the protocol, and the application leaves no
+session state. A query to reset it would cost a round trip each time.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import AsyncIterator
+
+import trio
+
+from tricord.homeserver.storage.connection import PATIENCE_SECONDS, Connection
+from tricord.homeserver.storage.errors import DatabaseError
+
+
+class Pool:
+    """At most `size` connections to one URL. Who finds none free waits, in order of arrival."""
+
+    def __init__(self, url: str, *, size: int) -> None:
+        self._url = url
+        self._free: list[Connection] = []
+        self._slots = trio.CapacityLimiter(size)
+        self._closed = False
+
+    @property
+    def in_use(self) -> int:
+        """How many connections are lent out."""
+        return int(self._slots.borrowed_tokens)
+
+    @property
+    def idle(self) -> int:
+        """How many connections wait to be used."""
+        return len(self._free)
+
+    @property
+    def waiting(self) -> int:
+        """How many tasks wait for a connection."""
+        return self._slots.statistics().tasks_waiting
+
+    @contextlib.asynccontextmanager
+    async def connection(self) -> AsyncIterator[Connection]:
+        """Lend a connection. Raises DatabaseUnavailable when none can be opened."""
+        # A slot belongs to this use, not to the task: a task may hold several.
+        holder = object()
+        await self._slots.acquire_on_behalf_of(holder)
+        try:
+            connection = self._take_usable()
+            if connection is None:
+                # Not cancelled half-way: cancelled requests in numbers would otherwise be a storm of connects.
+                with trio.CancelScope(shield=True):
+                    with trio.fail_after(2 * PATIENCE_SECONDS):
+                        connection = await Connection.open(self._url)
+            try:
+                yield connection
+            finally:
+                await self._take_back(connection)
+        finally:
+            self._slots.release_on_behalf_of(holder)
+
+    def _take_usable(self) -> Connection | None:
+        while self._free:
+            connection = self._free.pop()
+            # The server may have been restarted since.
+            if connection.is_usable:
+                return connection
+            connection.terminate()
+        return None
+
+    async def _take_back(self, connection: Connection) -> None:
+        if connection.is_in_transaction:
+            with trio.move_on_after(PATIENCE_SECONDS, shield=True) as patience:
+                try:
+                    await connection.execute("ROLLBACK")
+                except DatabaseError:
+                    connection.terminate()
+            if patience.cancelled_caught:
+                connection.terminate()
+        if self._closed:
+            connection.terminate()
+        elif not connection.is_closed:
+            self._free.append(connection)
+
+    async def aclose(self) -> None:
+        """Close what is free now, and what is lent out when it comes back."""
+        self._closed = True
+        while self._free:
+            await self._free.pop().aclose()

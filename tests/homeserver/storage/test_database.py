@@ -1,0 +1,60 @@
+"""Transactions on a real PostgreSQL."""
+
+from __future__ import annotations
+
+import pytest
+import trio
+
+from tricord.homeserver.storage.database import Database, Transaction
+from tricord.homeserver.storage.errors import DatabaseUnavailable, UniqueViolation
+
+
+async def test_what_a_transaction_wrote_is_there_after_it_and_gone_if_it_raised(database: Database) -> None:
+    async with database.transaction() as tx:
+        await tx.execute("CREATE TABLE kept (number integer PRIMARY KEY)")
+        await tx.execute("INSERT INTO kept VALUES (1)")
+    with pytest.raises(ZeroDivisionError):
+        async with database.transaction() as tx:
+            await tx.execute("INSERT INTO kept VALUES (2)")
+            raise ZeroDivisionError
+    assert await database.read(numbers) == [1]
+    with pytest.raises(UniqueViolation) as caught:
+        await database.run(insert, 1)
+    assert caught.value.constraint == "kept_pkey"
+
+
+async def test_a_cancelled_query_ends_in_the_server_and_leaves_the_connection_usable(database: Database) -> None:
+    with trio.move_on_after(0.05) as patience:
+        async with database.transaction() as tx:
+            await tx.execute("SELECT pg_sleep(60)")
+    assert patience.cancelled_caught
+    assert database.pool.idle == 1
+    async with database.transaction() as tx:
+        running = await tx.fetchval(
+            "SELECT count(*) FROM pg_stat_activity WHERE state = 'active' AND query LIKE '%pg_sleep(60)%' "
+            "AND pid <> pg_backend_pid() AND datname = current_database()"
+        )
+    assert running == 0
+
+
+async def test_a_connection_whose_backend_was_ended_is_replaced(database: Database) -> None:
+    with pytest.raises(DatabaseUnavailable):
+        async with database.transaction() as tx:
+            pid = await tx.fetchval("SELECT pg_backend_pid()")
+            async with database.transaction() as other:
+                await other.execute("SELECT pg_terminate_backend($1)", pid)
+            await tx.fetchval("SELECT 1")
+    assert await database.read(one) == 1
+
+
+async def numbers(tx: Transaction) -> list[int]:
+    return [row["number"] for row in await tx.fetch("SELECT number FROM kept ORDER BY number")]
+
+
+async def insert(tx: Transaction, number: int) -> None:
+    await tx.execute("INSERT INTO kept VALUES ($1)", number)
+
+
+async def one(tx: Transaction) -> int:
+    value: int = await tx.fetchval("SELECT 1")
+    return value
