@@ -56,6 +56,10 @@ class Passwords:
         self.check_acceptable(password)
         return await self._in_thread(self._hash, password)
 
+    async def rehash(self, password: str) -> str:
+        """Return a new hash of a password that is in use: it may be shorter than new ones must be."""
+        return await self._in_thread(self._hash, password)
+
     async def verify(self, password_hash: str | None, password: str) -> bool:
         """Return whether the password is the one that was hashed; for no hash, False after just as long."""
         check_password_size(password)
@@ -77,9 +81,7 @@ class Passwords:
             return False
         return matches and password_hash is not None
 
-    async def _in_thread(
-        self, function: Callable[[*Arguments], Result], *arguments: *Arguments
-    ) -> Result:
+    async def _in_thread(self, function: Callable[[*Arguments], Result], *arguments: *Arguments) -> Result:
         if self._waiting >= _WAITING_LIMIT:
             raise LimitExceeded("too many passwords to check at once", retry_after_ms=5_000)
         self._waiting += 1

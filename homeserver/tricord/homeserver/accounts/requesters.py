@@ -42,6 +42,7 @@ class Requesters:
         self._hashes_of_session: dict[int, set[bytes]] = {}
         self._revocations_seen = 0
         revocations.on_revoked(self._forget_sessions)
+        revocations.on_gap(self._forget_everything)
 
     async def authenticate(self, token: str, *, client_address: str, user_agent: str) -> Requester:
         """Return who holds the token; raise UnknownToken or UserLocked if that lets nobody in."""
@@ -53,9 +54,7 @@ class Requesters:
             raise UnknownToken("the access token has expired", soft_logout=True)
         requester = entry.requester
         if requester.device_id is not None:
-            self._sightings.note(
-                requester.user_id, requester.device_id, address=client_address, user_agent=user_agent
-            )
+            self._sightings.note(requester.user_id, requester.device_id, address=client_address, user_agent=user_agent)
         return requester
 
     async def _look_up(self, hashed: bytes) -> _Entry:
@@ -109,3 +108,8 @@ class Requesters:
         for session_id in session_ids:
             for hashed in tuple(self._hashes_of_session.get(session_id, ())):
                 self._forget(hashed)
+
+    def _forget_everything(self) -> None:
+        self._revocations_seen += 1
+        self._entries.clear()
+        self._hashes_of_session.clear()

@@ -20,6 +20,7 @@ class Revocations:
     def __init__(self, database: Database) -> None:
         self._database = database
         self._listeners: list[SessionsEnded] = []
+        self._gap_listeners: list[Callable[[], None]] = []
         database.listen(_CHANNEL, self._heard)
 
     def on_revoked(self, listener: SessionsEnded) -> Callable[[], None]:
@@ -29,6 +30,10 @@ class Revocations:
         """
         self._listeners.append(listener)
         return lambda: self._listeners.remove(listener)
+
+    def on_gap(self, listener: Callable[[], None]) -> None:
+        """Call `listener` when announcements of other processes may have been missed."""
+        self._gap_listeners.append(listener)
 
     async def announce(self, session_ids: Collection[int]) -> None:
         """Tell everybody that these sessions have ended. Call it after the transaction that ended them."""
@@ -40,7 +45,11 @@ class Revocations:
             await self._database.notify(_CHANNEL, payload)
 
     def _heard(self, payload: str) -> None:
-        self._tell(frozenset(int(number) for number in payload.split(",")))
+        if payload:
+            self._tell(frozenset(int(number) for number in payload.split(",")))
+        else:
+            for listener in self._gap_listeners:
+                listener()
 
     def _tell(self, session_ids: frozenset[int]) -> None:
         for listener in tuple(self._listeners):

@@ -99,3 +99,8 @@ async def holder_of_refresh_token(tx: Transaction, token_hash: bytes) -> Holder 
 async def delete_token_pair(tx: Transaction, pair_id: int) -> None:
     """Delete tokens that have been replaced."""
     await tx.execute("DELETE FROM token_pairs WHERE pair_id = $1", pair_id)
+
+
+async def sessions_of(tx: Transaction, user_id: UserId) -> list[int]:
+    """Return the ids of a user's sessions."""
+    return [row[0] for row in await tx.fetch("SELECT session_id FROM sessions WHERE user_id = $1", user_id)]
