@@ -283,11 +283,12 @@ async def _start(
     sockets: Path,
     account: pwd.struct_passwd | None,
     options: dict[str, str],
-) -> trio.Process:
+) -> subprocess.Popen[bytes]:
     log_file = folder / "postgres.log"
     settings = [f"--{name}={value}" for name, value in {"listen_addresses": "", **options}.items()]
     with log_file.open("ab") as log, _reached_by(account, data) as (path, inherited):
-        process = await trio.lowlevel.open_process(
+        # Not trio's open_process: that starts the child from a worker thread, and the death signal follows the *thread*.
+        process = subprocess.Popen(  # noqa: ASYNC220  # a fork and an exec
             [
                 str(binaries / "bin" / "postgres"), "-D", str(path), "-k", str(path if sockets == data else sockets),
                 *settings,
@@ -333,22 +334,26 @@ async def _make_database(url: str) -> None:
         await connection.aclose()
 
 
-async def _watch(process: trio.Process, folder: Path) -> None:
-    await process.wait()
+async def _watch(process: subprocess.Popen[bytes], folder: Path) -> None:
+    await _ended(process)
     raise EmbeddedPostgresError(
         f"the embedded PostgreSQL ended (status {process.returncode}); the end of its log:\n"
         f"{_tail(folder / 'postgres.log')}"
     )
 
 
-async def _stop(process: trio.Process) -> None:
+async def _stop(process: subprocess.Popen[bytes]) -> None:
     if process.poll() is None:
         process.send_signal(signal.SIGINT)
         with trio.move_on_after(_STOP_SECONDS) as patience:
-            await process.wait()
+            await _ended(process)
         if patience.cancelled_caught:
             process.send_signal(signal.SIGQUIT)
-            await process.wait()
+            await _ended(process)
+
+
+async def _ended(process: subprocess.Popen[bytes]) -> None:
+    await trio.to_thread.run_sync(process.wait, abandon_on_cancel=True)
 
 
 def _tail(file: Path) -> str:
