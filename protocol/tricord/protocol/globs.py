@@ -21,12 +21,13 @@ _BOUNDARY = re.compile(r"(?<![A-Za-z0-9_])|(?![A-Za-z0-9_])")
 class Glob:
     """A pattern for a whole text."""
 
-    __slots__ = ("_first", "_ignore_case", "_last", "_middle", "pattern")
+    __slots__ = ("_first", "_ignore_case", "_last", "_middle", "cost", "pattern")
 
     def __init__(self, pattern: str, *, ignore_case: bool = False) -> None:
         self.pattern: Final = pattern
         self._ignore_case = ignore_case
         self._first, self._middle, self._last = _segments(pattern.lower() if ignore_case else pattern)
+        self.cost: Final = _cost(pattern)
 
     def matches(self, text: str) -> bool:
         """Return whether the pattern covers the whole text."""
@@ -52,8 +53,7 @@ class WordGlob:
     def __init__(self, pattern: str) -> None:
         self.pattern: Final = pattern
         self._first, self._middle, self._last = _segments(pattern.lower())
-        # What a character of text costs with this pattern; 1 if `str.find` does it all.
-        self.cost: Final = 64 if "?" in pattern else 1
+        self.cost: Final = _cost(pattern)
 
     def matches(self, text: str) -> bool:
         """Return whether some part of the text is covered by the pattern."""
@@ -153,6 +153,11 @@ class _Segment:
             begun &= places.get(text[place], anything)
             if begun & whole and (not to_word or _is_boundary(text, place + 1)):
                 yield place + 1
+
+
+def _cost(pattern: str) -> int:
+    """Return what a character of text costs with a pattern; 1 if `str.find` does it all."""
+    return 64 if "?" in pattern else 1
 
 
 def _segments(pattern: str) -> tuple[_Segment, list[_Segment], _Segment | None]:
