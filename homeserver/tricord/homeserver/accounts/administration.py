@@ -69,10 +69,8 @@ class Administration:
         await self.password_change.change((await self.user(name)).user_id, password, sign_out=sign_out)
 
     async def set_admin(self, name: str, *, is_admin: bool) -> None:
-        """Make an administrator of a user, or no longer."""
-        user_id = (await self.user(name)).user_id
-        await self.database.run(set_admin, user_id, is_admin=is_admin)
-        await self.revocations.announce(await self.database.read(sessions_of, user_id))
+        """Make an administrator of a user, or no longer; running servers heed it within a minute."""
+        await self.database.run(set_admin, (await self.user(name)).user_id, is_admin=is_admin)
 
     async def set_locked(self, name: str, *, locked: bool) -> None:
         """Lock a user out without ending their sessions, or let them in again.
@@ -81,7 +79,8 @@ class Administration:
         """
         user_id = (await self.user(name)).user_id
         await self.database.run(set_locked, user_id, locked=locked)
-        await self.revocations.announce(await self.database.read(sessions_of, user_id))
+        if locked:
+            await self.revocations.announce(await self.database.read(sessions_of, user_id))
 
     async def deactivate(self, name: str, *, erase: bool = False) -> None:
         """End an account for good."""

@@ -5,13 +5,12 @@ https://spec.matrix.org/v1.19/client-server-api/#filtering
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import orjson
 
 from tricord.homeserver.storage.database import Database
 from tricord.homeserver.storage.filters import filter_definition, put_filter
 from tricord.protocol.errors import NotFound
+from tricord.protocol.event_filters import Filter
 from tricord.protocol.identifiers import UserId
 from tricord.protocol.strict_json import JsonObject
 
@@ -19,14 +18,12 @@ from tricord.protocol.strict_json import JsonObject
 class Filters:
     """Keeps what clients upload, once it has been found to be a filter."""
 
-    def __init__(self, database: Database, check: Callable[[JsonObject], object]) -> None:
+    def __init__(self, database: Database) -> None:
         self._database = database
-        # Raises if the definition is not one of a filter.
-        self._check = check
 
     async def create(self, user_id: UserId, definition: JsonObject) -> str:
-        """Keep a filter, and return its id."""
-        self._check(definition)
+        """Keep a filter, and return its id; raise if it is none."""
+        Filter.parse(definition)
         encoded = orjson.dumps(definition, option=orjson.OPT_SORT_KEYS)
         return str(await self._database.run(put_filter, user_id, encoded))
 
