@@ -83,6 +83,11 @@ class VerifiedEvent(Event):
     __slots__ = ()
 
     @classmethod
+    def from_verified(cls, event: Event) -> Self:
+        """Return an event whose signatures and hash have just been checked."""
+        return cls(*(getattr(event, name) for name in Event.__slots__))
+
+    @classmethod
     def from_stored(cls, json: bytes, version: RoomVersion, event_id: EventId) -> Self:
         """Return an event that was verified before it was stored."""
         pdu = orjson.loads(json) if version.strict_canonical_json else parse_object(json)

@@ -45,9 +45,9 @@ class RedactionRules:
     nested_keys: Mapping[str, Mapping[str, frozenset[str]]]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class RoomVersion:
-    """The rules that hold in a room, from its first event on."""
+    """The rules that hold in a room, from its first event on. There is one object per version."""
 
     name: str
 
@@ -217,9 +217,13 @@ V12 = replace(
 ROOM_VERSIONS = {version.name: version for version in (V1, V2, V3, V4, V5, V6, V7, V8, V9, V10, V11, V12)}
 
 
+def is_room_version(value: Any) -> bool:
+    """Return whether a foreign value names a version that is known here."""
+    return isinstance(value, str) and value in ROOM_VERSIONS
+
+
 def room_version(name: Any) -> RoomVersion:
     """Return the version with a (foreign) name, or raise UnsupportedRoomVersion."""
-    version = ROOM_VERSIONS.get(name) if isinstance(name, str) else None
-    if version is None:
+    if not is_room_version(name):
         raise UnsupportedRoomVersion(f"room version {name!r} is not supported")
-    return version
+    return ROOM_VERSIONS[name]
