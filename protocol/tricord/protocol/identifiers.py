@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import re
 from ipaddress import AddressValueError, IPv6Address
-from typing import NewType
+from typing import NewType, TypeGuard
 
 from tricord.protocol.errors import InvalidParam
 
@@ -78,7 +78,7 @@ def localpart_of(identifier: UserId | RoomAlias) -> str:
     return identifier[1:].partition(":")[0]
 
 
-def is_valid_user_id(value: object) -> bool:
+def is_valid_user_id(value: object) -> TypeGuard[UserId]:
     """Return whether a foreign value is a user id, historical ones included."""
     return isinstance(value, str) and _has_domain_form(value, "@")
 

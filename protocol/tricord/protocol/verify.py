@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from tricord.protocol.errors import SignatureInvalid
 from tricord.protocol.events import Event, VerifiedEvent, redacted_copy
 from tricord.protocol.hashes import content_hash_matches, signed_form
-from tricord.protocol.identifiers import KeyId, ServerName, UserId, is_valid_user_id, server_name_of
+from tricord.protocol.identifiers import KeyId, ServerName, is_valid_user_id, server_name_of
 from tricord.protocol.redaction import redact
 from tricord.protocol.room_versions import EventIds
 from tricord.protocol.signing import ALGORITHM, signature_of, verify_signature
@@ -75,7 +75,7 @@ def required_signers(event: Event) -> frozenset[ServerName]:
     if event.version.restricted_joins and event.type == "m.room.member":
         authorising_user = event.content.get("join_authorised_via_users_server")
         if is_valid_user_id(authorising_user):
-            signers.add(server_name_of(UserId(authorising_user)))
+            signers.add(server_name_of(authorising_user))
     return frozenset(signers)
 
 
