@@ -1,0 +1,53 @@
+"""An event as the log holds it: the event, and what this server knows of it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from tricord.homeserver.rooms.state_map import StateRoot
+from tricord.homeserver.stream.tokens import Place
+from tricord.protocol.events import VerifiedEvent
+from tricord.protocol.identifiers import DeviceId, EventId
+
+StateKey = tuple[str, str]
+"""The type and the state key of a state event."""
+
+
+@dataclass(frozen=True, slots=True)
+class StoredEvent:
+    """An event that is in the log; compared by its number."""
+
+    event: VerifiedEvent
+    nid: int
+    """The number that stands for the event id inside the database. It says nothing about order."""
+    position: int | None
+    """None: an outlier, known without its place in the room."""
+    state_after: StateRoot
+    backfill_rank: int = 0
+    replaces: EventId | None = None
+    """The state event whose place this one took."""
+    redacted_because: EventId | None = None
+    """The redaction that cut the event down."""
+    soft_failed: bool = False
+    rejected: bool = False
+    sender_device: DeviceId | None = None
+    transaction_id: str | None = None
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, StoredEvent) and other.nid == self.nid
+
+    def __hash__(self) -> int:
+        return self.nid
+
+    @property
+    def key(self) -> StateKey | None:
+        """The piece of state that the event sets."""
+        event = self.event
+        return None if event.state_key is None else (event.type, event.state_key)
+
+    @property
+    def place(self) -> Place:
+        """Where the event stands in its room. Outliers stand nowhere: ValueError."""
+        if self.position is None:
+            raise ValueError(f"{self.event.event_id} is an outlier")
+        return Place(self.position, self.backfill_rank)

@@ -1,0 +1,277 @@
+"""Telling readers that something has been committed: those who wait in this process, and the other processes.
+
+A wake-up carries no data. Readers read from their own last position up to `Publisher.position`, so that a lost
+wake-up loses nothing. For this to be complete, the position moves on only without a gap: positions are given without
+holes, so a hole means that a commit with a lower position has not been announced yet, be it of another task or of
+another process. Its announcement comes within moments. Where it does not come (a process died between COMMIT and
+NOTIFY), everybody looks again.
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Callable, Collection, Iterable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass
+
+import orjson
+import structlog
+import trio
+
+from tricord.homeserver.storage.database import Database
+from tricord.homeserver.storage.errors import DatabaseError
+from tricord.homeserver.storage.stream import current_position
+from tricord.protocol.identifiers import RoomId, UserId
+
+_CHANNEL = "tricord_commits"
+# PostgreSQL takes less than 8,000 bytes in a notification.
+_MOST_BYTES = 7_500
+# What would take more notifications than this is told as "look at everything".
+_MOST_NOTIFICATIONS = 20
+# In place of a count: the rest of this commit is told in the next notification.
+_MORE_TO_COME = 0
+_PATIENCE_SECONDS = 0.5
+
+_logger = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Commit:
+    """What a transaction changed; it took `count` positions, of which `position` is the highest."""
+
+    position: int
+    rooms: frozenset[RoomId]
+    """Where the timeline, the state, receipts or typing changed."""
+    users: frozenset[UserId]
+    """Whose own things changed: account data, membership (invites too), presence they see, devices."""
+    count: int = 1
+
+
+class Subscription:
+    """Someone's interest in a user's own things and in some rooms."""
+
+    __slots__ = ("_changed", "_publisher", "_rooms", "_user_id")
+
+    def __init__(self, publisher: Publisher, user_id: UserId, rooms: Iterable[RoomId]) -> None:
+        self._publisher = publisher
+        self._user_id = user_id
+        self._rooms = frozenset(rooms)
+        self._changed = trio.Event()
+
+    @property
+    def rooms(self) -> frozenset[RoomId]:
+        """The rooms; assign to watch others from now on."""
+        return self._rooms
+
+    @rooms.setter
+    def rooms(self, rooms: Iterable[RoomId]) -> None:
+        before, self._rooms = self._rooms, frozenset(rooms)
+        watchers = self._publisher.watchers_of_rooms
+        watchers.remove(self, before - self._rooms)
+        watchers.add(self, self._rooms - before)
+
+    async def wait(self) -> None:
+        """Return when something has been published since the last look, at once if it already has."""
+        await self._changed.wait()
+        self._changed = trio.Event()
+
+    def wake(self) -> None:
+        """Let `wait` return."""
+        self._changed.set()
+
+    @contextmanager
+    def active(self) -> Iterator[Subscription]:
+        """Watch while the block lasts."""
+        publisher = self._publisher
+        publisher.watchers_of_users.add(self, (self._user_id,))
+        publisher.watchers_of_rooms.add(self, self._rooms)
+        try:
+            yield self
+        finally:
+            publisher.watchers_of_users.remove(self, (self._user_id,))
+            publisher.watchers_of_rooms.remove(self, self._rooms)
+
+
+class Watchers:
+    """Subscriptions by what they watch."""
+
+    def __init__(self) -> None:
+        self._by_name: dict[str, set[Subscription]] = {}
+
+    def add(self, subscription: Subscription, names: Iterable[str]) -> None:
+        """Let a subscription watch some rooms or users."""
+        for name in names:
+            self._by_name.setdefault(name, set()).add(subscription)
+
+    def remove(self, subscription: Subscription, names: Iterable[str]) -> None:
+        """Let it no longer watch them."""
+        for name in names:
+            watching = self._by_name[name]
+            watching.discard(subscription)
+            if not watching:
+                del self._by_name[name]
+
+    def wake(self, names: Iterable[str]) -> None:
+        """Wake those who watch any of the names."""
+        for name in names:
+            for subscription in self._by_name.get(name, ()):
+                subscription.wake()
+
+    def wake_all(self) -> None:
+        """Wake everybody."""
+        self.wake(self._by_name)
+
+
+class Publisher:
+    """Announces commits."""
+
+    def __init__(self, database: Database, position: int) -> None:
+        self.position = position
+        """Every commit up to here is published in this process."""
+        self.watchers_of_rooms = Watchers()
+        self.watchers_of_users = Watchers()
+        self._database = database
+        self._origin = secrets.token_hex(8)
+        self._on_commit: list[Callable[[Commit], None]] = []
+        self._on_other_commit: list[Callable[[Commit], None]] = []
+        self._on_gap: list[Callable[[int], None]] = []
+        # Commits beyond a hole, by the position before their first.
+        self._early: dict[int, Commit] = {}
+        # Commits of other processes of which more is to come, by process.
+        self._incomplete: dict[str, Commit] = {}
+        self._untold: list[Commit] = []
+        self._is_lost = False
+        self._work = trio.Event()
+        database.listen(_CHANNEL, self._take_notification)
+
+    def observe(
+        self,
+        on_commit: Callable[[Commit], None],
+        on_gap: Callable[[int], None],
+    ) -> None:
+        """Call with each commit just before it is published, in the order of positions as a rule.
+
+        `on_gap` gets a position up to which anything may have changed.
+        """
+        self._on_commit.append(on_commit)
+        self._on_gap.append(on_gap)
+
+    def observe_other_processes(
+        self,
+        on_commit: Callable[[Commit], None],
+        on_gap: Callable[[int], None],
+    ) -> None:
+        """Call with each commit of another process before any reader here can know of it."""
+        self._on_other_commit.append(on_commit)
+        self._on_gap.append(on_gap)
+
+    def publish(self, commit: Commit) -> None:
+        """Announce a commit of this process; call it right after COMMIT, before anything is awaited."""
+        self._untold.append(commit)
+        self._work.set()
+        self._take(commit)
+
+    def subscribe(self, user_id: UserId, rooms: Iterable[RoomId]) -> AbstractContextManager[Subscription]:
+        """Watch a user's own things and some rooms, while the context lasts."""
+        return Subscription(self, user_id, rooms).active()
+
+    async def run(self) -> None:
+        """Tell the other processes, and mind the gaps; for ever."""
+        while True:
+            with trio.move_on_after(_PATIENCE_SECONDS if self._early else float("inf")) as patience:
+                await self._work.wait()
+            self._work = trio.Event()
+            try:
+                if patience.cancelled_caught or self._is_lost:
+                    await self._look_again()
+                untold, self._untold = self._untold, []
+                if untold:
+                    await self._tell(untold)
+            except DatabaseError as error:
+                # The others will find a hole, and look again by themselves.
+                _logger.warning("other processes could not be told of commits", reason=str(error))
+
+    async def _look_again(self) -> None:
+        self._is_lost = False
+        position = await self._database.read(current_position)
+        for forget in self._on_gap:
+            forget(position)
+        self._early = {before: commit for before, commit in self._early.items() if before >= position}
+        self.position = max(self.position, position)
+        self.watchers_of_users.wake_all()
+        self._release()
+
+    def _take(self, commit: Commit) -> None:
+        before = commit.position - commit.count
+        if before > self.position:
+            self._early[before] = commit
+            self._work.set()
+            return
+        self._show(commit)
+        self._release()
+
+    def _release(self) -> None:
+        while self._early and (commit := self._early.pop(self.position, None)) is not None:
+            self._show(commit)
+
+    def _show(self, commit: Commit) -> None:
+        for note in self._on_commit:
+            note(commit)
+        self.position = max(self.position, commit.position)
+        self.watchers_of_rooms.wake(commit.rooms)
+        self.watchers_of_users.wake(commit.users)
+
+    async def _tell(self, commits: Collection[Commit]) -> None:
+        payloads = list(_payloads(self._origin, commits))
+        if len(payloads) > _MOST_NOTIFICATIONS:
+            payloads = [""]
+        for payload in payloads:
+            await self._database.notify(_CHANNEL, payload)
+
+    def _take_notification(self, payload: str) -> None:
+        if not payload:
+            self._is_lost = True
+            self._work.set()
+            return
+        origin, *told = orjson.loads(payload)
+        if origin == self._origin:
+            return
+        for position, count, rooms, users in told:
+            commit = Commit(position, frozenset(rooms), frozenset(users), count)
+            if origin in self._incomplete:
+                begun = self._incomplete.pop(origin)
+                commit = Commit(position, commit.rooms | begun.rooms, commit.users | begun.users, count)
+            if count == _MORE_TO_COME:
+                self._incomplete[origin] = commit
+                continue
+            for note in self._on_other_commit:
+                note(commit)
+            self._take(commit)
+
+
+def _payloads(origin: str, commits: Iterable[Commit]) -> Iterator[str]:
+    """Write commits as notifications, as many into one as fit; a big commit takes several."""
+    head = orjson.dumps([origin])[:-1]
+    payload, size = [head], len(head)
+    for commit in commits:
+        for part in _parts(commit):
+            if size + len(part) + 2 > _MOST_BYTES:
+                yield (b",".join(payload) + b"]").decode()
+                payload, size = [head], len(head)
+            payload.append(part)
+            size += len(part) + 1
+    yield (b",".join(payload) + b"]").decode()
+
+
+def _parts(commit: Commit) -> Iterator[bytes]:
+    whole = orjson.dumps([commit.position, commit.count, list(commit.rooms), list(commit.users)])
+    if len(whole) < _MOST_BYTES // 2:
+        yield whole
+        return
+    most = 10  # names of 255 bytes each fit
+    rooms, users = list(commit.rooms), list(commit.users)
+    last = (max(len(rooms), len(users)) - 1) // most
+    for part in range(last + 1):
+        names = slice(part * most, (part + 1) * most)
+        count = commit.count if part == last else _MORE_TO_COME
+        yield orjson.dumps([commit.position, count, rooms[names], users[names]])

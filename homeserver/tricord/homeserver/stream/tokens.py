@@ -1,0 +1,48 @@
+"""Positions as clients hold them: `s1_123`, and `s1_123_-4` in history that was fetched later.
+
+A token is a gap between events, the one right after everything up to and including its place. The number after the
+`s` is the version of the format.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import NamedTuple
+
+from tricord.protocol.errors import InvalidParam
+
+_TOKEN = re.compile(r"s1_([0-9]{1,18})(?:_(-[0-9]{1,9}))?")
+
+
+class Place(NamedTuple):
+    """Where something stands in a room: by position, and by rank among what shares one.
+
+    A live event has rank 0. History that was fetched later stands just before the event it leads up to: it has the
+    position of that event, and a negative rank.
+    """
+
+    position: int
+    rank: int = 0
+
+
+def encode_token(position: int) -> str:
+    """Return the token that stands right after a position."""
+    return f"s1_{position}"
+
+
+def decode_token(text: str) -> int:
+    """Return the position of a token; raise InvalidParam for anything else."""
+    return decode_place(text).position
+
+
+def encode_place(place: Place) -> str:
+    """Return the token that stands right after a place."""
+    return f"s1_{place.position}_{place.rank}" if place.rank else encode_token(place.position)
+
+
+def decode_place(text: str) -> Place:
+    """Return the place of a token; raise InvalidParam for anything else."""
+    match = _TOKEN.fullmatch(text)
+    if match is None:
+        raise InvalidParam("not a token of this server")
+    return Place(int(match[1]), int(match[2] or 0))
