@@ -1,0 +1,124 @@
+"""What a handler gets and gives: one call of one endpoint, and its answer."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Generic, Protocol, TypeVar
+
+from pydantic import BaseModel
+from trio_websocket import WebSocketConnection
+
+from tricord.clients.endpoint import Endpoint
+from tricord.protocol.errors import MissingToken
+from tricord.protocol.identifiers import DeviceId, UserId
+from tricord.protocol.strict_json import JsonObject
+
+B = TypeVar("B")
+Q = TypeVar("Q")
+
+Header = tuple[bytes, bytes]
+
+
+@dataclass(frozen=True, slots=True)
+class Requester:
+    """Who calls: a user, signed in on a device."""
+
+    user_id: UserId
+    device_id: DeviceId | None
+    session_id: int
+    is_guest: bool
+    is_admin: bool
+
+
+@dataclass(slots=True)
+class Call(Generic[B, Q]):
+    """One call of an endpoint: authenticated, its parameters decoded, its body parsed."""
+
+    endpoint: type[Endpoint]
+    path: Mapping[str, str]
+    """The parameters in the path, percent-decoded."""
+    query: Q
+    """The endpoint's `Query`, or None if it has none."""
+    body: B
+    """The endpoint's `Body`, or the JSON object that came ({} for none)."""
+    headers: Mapping[str, str]
+    """By lower-case name; of several with one name, the last."""
+    client_address: str
+    parameters: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    """The query string, undigested."""
+    stream: AsyncIterator[bytes] | None = None
+    """The body as it comes, for endpoints whose `body_kind` is "stream"."""
+    requester_or_none: Requester | None = None
+
+    @property
+    def requester(self) -> Requester:
+        """Who calls. Raises MissingToken where nobody had to say."""
+        if self.requester_or_none is None:
+            raise MissingToken("this needs an access token")
+        return self.requester_or_none
+
+    @property
+    def user_agent(self) -> str:
+        """What the client says it is."""
+        return self.headers.get("user-agent", "")
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """An answer that is more than a JSON object with status 200."""
+
+    body: bytes | JsonObject | BaseModel | AsyncIterator[bytes]
+    status: int = 200
+    headers: tuple[Header, ...] = ()
+    """Headers beside the usual ones; a content-type replaces that of JSON."""
+
+
+Handler = Callable[[Call[Any, Any]], Awaitable[Answer | JsonObject | BaseModel]]
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """An endpoint, and who serves it."""
+
+    endpoint: type[Endpoint]
+    handle: Handler
+
+
+class WebSocketHandler(Protocol):
+    """Serves one WebSocket to its end."""
+
+    async def __call__(
+        self,
+        connection: WebSocketConnection,
+        query: Mapping[str, Any],
+        headers: Mapping[str, str],
+        client_address: str,
+    ) -> None:
+        """Converse; returning closes the connection."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class WebSocketRoute:
+    """A path that is upgraded to a WebSocket."""
+
+    path: str
+    handle: WebSocketHandler
+    largest_message: int = 1 << 20
+
+
+class Authenticator(Protocol):
+    """Knows whose access token it is."""
+
+    async def authenticate(self, token: str, *, client_address: str, user_agent: str) -> Requester:
+        """Return who has the token; raises UnknownToken."""
+        ...
+
+
+class RateLimiter(Protocol):
+    """Says when somebody asks too much."""
+
+    def check(self, call: Call[Any, Any]) -> None:
+        """Count the call; raises LimitExceeded."""
+        ...
