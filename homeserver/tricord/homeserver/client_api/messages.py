@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import orjson
+
 from tricord.clients.api.messages import (
     EventIdResponse,
     GetContext,
@@ -13,11 +15,15 @@ from tricord.clients.api.messages import (
     SendMessage,
     TimestampToEvent,
 )
-from tricord.homeserver.rooms.history import History
+from tricord.homeserver.rooms.history import History, PageRequest
 from tricord.homeserver.rooms.send import Sending
-from tricord.homeserver.serving.call import Call, Route
+from tricord.homeserver.rooms.timeline import Direction
+from tricord.homeserver.serving.call import Answer, Call, Route
+from tricord.homeserver.stream.tokens import decode_place
+from tricord.protocol.errors import InvalidParam
+from tricord.protocol.event_filters import RoomEventFilter
 from tricord.protocol.identifiers import parse_event_id, parse_room_id
-from tricord.protocol.strict_json import JsonObject
+from tricord.protocol.strict_json import JsonObject, parse_object
 
 
 class MessagesApi:
@@ -60,21 +66,39 @@ class MessagesApi:
 
     async def messages(self, call: Call[Any, GetMessages.Query]) -> JsonObject:
         """Read a page of history."""
-        room_id, wanted = parse_room_id(call.path["room_id"]), call.query
-        return await self._history.page(call.requester, room_id, wanted)
+        wanted = call.query
+        request = PageRequest(
+            direction=Direction(wanted.dir),
+            start=None if wanted.from_ is None else decode_place(wanted.from_),
+            end=None if wanted.to is None else decode_place(wanted.to),
+            limit=_checked_limit(wanted.limit),
+            wanted=_filter(wanted.filter),
+        )
+        return await self._history.page(call.requester, parse_room_id(call.path["room_id"]), request)
 
     async def context(self, call: Call[Any, GetContext.Query]) -> JsonObject:
         """Read an event and its surroundings."""
         room_id, event_id = parse_room_id(call.path["room_id"]), parse_event_id(call.path["event_id"])
-        return await self._history.context(call.requester, room_id, event_id, call.query)
+        limit, wanted = _checked_limit(call.query.limit), _filter(call.query.filter)
+        return await self._history.context(call.requester, room_id, event_id, limit, wanted)
 
-    async def event(self, call: Call[Any, Any]) -> JsonObject:
+    async def event(self, call: Call[Any, Any]) -> Answer:
         """Read one event."""
         room_id, event_id = parse_room_id(call.path["room_id"]), parse_event_id(call.path["event_id"])
-        return await self._history.event(call.requester, room_id, event_id)
+        return Answer(orjson.dumps(await self._history.event(call.requester, room_id, event_id)))
 
     async def closest_to(self, call: Call[Any, TimestampToEvent.Query]) -> TimestampToEvent.Response:
         """Find the event closest to a time."""
         room_id, wanted = parse_room_id(call.path["room_id"]), call.query
-        found = await self._history.closest_to(call.requester, room_id, wanted.ts, wanted.dir)
-        return TimestampToEvent.Response(event_id=found.event_id, origin_server_ts=found.origin_server_ts)
+        found = await self._history.closest_to(call.requester, room_id, wanted.ts, Direction(wanted.dir))
+        return TimestampToEvent.Response(event_id=found.event.event_id, origin_server_ts=found.event.origin_server_ts)
+
+
+def _checked_limit(limit: int) -> int:
+    if limit < 0:
+        raise InvalidParam("`limit` is negative")
+    return limit
+
+
+def _filter(text: str | None) -> RoomEventFilter:
+    return RoomEventFilter() if text is None else RoomEventFilter.parse(parse_object(text))

@@ -10,6 +10,7 @@ from tricord.clients.api.rooms import GetFullState, GetJoinedMembers, GetMembers
 from tricord.homeserver.rooms.send import Sending
 from tricord.homeserver.rooms.state_view import StateView
 from tricord.homeserver.serving.call import Answer, Call, Route
+from tricord.homeserver.stream.tokens import decode_place
 from tricord.protocol.identifiers import parse_room_id
 from tricord.protocol.strict_json import JsonObject
 
@@ -43,26 +44,30 @@ class RoomsApi:
         )
         return SetState.Response(event_id=event_id)
 
-    async def state(self, call: Call[Any, GetState.Query]) -> JsonObject:
+    async def state(self, call: Call[Any, GetState.Query]) -> Answer:
         """Read a piece of state."""
         path = call.path
-        return await self._state_view.one(
-            call.requester,
-            parse_room_id(path["room_id"]),
-            path["event_type"],
-            path.get("state_key", ""),
-            whole_event=call.query.format == "event",
-        )
+        room_id, key = parse_room_id(path["room_id"]), (path["event_type"], path.get("state_key", ""))
+        if call.query.format == "event":
+            return Answer(orjson.dumps(await self._state_view.event(call.requester, room_id, key)))
+        return Answer(await self._state_view.content(call.requester, room_id, key))
 
     async def full_state(self, call: Call[Any, Any]) -> Answer:
         """Read the whole state."""
-        events = await self._state_view.all(call.requester, parse_room_id(call.path["room_id"]))
+        events = await self._state_view.everything(call.requester, parse_room_id(call.path["room_id"]))
         return Answer(orjson.dumps(events))
 
     async def members(self, call: Call[Any, GetMembers.Query]) -> JsonObject:
         """List member events."""
-        room_id, wanted = parse_room_id(call.path["room_id"]), call.query
-        return {"chunk": await self._state_view.members(call.requester, room_id, wanted)}
+        wanted = call.query
+        members = await self._state_view.members(
+            call.requester,
+            parse_room_id(call.path["room_id"]),
+            at=None if wanted.at is None else decode_place(wanted.at),
+            membership=wanted.membership,
+            not_membership=wanted.not_membership,
+        )
+        return {"chunk": members}
 
     async def joined_members(self, call: Call[Any, Any]) -> JsonObject:
         """Map the joined members to their profiles."""

@@ -12,7 +12,6 @@ from dataclasses import dataclass
 import trio
 
 from tricord.homeserver.clock import Clock
-from tricord.homeserver.rooms.access import Access
 from tricord.homeserver.rooms.append import Draft, Log
 from tricord.homeserver.rooms.canonical_alias import (
     check_canonical_alias_form,
@@ -22,6 +21,7 @@ from tricord.homeserver.rooms.canonical_alias import (
 from tricord.homeserver.rooms.memberships import Memberships
 from tricord.homeserver.rooms.standing import Standing, standing
 from tricord.homeserver.rooms.state import RoomState
+from tricord.homeserver.rooms.visibility import Visibility
 from tricord.homeserver.serving.call import Requester
 from tricord.homeserver.storage import aliases as storage
 from tricord.homeserver.storage.database import Database
@@ -61,7 +61,7 @@ class Aliases:
         log: Log,
         state: RoomState,
         memberships: Memberships,
-        access: Access,
+        visibility: Visibility,
         clock: Clock,
         server_name: ServerName,
     ) -> None:
@@ -69,7 +69,7 @@ class Aliases:
         self._log = log
         self._state = state
         self._memberships = memberships
-        self._access = access
+        self._visibility = visibility
         self._clock = clock
         self._server_name = server_name
 
@@ -84,7 +84,7 @@ class Aliases:
 
     async def of_room(self, requester: Requester, room_id: RoomId) -> list[RoomAlias]:
         """Return the local aliases of a room, to those who may read its state."""
-        await self._access.check_may_read_now(requester.user_id, room_id)
+        await self._visibility.check_may_read_now(requester.user_id, room_id)
         return await self._database.read(storage.aliases_of_room, room_id)
 
     async def add(self, requester: Requester, alias: RoomAlias, room_id: RoomId) -> None:

@@ -1,7 +1,7 @@
 """Who may redact what, as this server decides for its own users.
 
-The authorization rules let anybody who can send events send a redaction. Whether it takes effect is decided by "Handling
-redactions" of the room version, so one that would not is refused here, where somebody still reads the answer.
+The authorization rules let anybody who can send events send a redaction. Whether it takes effect is decided later, by
+"Handling redactions" of the room version; one that would not is refused here, where somebody still reads the answer.
 
 https://spec.matrix.org/v1.19/rooms/v11/#handling-redactions
 """

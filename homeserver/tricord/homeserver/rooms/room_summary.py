@@ -6,8 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from tricord.clients.api.directory import PublicRoom
-from tricord.homeserver.rooms.standing import StateKey
-from tricord.homeserver.rooms.stored_event import StoredEvent
+from tricord.homeserver.rooms.stored_event import StateKey, StoredEvent
 from tricord.protocol.identifiers import RoomId
 from tricord.protocol.strict_json import JsonObject
 

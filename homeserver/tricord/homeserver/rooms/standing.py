@@ -10,14 +10,12 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from tricord.homeserver.rooms.state import RoomState
-from tricord.homeserver.rooms.stored_event import StoredEvent
+from tricord.homeserver.rooms.stored_event import StateKey, StoredEvent
 from tricord.protocol.errors import Forbidden, NotFound
 from tricord.protocol.identifiers import RoomId, UserId
 from tricord.protocol.power_levels import PowerLevels
 from tricord.protocol.room_versions import RoomVersion
 from tricord.protocol.strict_json import JsonObject
-
-StateKey = tuple[str, str]
 
 _CREATE: StateKey = ("m.room.create", "")
 _POWER_LEVELS: StateKey = ("m.room.power_levels", "")

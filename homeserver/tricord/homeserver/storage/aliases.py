@@ -41,9 +41,7 @@ async def aliases_of_room(tx: Transaction, room_id: RoomId) -> list[RoomAlias]:
     return [row["alias"] for row in rows]
 
 
-async def add_alias(
-    tx: Transaction, alias: RoomAlias, room_id: RoomId | None, creator: UserId, now_ms: int
-) -> bool:
+async def add_alias(tx: Transaction, alias: RoomAlias, room_id: RoomId | None, creator: UserId, now_ms: int) -> bool:
     """Take the alias for a room, or reserve it (None); say whether it was free."""
     taken = await tx.fetchval(
         """
@@ -73,9 +71,7 @@ async def settle_alias(tx: Transaction, alias: RoomAlias, room_id: RoomId, creat
 
 async def drop_reservation(tx: Transaction, alias: RoomAlias, creator: UserId) -> None:
     """Free an alias whose room was not created."""
-    await tx.execute(
-        "DELETE FROM room_aliases WHERE alias = $1 AND room_id IS NULL AND creator = $2", alias, creator
-    )
+    await tx.execute("DELETE FROM room_aliases WHERE alias = $1 AND room_id IS NULL AND creator = $2", alias, creator)
 
 
 async def remove_alias(tx: Transaction, alias: RoomAlias) -> bool:

@@ -1,0 +1,200 @@
+"""The history of a room as somebody may see it: page by page, around an event, or one event.
+
+SQL of a page: one query for the events unless they are in the in-memory tail, what `Visibility` needs, one for what is
+shown beside the events, and one look at the state if members are loaded lazily. What is filtered out or invisible does
+not end a page: reading goes on until there is enough, the history is at its end, or the budget of events is used up.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import orjson
+
+from tricord.homeserver.rooms.client_events import ClientEvents
+from tricord.homeserver.rooms.state import RoomState
+from tricord.homeserver.rooms.stored_event import StateKey, StoredEvent
+from tricord.homeserver.rooms.timeline import Direction, Timeline
+from tricord.homeserver.rooms.visibility import Seen, Visibility
+from tricord.homeserver.serving.call import Requester
+from tricord.homeserver.stream.publisher import Publisher
+from tricord.homeserver.stream.tokens import Place, encode_place
+from tricord.protocol.errors import NotFound
+from tricord.protocol.event_filters import RoomEventFilter
+from tricord.protocol.identifiers import EventId, RoomId, UserId
+from tricord.protocol.strict_json import JsonObject
+
+MAX_EVENTS = 1000
+_MAX_EVENTS_AROUND = 100
+# How many events are looked at together when few of them may be wanted, and how often, before the client is asked to
+# come again from there.
+_BATCH = 100
+_MAX_BATCHES = 20
+
+_MEMBER = "m.room.member"
+_START = Place(0)
+# Beyond every event, also those whose turn to be published has not come.
+_END = Place(10**17)
+
+
+@dataclass(frozen=True, slots=True)
+class PageRequest:
+    """Which part of the history to read."""
+
+    direction: Direction
+    start: Place | None
+    end: Place | None
+    limit: int
+    wanted: RoomEventFilter
+
+
+@dataclass(frozen=True, slots=True)
+class _Read:
+    seen: list[Seen]
+    next: Place | None
+
+
+class History:
+    """Answers what happened in rooms, to those who may know."""
+
+    def __init__(
+        self,
+        state: RoomState,
+        timeline: Timeline,
+        visibility: Visibility,
+        client_events: ClientEvents,
+        publisher: Publisher,
+    ) -> None:
+        self._state = state
+        self._timeline = timeline
+        self._visibility = visibility
+        self._client_events = client_events
+        self._publisher = publisher
+
+    async def page(self, requester: Requester, room_id: RoomId, request: PageRequest) -> JsonObject:
+        """Return a page; without `end` there is nothing further."""
+        user_id, backward = requester.user_id, request.direction is Direction.BACKWARD
+        reading = await self._visibility.reading(user_id, room_id)
+        start, end = request.start or (_END if backward else _START), request.end
+        if not request.wanted.allows_room(room_id):
+            return {"start": encode_place(self._told(start)), "chunk": []}
+        if reading.left is not None:
+            # Nothing after that can be seen, so there is no reason to look at it.
+            last = reading.left.place
+            start, end = (min(start, last), end) if backward else (start, min(end or last, last))
+        read = await self._read(
+            user_id, room_id, start, end, request.direction, min(request.limit, MAX_EVENTS), request.wanted
+        )
+        answer: JsonObject = {
+            "start": encode_place(self._told(request.start or start, read.seen)),
+            "chunk": await self._client_events.seen(requester, read.seen),
+        }
+        if read.next is not None:
+            answer["end"] = encode_place(read.next)
+        if request.wanted.lazy_load_members and read.seen:
+            events = [one.stored for one in read.seen]
+            members = await self._state.at(events[0], _members_shown(events))
+            answer["state"] = await self._client_events.state(requester, list(members.values()))
+        return answer
+
+    async def context(
+        self, requester: Requester, room_id: RoomId, event_id: EventId, limit: int, wanted: RoomEventFilter
+    ) -> JsonObject:
+        """Return an event, what happened before and after it, and the state at the end of that."""
+        target = await self._seen(requester.user_id, room_id, event_id)
+        limit = min(limit, _MAX_EVENTS_AROUND)
+        place = target.stored.place
+        before = await self._read(
+            requester.user_id, room_id, _just_before(place), None, Direction.BACKWARD, limit // 2, wanted
+        )
+        after = await self._read(requester.user_id, room_id, place, None, Direction.FORWARD, limit - limit // 2, wanted)
+        events = [one.stored for one in (*reversed(before.seen), target, *after.seen)]
+        state = await self._state.all_at(events[-1])
+        shown = set(_members_shown(events)) if wanted.lazy_load_members else None
+        of_interest = [
+            stored
+            for key, stored in state.items()
+            if wanted.allows(stored.event) and (shown is None or key[0] != _MEMBER or key in shown)
+        ]
+        formatted = self._client_events
+        return {
+            "start": encode_place(_just_before(events[0].place)),
+            "end": encode_place(events[-1].place),
+            "event": (await formatted.seen(requester, [target]))[0],
+            "events_before": await formatted.seen(requester, before.seen),
+            "events_after": await formatted.seen(requester, after.seen),
+            "state": await formatted.state(requester, of_interest),
+        }
+
+    async def event(self, requester: Requester, room_id: RoomId, event_id: EventId) -> orjson.Fragment:
+        """Return one event."""
+        seen = await self._seen(requester.user_id, room_id, event_id)
+        return (await self._client_events.seen(requester, [seen]))[0]
+
+    async def closest_to(self, requester: Requester, room_id: RoomId, ts: int, direction: Direction) -> StoredEvent:
+        """Return the visible event closest to a time, in one direction from it."""
+        await self._visibility.reading(requester.user_id, room_id)
+        found = await self._timeline.closest_to(room_id, ts, direction)
+        if found is not None:
+            start = _just_before(found.place) if direction is Direction.FORWARD else found.place
+            read = await self._read(requester.user_id, room_id, start, None, direction, 1, RoomEventFilter())
+            if read.seen:
+                return read.seen[0].stored
+        raise NotFound(f"there is no event in {room_id} from {ts} in direction {direction.value}")
+
+    def _told(self, start: Place, seen: Sequence[Seen] = ()) -> Place:
+        """Return the start of a page as a client is told it: the end of all history is where we are now."""
+        if start != _END:
+            return start
+        return max([Place(self._publisher.position), *(one.stored.place for one in seen[:1])])
+
+    async def _seen(self, user_id: UserId, room_id: RoomId, event_id: EventId) -> Seen:
+        stored = await self._timeline.event(event_id)
+        seen = await self._visibility.seen(user_id, [] if stored is None else [stored])
+        if not seen or seen[0].stored.event.room_id != room_id:
+            # Whether it exists is nobody's business who may not see it.
+            raise NotFound(f"there is no event {event_id} in {room_id} that {user_id} can see")
+        return seen[0]
+
+    async def _read(
+        self,
+        user_id: UserId,
+        room_id: RoomId,
+        start: Place,
+        end: Place | None,
+        direction: Direction,
+        limit: int,
+        wanted: RoomEventFilter,
+    ) -> _Read:
+        """Read what the user may see and wants to, until there is enough of it."""
+        seen: list[Seen] = []
+        place: Place | None = start
+        for _ in range(_MAX_BATCHES):
+            missing = limit - len(seen)
+            if place is None or missing <= 0:
+                break
+            size = missing if wanted.allows_everything else max(missing, _BATCH)
+            page = await self._timeline.page(room_id, place, end, direction, size)
+            more = await self._visibility.seen(
+                user_id, [stored for stored in page.events if wanted.allows(stored.event)]
+            )
+            seen += more[:missing]
+            place = page.next
+            if len(more) > missing:
+                last = seen[-1].stored.place
+                place = _just_before(last) if direction is Direction.BACKWARD else last
+        return _Read(seen, place)
+
+
+def _just_before(place: Place) -> Place:
+    """Return the gap right before an event, and after all history that was fetched later."""
+    return Place(place.position, place.rank - 1)
+
+
+def _members_shown(events: Iterable[StoredEvent]) -> list[StateKey]:
+    """Return the members whose names a client needs to show the events.
+
+    https://spec.matrix.org/v1.19/client-server-api/#lazy-loading-room-members
+    """
+    return list(dict.fromkeys((_MEMBER, stored.event.sender) for stored in events))

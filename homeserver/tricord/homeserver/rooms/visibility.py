@@ -1,0 +1,182 @@
+"""What somebody may see of a room: every read of events and state for a user goes through here.
+
+From coarse to fine: `reading` says whether they may read the room's state, and as of when; `seen` says which of some
+events they may see, by the history visibility of the room at each of them.
+
+https://spec.matrix.org/v1.19/client-server-api/#server-behaviour-5
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from tricord.homeserver.rooms.memberships import Memberships
+from tricord.homeserver.rooms.preferences import Preferences
+from tricord.homeserver.rooms.state import RoomState
+from tricord.homeserver.rooms.stored_event import StateKey, StoredEvent
+from tricord.homeserver.rooms.timeline import Timeline
+from tricord.protocol.errors import Forbidden
+from tricord.protocol.history_visibility import WORLD_READABLE, Standing, may_see, visibility_of
+from tricord.protocol.identifiers import EventId, RoomId, UserId
+
+_HISTORY_VISIBILITY: StateKey = ("m.room.history_visibility", "")
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """An event that somebody may see."""
+
+    stored: StoredEvent
+    membership: str
+    """What they were to the room at the event, with the change that it made."""
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """Leave to read the state of a room."""
+
+    left: StoredEvent | None
+    """None: the state as it is now; else as it was at this event, with which the reader left."""
+
+
+@dataclass(frozen=True, slots=True)
+class _LastStay:
+    """The last time that somebody was in a room."""
+
+    joined: StoredEvent
+    left: StoredEvent | None
+
+
+class Visibility:
+    """Knows who may see what.
+
+    SQL: for members reading what was sent since they joined, none but the look-up of whom they ignore, by primary key.
+    For everybody else, and for older events, the state at the events and the reader's last few memberships.
+    """
+
+    def __init__(
+        self, state: RoomState, timeline: Timeline, memberships: Memberships, preferences: Preferences
+    ) -> None:
+        self._state = state
+        self._timeline = timeline
+        self._memberships = memberships
+        self._preferences = preferences
+
+    async def reading(self, user_id: UserId, room_id: RoomId) -> Reading:
+        """Let members, those who left, and everybody if the room is world-readable read the state; refuse others."""
+        if room_id in await self._memberships.joined_rooms(user_id) or await self._is_world_readable(room_id):
+            return Reading(left=None)
+        last_stay = await self._last_stay(user_id, room_id)
+        if last_stay is None or last_stay.left is None:
+            raise Forbidden(f"{user_id} is not in {room_id}")
+        return Reading(left=last_stay.left)
+
+    async def check_may_read_now(self, user_id: UserId, room_id: RoomId) -> None:
+        """Refuse those who may not read the state of the room as it is now."""
+        if (await self.reading(user_id, room_id)).left is not None:
+            raise Forbidden(f"{user_id} is no longer in {room_id}")
+
+    async def visible(self, user_id: UserId, events: Sequence[StoredEvent]) -> list[StoredEvent]:
+        """Return those of the events that the user may see, in their order."""
+        return [seen.stored for seen in await self.seen(user_id, events)]
+
+    async def seen(self, user_id: UserId, events: Sequence[StoredEvent]) -> list[Seen]:
+        """Return those of the events that the user may see, in their order, and what they were to the room.
+
+        Messages of people whom they ignore are left out; state is not.
+        https://spec.matrix.org/v1.19/client-server-api/#ignoring-users
+        """
+        if not events:
+            return []
+        ignored = await self._preferences.ignored_by(user_id)
+        by_room: dict[RoomId, list[StoredEvent]] = {}
+        for stored in events:
+            event = stored.event
+            # Without a place in the room there is no telling what the room was like then.
+            happened = stored.position is not None and not stored.rejected and not stored.soft_failed
+            if happened and (event.is_state or event.sender not in ignored):
+                by_room.setdefault(event.room_id, []).append(stored)
+        seen: dict[StoredEvent, Seen] = {}
+        for room_id, of_room in by_room.items():
+            for one in await self._seen_in_room(user_id, room_id, of_room):
+                seen[one.stored] = one
+        return [seen[stored] for stored in events if stored in seen]
+
+    async def _seen_in_room(self, user_id: UserId, room_id: RoomId, events: Sequence[StoredEvent]) -> list[Seen]:
+        now = await self._memberships.membership(user_id, room_id)
+        joined_since = now.since if now is not None and now.membership == "join" else None
+        seen, others = [], []
+        for stored in events:
+            # Whoever is in the room, and has been since before the event, was in it at the event.
+            if joined_since is not None and stored.position is not None and stored.position >= joined_since:
+                seen.append(Seen(stored, "join"))
+            else:
+                others.append(stored)
+        if others:
+            seen += await self._seen_by_state(user_id, room_id, others)
+        return seen
+
+    async def _seen_by_state(self, user_id: UserId, room_id: RoomId, events: Sequence[StoredEvent]) -> list[Seen]:
+        member: StateKey = ("m.room.member", user_id)
+        decisive = (_HISTORY_VISIBILITY, member)
+        states = await self._state.at_many(events, decisive)
+        replaced = await self._timeline.events(
+            {stored.replaces for stored in events if stored.replaces is not None and stored.key in decisive}
+        )
+        now = await self._memberships.membership(user_id, room_id)
+        last_stay = await self._last_stay(user_id, room_id)
+        seen = []
+        for stored in events:
+            state = states.get(stored, {})
+            after = _standing(state, member)
+            before = after
+            if stored.key in decisive:
+                before = _standing(_state_before(stored, state, replaced), member)
+            if now is not None and now.forgotten:
+                # Whoever has forgotten the room is as good as somebody who never was there.
+                after, before = _as_stranger(after), _as_stranger(before)
+            joined_later = last_stay is not None and last_stay.joined.place > stored.place
+            if may_see(before, after, joined_later=joined_later):
+                seen.append(Seen(stored, after.membership or "leave"))
+        return seen
+
+    async def _last_stay(self, user_id: UserId, room_id: RoomId) -> _LastStay | None:
+        """Return when the user was last in the room; None if they never were, or have forgotten it."""
+        now = await self._memberships.membership(user_id, room_id)
+        if now is None or now.forgotten:
+            return None
+        left = None
+        # Back from now to the last join; in between there are only leaves, bans, invitations and knocks.
+        event = await self._timeline.event(now.event_id)
+        while event is not None and event.event.content.get("membership") != "join":
+            left = event
+            event = None if event.replaces is None else await self._timeline.event(event.replaces)
+        return None if event is None else _LastStay(event, left)
+
+    async def _is_world_readable(self, room_id: RoomId) -> bool:
+        state = await self._state.current(room_id, [_HISTORY_VISIBILITY])
+        stored = state.get(_HISTORY_VISIBILITY)
+        return stored is not None and visibility_of(stored.event.content) == WORLD_READABLE
+
+
+def _standing(state: Mapping[StateKey, StoredEvent], member: StateKey) -> Standing:
+    visibility, membership = state.get(_HISTORY_VISIBILITY), state.get(member)
+    return Standing(
+        visibility_of(None if visibility is None else visibility.event.content),
+        None if membership is None else membership.event.content.get("membership"),
+    )
+
+
+def _state_before(
+    stored: StoredEvent, after: Mapping[StateKey, StoredEvent], replaced: Mapping[EventId, StoredEvent]
+) -> dict[StateKey, StoredEvent]:
+    """Return the state before a state event: that after it, with what it replaced in its place."""
+    before = {key: value for key, value in after.items() if key != stored.key}
+    if stored.key is not None and stored.replaces is not None and stored.replaces in replaced:
+        before[stored.key] = replaced[stored.replaces]
+    return before
+
+
+def _as_stranger(standing: Standing) -> Standing:
+    return Standing(standing.visibility, None)
