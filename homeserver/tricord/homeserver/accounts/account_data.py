@@ -6,10 +6,10 @@ https://spec.matrix.org/v1.19/client-server-api/#client-config
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from typing import Protocol
 
 import orjson
 
+from tricord.homeserver.rooms.memberships import Memberships
 from tricord.homeserver.storage.account_data import (
     AccountDatum,
     account_data_content,
@@ -38,14 +38,6 @@ class ManagedByServer(BadJson):
     status = 405
 
 
-class RoomsOfUsers(Protocol):
-    """What account data needs to know of rooms."""
-
-    async def knows_room(self, user_id: UserId, room_id: RoomId) -> bool:
-        """Return whether the user is or was in the room, is invited or knocks, and has not forgotten it."""
-        ...
-
-
 class AccountData:
     """Reads and writes account data, and the tags of rooms, which are such data too."""
 
@@ -53,12 +45,12 @@ class AccountData:
         self,
         database: Database,
         publisher: Publisher,
-        rooms: RoomsOfUsers,
+        memberships: Memberships,
         push_rules: Callable[[UserId], Awaitable[JsonObject]],
     ) -> None:
         self._database = database
         self._publisher = publisher
-        self._rooms = rooms
+        self._memberships = memberships
         self._push_rules = push_rules
 
     async def get(self, user_id: UserId, room_id: RoomId | None, data_type: str) -> bytes:
@@ -103,7 +95,9 @@ class AccountData:
         await self._change_tag(user_id, room_id, tag, None)
 
     async def _check_room(self, user_id: UserId, room_id: RoomId) -> None:
-        if not await self._rooms.knows_room(user_id, room_id):
+        # Somebody who has left may still sort the room among the others, until they forget it.
+        membership = await self._memberships.membership(user_id, room_id)
+        if membership is None or membership.forgotten:
             raise Forbidden(f"{user_id} is not in {room_id}")
 
     async def _put(self, user_id: UserId, room_id: RoomId | None, data_type: str, content: JsonObject) -> None:

@@ -74,3 +74,22 @@ class LoginLimits:
         if self._enabled:
             self._failures.take((account, address_key(address)))
             self._account_failures.take(account)
+
+
+class RegistrationLimits:
+    """Slows down the making of accounts, and the trying out of names and tokens."""
+
+    def __init__(self, settings: RateLimitSettings) -> None:
+        self._enabled = settings.enabled
+        self._registrations = TokenBuckets("accounts from this address", settings.registration)
+        self._probes = TokenBuckets("questions from this address", settings.account_probes)
+
+    def register(self, address: str) -> None:
+        """Count an account that is made; raise LimitExceeded if there were too many from there."""
+        if self._enabled:
+            self._registrations.take(address_key(address))
+
+    def probe(self, address: str) -> None:
+        """Count a question; raise LimitExceeded if there were too many from there."""
+        if self._enabled:
+            self._probes.take(address_key(address))

@@ -42,9 +42,8 @@ class MemberRooms(Protocol):
 class RoomUpdates:
     """Works through what the rooms of users must still be told."""
 
-    def __init__(self, database: Database, rooms: MemberRooms, clock: Clock) -> None:
+    def __init__(self, database: Database, clock: Clock) -> None:
         self._database = database
-        self._rooms = rooms
         self._clock = clock
         self._asked = trio.Event()
 
@@ -52,23 +51,23 @@ class RoomUpdates:
         """Say that there is something to tell."""
         self._asked.set()
 
-    async def run(self) -> None:
+    async def run(self, rooms: MemberRooms) -> None:
         """Tell rooms for ever."""
         while True:
             self._asked = trio.Event()
             try:
-                await self.tell_all()
+                await self.tell_all(rooms)
             except DatabaseError as error:
                 _logger.warning("telling rooms is interrupted", reason=str(error))
             with trio.move_on_after(_LOOK_EVERY_SECONDS):
                 await self._asked.wait()
 
-    async def tell_all(self) -> None:
+    async def tell_all(self, rooms: MemberRooms) -> None:
         """Tell what there is to tell now."""
         while updates := await self._lease():
             async with trio.open_nursery() as nursery:
                 for update in updates:
-                    nursery.start_soon(self._tell, update)
+                    nursery.start_soon(self._tell, rooms, update)
 
     async def _lease(self) -> list[RoomUpdate]:
         now = self._clock.now_ms()
@@ -76,10 +75,10 @@ class RoomUpdates:
             lease_room_updates, now_ts=now, until_ts=now + _LEASE_MS, limit=_USERS_AT_A_TIME
         )
 
-    async def _tell(self, update: RoomUpdate) -> None:
-        for room_id in await self._rooms.to_tell(update.user_id, update.act):
+    async def _tell(self, rooms: MemberRooms, update: RoomUpdate) -> None:
+        for room_id in await rooms.to_tell(update.user_id, update.act):
             try:
-                await self._rooms.tell(update.user_id, update.act, room_id)
+                await rooms.tell(update.user_id, update.act, room_id)
             except MatrixError as error:
                 _logger.info("a room cannot be told", **_about(update, room_id), reason=error.message)
             except Exception:

@@ -1,0 +1,104 @@
+"""Routes of what the server says of itself: versions, capabilities, where it is, whom to ask."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from tricord.clients.api.capabilities import GetCapabilities
+from tricord.clients.api.versions import GetVersions
+from tricord.clients.api.well_known import GetClientWellKnown, GetServerWellKnown, GetSupport
+from tricord.homeserver.accounts.settings import LoginSettings
+from tricord.homeserver.serving.call import Call, Route
+from tricord.homeserver.settings import WellKnownSettings
+from tricord.protocol.errors import NotFound
+from tricord.protocol.identifiers import ServerName
+from tricord.protocol.room_versions import ROOM_VERSIONS
+from tricord.protocol.strict_json import JsonObject
+
+# What clients of v1.1 to v1.19 ask for has the same form in all of them.
+VERSIONS = [f"v1.{minor}" for minor in range(1, 20)]
+# In the specification since, and looked for under these names by clients that are older than that.
+UNSTABLE_FEATURES = {
+    "org.matrix.msc2285.stable": True,  # private read receipts
+    "uk.tcpip.msc4133.stable": True,  # profile fields of any name
+}
+
+
+def client_well_known(server_name: ServerName, settings: WellKnownSettings) -> JsonObject:
+    """Return where clients find the server; the answer to a login carries it too."""
+    return {"m.homeserver": {"base_url": settings.client_base_url or f"https://{server_name}"}}
+
+
+class ServerInfoApi:
+    """What the server says of itself."""
+
+    def __init__(
+        self,
+        server_name: ServerName,
+        default_room_version: str,
+        well_known: WellKnownSettings,
+        login: LoginSettings,
+        *,
+        unstable_features: Mapping[str, bool] | None = None,
+    ) -> None:
+        self._server_name = server_name
+        self._well_known = well_known
+        self._versions: JsonObject = {
+            "versions": VERSIONS,
+            "unstable_features": {**UNSTABLE_FEATURES, **(unstable_features or {})},
+        }
+        self._capabilities: JsonObject = {
+            "capabilities": {
+                "m.change_password": {"enabled": True},
+                "m.room_versions": {
+                    "default": default_room_version,
+                    "available": dict.fromkeys(ROOM_VERSIONS, "stable"),
+                },
+                "m.profile_fields": {"enabled": True},
+                "m.set_displayname": {"enabled": True},
+                "m.set_avatar_url": {"enabled": True},
+                "m.3pid_changes": {"enabled": False},
+                "m.get_login_token": {"enabled": login.login_tokens},
+                "m.forget_forced_upon_leave": {"enabled": False},
+            }
+        }
+
+    def routes(self) -> list[Route]:
+        """Return the routes."""
+        return [
+            Route(GetVersions, self.versions),
+            Route(GetCapabilities, self.capabilities),
+            Route(GetClientWellKnown, self.client_well_known),
+            Route(GetServerWellKnown, self.server_well_known),
+            Route(GetSupport, self.support),
+        ]
+
+    async def versions(self, call: Call[Any, Any]) -> JsonObject:  # noqa: ARG002
+        """Answer which versions are spoken."""
+        return self._versions
+
+    async def capabilities(self, call: Call[Any, Any]) -> JsonObject:  # noqa: ARG002
+        """Answer what this server can."""
+        return self._capabilities
+
+    async def client_well_known(self, call: Call[Any, Any]) -> JsonObject:  # noqa: ARG002
+        """Answer where clients find the server."""
+        return client_well_known(self._server_name, self._well_known)
+
+    async def server_well_known(self, call: Call[Any, Any]) -> JsonObject:  # noqa: ARG002
+        """Answer where servers find the server, if the operator has said so."""
+        if not self._well_known.server:
+            raise NotFound("this server is found without this document")
+        return {"m.server": self._well_known.server}
+
+    async def support(self, call: Call[Any, Any]) -> JsonObject:  # noqa: ARG002
+        """Answer whom to ask."""
+        answer: JsonObject = {}
+        if self._well_known.support_email:
+            answer["contacts"] = [{"role": "m.role.admin", "email_address": self._well_known.support_email}]
+        if self._well_known.support_page:
+            answer["support_page"] = self._well_known.support_page
+        if not answer:
+            raise NotFound("this server names no contacts")
+        return answer
