@@ -30,7 +30,7 @@ from tricord.protocol.identifiers import (
 from tricord.protocol.redaction import redact
 from tricord.protocol.room_versions import EventIds, RoomVersion
 from tricord.protocol.signing import SigningKey
-from tricord.protocol.strict_json import JsonObject, parse_object
+from tricord.protocol.strict_json import JsonObject, parse_event_object, parse_object
 from tricord.protocol.unpadded_base64 import encode_base64
 
 MAX_EVENT_BYTES = 65_536
@@ -97,7 +97,7 @@ class VerifiedEvent(Event):
 def parse_event(pdu: bytes | JsonObject, version: RoomVersion) -> Event:
     """Return the event in `pdu`, or raise NotJson, BadJson or TooLarge if it does not have the version's format."""
     if not isinstance(pdu, dict):
-        pdu = parse_object(pdu)
+        pdu = parse_event_object(pdu, strict=version.strict_canonical_json)
     json = encode_event(pdu, version)
     _check_size(json)
     _check_format(pdu, version)

@@ -6,6 +6,7 @@ https://spec.matrix.org/v1.19/appendices/#uris
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 from urllib.parse import parse_qsl, quote, unquote
@@ -24,6 +25,7 @@ from tricord.protocol.identifiers import (
     parse_user_id,
 )
 
+Target = UserId | RoomId | RoomAlias
 Action = Literal["join", "chat"]
 
 _MATRIX_TO = "https://matrix.to/#/"
@@ -31,7 +33,7 @@ _SCHEME = "matrix:"
 # The longer words are from drafts of the scheme: they are read, and never written.
 _SIGILS = {"u": "@", "user": "@", "r": "#", "room": "#", "roomid": "!", "e": "$", "event": "$"}
 _TYPES = {"@": "u", "#": "r", "!": "roomid"}
-_PARSERS = {"@": parse_user_id, "#": parse_room_alias, "!": parse_room_id}
+_PARSERS: dict[str, Callable[[str], Target]] = {"@": parse_user_id, "#": parse_room_alias, "!": parse_room_id}
 # What RFC 3986 allows in a path segment, beyond letters and digits.
 _SEGMENT = "-._~!$&'()*+,;=:@"
 # Event ids of room version 3 have slashes, and few clients encode them: the event is all from its sigil on.
@@ -42,7 +44,7 @@ _MATRIX_TO_PATH = re.compile(r"(?P<id>.*?)(?:/(?P<event>(?:\$|%24).*))?/?", re.D
 class MatrixUri:
     """What a link points to, what to do there, and the servers through which to get there."""
 
-    target: UserId | RoomId | RoomAlias
+    target: Target
     event_id: EventId | None = None
     via: tuple[ServerName, ...] = ()
     action: Action | None = None

@@ -45,7 +45,7 @@ class RedactionRules:
     nested_keys: Mapping[str, Mapping[str, frozenset[str]]]
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
 class RoomVersion:
     """The rules that hold in a room, from its first event on. There is one object per version."""
 
@@ -103,6 +103,9 @@ class RoomVersion:
 
     creators_have_infinite_power: bool
     """The create event's sender and `additional_creators` stand above all levels, and none can be given to them."""
+
+    def __repr__(self) -> str:
+        return f"<RoomVersion {self.name}>"
 
 
 _REDACTION_V1 = RedactionRules(

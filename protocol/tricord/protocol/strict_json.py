@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import json
 import math
-from typing import Any, NoReturn
+from collections.abc import Callable
+from typing import Any
 
 import orjson
 
@@ -25,22 +26,37 @@ _CONTAINERS = frozenset({dict, list, tuple})
 _SHORTEST_EXPONENT = 1e16
 
 
-def parse_json(data: bytes | bytearray | memoryview | str, *, max_depth: int = MAX_DEPTH) -> Any:
+def parse_json(data: bytes | str, *, max_depth: int = MAX_DEPTH) -> Any:
     """Return the value that `data` spells; raise NotJson if it is not JSON, BadJson if it is nested too deep."""
     try:
         value = orjson.loads(data)
     except orjson.JSONDecodeError as error:
         raise NotJson(f"not JSON: {error}") from error
     if _has_floats(value, max_depth):
-        return _parse_exact_numbers(data)
+        return _parse_again(data, parse_float=_finite)
     return value
 
 
-def parse_object(data: bytes | bytearray | memoryview | str) -> JsonObject:
+def parse_object(data: bytes | str) -> JsonObject:
     """Return the JSON object that `data` spells; raise NotJson or BadJson."""
     value = parse_json(data)
     if type(value) is not dict:
         raise BadJson("not a JSON object")
+    return value
+
+
+def parse_event_object(data: bytes, *, strict: bool) -> JsonObject:
+    """Return the JSON object of an event; raise NotJson or BadJson.
+
+    Strict rooms have no event with `-0`. Elsewhere `1e10` is an integer, as the text on canonical JSON has it; but
+    `1.0` stays as it is, since that is how it was signed.
+    """
+    value = parse_object(data)
+    if strict:
+        if b"-0" in data:
+            value = _parse_again(data, parse_float=_finite, parse_int=_never_minus_zero)
+    elif _has_floats(value, MAX_DEPTH):
+        value = _parse_again(data, parse_float=_integer_if_exponent)
     return value
 
 
@@ -87,24 +103,35 @@ def _has_floats(value: Any, max_depth: int) -> bool:
     raise BadJson(f"nested deeper than {max_depth}")
 
 
-def _parse_exact_numbers(data: bytes | bytearray | memoryview | str) -> Any:
-    """Parse again, slower, what is known to be JSON of bearable depth and to hold big or fractional numbers."""
-    text = data if isinstance(data, str) else bytes(data).decode()
+def _parse_again(
+    data: bytes | str,
+    *,
+    parse_float: Callable[[str], int | float],
+    parse_int: Callable[[str], int] = int,
+) -> Any:
+    """Parse, slowly and as exact as wanted, what is known to be JSON of bearable depth."""
+    text = data if isinstance(data, str) else data.decode()
     try:
-        return json.loads(text, parse_float=_parse_number, parse_constant=_refuse_constant)
+        return json.loads(text, parse_float=parse_float, parse_int=parse_int)
     except ValueError as error:  # an integer of thousands of digits
-        raise BadJson(f"a number cannot be: {error}") from error
+        raise BadJson(f"a number cannot be read: {error}") from error
 
 
-def _parse_number(text: str) -> int | float:
-    """Read a number with a fraction or an exponent; `1e10` is the integer, as the appendix on canonical JSON has it."""
+def _finite(text: str) -> float:
     number = float(text)
     if not math.isfinite(number):
         raise BadJson(f"the number {text} is out of range")
+    return number
+
+
+def _integer_if_exponent(text: str) -> int | float:
+    number = _finite(text)
     if "." not in text and number.is_integer() and abs(number) < _SHORTEST_EXPONENT:
         return int(number)
     return number
 
 
-def _refuse_constant(text: str) -> NoReturn:
-    raise NotJson(f"{text} is not JSON")
+def _never_minus_zero(text: str) -> int:
+    if text == "-0":
+        raise BadJson("-0 has no place in canonical JSON")
+    return int(text)
