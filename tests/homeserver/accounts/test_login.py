@@ -27,7 +27,6 @@ async def test_the_right_password_signs_in_by_any_form_of_the_name(
     assert await password_login.check(named(name), PASSWORD, address="192.0.2.1") == alice
 
 
-@pytest.mark.usefixtures("alice")
 @pytest.mark.parametrize(
     "identifier",
     [
@@ -42,7 +41,7 @@ async def test_the_right_password_signs_in_by_any_form_of_the_name(
     ],
 )
 async def test_everybody_else_is_refused_in_the_same_words(
-    password_login: PasswordLogin, identifier: UserIdentifier
+    password_login: PasswordLogin, alice: UserId, identifier: UserIdentifier
 ) -> None:
     with pytest.raises(Forbidden, match="wrong user name or password"):
         await password_login.check(identifier, "wrong", address="192.0.2.1")
@@ -62,8 +61,7 @@ async def test_guessing_is_limited_and_the_owner_still_gets_in_from_elsewhere(
     assert await password_login.check(named("alice"), PASSWORD, address="192.0.2.2") == alice
 
 
-@pytest.mark.usefixtures("alice")
-async def test_a_password_of_a_megabyte_is_a_bad_parameter(password_login: PasswordLogin) -> None:
+async def test_a_password_of_a_megabyte_is_a_bad_parameter(password_login: PasswordLogin, alice: UserId) -> None:
     with pytest.raises(InvalidParam):
         await password_login.check(named("alice"), "x" * (1 << 20), address="192.0.2.1")
 

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import pytest
 import trio
+from trio.testing import MockClock
 
 from tricord.homeserver.accounts.rate_limits import LoginLimits, RateLimitSettings, address_key
 from tricord.homeserver.accounts.token_buckets import Rate, TokenBuckets
 from tricord.protocol.errors import LimitExceeded
 
 
-@pytest.mark.usefixtures("autojump_clock")
-async def test_a_burst_passes_and_the_next_waits_as_long_as_it_is_told() -> None:
+async def test_a_burst_passes_and_the_next_waits_as_long_as_it_is_told(autojump_clock: MockClock) -> None:
     buckets = TokenBuckets("tests", Rate(per_second=0.5, burst=3))
     for _ in range(3):
         buckets.take("a")
