@@ -101,6 +101,7 @@ class Sync(Endpoint):
     authentication = Authentication.GUEST
     body_kind = "none"
     hot = True
+    cancel_on_disconnect = True
 
     class Query(Model):
         """From where, how long to wait, and what to leave out."""

@@ -47,7 +47,7 @@ class FrameWriter:
         self._stream = connection._stream  # noqa: SLF001 - see above
         self._lock = connection._stream_lock  # noqa: SLF001 - see above
         # Only a bare socket can be written to without waiting; TLS has its own idea of what is on the wire.
-        self._socket = self._stream.socket if isinstance(self._stream, trio.SocketStream) else None
+        self._socket = getattr(self._stream, "socket", None)
 
     async def send(self, payload: bytes) -> None:
         """Send a text message; wait only if the client is slow."""
