@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from tricord.clients.api.typing import SetTyping
+from tricord.homeserver.rooms.membership_checks import check_joined
 from tricord.homeserver.rooms.memberships import Memberships
 from tricord.homeserver.rooms.typing import Typing
 from tricord.homeserver.serving.call import Call, Route
@@ -29,7 +30,7 @@ class TypingApi:
         user_id, room_id = call.requester.user_id, parse_room_id(call.path["room_id"])
         if parse_user_id(call.path["user_id"]) != user_id:
             raise Forbidden("nobody can type for others")
-        await self._memberships.check_joined(user_id, room_id)
+        await check_joined(self._memberships, user_id, room_id)
         if call.body.typing:
             await self._typing.start(room_id, user_id, call.body.timeout)
         else:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import Any, Protocol
 
 from tricord.homeserver.clock import Clock
+from tricord.homeserver.rooms.membership_checks import check_joined
 from tricord.homeserver.rooms.memberships import Memberships
 from tricord.homeserver.rooms.receipts import FULLY_READ, READ, READ_PRIVATE, Receipts
 from tricord.homeserver.rooms.stored_event import StoredEvent
@@ -49,7 +50,7 @@ class ReadMarkers:
         self, user_id: UserId, room_id: RoomId, receipt_type: str, event_id: EventId, thread_id: Any = None
     ) -> None:
         """Put one marker at an event."""
-        await self._memberships.check_joined(user_id, room_id)
+        await check_joined(self._memberships, user_id, room_id)
         if receipt_type not in (READ, READ_PRIVATE, FULLY_READ):
             raise InvalidParam(f"there is no receipt of type {receipt_type[:50]!r}")
         if thread_id is not None:
@@ -75,7 +76,7 @@ class ReadMarkers:
 
     async def mark_all(self, user_id: UserId, room_id: RoomId, markers: dict[str, str | None]) -> None:
         """Put several markers, each of which may be absent; if one is refused, none is put."""
-        await self._memberships.check_joined(user_id, room_id)
+        await check_joined(self._memberships, user_id, room_id)
         wanted = {kind: parse_event_id(event_id) for kind, event_id in markers.items() if event_id is not None}
         for event_id in wanted.values():
             await self._event_in(room_id, event_id)

@@ -7,9 +7,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
 
+from tricord.homeserver.push.counts import Count
 from tricord.protocol.identifiers import EventId, RoomId
+from tricord.protocol.strict_json import JsonObject
 
 Json = bytes
 
@@ -25,14 +26,6 @@ class Timeline:
     prev_batch: int
 
 
-@dataclass(frozen=True, slots=True)
-class UnreadCounts:
-    """How many events wait to be read, and how many of them highlighted."""
-
-    notifications: int = 0
-    highlights: int = 0
-
-
 @dataclass(slots=True)
 class RoomNews:
     """What everybody in a room is told alike: one object, encoded once, serves all who waited for it."""
@@ -41,13 +34,12 @@ class RoomNews:
     # None: nothing to say. Up to the start of the timeline, or to its end if `state_is_after`.
     state: tuple[Json, ...] | None = None
     state_is_after: bool = False
-    summary: Mapping[str, Any] | None = None
     ephemeral: tuple[Json, ...] = ()
     # The encoder keeps its work here.
     encoded: bytes | None = None
 
     def __bool__(self) -> bool:
-        return bool(self.timeline or self.state or self.summary or self.ephemeral)
+        return bool(self.timeline or self.state or self.ephemeral)
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,8 +48,10 @@ class JoinedRoom:
 
     news: RoomNews
     account_data: tuple[Json, ...] = ()
-    unread: UnreadCounts | None = None
-    unread_threads: Mapping[EventId, UnreadCounts] | None = None
+    summary: JsonObject | None = None
+    unread: Count | None = None
+    # By the thread's root; then `unread` is of the main timeline.
+    unread_threads: Mapping[EventId, Count] | None = None
 
 
 @dataclass(frozen=True, slots=True)

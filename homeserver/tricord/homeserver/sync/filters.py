@@ -1,7 +1,7 @@
 """The filter of a sync: by id or as JSON, parsed once for all who use the same.
 
-Clients of one kind use the same filter, word for word. They get the same object here, so that what is rendered for one of
-them is found again for the next one by the identity of the filter.
+Clients of one kind use the same filter, word for word. They get the same object here, so that what is rendered for one
+of them is found again for the next one by the identity of the filter.
 """
 
 from __future__ import annotations

@@ -9,8 +9,9 @@ from collections.abc import Iterable
 
 import orjson
 
+from tricord.homeserver.push.counts import Count
 from tricord.homeserver.stream.tokens import encode_token
-from tricord.homeserver.sync.delta import Delta, JoinedRoom, Json, LeftRoom, RoomNews, UnreadCounts
+from tricord.homeserver.sync.delta import Delta, JoinedRoom, Json, LeftRoom, RoomNews
 from tricord.homeserver.sync.sections.devices import ENCODED_DEVICES
 from tricord.protocol.identifiers import RoomId
 
@@ -49,6 +50,8 @@ def _rooms(delta: Delta) -> Iterable[bytes]:
 def joined_room(room: JoinedRoom) -> bytes:
     """Return one room of the `join` section."""
     members = [room_news(room.news)]
+    if room.summary is not None:
+        members.append(b'"summary":%b' % orjson.dumps(room.summary))
     if room.account_data:
         members.append(_batch(b"account_data", room.account_data))
     if room.unread is not None:
@@ -72,8 +75,6 @@ def room_news(news: RoomNews) -> bytes:
     """Return what all are told, as members of a JSON object; encoded at the first call only."""
     if news.encoded is None:
         members: list[bytes] = []
-        if news.summary is not None:
-            members.append(b'"summary":%b' % orjson.dumps(news.summary))
         if news.state is not None:
             members.append(_batch(b"state_after" if news.state_is_after else b"state", news.state))
         if (timeline := news.timeline) is not None:
@@ -99,5 +100,5 @@ def _batch(name: bytes, events: Iterable[Json]) -> bytes:
     return b'"%b":{"events":[%b]}' % (name, b",".join(events))
 
 
-def _counts(counts: UnreadCounts) -> bytes:
+def _counts(counts: Count) -> bytes:
     return b'{"notification_count":%d,"highlight_count":%d}' % (counts.notifications, counts.highlights)

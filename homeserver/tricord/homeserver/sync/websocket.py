@@ -138,7 +138,7 @@ class WebSocketSync:
                 await self._filters.of(requester.user_id, sign_in.filter),
                 use_state_after=sign_in.use_state_after,
             )
-            client.position = self._engine.checked_position(sign_in.position)
+            client.position = await self._engine.checked_position(sign_in.position)
             return requester, viewer, sign_in, token
         raise _End(Close.NOT_SIGNED_IN)
 
@@ -171,7 +171,7 @@ class WebSocketSync:
             raise ended
 
     async def _push(self, client: _Client, viewer: Viewer) -> NoReturn:
-        with self._engine.follow(viewer) as following:
+        async with self._engine.follow(viewer) as following:
             first = True
             while True:
                 delta = await following.next_delta(client.position, at_once=first)

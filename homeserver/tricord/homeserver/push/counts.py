@@ -1,0 +1,197 @@
+"""How much waits to be read: the events since a user's receipts that their push rules notify them of.
+
+Nothing is stored. For each user and room the unread notifications are kept in memory, each with its place and thread, as far
+as they have been counted: what is new is added, what a receipt covers is dropped, and what memory has lost is counted again
+from the log. So a count cannot drift from the events and receipts it stands for.
+https://spec.matrix.org/v1.19/client-server-api/#receiving-notifications
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from tricord.homeserver.push.rules import PushRules, UserRules
+from tricord.homeserver.rooms.memberships import Memberships
+from tricord.homeserver.rooms.state import RoomState
+from tricord.homeserver.rooms.stored_event import StoredEvent
+from tricord.homeserver.rooms.threads import MAIN, relation, thread_of
+from tricord.homeserver.rooms.timeline import Timeline
+from tricord.homeserver.storage.database import Database
+from tricord.homeserver.storage.receipts import UNTHREADED, Receipt, receipts_of_user
+from tricord.homeserver.stream.recent_changes import RecentChanges
+from tricord.protocol.identifiers import RoomId, UserId
+from tricord.protocol.power_levels import PowerLevels
+from tricord.protocol.push_rules import PushedEvent
+
+# What lies further back than this many events is not counted: "many" is as good.
+_MOST_COUNTED = 200
+_MOST_REMEMBERED = 200_000
+_MOST_EVENTS = 5_000
+
+
+class Count(NamedTuple):
+    """How many events wait to be read, and how many of them are highlighted."""
+
+    notifications: int = 0
+    highlights: int = 0
+
+
+class _Unread(NamedTuple):
+    position: int
+    thread: str
+    highlight: bool
+
+
+@dataclass(slots=True)
+class _Counted:
+    """What a user has not read in a room, as far as it has been counted."""
+
+    upto: int
+    receipts_upto: int
+    rules: UserRules
+    # Whether the log has been asked at least once.
+    is_complete: bool = False
+    read: dict[str, int] = field(default_factory=dict)
+    unread: list[_Unread] = field(default_factory=list)
+
+    def drop_read(self) -> None:
+        whole = self.read.get(UNTHREADED, 0)
+        self.unread = [
+            one for one in self.unread if one.position > whole and one.position > self.read.get(one.thread, 0)
+        ]
+
+    def read_upto(self, thread: str, position: int) -> None:
+        if position > self.read.get(thread, 0):
+            self.read[thread] = position
+            if self.unread:
+                self.drop_read()
+
+
+class NotificationCounts:
+    """Counts unread notifications."""
+
+    def __init__(
+        self,
+        database: Database,
+        timeline: Timeline,
+        state: RoomState,
+        memberships: Memberships,
+        rules: PushRules,
+        changes: RecentChanges,
+    ) -> None:
+        self._database = database
+        self._timeline = timeline
+        self._state = state
+        self._memberships = memberships
+        self._rules = rules
+        self._changes = changes
+        self._counted: OrderedDict[tuple[UserId, RoomId], _Counted] = OrderedDict()
+        # Events as push rules see them: made once, evaluated for every member.
+        self._events: OrderedDict[int, tuple[PushedEvent, str]] = OrderedDict()
+
+    async def by_thread(
+        self, user_id: UserId, room_ids: Collection[RoomId], upto: int
+    ) -> dict[RoomId, Mapping[str, Count]]:
+        """Return the counts of each thread with something unread (`main`, or a root), in rooms the user is in."""
+        rules = self._rules.remembered(user_id) or await self._rules.of(user_id)
+        missing: list[RoomId] = []
+        for room_id in room_ids:
+            counted = self._counted.get((user_id, room_id))
+            if counted is None or counted.rules is not rules:
+                missing.append(room_id)
+        if missing:
+            await self._begin(user_id, missing, rules, upto)
+        counts: dict[RoomId, Mapping[str, Count]] = {}
+        for room_id in room_ids:
+            counted = self._counted[user_id, room_id]
+            await self._catch_up(user_id, room_id, counted, upto)
+            counts[room_id] = _by_thread(counted.unread)
+        self._forget_oldest()
+        return counts
+
+    async def _begin(self, user_id: UserId, room_ids: Collection[RoomId], rules: UserRules, upto: int) -> None:
+        receipts: dict[RoomId, list[Receipt]] = {}
+        for receipt in await self._database.read(receipts_of_user, user_id, list(room_ids)):
+            receipts.setdefault(receipt.room_id, []).append(receipt)
+        for room_id in room_ids:
+            membership = await self._memberships.membership(user_id, room_id)
+            counted = _Counted(upto=0, receipts_upto=upto, rules=rules)
+            _apply(counted, receipts.get(room_id, ()))
+            counted.upto = max(counted.read.get(UNTHREADED, 0), membership.since if membership else 0)
+            self._counted[user_id, room_id] = counted
+
+    async def _catch_up(self, user_id: UserId, room_id: RoomId, counted: _Counted, upto: int) -> None:
+        while counted.upto < upto:
+            before = counted.upto
+            new: list[tuple[StoredEvent, PushedEvent, str]] = []
+            if not counted.is_complete or self._changes.room_changed(room_id, before):
+                read = await self._timeline.recent(room_id, after=before, upto=upto, limit=_MOST_COUNTED)
+                new = [(stored, *await self._pushed(stored)) for stored in read.events]
+            # Another device of the user may have counted the same meanwhile.
+            if counted.upto == before:
+                _add(user_id, counted, new)
+                counted.upto = upto
+        if self._changes.passing_changed(room_id, counted.receipts_upto) and counted.is_complete:
+            _apply(counted, await self._database.read(receipts_of_user, user_id, [room_id]))
+        counted.receipts_upto = max(counted.receipts_upto, upto)
+        counted.is_complete = True
+
+    async def _pushed(self, stored: StoredEvent) -> tuple[PushedEvent, str]:
+        if (known := self._events.get(stored.nid)) is not None:
+            return known
+        event = stored.event
+        keys = (("m.room.create", ""), ("m.room.power_levels", ""))
+        state = await self._state.current(event.room_id, keys)
+        create, levels = (state.get(key) for key in keys)
+        counts = await self._memberships.counts([event.room_id])
+        power = None if create is None else PowerLevels(create.event, None if levels is None else levels.event)
+        notifications = {} if levels is None else levels.event.content.get("notifications")
+        pushed = PushedEvent(
+            # The room's id is not in every version's events.
+            {**event.pdu, "room_id": event.room_id},
+            member_count=counts[event.room_id].joined if event.room_id in counts else 0,
+            sender_level=0 if power is None else power.of_user(event.sender),
+            notification_levels=notifications if isinstance(notifications, dict) else None,
+        )
+        made = self._events[stored.nid] = (pushed, await self._thread_of(stored))
+        if len(self._events) > _MOST_EVENTS:
+            self._events.popitem(last=False)
+        return made
+
+    async def _thread_of(self, stored: StoredEvent) -> str:
+        return MAIN if relation(stored.event) is None else await thread_of(stored.event, self._timeline.event)
+
+    def _forget_oldest(self) -> None:
+        while len(self._counted) > _MOST_REMEMBERED:
+            self._counted.popitem(last=False)
+
+
+def _add(user_id: UserId, counted: _Counted, events: Iterable[tuple[StoredEvent, PushedEvent, str]]) -> None:
+    for stored, pushed, thread in events:
+        if stored.event.sender == user_id:
+            # Whoever says something has read what was said before.
+            counted.read_upto(thread, stored.place.position)
+            continue
+        outcome = counted.rules.compiled.evaluate(pushed)
+        if outcome.notify:
+            counted.unread.append(_Unread(stored.place.position, thread, outcome.highlight))
+    del counted.unread[:-_MOST_COUNTED]
+    # A receipt may be ahead of what was counted.
+    counted.drop_read()
+
+
+def _apply(counted: _Counted, receipts: Iterable[Receipt]) -> None:
+    for receipt in receipts:
+        if receipt.event_position is not None:
+            counted.read_upto(receipt.thread_id, receipt.event_position)
+
+
+def _by_thread(unread: Iterable[_Unread]) -> dict[str, Count]:
+    counts: dict[str, Count] = {}
+    for one in unread:
+        before = counts.get(one.thread, Count())
+        counts[one.thread] = Count(before.notifications + 1, before.highlights + one.highlight)
+    return counts

@@ -1,0 +1,119 @@
+"""Which rooms and users have changed lately: what makes a sync cost what changed, not what the user is in.
+
+An index in memory over the commits that this process has heard of. It reaches back to where the process started, or to the
+last gap in what it heard, or to the oldest commit it still keeps; for positions before that it says "may have changed".
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections.abc import Collection, Iterable
+
+from tricord.homeserver.stream.publisher import Commit, Publisher
+from tricord.protocol.identifiers import RoomId, UserId
+
+_MOST_COMMITS = 20_000
+_NEVER = (0, 0, 0)
+
+
+class RecentChanges:
+    """What `Publisher` has published, to be asked by position."""
+
+    def __init__(self, publisher: Publisher, *, most_commits: int = _MOST_COMMITS) -> None:
+        # All that changed after this position is known here.
+        self._known_after = publisher.position
+        self._most = most_commits
+        self._positions: list[int] = []
+        self._commits: list[Commit] = []
+        # Of each room: its last change but one, and where the commit with its last one begins and ends.
+        self._rooms: dict[RoomId, tuple[int, int, int]] = {}
+        self._users: dict[UserId, int] = {}
+        self._passing: dict[RoomId, int] = {}
+        publisher.observe(self._note, self._lose_track)
+        # What another process has committed may be of any kind.
+        publisher.observe_other_processes(
+            lambda commit: self.note_passing(commit.rooms, commit.position), self._lose_track
+        )
+
+    def note_passing(self, room_ids: Iterable[RoomId], position: int) -> None:
+        """Take in where receipts or typing changed; call it before the commit is published."""
+        for room_id in room_ids:
+            self._passing[room_id] = max(position, self._passing.get(room_id, 0))
+
+    def rooms_changed(self, among: Collection[RoomId], after: int, upto: int) -> list[RoomId] | None:
+        """Return which of some rooms changed after a position, up to another; None if that is too long ago.
+
+        `among` should be quick to look into. Whichever is less is walked: the commits, or the rooms. A room may be
+        given that has changed after `upto` only: whoever looks finds nothing new in it.
+        """
+        if after < self._known_after:
+            return None
+        first, last = bisect_right(self._positions, after), bisect_right(self._positions, upto)
+        if last - first > len(among):
+            return [room_id for room_id in among if self._rooms.get(room_id, _NEVER)[2] > after]
+        if last - first == 1:
+            return [room_id for room_id in self._commits[first].rooms if room_id in among]
+        changed: dict[RoomId, None] = {}
+        for commit in self._commits[first:last]:
+            for room_id in commit.rooms:
+                if room_id in among:
+                    changed[room_id] = None
+        return list(changed)
+
+    def last_change(self, room_id: RoomId, after: int, upto: int) -> tuple[int, int]:
+        """Return a window with the same changes of the room in it as the given one has, and the same for many.
+
+        Readers who come from different positions, none of which is one of the room's, get the same answer.
+        """
+        before, start, last = self._rooms.get(room_id, _NEVER)
+        is_only_one = self._known_after <= before <= after <= start and last <= upto
+        return (before, last) if is_only_one else (after, upto)
+
+    def room_changed(self, room_id: RoomId, after: int) -> bool:
+        """Return whether a room has, or may have, changed after a position."""
+        return after < self._known_after or self._rooms.get(room_id, _NEVER)[2] > after
+
+    def user_changed(self, user_id: UserId, after: int) -> bool:
+        """Return whether a user's own things have, or may have, changed after a position."""
+        return after < self._known_after or self._users.get(user_id, 0) > after
+
+    def passing_changed(self, room_id: RoomId, after: int) -> bool:
+        """Return whether a room's receipts or typing have, or may have, changed after a position."""
+        return after < self._known_after or self._passing.get(room_id, 0) > after
+
+    def _note(self, commit: Commit) -> None:
+        place = len(self._positions)
+        while place and self._positions[place - 1] > commit.position:
+            place -= 1
+        self._positions.insert(place, commit.position)
+        self._commits.insert(place, commit)
+        for room_id in commit.rooms:
+            before, start, last = self._rooms.get(room_id, (0, 0, self._known_after))
+            if commit.position > last:
+                self._rooms[room_id] = (last, commit.position - commit.count, commit.position)
+            elif commit.position < last:
+                self._rooms[room_id] = (max(before, commit.position), start, last)
+        for user_id in commit.users:
+            self._users[user_id] = max(commit.position, self._users.get(user_id, 0))
+        if len(self._commits) > self._most:
+            self._forget_half()
+
+    def _lose_track(self, position: int) -> None:
+        self._known_after = max(self._known_after, position)
+        keep = bisect_right(self._positions, self._known_after)
+        del self._positions[:keep], self._commits[:keep]
+        self._forget_old_names()
+
+    def _forget_half(self) -> None:
+        keep = len(self._commits) // 2
+        self._known_after = self._positions[-keep - 1]
+        del self._positions[:-keep], self._commits[:-keep]
+        self._forget_old_names()
+
+    def _forget_old_names(self) -> None:
+        for room_id in [room_id for room_id, (_, _, last) in self._rooms.items() if last <= self._known_after]:
+            del self._rooms[room_id]
+        for user_id in [user_id for user_id, position in self._users.items() if position <= self._known_after]:
+            del self._users[user_id]
+        for room_id in [room_id for room_id, position in self._passing.items() if position <= self._known_after]:
+            del self._passing[room_id]

@@ -1,0 +1,368 @@
+"""What changed for a user between two positions: the one answer that every kind of sync encodes.
+
+A delta is made in three steps: the plan (which rooms, which stretch of each), the windows (what happened there, read for
+everybody at once), and the news (what this viewer is told of it). Its cost follows what changed: rooms where nothing did
+are not looked at, and what a thousand viewers are told alike is read and encoded once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Collection, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import replace
+
+import structlog
+import trio
+
+from tricord.homeserver.clock import Clock
+from tricord.homeserver.push.counts import Count, NotificationCounts
+from tricord.homeserver.rooms.memberships import Memberships
+from tricord.homeserver.rooms.preferences import Preferences
+from tricord.homeserver.rooms.stored_event import StoredEvent
+from tricord.homeserver.rooms.threads import MAIN
+from tricord.homeserver.rooms.timeline import Timeline
+from tricord.homeserver.rooms.visibility import Visibility
+from tricord.homeserver.storage.database import Database
+from tricord.homeserver.storage.stream import current_position
+from tricord.homeserver.stream.publisher import Publisher, Subscription
+from tricord.homeserver.stream.recent_changes import RecentChanges
+from tricord.homeserver.stream.tokens import decode_token
+from tricord.homeserver.sync.delta import Delta, JoinedRoom, Json, LeftRoom, RoomNews
+from tricord.homeserver.sync.plan import Membership, Plan, Stretch, changed_plan, initial_plan
+from tricord.homeserver.sync.sections.account_data import AccountDataNews, AccountDataSection
+from tricord.homeserver.sync.sections.invites import InviteSection
+from tricord.homeserver.sync.sections.members import LazyMembers
+from tricord.homeserver.sync.sections.presence import PresenceSection
+from tricord.homeserver.sync.sections.rooms import news_for
+from tricord.homeserver.sync.sections.summary import SummarySection
+from tricord.homeserver.sync.viewer import Viewer
+from tricord.homeserver.sync.windows import Window, Windows, timeline_limit
+from tricord.protocol.errors import InvalidParam
+from tricord.protocol.event_filters import Filter
+from tricord.protocol.identifiers import EventId, RoomId, UserId
+from tricord.protocol.strict_json import JsonObject
+
+_logger = structlog.get_logger(__name__)
+
+# How long a position that another process gave out is waited for here.
+_CATCH_UP_SECONDS = 2
+# How many changes of one membership are followed back.
+_MOST_CHANGES = 100
+_MOST_IGNORING = 50_000
+
+
+class SyncEngine:
+    """Says what changed."""
+
+    def __init__(
+        self,
+        database: Database,
+        publisher: Publisher,
+        changes: RecentChanges,
+        timeline: Timeline,
+        memberships: Memberships,
+        visibility: Visibility,
+        preferences: Preferences,
+        windows: Windows,
+        account_data: AccountDataSection,
+        invites: InviteSection,
+        members: LazyMembers,
+        presence: PresenceSection,
+        summaries: SummarySection,
+        counts: NotificationCounts,
+        clock: Clock,
+    ) -> None:
+        self._database = database
+        self._publisher = publisher
+        self._changes = changes
+        self._timeline = timeline
+        self._memberships = memberships
+        self._visibility = visibility
+        self._preferences = preferences
+        self._windows = windows
+        self._account_data = account_data
+        self._invites = invites
+        self._members = members
+        self._presence = presence
+        self._summaries = summaries
+        self._counts = counts
+        self._clock = clock
+        # Whom users ignore, and at which position they did.
+        self._ignored: dict[UserId, tuple[int, frozenset[UserId]]] = {}
+
+    async def checked_position(self, token: str | None) -> int | None:
+        """Return the position of a token; refuse one that this server cannot have given out."""
+        if token is None:
+            return None
+        position = decode_token(token)
+        if position <= self._publisher.position:
+            return position
+        if position > await self._database.read(current_position):
+            raise InvalidParam("this position was never given out")
+        # Another process has given it out, and we shall hear of it in a moment.
+        with trio.move_on_after(_CATCH_UP_SECONDS):
+            while self._publisher.position < position:  # noqa: ASYNC110 - a rare case, and a short one
+                await trio.sleep(0.01)
+        return min(position, self._publisher.position)
+
+    @asynccontextmanager
+    async def follow(self, viewer: Viewer) -> AsyncIterator[Following]:
+        """Follow what changes for a viewer."""
+        rooms = await self._memberships.joined_rooms(viewer.user_id)
+        with self._publisher.subscribe(viewer.user_id, rooms) as subscription:
+            yield Following(self, self._publisher, self._memberships, viewer, subscription)
+
+    async def next_delta(
+        self, viewer: Viewer, since: int | None, *, at_once: bool, deadline: float = float("inf")
+    ) -> Delta:
+        """Return the next delta with something in it; an empty one at the deadline, or `at_once`."""
+        if since is None or at_once:
+            return await self.delta(viewer, since, self._publisher.position)
+        async with self.follow(viewer) as following:
+            return await following.next_delta(since, deadline=deadline)
+
+    async def delta(self, viewer: Viewer, since: int | None, upto: int) -> Delta:
+        """Return what changed after one position (None: everything), up to another."""
+        delta = Delta(upto)
+        own_things = since is None or self._changes.user_changed(viewer.user_id, since)
+        data = AccountDataNews()
+        if own_things:
+            data = await self._account_data.changes(viewer, since or 0, upto, everything=since is None)
+        plan = await self._plan(viewer, since, upto, own_things=own_things)
+        await self._tell_rooms(delta, plan, data, viewer, since)
+        delta.account_data = tuple(data.of_account)
+        if since is None:
+            delta.presence = await self._presence.everybody(viewer)
+        elif own_things:
+            newly = [stretch.room_id for stretch in plan.joined if stretch.full_state and not viewer.full_state]
+            delta.presence = await self._presence.changes(viewer, since, upto, newly)
+        return delta
+
+    async def _plan(self, viewer: Viewer, since: int | None, upto: int, *, own_things: bool) -> Plan:
+        wanted = viewer.filter.room
+        if since is None:
+            rows = await self._memberships.rooms_of(viewer.user_id)
+            late = [row for row in rows.values() if row.position > upto]
+            current = {r: Membership(m.membership, m.event_id, m.position) for r, m in rows.items()}
+            for row in late:
+                history = [m for m in await self._history(row.event_id, 0) if m.position <= upto]
+                if history:
+                    current[row.room_id] = history[-1]
+                else:
+                    del current[row.room_id]
+            return initial_plan(current, upto, wanted)
+        histories: dict[RoomId, Sequence[Membership]] = {}
+        if own_things:
+            for room_id, row in (await self._memberships.rooms_of(viewer.user_id)).items():
+                if row.position > since and row.since > since:
+                    histories[room_id] = await self._history(row.event_id, since)
+        joined = await self._memberships.joined_rooms(viewer.user_id)
+        changed = await self._windows.rooms_changed(joined, since, upto)
+        for room_id in changed:
+            row_now = await self._memberships.membership(viewer.user_id, room_id)
+            if row_now is not None and row_now.since > since and room_id not in histories:
+                # Joined just now, and not yet announced: it must not be taken for a room they have been in all along.
+                histories[room_id] = await self._history(row_now.event_id, since)
+        plan = changed_plan(changed, histories, since, upto, wanted)
+        if viewer.full_state:
+            told = {stretch.room_id for stretch in plan.joined}
+            untouched = [r for r in joined if r not in told and r not in histories and wanted.allows_room(r)]
+            plan.joined += [Stretch(room_id, since, upto, all_visible=True) for room_id in untouched]
+            plan.joined = [replace(stretch, full_state=True) for stretch in plan.joined]
+        return plan
+
+    async def _history(self, event_id: EventId, after: int) -> list[Membership]:
+        """Return the memberships of a user in a room up to the given one, from the last one at or before `after`."""
+        history: list[Membership] = []
+        next_id: EventId | None = event_id
+        for _ in range(_MOST_CHANGES):
+            stored = await self._timeline.event(next_id) if next_id is not None else None
+            if stored is None or stored.position is None:
+                break
+            membership = str(stored.event.content.get("membership", "leave"))
+            history.append(Membership(membership, stored.event.event_id, stored.position))
+            if stored.position <= after:
+                break
+            next_id = stored.replaces
+        history.reverse()
+        return history
+
+    async def _tell_rooms(
+        self, delta: Delta, plan: Plan, data: AccountDataNews, viewer: Viewer, since: int | None
+    ) -> None:
+        joined_windows = await self._read(plan.joined, viewer)
+        left_windows = await self._read(plan.left, viewer)
+        summaries = await self._summaries.of(
+            viewer.user_id, [r for r, w in joined_windows.items() if w.changes_members or w.stretch.full_state]
+        )
+        counts = await self._unread(viewer, joined_windows, delta.upto)
+        for room_id, window in joined_windows.items():
+            try:
+                await self._tell_joined(delta, window, viewer, since, data.of_rooms.pop(room_id, ()), summaries, counts)
+            except Exception:
+                _logger.exception("a room is left out of a sync", room_id=room_id, user_id=viewer.user_id)
+        for room_id, window in left_windows.items():
+            try:
+                news = await self._news(window, viewer, since, ())
+                delta.left[room_id] = LeftRoom(news, tuple(data.of_rooms.pop(room_id, ())))
+            except Exception:
+                _logger.exception("a room is left out of a sync", room_id=room_id, user_id=viewer.user_id)
+        for told, rooms in ((delta.invited, plan.invited), (delta.knocked, plan.knocked)):
+            if rooms:
+                told.update(await self._invites.stripped_state(rooms, await self._whom_ignored(viewer, delta.upto)))
+        for room_id, own in data.of_rooms.items():
+            if viewer.filter.room.allows_room(room_id) and room_id in await self._memberships.joined_rooms(
+                viewer.user_id
+            ):
+                delta.joined[room_id] = JoinedRoom(RoomNews(), tuple(own))
+
+    async def _tell_joined(
+        self,
+        delta: Delta,
+        window: Window,
+        viewer: Viewer,
+        since: int | None,
+        own: Sequence[Json],
+        summaries: Mapping[RoomId, JsonObject],
+        counts: Mapping[RoomId, Mapping[str, Count]],
+    ) -> None:
+        room_id = window.stretch.room_id
+        summary = summaries.get(room_id)
+        news = await self._news(window, viewer, since, summary.get("m.heroes", ()) if summary else ())
+        if not news and not own and not window.receipts:
+            return
+        unread, threads = _unread(counts.get(room_id), viewer.filter)
+        delta.joined[room_id] = JoinedRoom(news, tuple(own), summary, unread, threads)
+
+    async def _news(self, window: Window, viewer: Viewer, since: int | None, heroes: Collection[UserId]) -> RoomNews:
+        events: Sequence[StoredEvent] = window.events
+        ignored: frozenset[UserId] = frozenset()
+        memberships: dict[StoredEvent, str] | None = None
+        if not window.stretch.all_visible:
+            seen = await self._visibility.seen(viewer.user_id, events)
+            events = [one.stored for one in seen]
+            memberships = {one.stored: one.membership for one in seen}
+        elif events:
+            ignored = await self._whom_ignored(viewer, window.stretch.upto)
+            if not ignored.isdisjoint(window.senders):
+                events = [stored for stored in events if stored.event.is_state or stored.event.sender not in ignored]
+        members: Sequence[StoredEvent] = ()
+        if viewer.filter.room.state.lazy_load_members:
+            needed = {stored.event.sender for stored in events}.union(heroes)
+            members = await self._members.lacking(viewer, window, since, needed)
+        return news_for(
+            window,
+            viewer,
+            self._clock.now_ms(),
+            events=events,
+            ignored=ignored,
+            memberships=memberships,
+            members=members,
+        )
+
+    async def _read(self, stretches: Sequence[Stretch], viewer: Viewer) -> dict[RoomId, Window]:
+        wanted, limit = viewer.filter.room.timeline, timeline_limit(viewer.filter)
+        windows: dict[RoomId, Window] = {}
+        others: list[Stretch] = []
+        for stretch in stretches:
+            if stretch.all_visible and not stretch.full_state and wanted.allows_everything:
+                windows[stretch.room_id] = await self._windows.shared(stretch, limit)
+            else:
+                others.append(stretch)
+        if others:
+            try:
+                windows.update(await self._windows.load(others, limit, wanted))
+            except Exception:
+                _logger.exception("rooms could not be read together", user_id=viewer.user_id)
+                windows.update(await self._read_one_by_one(others, viewer))
+        return windows
+
+    async def _read_one_by_one(self, stretches: Sequence[Stretch], viewer: Viewer) -> dict[RoomId, Window]:
+        """Read rooms so that a bad one harms only itself."""
+        windows: dict[RoomId, Window] = {}
+        for stretch in stretches:
+            try:
+                wanted, limit = viewer.filter.room.timeline, timeline_limit(viewer.filter)
+                windows.update(await self._windows.load([stretch], limit, wanted))
+            except Exception:
+                _logger.exception("a room is left out of a sync", room_id=stretch.room_id, user_id=viewer.user_id)
+        return windows
+
+    async def _unread(
+        self, viewer: Viewer, windows: Mapping[RoomId, Window], upto: int
+    ) -> dict[RoomId, Mapping[str, Count]]:
+        concerned = [
+            room_id
+            for room_id, window in windows.items()
+            if window.events
+            or window.stretch.full_state
+            or any(receipt.user_id == viewer.user_id for receipt in window.receipts)
+        ]
+        return await self._counts.by_thread(viewer.user_id, concerned, upto) if concerned else {}
+
+    async def _whom_ignored(self, viewer: Viewer, upto: int) -> frozenset[UserId]:
+        known = self._ignored.get(viewer.user_id)
+        if known is not None and not self._changes.user_changed(viewer.user_id, known[0]):
+            return known[1]
+        position = self._publisher.position
+        ignored = await self._preferences.ignored_by(viewer.user_id)
+        self._ignored[viewer.user_id] = (position, ignored)
+        if len(self._ignored) > _MOST_IGNORING:
+            del self._ignored[next(iter(self._ignored))]
+        return ignored
+
+
+class Following:
+    """One viewer's way through the stream."""
+
+    def __init__(
+        self,
+        engine: SyncEngine,
+        publisher: Publisher,
+        memberships: Memberships,
+        viewer: Viewer,
+        subscription: Subscription,
+    ) -> None:
+        self._engine = engine
+        self._publisher = publisher
+        self._memberships = memberships
+        self._viewer = viewer
+        self._subscription = subscription
+
+    async def next_delta(self, since: int | None, *, at_once: bool = False, deadline: float = float("inf")) -> Delta:
+        """Return the next delta with something in it; an empty one at the deadline, or `at_once`."""
+        while True:
+            upto = self._publisher.position
+            delta = Delta(upto)
+            if since is None or upto > since or at_once:
+                delta = await self._engine.delta(self._viewer, since, upto)
+            if delta or at_once or since is None:
+                return delta
+            since = upto
+            await self._watch_all_rooms()
+            # Only the waiting has an end: what is being read then is read to the end.
+            with trio.move_on_at(deadline) as waiting:
+                await self._subscription.wait()
+            if waiting.cancelled_caught:
+                return delta
+
+    async def _watch_all_rooms(self) -> None:
+        rooms = await self._memberships.joined_rooms(self._viewer.user_id)
+        if rooms is not self._subscription.rooms and rooms != self._subscription.rooms:
+            self._subscription.rooms = rooms
+
+
+def _unread(
+    by_thread: Mapping[str, Count] | None, wanted: Filter
+) -> tuple[Count | None, Mapping[EventId, Count] | None]:
+    """Return the counts of the room and of its threads, as far as the client tells them apart."""
+    if by_thread is None:
+        return None, None
+    if wanted.room.timeline.unread_thread_notifications:
+        threads = {EventId(root): count for root, count in by_thread.items() if root != MAIN}
+        return by_thread.get(MAIN, Count()), threads
+    total = Count(
+        sum(count.notifications for count in by_thread.values()),
+        sum(count.highlights for count in by_thread.values()),
+    )
+    return total, None

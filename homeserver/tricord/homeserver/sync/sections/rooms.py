@@ -1,0 +1,143 @@
+"""A window as one viewer is told it: only what they may see and want, as JSON.
+
+Most viewers of a window are told the same. What makes somebody different: that they have sent one of the events and get
+its transaction id, ignore one of the senders, or have not been in the room all through it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping
+
+import orjson
+
+from tricord.homeserver.rooms.client_format import Reader, client_event_for
+from tricord.homeserver.rooms.receipts import READ_PRIVATE, shown_to
+from tricord.homeserver.rooms.stored_event import StateKey, StoredEvent
+from tricord.homeserver.sync.delta import Json, RoomNews, Timeline
+from tricord.homeserver.sync.sections.ephemeral import receipt_event, typing_event
+from tricord.homeserver.sync.viewer import Viewer
+from tricord.homeserver.sync.windows import MEMBER, Window
+from tricord.protocol.event_filters import Filter
+from tricord.protocol.identifiers import UserId
+from tricord.protocol.property_paths import split_path
+
+
+def news_for(
+    window: Window,
+    viewer: Viewer,
+    now_ms: int,
+    *,
+    events: Collection[StoredEvent],
+    ignored: frozenset[UserId],
+    memberships: Mapping[StoredEvent, str] | None = None,
+    members: Iterable[StoredEvent] = (),
+) -> RoomNews:
+    """Return a window as the viewer is told it.
+
+    `events` are those of the window that they may see; `members` are member events that a client which loads members
+    lazily does not have yet; `memberships` is what the viewer was to the room at the events (None: joined at all).
+    """
+    lacks_members = tuple(members)
+    is_usual = (
+        window.stretch.all_visible
+        and not lacks_members
+        and viewer.user_id not in window.transaction_users
+        and ignored.isdisjoint(window.senders)
+        and not any(receipt.receipt_type == READ_PRIVATE for receipt in window.receipts)
+    )
+    if not is_usual:
+        return _render(window, viewer, now_ms, events, memberships, lacks_members)
+    key = (id(viewer.filter), viewer.use_state_after)
+    if (shared := window.news.get(key)) is None:
+        news = _render(window, viewer, now_ms, events, memberships, ())
+        shared = window.news[key] = (viewer.filter, news)
+    return shared[1]
+
+
+def _render(
+    window: Window,
+    viewer: Viewer,
+    now_ms: int,
+    events: Collection[StoredEvent],
+    memberships: Mapping[StoredEvent, str] | None,
+    members: Collection[StoredEvent],
+) -> RoomNews:
+    wanted = viewer.filter
+    reader = Reader(viewer.user_id, viewer.device_id)
+    format_fields = wanted.event_fields
+
+    def as_json(stored: StoredEvent, membership: str | None) -> Json:
+        if wanted.event_format == "federation":
+            return stored.event.json
+        encoded = client_event_for(
+            stored,
+            reader,
+            now_ms,
+            companions=window.companions,
+            membership=membership,
+            with_room_id=False,
+        )
+        return encoded if format_fields is None else only_fields(encoded, format_fields)
+
+    state = _state(window, wanted, members, after=viewer.use_state_after)
+    timeline = None
+    if events or window.limited or window.stretch.full_state:
+        encoded = tuple(as_json(e, "join" if memberships is None else memberships.get(e)) for e in events)
+        timeline = Timeline(encoded, window.limited, window.start)
+    state_is_said = state or (viewer.use_state_after and timeline is not None) or window.stretch.full_state
+    return RoomNews(
+        timeline=timeline,
+        state=tuple(as_json(stored, None) for stored in state) if state_is_said else None,
+        state_is_after=viewer.use_state_after,
+        ephemeral=tuple(_ephemeral(window, viewer)),
+    )
+
+
+def _state(window: Window, wanted: Filter, members: Collection[StoredEvent], *, after: bool) -> list[StoredEvent]:
+    state_filter = wanted.room.state
+    if not state_filter.allows_room(window.stretch.room_id):
+        return []
+    state: dict[StateKey, StoredEvent] = window.state_after() if after else window.state
+    lazily = state_filter.lazy_load_members
+    chosen = [
+        stored
+        for key, stored in state.items()
+        # Of the whole state, lazily, only those members are told who were asked for; of changes, all.
+        if (key[0] != MEMBER or not lazily or not window.stretch.full_state) and state_filter.allows(stored.event)
+    ]
+    told = {stored.nid for stored in chosen}
+    chosen += [stored for stored in members if stored.nid not in told and state_filter.allows(stored.event)]
+    return chosen
+
+
+def _ephemeral(window: Window, viewer: Viewer) -> Iterable[Json]:
+    wanted = viewer.filter.room.ephemeral
+    if not wanted.allows_room(window.stretch.room_id):
+        return
+    if window.typing is not None and wanted.allows_type("m.typing"):
+        yield typing_event(window.typing)
+    if window.receipts and wanted.allows_type("m.receipt"):
+        event = receipt_event(shown_to(viewer.user_id, window.receipts))
+        if event is not None:
+            yield event
+
+
+def only_fields(encoded: Json, fields: Iterable[str]) -> Json:
+    """Return only some fields of an event, by their dot-separated paths.
+
+    https://spec.matrix.org/v1.19/client-server-api/#filtering
+    """
+    event = orjson.loads(encoded)
+    kept: dict[str, object] = {}
+    for field in fields:
+        *parents, last = split_path(field)
+        source, target = event, kept
+        for name in parents:
+            source = source.get(name) if isinstance(source, dict) else None
+            if not isinstance(source, dict):
+                break
+            target = target.setdefault(name, {})  # type: ignore[assignment]  # only objects are put on the way
+        else:
+            if isinstance(source, dict) and last in source:
+                target[last] = source[last]
+    return orjson.dumps(kept)

@@ -1,0 +1,282 @@
+"""What happened in rooms between two positions: events, the state before them, receipts and typing.
+
+A window holds nothing that depends on who looks, so that all who wait for the same news share one. `Windows` reads them:
+one at a time and shared for those who follow along, or many rooms at once for those who begin.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+import trio
+
+from tricord.homeserver.rooms.client_format import companions_of
+from tricord.homeserver.rooms.state import RoomState
+from tricord.homeserver.rooms.stored_event import StateKey, StoredEvent
+from tricord.homeserver.rooms.timeline import Stretch as Read
+from tricord.homeserver.rooms.timeline import Timeline
+from tricord.homeserver.storage.database import Database
+from tricord.homeserver.storage.receipts import Receipt, receipts_between
+from tricord.homeserver.storage.room_changes import rooms_changed
+from tricord.homeserver.storage.typing import typing_changes, typing_in
+from tricord.homeserver.stream.recent_changes import RecentChanges
+from tricord.homeserver.sync.delta import RoomNews
+from tricord.homeserver.sync.plan import Stretch
+from tricord.protocol.event_filters import Filter, RoomEventFilter
+from tricord.protocol.identifiers import EventId, RoomId, UserId
+
+MEMBER = "m.room.member"
+_DEFAULT_LIMIT = 10
+_HIGHEST_LIMIT = 500
+_MOST_SHARED = 2_000
+# Rooms whose state is read at the same time.
+_AT_ONCE = 6
+# How far a filter that lets little through is followed back.
+_MOST_PAGES, _PAGE = 10, 100
+
+
+@dataclass(slots=True)
+class Window:
+    """What happened in a room, for anybody."""
+
+    stretch: Stretch
+    # Oldest first, at most as many as were asked for.
+    events: tuple[StoredEvent, ...] = ()
+    limited: bool = False
+    # The position just before the first event.
+    start: int = 0
+    # Before the first event: all of it, or what changed since the stretch began.
+    state: dict[StateKey, StoredEvent] = field(default_factory=dict)
+    receipts: Sequence[Receipt] = ()
+    # Everybody who types, if that changed.
+    typing: Sequence[UserId] | None = None
+    companions: Mapping[EventId, StoredEvent] = field(default_factory=dict)
+    senders: frozenset[UserId] = frozenset()
+    # Devices to which one of the events is the answer to a transaction.
+    transaction_users: frozenset[UserId] = frozenset()
+    changes_members: bool = False
+    # What was rendered for all who use one filter; the filter is kept so that its identity stays its own.
+    news: dict[tuple[int, bool], tuple[Filter, RoomNews]] = field(default_factory=dict)
+
+    def index(self) -> None:
+        """Note what decides for whom the window may be rendered alike."""
+        self.senders = frozenset(stored.event.sender for stored in self.events)
+        self.transaction_users = frozenset(
+            stored.event.sender for stored in self.events if stored.transaction_id is not None
+        )
+        self.changes_members = any(stored.event.type == MEMBER for stored in self.events) or any(
+            event_type == MEMBER for event_type, _ in self.state
+        )
+
+    def state_after(self) -> dict[StateKey, StoredEvent]:
+        """Return the same state up to the end of the events."""
+        state = dict(self.state)
+        for stored in self.events:
+            if stored.key is not None:
+                state[stored.key] = stored
+        return state
+
+
+def timeline_limit(wanted: Filter) -> int:
+    """Return how many events a client wants of each room."""
+    limit = wanted.room.timeline.limit
+    return _DEFAULT_LIMIT if limit is None else min(limit, _HIGHEST_LIMIT)
+
+
+class Windows:
+    """Reads what happened."""
+
+    def __init__(self, database: Database, timeline: Timeline, state: RoomState, changes: RecentChanges) -> None:
+        self._database = database
+        self._timeline = timeline
+        self._state = state
+        self._changes = changes
+        self._shared: OrderedDict[tuple[RoomId, int, int, int], Window] = OrderedDict()
+        self._loading: dict[tuple[RoomId, int, int, int], trio.Event] = {}
+
+    async def shared(self, stretch: Stretch, limit: int) -> Window:
+        """Return the window of a stretch that is all visible, read once for everybody who asks meanwhile."""
+        after, upto = self._changes.last_change(stretch.room_id, stretch.after, stretch.upto)
+        key = (stretch.room_id, after, upto, limit)
+        # No await on the way of the first reader, as long as memory has everything: a thousand who were woken by the
+        # same commit then go through here one after the other, without waiting for each other.
+        while (window := self._shared.get(key)) is None:
+            if (loading := self._loading.get(key)) is not None:
+                await loading.wait()
+                continue
+            loading = self._loading[key] = trio.Event()
+            try:
+                own = Stretch(stretch.room_id, after, upto, all_visible=True)
+                self._shared[key] = (await self.load([own], limit))[stretch.room_id]
+            finally:
+                del self._loading[key]
+                loading.set()
+            if len(self._shared) > _MOST_SHARED:
+                self._shared.popitem(last=False)
+        return window
+
+    async def rooms_changed(self, room_ids: Collection[RoomId], after: int, upto: int) -> list[RoomId]:
+        """Return which of some rooms changed, from the tables if that is longer ago than memory goes."""
+        changed = self._changes.rooms_changed(room_ids, after, upto)
+        if changed is None:
+            changed = await self._database.read(rooms_changed, room_ids, after, upto)
+        return changed
+
+    async def load(
+        self, stretches: Collection[Stretch], limit: int, wanted: RoomEventFilter | None = None
+    ) -> dict[RoomId, Window]:
+        """Return the windows of many rooms, of events that a filter lets through."""
+        if wanted is not None and not wanted.allows_everything:
+            windows = {s.room_id: await self._filtered(s, limit, wanted) for s in stretches}
+        else:
+            windows = await self._unfiltered(stretches, limit)
+        await _for_each(windows.values(), self._add_state)
+        await self._add_receipts(windows)
+        await self._add_typing(windows)
+        companions = await companions_of(
+            [
+                stored
+                for window in windows.values()
+                for stored in (*window.events, *window.state.values())
+                if stored.replaces is not None or stored.redacted_because is not None
+            ],
+            self._timeline,
+        )
+        for window in windows.values():
+            window.companions = companions
+            window.index()
+        return windows
+
+    async def _unfiltered(self, stretches: Collection[Stretch], limit: int) -> dict[RoomId, Window]:
+        ends: dict[int, list[Stretch]] = {}
+        for stretch in stretches:
+            ends.setdefault(stretch.upto, []).append(stretch)
+        windows = {}
+        for upto, ending in ends.items():
+            if len(ending) == 1:
+                only = ending[0]
+                read = {
+                    only.room_id: await self._timeline.recent(
+                        only.room_id, after=only.after, upto=upto, limit=max(limit, 1)
+                    )
+                }
+            else:
+                after = {stretch.room_id: stretch.after for stretch in ending}
+                read = await self._timeline.recent_in_rooms(after, upto=upto, limit=max(limit, 1))
+            for stretch in ending:
+                windows[stretch.room_id] = _window(stretch, read.get(stretch.room_id, _NOTHING), limit)
+        return windows
+
+    async def _filtered(self, stretch: Stretch, limit: int, wanted: RoomEventFilter) -> Window:
+        kept: list[StoredEvent] = []
+        passed_over: list[StoredEvent] = []
+        upto, more = stretch.upto, True
+        for _ in range(_MOST_PAGES):
+            read = await self._timeline.recent(stretch.room_id, after=stretch.after, upto=upto, limit=_PAGE)
+            for stored in reversed(read.events):
+                if len(kept) == limit:
+                    break
+                upto = stored.place.position - 1
+                (kept if wanted.allows(stored.event) else passed_over).append(stored)
+            more = read.limited or (upto > stretch.after and len(kept) == limit)
+            if not read.limited or len(kept) == limit:
+                break
+        window = _window(stretch, Read(tuple(reversed(kept)), limited=more), limit)
+        # State that the filter keeps out of the timeline is told beside it, or nobody would ever hear of it.
+        for stored in reversed(passed_over):
+            if stored.key is not None:
+                window.state[stored.key] = stored
+        window.start = upto
+        return window
+
+    async def _add_state(self, window: Window) -> None:
+        stretch, passed_over = window.stretch, window.state
+        if stretch.full_state:
+            window.state = {**await self._all_before(window), **passed_over}
+        elif window.limited or (window.stretch.after and not stretch.all_visible):
+            window.state = {**await self._changed_before(window), **passed_over}
+
+    async def _all_before(self, window: Window) -> dict[StateKey, StoredEvent]:
+        """Return the whole state before the first event."""
+        last = await self._last_before(window)
+        if last is None:
+            return {}
+        return await self._state.all_at(last)
+
+    async def _changed_before(self, window: Window) -> dict[StateKey, StoredEvent]:
+        """Return what changed between the beginning of the stretch and the first event."""
+        last = await self._last_before(window)
+        stretch = window.stretch
+        if last is None or last.place.position <= stretch.after:
+            return {}
+        known = await self._timeline.recent(stretch.room_id, after=0, upto=stretch.after, limit=1)
+        return await self._state.changes(known.events[-1] if known.events else None, last)
+
+    async def _last_before(self, window: Window) -> StoredEvent | None:
+        read = await self._timeline.recent(window.stretch.room_id, after=0, upto=window.start, limit=1)
+        return read.events[-1] if read.events else None
+
+    async def _add_receipts(self, windows: Mapping[RoomId, Window]) -> None:
+        after: dict[int, list[RoomId]] = {}
+        for room_id, window in windows.items():
+            begin = 0 if window.stretch.full_state else window.stretch.after
+            if begin == 0 or self._changes.passing_changed(room_id, begin):
+                after.setdefault(begin, []).append(room_id)
+        for begin, room_ids in after.items():
+            upto = max(windows[room_id].stretch.upto for room_id in room_ids)
+            receipts: dict[RoomId, list[Receipt]] = {}
+            for receipt in await self._database.read(receipts_between, room_ids, begin, upto):
+                if receipt.position <= windows[receipt.room_id].stretch.upto:
+                    receipts.setdefault(receipt.room_id, []).append(receipt)
+            for room_id, of_room in receipts.items():
+                windows[room_id].receipts = of_room
+
+    async def _add_typing(self, windows: Mapping[RoomId, Window]) -> None:
+        perhaps = [
+            room_id
+            for room_id, window in windows.items()
+            if window.stretch.full_state or self._changes.passing_changed(room_id, window.stretch.after)
+        ]
+        if not perhaps:
+            return
+        changed = await self._database.read(typing_changes, perhaps, 0)
+        told = [room_id for room_id, position in changed.items() if windows[room_id].stretch.after < position]
+        typing: dict[RoomId, list[UserId]] = {room_id: [] for room_id in told}
+        if told:
+            for room_id, user_id, _ in await self._database.read(typing_in, told):
+                typing[room_id].append(user_id)
+        for room_id, user_ids in typing.items():
+            # A client that begins need not hear that nobody types.
+            if user_ids or not windows[room_id].stretch.full_state:
+                windows[room_id].typing = user_ids
+
+
+_NOTHING = Read((), limited=False)
+
+
+def _window(stretch: Stretch, read: Read, limit: int) -> Window:
+    events = read.events if limit else ()
+    limited = read.limited or (not limit and bool(read.events))
+    # Where events are left out, everything up to the end is a gap.
+    start = stretch.upto if limited or stretch.full_state else stretch.after
+    return Window(stretch, events, limited, events[0].place.position - 1 if events else start)
+
+
+async def _for_each(windows: Iterable[Window], act: Callable[[Window], Awaitable[None]]) -> None:
+    """Do something for each window; for many of them, several at a time."""
+    todo = [w for w in windows if w.stretch.full_state or w.limited or not w.stretch.all_visible]
+    if len(todo) < 2:
+        for window in todo:
+            await act(window)
+        return
+    remaining = iter(todo)
+
+    async def work() -> None:
+        for window in remaining:
+            await act(window)
+
+    async with trio.open_nursery() as nursery:
+        for _ in range(min(_AT_ONCE, len(todo))):
+            nursery.start_soon(work)
