@@ -89,7 +89,8 @@ class Visibility:
         """
         if not events:
             return []
-        ignored = await self._preferences.ignored_by(user_id)
+        others_speak = any(not stored.event.is_state and stored.event.sender != user_id for stored in events)
+        ignored = await self._preferences.ignored_by(user_id) if others_speak else frozenset()
         by_room: dict[RoomId, list[StoredEvent]] = {}
         for stored in events:
             event = stored.event
