@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import secrets
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
@@ -10,7 +9,7 @@ from dataclasses import dataclass
 from tricord.homeserver.accounts.deactivation import Deactivation
 from tricord.homeserver.accounts.names import local_user_id
 from tricord.homeserver.accounts.password_change import PasswordChange
-from tricord.homeserver.accounts.registration import Registration
+from tricord.homeserver.accounts.registration import REGISTRATION_TOKEN_FORM, Registration
 from tricord.homeserver.accounts.revocations import Revocations
 from tricord.homeserver.clock import Clock
 from tricord.homeserver.storage.accounts import Account, account_by_id, accounts_after, set_admin, set_locked
@@ -26,8 +25,6 @@ from tricord.protocol.errors import InvalidParam, NotFound
 from tricord.protocol.identifiers import ServerName, UserId
 
 _PAGE = 500
-# https://spec.matrix.org/v1.19/appendices/#opaque-identifiers
-_REGISTRATION_TOKEN = re.compile(r"[0-9A-Za-z._~-]{1,64}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +88,7 @@ class Administration:
     ) -> str:
         """Make a token that lets people register; `expires_ts` is in milliseconds since the epoch."""
         token = secrets.token_urlsafe(12) if token is None else token
-        if _REGISTRATION_TOKEN.fullmatch(token) is None:
+        if REGISTRATION_TOKEN_FORM.fullmatch(token) is None:
             raise InvalidParam("a registration token has 1 to 64 characters out of A-Z a-z 0-9 . _ ~ -")
         if uses_allowed is not None and uses_allowed < 1:
             raise InvalidParam("a registration token allows at least one use")

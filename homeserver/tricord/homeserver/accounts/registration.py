@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import hmac
+import re
 import secrets
 
 from tricord.homeserver.accounts.names import new_user_id
@@ -17,6 +18,8 @@ from tricord.homeserver.storage.registration_tokens import registration_token_va
 from tricord.protocol.errors import Forbidden, InvalidParam, UserInUse
 from tricord.protocol.identifiers import ServerName, UserId
 
+# https://spec.matrix.org/v1.19/appendices/#opaque-identifiers
+REGISTRATION_TOKEN_FORM = re.compile(r"[0-9A-Za-z._~-]{1,64}")
 NONCE_LIFETIME_MS = 60_000
 _USER_TYPES = frozenset({"bot", "support"})
 
@@ -43,6 +46,8 @@ class Registration:
 
     async def token_is_valid(self, token: str) -> bool:
         """Return whether one could register with the token now."""
+        if REGISTRATION_TOKEN_FORM.fullmatch(token) is None:
+            return False
         return await self._database.read(registration_token_valid, token, now_ts=self._clock.now_ms())
 
     async def create(

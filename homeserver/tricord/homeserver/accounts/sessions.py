@@ -83,7 +83,9 @@ class Sessions:
 
     async def end(self, user_id: UserId, device_ids: Sequence[DeviceId]) -> None:
         """Sign devices out, and forget them."""
-        await self._revocations.announce(await self._database.run(delete_devices, user_id, list(device_ids)))
+        # PostgreSQL refuses NUL, and no device has one.
+        known = [device_id for device_id in device_ids if "\0" not in device_id]
+        await self._revocations.announce(await self._database.run(delete_devices, user_id, known))
 
     async def end_all(self, user_id: UserId, *, but: DeviceId | None = None) -> None:
         """Sign all devices of a user out, and forget them; or all but one."""
