@@ -1,8 +1,9 @@
 """How much waits to be read: the events since a user's receipts that their push rules notify them of.
 
-Nothing is stored. For each user and room the unread notifications are kept in memory, each with its place and thread, as far
-as they have been counted: what is new is added, what a receipt covers is dropped, and what memory has lost is counted again
-from the log. So a count cannot drift from the events and receipts it stands for.
+Nothing is stored. For each user and room the unread notifications are kept in memory, each with its place and
+thread, as far as they have been counted: what is new is added, what a receipt covers is dropped, and what
+memory has lost is counted again from the log. So a count cannot drift from the events and receipts it stands
+for.
 https://spec.matrix.org/v1.19/client-server-api/#receiving-notifications
 """
 

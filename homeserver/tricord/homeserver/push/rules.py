@@ -30,6 +30,7 @@ from tricord.homeserver.storage.stream import take_positions
 from tricord.homeserver.stream.publisher import Commit, Publisher
 from tricord.protocol.identifiers import UserId
 from tricord.protocol.push_rules import CompiledRules, compile_rules, default_rules
+from tricord.protocol.strict_json import JsonObject
 
 _MOST_REMEMBERED = 20_000
 
@@ -50,10 +51,17 @@ class PushRules:
         self._database = database
         self._publisher = publisher
         self._remembered: dict[UserId, UserRules] = {}
+        publisher.observe_other_processes(
+            lambda commit: self._forget(commit.users), lambda _: self._forget(tuple(self._remembered))
+        )
 
     async def of(self, user_id: UserId) -> UserRules:
         """Return a user's rules."""
         return (await self.of_all([user_id]))[user_id]
+
+    async def content(self, user_id: UserId) -> JsonObject:
+        """Return a user's rules as the content of `m.push_rules`."""
+        return {"global": (await self.of(user_id)).ruleset}
 
     def remembered(self, user_id: UserId) -> UserRules | None:
         """Return a user's rules if they are in memory."""
@@ -69,11 +77,6 @@ class PushRules:
                 document, position = stored.get(user_id, (b"{}", 0))
                 self._remember(user_id, _user_rules(user_id, orjson.loads(document), position))
         return {user_id: self._remembered[user_id] for user_id in wanted}
-
-    def forget(self, user_ids: Iterable[UserId]) -> None:
-        """Read the rules of some users again next time: another process may have changed them."""
-        for user_id in user_ids:
-            self._remembered.pop(user_id, None)
 
     async def put(
         self, user_id: UserId, kind: str, rule_id: str, body: Rule, *, before: str | None, after: str | None
@@ -110,6 +113,10 @@ class PushRules:
         rules = await self._database.run(write)
         self._remember(user_id, rules)
         self._publisher.publish(Commit(position=rules.position, rooms=frozenset(), users=frozenset((user_id,))))
+
+    def _forget(self, user_ids: Iterable[UserId]) -> None:
+        for user_id in user_ids:
+            self._remembered.pop(user_id, None)
 
     def _remember(self, user_id: UserId, rules: UserRules) -> None:
         self._remembered[user_id] = rules

@@ -1,7 +1,8 @@
 """Which rooms and users have changed lately: what makes a sync cost what changed, not what the user is in.
 
-An index in memory over the commits that this process has heard of. It reaches back to where the process started, or to the
-last gap in what it heard, or to the oldest commit it still keeps; for positions before that it says "may have changed".
+An index in memory over the commits that this process has heard of. It reaches back to where the process
+started, or to the last gap in what it heard, or to the oldest commit it still keeps; for positions before
+that it says "may have changed".
 """
 
 from __future__ import annotations

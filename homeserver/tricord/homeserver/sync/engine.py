@@ -1,8 +1,9 @@
 """What changed for a user between two positions: the one answer that every kind of sync encodes.
 
-A delta is made in three steps: the plan (which rooms, which stretch of each), the windows (what happened there, read for
-everybody at once), and the news (what this viewer is told of it). Its cost follows what changed: rooms where nothing did
-are not looked at, and what a thousand viewers are told alike is read and encoded once.
+A delta is made in three steps: the plan (which rooms, which stretch of each), the windows (what happened
+there, read for everybody at once), and the news (what this viewer is told of it). Its cost follows what
+changed: rooms where nothing did are not looked at, and what a thousand viewers are told alike is read and
+encoded once.
 """
 
 from __future__ import annotations
@@ -209,7 +210,7 @@ class SyncEngine:
                 _logger.exception("a room is left out of a sync", room_id=room_id, user_id=viewer.user_id)
         for told, rooms in ((delta.invited, plan.invited), (delta.knocked, plan.knocked)):
             if rooms:
-                told.update(await self._invites.stripped_state(rooms, await self._whom_ignored(viewer, delta.upto)))
+                told.update(await self._invites.stripped_state(rooms, await self._whom_ignored(viewer)))
         for room_id, own in data.of_rooms.items():
             if viewer.filter.room.allows_room(room_id) and room_id in await self._memberships.joined_rooms(
                 viewer.user_id
@@ -243,7 +244,7 @@ class SyncEngine:
             events = [one.stored for one in seen]
             memberships = {one.stored: one.membership for one in seen}
         elif events:
-            ignored = await self._whom_ignored(viewer, window.stretch.upto)
+            ignored = await self._whom_ignored(viewer)
             if not ignored.isdisjoint(window.senders):
                 events = [stored for stored in events if stored.event.is_state or stored.event.sender not in ignored]
         members: Sequence[StoredEvent] = ()
@@ -300,7 +301,7 @@ class SyncEngine:
         ]
         return await self._counts.by_thread(viewer.user_id, concerned, upto) if concerned else {}
 
-    async def _whom_ignored(self, viewer: Viewer, upto: int) -> frozenset[UserId]:
+    async def _whom_ignored(self, viewer: Viewer) -> frozenset[UserId]:
         known = self._ignored.get(viewer.user_id)
         if known is not None and not self._changes.user_changed(viewer.user_id, known[0]):
             return known[1]

@@ -19,7 +19,7 @@ from tricord.protocol.identifiers import UserId
 from tricord.protocol.strict_json import parse_object
 
 _MOST_REMEMBERED = 1_000
-_LONGEST_ID = 18
+_LONGEST_ID = 9
 
 EVERYTHING = Filter()
 
@@ -46,7 +46,7 @@ class SyncFilters:
     async def _stored_filter(self, user_id: UserId, filter_id: str) -> Filter:
         if (stored := self._stored.get((user_id, filter_id))) is not None:
             return stored
-        if not filter_id.isascii() or not filter_id.isdigit() or len(filter_id) > _LONGEST_ID:
+        if not filter_id.isascii() or not filter_id.isdecimal() or len(filter_id) > _LONGEST_ID:
             raise InvalidParam("`filter` is neither JSON nor the id of a filter")
         definition = await self._database.read(filter_definition, user_id, int(filter_id))
         if definition is None:

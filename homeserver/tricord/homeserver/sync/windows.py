@@ -1,7 +1,7 @@
 """What happened in rooms between two positions: events, the state before them, receipts and typing.
 
-A window holds nothing that depends on who looks, so that all who wait for the same news share one. `Windows` reads them:
-one at a time and shared for those who follow along, or many rooms at once for those who begin.
+A window holds nothing that depends on who looks, so that all who wait for the same news share one. `Windows`
+reads them: one at a time and shared for those who follow along, or many rooms at once for those who begin.
 """
 
 from __future__ import annotations
