@@ -1,0 +1,119 @@
+"""Presence over time."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Collection
+from contextlib import asynccontextmanager
+from typing import Any
+
+import pytest
+import trio
+from trio.testing import MockClock
+
+from tricord.homeserver.accounts.presence import Presences
+from tricord.homeserver.storage.database import Database
+from tricord.homeserver.stream.publisher import Publisher
+from tricord.protocol.errors import Forbidden
+from tricord.protocol.identifiers import UserId
+
+ALICE, BOB, CAROL = UserId("@alice:hs"), UserId("@bob:hs"), UserId("@carol:hs")
+
+
+class TrioClock:
+    def now_ms(self) -> int:
+        return int(trio.current_time() * 1000)
+
+
+class Friends:
+    """Alice and Bob share a room; Carol is alone."""
+
+    async def share_a_room(self, one: UserId, other: UserId) -> bool:
+        return {one, other} == {ALICE, BOB}
+
+    async def neighbours_of(self, user_id: UserId) -> Collection[UserId]:
+        return {ALICE, BOB} - {user_id} if user_id != CAROL else set()
+
+
+@asynccontextmanager
+async def presences_on(database: Database) -> AsyncIterator[Presences]:
+    presences = Presences(database, Publisher(database, 0), Friends(), TrioClock())
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(presences.run)
+        yield presences
+        nursery.cancel_scope.cancel()
+
+
+async def state(presences: Presences, user_id: UserId = ALICE) -> Any:
+    return (await presences.seen_by(BOB if user_id == ALICE else ALICE, user_id))["presence"]
+
+
+async def pass_time(clock: MockClock, seconds: float) -> None:
+    await trio.sleep(0.05)
+    clock.jump(seconds)
+    await trio.sleep(0.05)
+
+
+@pytest.fixture
+def clock(mock_clock: MockClock) -> MockClock:
+    # Time passes as ever, and is moved on by hand: the database answers in real time.
+    mock_clock.rate = 1
+    return mock_clock
+
+
+async def test_whoever_syncs_is_online_and_offline_half_a_minute_later(database: Database, clock: MockClock) -> None:
+    async with presences_on(database) as presences:
+        assert await state(presences) == "offline"
+        with presences.syncing(ALICE, "online"):
+            assert await state(presences) == "online"
+            await pass_time(clock, 100)
+            assert await state(presences) == "online"
+        await pass_time(clock, 29)
+        assert await state(presences) == "online"
+        await pass_time(clock, 2)
+        assert await state(presences) == "offline"
+
+
+async def test_whoever_does_nothing_for_five_minutes_is_away(database: Database, clock: MockClock) -> None:
+    async with presences_on(database) as presences:
+        with presences.syncing(ALICE, "online"):
+            presences.active(ALICE)
+            await pass_time(clock, 61)
+            seen = await presences.seen_by(BOB, ALICE)
+            assert (seen["presence"], seen["currently_active"]) == ("online", False)
+            await pass_time(clock, 250)
+            assert await state(presences) == "unavailable"
+            presences.active(ALICE)
+            seen = await presences.seen_by(BOB, ALICE)
+            assert (seen["presence"], seen["currently_active"]) == ("online", True)
+            assert seen["last_active_ago"] < 1000
+
+
+async def test_a_sync_that_hides_does_not_count(database: Database, clock: MockClock) -> None:
+    async with presences_on(database) as presences:
+        with presences.syncing(ALICE, "offline"):
+            assert await state(presences) == "offline"
+
+
+async def test_what_users_say_themselves_stands(database: Database, clock: MockClock) -> None:
+    async with presences_on(database) as presences:
+        await presences.set(ALICE, "unavailable", "at lunch")
+        with presences.syncing(ALICE, "online"):
+            seen = await presences.seen_by(BOB, ALICE)
+        assert (seen["presence"], seen["status_msg"]) == ("unavailable", "at lunch")
+
+
+async def test_strangers_see_nothing(database: Database, clock: MockClock) -> None:
+    async with presences_on(database) as presences:
+        with pytest.raises(Forbidden):
+            await presences.seen_by(CAROL, ALICE)
+        assert await presences.seen_by(CAROL, CAROL) == {"presence": "offline"}
+
+
+async def test_those_who_were_there_before_a_restart_go_offline(database: Database, clock: MockClock) -> None:
+    async with presences_on(database) as presences:
+        await presences.set(ALICE, "online", None)
+    async with presences_on(database) as presences:
+        await trio.sleep(0.1)
+        assert await state(presences) == "online"
+        await pass_time(clock, 31)
+        assert await state(presences) == "offline"
