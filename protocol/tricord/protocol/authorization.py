@@ -236,8 +236,11 @@ def _redaction(case: Case) -> bool:
     event = case.event
     if event.type != "m.room.redaction":
         return False
+    if event.redacts is None or not event.redacts.startswith("$"):
+        # The text leaves it open; other servers refuse it, and such a redaction would redact nothing.
+        raise RuleBroken("the redaction names no event")
     if case.sender_level >= case.power.redact:
         return True
-    if event.redacts is not None and server_name_of(event.redacts) == server_name_of(event.event_id):
+    if server_name_of(event.redacts) == server_name_of(event.event_id):
         return True
     raise RuleBroken(f"{event.sender} may not redact the events of other servers", 3)
