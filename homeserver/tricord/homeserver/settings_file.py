@@ -41,13 +41,9 @@ def settings_file(chosen: Mapping[str, Any]) -> str:
 
 def _table(name: str, model: type[BaseModel], chosen: Mapping[str, Any]) -> list[str]:
     lines = [f"# {(model.__doc__ or '').strip().splitlines()[0]}", f"[{name}]"]
-    below: list[str] = []
     for key, field in model.model_fields.items():
-        if isinstance(field.default, BaseModel):
-            below += _table(f"{name}.{key}", type(field.default), chosen.get(key, {}))
-        else:
-            lines += _setting(key, field, chosen.get(key), chosen.get(f"{key}_file"))
-    return [*lines, "", *below]
+        lines += _setting(key, field, chosen.get(key), chosen.get(f"{key}_file"))
+    return [*lines, ""]
 
 
 def _listeners(chosen: list[Mapping[str, Any]] | None) -> list[str]:
@@ -88,6 +84,8 @@ def toml_value(value: Any) -> str:
     """Return a value of the settings as TOML."""
     if isinstance(value, SecretStr):
         value = value.get_secret_value()
+    if isinstance(value, BaseModel):
+        value = value.model_dump()
     if isinstance(value, bool):
         return str(value).lower()
     if isinstance(value, int | float):

@@ -27,7 +27,7 @@ class RegistrationSettings(Section):
 
     enabled: bool = Field(False, description="people may register by themselves")
     token_required: bool = Field(
-        False, description="those who register need a token, made with: tricord registration-token create"
+        False, description="those who register need a token, made with: tricord token create"
     )
     terms: tuple[TermsDocument, ...] = Field(
         (),

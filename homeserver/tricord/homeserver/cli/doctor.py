@@ -1,0 +1,223 @@
+"""`tricord doctor`: look at everything that goes wrong when a server is set up, and say the fix."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from tricord.homeserver.cli.options import read_settings, settings_options
+
+if TYPE_CHECKING:
+    from tricord.homeserver.settings import ListenerSettings, Settings
+
+_CLOCK_TOLERANCE_SECONDS = 30
+_EXPIRES_SOON_DAYS = 14
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """What a check found; `fix` says what to do when it is not well."""
+
+    well: bool
+    words: str
+    fix: str = ""
+
+
+@click.command()
+@settings_options
+def doctor(config_file: Path | None, data_dir: Path | None, server_name: str | None) -> None:
+    """Check PostgreSQL, clock, keys, ports, certificates and well-known files; exit status 1 if something is wrong."""
+    settings = read_settings(config_file, data_dir, server_name)
+    checks: list[tuple[str, Callable[[Settings], Iterator[Finding]]]] = [
+        ("data", _check_data),
+        ("signing key", _check_key),
+        ("PostgreSQL and clock", _check_database),
+        ("listeners", _check_listeners),
+        ("well-known files", _check_well_known),
+    ]
+    sick = 0
+    for name, check in checks:
+        click.echo(click.style(name, bold=True))
+        for finding in check(settings):
+            mark = click.style("ok", fg="green") if finding.well else click.style("!!", fg="red")
+            click.echo(f"  {mark}  {finding.words}")
+            if not finding.well:
+                sick += 1
+                click.echo(f"      fix: {finding.fix}")
+    if sick:
+        raise click.ClickException(f"{sick} {'thing needs' if sick == 1 else 'things need'} a fix")
+    click.echo("All is well.")
+
+
+def _check_data(settings: Settings) -> Iterator[Finding]:
+    folder = settings.data_dir
+    if not folder.exists():
+        yield Finding(well=True, words=f"{folder} does not exist yet; `tricord serve` makes it")
+        return
+    if folder.stat().st_mode & 0o006:
+        yield Finding(well=False, words=f"{folder} can be read by everybody", fix=f"chmod o-rw {folder}")
+    else:
+        yield Finding(well=True, words=f"{folder} is private")
+
+
+def _check_key(settings: Settings) -> Iterator[Finding]:
+    from tricord.homeserver.signing_key import FILE_NAME, load_or_create_signing_key
+
+    file = settings.data_dir / FILE_NAME
+    if not file.exists():
+        yield Finding(well=True, words="none yet; `tricord serve` makes one")
+        return
+    try:
+        key = load_or_create_signing_key(settings.data_dir)
+    except (ValueError, OSError) as error:
+        yield Finding(well=False, words=str(error), fix="restore the file from a backup; a new key makes a new server")
+        return
+    if file.stat().st_mode & 0o077:
+        yield Finding(well=False, words=f"{file} can be read by others", fix=f"chmod 600 {file}")
+    yield Finding(well=True, words=f"{key.key_id} in {file}")
+
+
+def _check_database(settings: Settings) -> Iterator[Finding]:
+    import trio
+
+    from tricord.homeserver.storage.errors import DatabaseError
+    from tricord.homeserver.storage.inspection import inspect_database
+
+    url = settings.database.url.get_secret_value()
+    if not url:
+        from tricord.homeserver.storage.embedded import running_url
+
+        running = running_url(settings.data_dir / "postgres")
+        if running is None:
+            yield Finding(well=True, words="embedded, not running; `tricord serve` starts it")
+            return
+        url = running
+    try:
+        seen = trio.run(inspect_database, url)
+    except DatabaseError as error:
+        yield Finding(
+            well=False,
+            words=f"it cannot be used: {error}",
+            fix="check database.url: host, port, user, password, and that PostgreSQL lets this machine in (pg_hba.conf)",
+        )
+        return
+    yield (
+        Finding(well=True, words=f"PostgreSQL {seen.version}")
+        if seen.major >= 14
+        else Finding(well=False, words=f"PostgreSQL {seen.version} is too old", fix="upgrade it to 14 or newer")
+    )
+    if seen.encoding != "UTF8":
+        yield Finding(
+            well=False,
+            words=f"the database's encoding is {seen.encoding}",
+            fix="make a new database: CREATE DATABASE tricord ENCODING 'UTF8' TEMPLATE template0",
+        )
+    if not seen.synchronous_commit:
+        yield Finding(
+            well=False,
+            words="synchronous_commit is off: what was acknowledged is lost when the machine fails",
+            fix="ALTER DATABASE … SET synchronous_commit = on",
+        )
+    if abs(seen.clock_ahead_seconds) > _CLOCK_TOLERANCE_SECONDS:
+        yield Finding(
+            well=False,
+            words=f"this machine's clock and PostgreSQL's differ by {seen.clock_ahead_seconds:+.0f} s",
+            fix="run an NTP client (systemd-timesyncd, chrony) on both machines",
+        )
+    else:
+        yield Finding(well=True, words="the clocks agree")
+
+
+def _check_listeners(settings: Settings) -> Iterator[Finding]:
+    for listener in settings.listeners:
+        yield from _check_address(listener)
+        if listener.tls_certificate is not None and listener.tls_key is not None:
+            yield _check_certificate(listener.tls_certificate, listener.tls_key, settings.server_name)
+
+
+def _check_address(listener: ListenerSettings) -> Iterator[Finding]:
+    host, _, port = listener.bind.rpartition(":")
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    with socket.socket(family, socket.SOCK_STREAM) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host.strip("[]"), int(port)))
+        except OSError as error:
+            if _answers_as_us(listener):
+                yield Finding(well=True, words=f"{listener.bind}: the server runs and answers")
+            else:
+                yield Finding(
+                    well=False,
+                    words=f"{listener.bind} cannot be had: {error.strerror}",
+                    fix="stop what listens there (ss -ltnp), or change `bind`",
+                )
+        else:
+            yield Finding(well=True, words=f"{listener.bind} is free")
+
+
+def _answers_as_us(listener: ListenerSettings) -> bool:
+    import httpx
+
+    scheme = "http" if listener.tls_certificate is None else "https"
+    try:
+        # Only whether it is our server: its certificate is looked at separately.
+        answer = httpx.get(f"{scheme}://{listener.bind}/health", timeout=3, verify=False)  # noqa: S501
+    except httpx.HTTPError:
+        return False
+    return answer.status_code == 200 and "alive" in answer.text
+
+
+def _check_certificate(certificate: Path, key: Path, server_name: str) -> Finding:
+    import datetime
+    import ssl
+
+    from cryptography import x509
+
+    try:
+        ssl.create_default_context(ssl.Purpose.CLIENT_AUTH).load_cert_chain(certificate, key)
+        parsed = x509.load_pem_x509_certificate(certificate.read_bytes())
+    except (OSError, ssl.SSLError, ValueError) as error:
+        return Finding(
+            well=False, words=f"{certificate} and {key}: {error}", fix="name a PEM certificate chain and its own key"
+        )
+    left = parsed.not_valid_after_utc - datetime.datetime.now(datetime.UTC)
+    if left < datetime.timedelta(days=_EXPIRES_SOON_DAYS):
+        return Finding(
+            well=False, words=f"{certificate} expires in {left.days} days", fix="renew it, and restart the server"
+        )
+    try:
+        names = parsed.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+        known = names.get_values_for_type(x509.DNSName)
+    except x509.ExtensionNotFound:
+        known = []
+    return Finding(well=True, words=f"{certificate}: for {', '.join(known) or server_name}, {left.days} days left")
+
+
+def _check_well_known(settings: Settings) -> Iterator[Finding]:
+    import httpx
+
+    if settings.server_name == "localhost" or settings.server_name.startswith("127."):
+        yield Finding(well=True, words="not needed for a server that serves this machine only")
+        return
+    host = settings.server_name.partition(":")[0]
+    for document, key, needed in (("client", "m.homeserver", True), ("server", "m.server", False)):
+        url = f"https://{host}/.well-known/matrix/{document}"
+        fix = (
+            f"let {host} forward /.well-known/matrix/ to this server, or serve the file there; "
+            f"[well_known] says what is in it"
+        )
+        try:
+            answer = httpx.get(url, timeout=5, follow_redirects=True)
+            found = answer.json() if answer.status_code == 200 else None
+        except (httpx.HTTPError, ValueError) as error:
+            yield Finding(well=not needed, words=f"{url}: {error}", fix=fix)
+            continue
+        if isinstance(found, dict) and key in found:
+            yield Finding(well=True, words=f"{url} is there")
+        else:
+            yield Finding(well=not needed, words=f"{url} answers {answer.status_code} without {key}", fix=fix)

@@ -1,0 +1,122 @@
+"""`tricord user …`: accounts, from the command line."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from tricord.homeserver.cli.administration import administer
+from tricord.homeserver.cli.options import read_settings, settings_options
+
+if TYPE_CHECKING:
+    from tricord.homeserver.accounts.administration import Administration
+    from tricord.homeserver.storage.accounts import Account
+
+_FROM_STDIN = "Read the password from standard input instead of asking for it."
+
+
+@click.group()
+def user() -> None:
+    """Add, list and change users. Works whether the server runs or not."""
+
+
+@user.command()
+@click.argument("name")
+@click.option("--admin", is_flag=True, help="Make the user an administrator of the server.")
+@click.option("--password-stdin", is_flag=True, help=_FROM_STDIN)
+@settings_options
+def add(
+    name: str,
+    admin: bool,  # noqa: FBT001  # click gives it by name
+    password_stdin: bool,  # noqa: FBT001  # as above
+    config_file: Path | None,
+    data_dir: Path | None,
+    server_name: str | None,
+) -> None:
+    """Make an account for NAME, the part of the user id before the colon."""
+    settings = read_settings(config_file, data_dir, server_name)
+    password = _password(from_stdin=password_stdin)
+
+    async def act(administration: Administration) -> str:
+        return await administration.create_user(name, password, is_admin=admin)
+
+    user_id = administer(settings, act)
+    click.echo(f"{user_id} can sign in now{', as an administrator' if admin else ''}.")
+
+
+@user.command("list")
+@settings_options
+def list_(config_file: Path | None, data_dir: Path | None, server_name: str | None) -> None:
+    """List every account, a line each."""
+
+    async def act(administration: Administration) -> list[Account]:
+        return [account async for account in administration.users()]
+
+    for account in administer(read_settings(config_file, data_dir, server_name), act):
+        marks = [
+            word
+            for word, holds in (
+                ("administrator", account.is_admin),
+                ("deactivated", account.deactivated),
+                ("locked", account.locked),
+            )
+            if holds
+        ]
+        click.echo(f"{account.user_id} ({', '.join(marks)})" if marks else account.user_id)
+
+
+@user.command()
+@click.argument("name")
+@click.option("--password-stdin", is_flag=True, help=_FROM_STDIN)
+@settings_options
+def password(
+    name: str,
+    password_stdin: bool,  # noqa: FBT001  # click gives it by name
+    config_file: Path | None,
+    data_dir: Path | None,
+    server_name: str | None,
+) -> None:
+    """Give NAME another password, and sign them out everywhere."""
+    settings = read_settings(config_file, data_dir, server_name)
+    new = _password(from_stdin=password_stdin)
+
+    async def act(administration: Administration) -> None:
+        await administration.set_password(name, new)
+
+    administer(settings, act)
+    click.echo(f"{name} has another password, and is signed out everywhere.")
+
+
+@user.command()
+@click.argument("name")
+@click.option("--erase", is_flag=True, help="Also forget what they said, for those who come later.")
+@click.option("--yes", is_flag=True, help="Do not ask.")
+@settings_options
+def deactivate(
+    name: str,
+    erase: bool,  # noqa: FBT001  # click gives it by name
+    yes: bool,  # noqa: FBT001  # as above
+    config_file: Path | None,
+    data_dir: Path | None,
+    server_name: str | None,
+) -> None:
+    """End NAME's account for good: they leave every room, and the name is never given again."""
+    settings = read_settings(config_file, data_dir, server_name)
+    if not yes:
+        click.confirm(f"End the account of {name} for good?", abort=True)
+
+    async def act(administration: Administration) -> None:
+        await administration.deactivate(name, erase=erase)
+
+    administer(settings, act)
+    click.echo(f"{name} is deactivated.")
+
+
+def _password(*, from_stdin: bool) -> str:
+    if from_stdin:
+        return sys.stdin.readline().rstrip("\n")
+    entered: str = click.prompt("Password", hide_input=True, confirmation_prompt=True)
+    return entered

@@ -1,0 +1,46 @@
+"""What `tricord doctor` asks a database about itself."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+
+import trio
+
+from tricord.homeserver.storage.connection import Connection
+from tricord.homeserver.storage.errors import DatabaseUnavailable
+
+_PATIENCE_SECONDS = 10
+
+
+@dataclass(frozen=True, slots=True)
+class Inspection:
+    """What a database says of itself."""
+
+    version: str
+    major: int
+    encoding: str
+    synchronous_commit: bool
+    clock_ahead_seconds: float
+    """This machine's clock, as against the database's."""
+
+
+async def inspect_database(url: str) -> Inspection:
+    """Connect and look. Raises DatabaseError."""
+    with trio.move_on_after(_PATIENCE_SECONDS):
+        connection = await Connection.open(url, application_name="tricord doctor")
+        try:
+            row = await connection.fetchrow(
+                """
+                SELECT current_setting('server_version') AS version,
+                       current_setting('server_version_num')::integer / 10000 AS major,
+                       current_setting('server_encoding') AS encoding,
+                       current_setting('synchronous_commit') <> 'off' AS synchronous_commit,
+                       extract(epoch FROM clock_timestamp())::float8 AS clock
+                """
+            )
+            ahead = time.time() - row["clock"]
+            return Inspection(row["version"], row["major"], row["encoding"], row["synchronous_commit"], ahead)
+        finally:
+            await connection.aclose()
+    raise DatabaseUnavailable(f"it did not answer within {_PATIENCE_SECONDS} s")
