@@ -8,6 +8,11 @@ from typing import Any
 import pytest
 import trio
 
+from tests.homeserver.client_api.account_server import (  # noqa: F401  # fixtures of the tests of accounts
+    registration_settings,
+    server,
+    server_clock,
+)
 from tests.homeserver.client_api.people import Person
 from tricord.homeserver.accounts.account_data import AccountData
 from tricord.homeserver.client_api.directory import DirectoryApi
@@ -36,7 +41,7 @@ from tricord.homeserver.rooms.state import RoomState
 from tricord.homeserver.rooms.state_view import StateView
 from tricord.homeserver.rooms.timeline import Timeline
 from tricord.homeserver.rooms.visibility import Visibility
-from tricord.homeserver.serving.call import Requester
+from tricord.homeserver.serving.call import Requester, Route
 from tricord.homeserver.serving.dispatch import Dispatcher
 from tricord.homeserver.storage.database import Database
 from tricord.homeserver.storage.stream import current_position
@@ -68,8 +73,9 @@ class NobodysTokens:
 class Everybody:
     """Makes people."""
 
-    def __init__(self, dispatcher: Dispatcher, account_data: AccountData, profiles: SetProfiles) -> None:
-        self._dispatcher = dispatcher
+    def __init__(self, routes: list[Route], account_data: AccountData, profiles: SetProfiles) -> None:
+        self.routes = routes
+        self._dispatcher = Dispatcher(routes, NobodysTokens())
         self._account_data = account_data
         self._profiles = profiles
         self._sessions = 0
@@ -118,12 +124,11 @@ async def everybody(database: Database) -> AsyncIterator[Everybody]:
         RelationsApi(Relations(database, timeline, visibility, client_events)),
         DirectoryApi(aliases, directory),
     )
-    dispatcher = Dispatcher([route for api in apis for route in api.routes()], NobodysTokens())
     account_data = AccountData(database, publisher, memberships, no_push_rules)
     async with trio.open_nursery() as nursery:
         nursery.start_soon(log.run)
         nursery.start_soon(publisher.run)
-        yield Everybody(dispatcher, account_data, profiles)
+        yield Everybody([route for api in apis for route in api.routes()], account_data, profiles)
         nursery.cancel_scope.cancel()
 
 

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from tests.homeserver.accounts.conftest import SetClock
-from tests.homeserver.client_api.conftest import PASSWORD, Server
+from tests.homeserver.client_api.account_server import PASSWORD, Server
 
 LOGIN = "/_matrix/client/v3/login"
 WHOAMI = "/_matrix/client/v3/account/whoami"

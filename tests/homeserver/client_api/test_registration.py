@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from pydantic import SecretStr
 
-from tests.homeserver.client_api.conftest import TERMS_OF_SERVICE, Server
+from tests.homeserver.client_api.account_server import TERMS_OF_SERVICE, Server
 from tricord.homeserver.accounts.settings import RegistrationSettings
 
 REGISTER = "/_matrix/client/v3/register"
