@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from tests.protocol.scenes import ALICE, ALL_VERSIONS, BOB, CAROL, KEY, Room
 from tricord.protocol.errors import SignatureInvalid
-from tricord.protocol.events import Event, VerifiedEvent, parse_event
+from tricord.protocol.events import Event, VerifiedEvent, countersigned, parse_event
 from tricord.protocol.hashes import signed_form
 from tricord.protocol.identifiers import KeyId, ServerName, UserId
 from tricord.protocol.numbered_rules import RuleBroken
@@ -17,7 +17,15 @@ from tricord.protocol.redaction import redact
 from tricord.protocol.room_versions import V1, V3, V4, V5, V8, V9, V10, V11, V12, RoomVersion
 from tricord.protocol.signing import SigningKey, sign_json
 from tricord.protocol.unpadded_base64 import encode_base64
-from tricord.protocol.verify import MAX_TRUST_MS, KeyName, ServerKey, keys_needed, required_signers, verify
+from tricord.protocol.verify import (
+    MAX_TRUST_MS,
+    KeyName,
+    ServerKey,
+    check_signature,
+    keys_needed,
+    required_signers,
+    verify,
+)
 
 each_version = pytest.mark.parametrize("version", ALL_VERSIONS, ids=repr)
 
@@ -150,6 +158,19 @@ def test_who_authorises_a_join_is_lost_with_the_content_in_version_8() -> None:
         changed = received(join, content={**content, "displayname": "Eve"})
         with pytest.raises(SignatureInvalid) if version is V9 else contextlib.nullcontext():
             assert verify(changed, KEYS).content == {"membership": "join"}
+
+
+@each_version
+def test_another_server_may_add_its_signature(version: RoomVersion) -> None:
+    key, policy = SigningKey.generate(), ServerName("policy.test")
+    event = Room(version).event(ALICE, "m.room.message", None, {"body": "x"})
+    signed = countersigned(event, policy, key)
+    assert signed.event_id == event.event_id
+    verify(received(signed), KEYS)
+    check_signature(received(signed, content={}), policy, key.key_id, key.public_key)
+    for missing in (event, received(signed, depth=9)):
+        with pytest.raises(SignatureInvalid):
+            check_signature(missing, policy, key.key_id, key.public_key)
 
 
 IDENTITY_KEY = SigningKey.generate()

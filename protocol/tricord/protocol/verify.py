@@ -65,6 +65,12 @@ def verify(event: Event, keys: Mapping[KeyName, ServerKey]) -> VerifiedEvent:
     return VerifiedEvent.from_verified(event)
 
 
+def check_signature(event: Event, server_name: ServerName, key_id: KeyId, public_key: bytes) -> None:
+    """Check a signature that is asked for beyond the required ones, like a policy server's; raise SignatureInvalid."""
+    message = signed_form(redact(event.pdu, event.version), event.version)
+    _check_signature(event, server_name, key_id, message, public_key)
+
+
 def required_signers(event: Event) -> frozenset[ServerName]:
     """Return the servers without whose signature the event is not valid."""
     signers = set()
@@ -101,7 +107,14 @@ def _check_signatures(event: Event, server_name: ServerName, message: bytes, key
         key = keys.get((server_name, key_id))
         if key is None or not key.may_have_signed(event):
             continue
-        verify_signature(message, signature_of(event.pdu, server_name, key_id), key.public_key)
+        _check_signature(event, server_name, key_id, message, key.public_key)
         found = True
     if not found:
         raise SignatureInvalid(f"{server_name} has not signed {event.event_id} with a key that is known and valid")
+
+
+def _check_signature(event: Event, server_name: ServerName, key_id: KeyId, message: bytes, public_key: bytes) -> None:
+    try:
+        verify_signature(message, signature_of(event.pdu, server_name, key_id), public_key)
+    except SignatureInvalid as error:
+        raise SignatureInvalid(f"{server_name} has not signed {event.event_id} with {key_id}: {error}") from error
