@@ -84,9 +84,12 @@ async def test_rooms_are_tagged(server: Server, token: str) -> None:
 
 
 async def test_tags_set_at_the_same_time_are_all_kept(server: Server, token: str) -> None:
+    async def tag(name: str) -> None:
+        await server.ask("PUT", f"{IN_ROOM}/tags/{name}", {}, token=token)
+
     async with trio.open_nursery() as nursery:
         for n in range(10):
-            nursery.start_soon(lambda n=n: server.ask("PUT", f"{IN_ROOM}/tags/u.{n}", {}, token=token))
+            nursery.start_soon(tag, f"u.{n}")
     assert len((await server.ask("GET", f"{IN_ROOM}/tags", token=token)).json["tags"]) == 10
 
 
