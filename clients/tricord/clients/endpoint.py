@@ -45,6 +45,8 @@ class Endpoint:
     hot: ClassVar[bool] = False
     # The handler waits for something to happen, and is cancelled when its client goes away.
     cancel_on_disconnect: ClassVar[bool] = False
+    # Users whose account is locked may call it too; they may call nothing else.
+    locked_users_too: ClassVar[bool] = False
     # The body, in bytes; larger ones are refused with 413 before they are read.
     max_body: ClassVar[int] = 1 << 20
     # "none", "json" (an object; absent means {}) or "stream" (the handler reads bytes).

@@ -66,7 +66,9 @@ class SetProfiles:
 class NobodysTokens:
     """Knows no access token: the people here are who they say they are."""
 
-    async def authenticate(self, token: str, *, client_address: str, user_agent: str) -> Requester:
+    async def authenticate(
+        self, token: str, *, client_address: str, user_agent: str, locked_users_too: bool = False
+    ) -> Requester:
         raise NotImplementedError
 
 

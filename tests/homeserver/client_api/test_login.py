@@ -130,3 +130,22 @@ async def test_a_deactivated_user_is_refused_everywhere(server: Server) -> None:
     assert (refused.status, refused.json["errcode"]) == (403, "M_USER_DEACTIVATED")
     body = {"refresh_token": session["refresh_token"]}
     assert (await server.ask("POST", "/_matrix/client/v3/refresh", body)).status == 401
+
+
+async def test_a_locked_user_can_do_nothing_but_sign_out(server: Server) -> None:
+    token = (await server.sign_up("alice")).json["access_token"]
+    assert (await server.ask("GET", WHOAMI, token=token)).status == 200
+    await server.administration.set_locked("alice", locked=True)
+    locked = await server.ask("GET", WHOAMI, token=token)
+    assert (locked.status, locked.json["errcode"], locked.json["soft_logout"]) == (401, "M_USER_LOCKED", True)
+    assert (await server.log_in("alice")).json["errcode"] == "M_USER_LOCKED"
+    assert (await server.ask("POST", "/_matrix/client/v3/logout", {}, token=token)).status == 200
+    assert (await server.ask("GET", WHOAMI, token=token)).json["errcode"] == "M_UNKNOWN_TOKEN"
+
+
+async def test_an_unlocked_user_goes_on_where_they_were(server: Server) -> None:
+    token = (await server.sign_up("alice")).json["access_token"]
+    await server.administration.set_locked("alice", locked=True)
+    assert (await server.ask("GET", WHOAMI, token=token)).status == 401
+    await server.administration.set_locked("alice", locked=False)
+    assert (await server.ask("GET", WHOAMI, token=token)).status == 200

@@ -127,6 +127,7 @@ class Logout(Endpoint):
     method = "POST"
     path = "/_matrix/client/v3/logout"
     authentication = Authentication.GUEST
+    locked_users_too = True
 
 
 class LogoutAll(Endpoint):
@@ -138,3 +139,4 @@ class LogoutAll(Endpoint):
     method = "POST"
     path = "/_matrix/client/v3/logout/all"
     authentication = Authentication.GUEST
+    locked_users_too = True

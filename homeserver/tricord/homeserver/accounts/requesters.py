@@ -44,12 +44,14 @@ class Requesters:
         revocations.on_revoked(self._forget_sessions)
         revocations.on_gap(self._forget_everything)
 
-    async def authenticate(self, token: str, *, client_address: str, user_agent: str) -> Requester:
+    async def authenticate(
+        self, token: str, *, client_address: str, user_agent: str, locked_users_too: bool = False
+    ) -> Requester:
         """Return who holds the token; raise UnknownToken or UserLocked if that lets nobody in."""
         hashed = token_hash(token)
         entry = self._entries.get(hashed)
         if entry is None or entry.looked_up_at + _TRUSTED_SECONDS < trio.current_time():
-            entry = await self._look_up(hashed)
+            entry = await self._look_up(hashed, locked_users_too=locked_users_too)
         if entry.expires_ts is not None and entry.expires_ts <= self._clock.now_ms():
             raise UnknownToken("the access token has expired", soft_logout=True)
         requester = entry.requester
@@ -57,13 +59,13 @@ class Requesters:
             self._sightings.note(requester.user_id, requester.device_id, address=client_address, user_agent=user_agent)
         return requester
 
-    async def _look_up(self, hashed: bytes) -> _Entry:
+    async def _look_up(self, hashed: bytes, *, locked_users_too: bool) -> _Entry:
         revocations_before = self._revocations_seen
         holder = await self._database.read(holder_of_access_token, hashed)
         if holder is None or holder.deactivated:
             self._forget(hashed)
             raise UnknownToken("unknown access token")
-        if holder.locked:
+        if holder.locked and not locked_users_too:
             self._forget(hashed)
             raise UserLocked
         if holder.replaces is not None:
@@ -77,7 +79,8 @@ class Requesters:
         )
         entry = _Entry(requester, holder.expires_ts, trio.current_time())
         # Had the session ended between the reading and now, nobody would ever drop the entry.
-        if revocations_before == self._revocations_seen:
+        # Of a locked user nothing is remembered: the next endpoint may not be for them.
+        if revocations_before == self._revocations_seen and not holder.locked:
             self._remember(hashed, entry)
         return entry
 

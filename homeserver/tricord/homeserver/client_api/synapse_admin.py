@@ -6,6 +6,7 @@ from typing import Any
 
 from tricord.clients.api.registration import Register
 from tricord.clients.api.synapse_admin import GetRegistrationNonce, RegisterWithSharedSecret
+from tricord.homeserver.accounts.profile_fields import check_value
 from tricord.homeserver.accounts.profiles import Profiles
 from tricord.homeserver.accounts.registration import Registration, SharedSecret
 from tricord.homeserver.accounts.sessions import Sessions
@@ -45,6 +46,8 @@ class SynapseAdminApi:
             admin=body.admin,
             user_type=body.user_type,
         )
+        if body.displayname is not None:
+            check_value("displayname", body.displayname)
         user_id = await self._registration.check_available(body.username)
         await self._registration.create(user_id, body.password, is_admin=body.admin, user_type=body.user_type)
         if body.displayname is not None:

@@ -111,8 +111,10 @@ class WebSocketRoute:
 class Authenticator(Protocol):
     """Knows whose access token it is."""
 
-    async def authenticate(self, token: str, *, client_address: str, user_agent: str) -> Requester:
-        """Return who has the token; raises UnknownToken."""
+    async def authenticate(
+        self, token: str, *, client_address: str, user_agent: str, locked_users_too: bool = False
+    ) -> Requester:
+        """Return who has the token; raises UnknownToken, or UserLocked unless they are welcome too."""
         ...
 
 

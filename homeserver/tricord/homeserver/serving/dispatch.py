@@ -219,7 +219,10 @@ class Dispatcher:
                 return None
             raise MissingToken("this endpoint needs an access token")
         requester = await self._authenticator.authenticate(
-            token, client_address=request.client_address, user_agent=_header(request.headers, b"user-agent")
+            token,
+            client_address=request.client_address,
+            user_agent=_header(request.headers, b"user-agent"),
+            locked_users_too=endpoint.locked_users_too,
         )
         if wanted is Authentication.ADMIN and not requester.is_admin:
             raise Forbidden("this endpoint is for administrators of the server")
