@@ -14,7 +14,6 @@ from typing import Any
 from tricord.protocol.errors import BadJson, SignatureInvalid
 from tricord.protocol.identifiers import is_valid_user_id
 from tricord.protocol.numbered_rules import Case, NumberedRules, Rule, RuleBroken, included
-from tricord.protocol.power_levels import creators_of
 from tricord.protocol.room_versions import RoomVersion
 from tricord.protocol.signing import ALGORITHM, signed_bytes, verify_signature
 from tricord.protocol.strict_json import JsonObject
@@ -53,10 +52,9 @@ def _names_user_and_membership(case: Case) -> bool:
 
 def _is_signed_by_authorising_server(case: Case) -> bool:
     """Refuse what the authorising user's server has not signed; `verify.py` has checked the signatures there are."""
-    authorising_user = case.event.content.get("join_authorised_via_users_server")
-    if "join_authorised_via_users_server" not in case.event.content:
-        return False
-    if not isinstance(authorising_user, str) or not is_valid_user_id(authorising_user):
+    content = case.event.content
+    key = "join_authorised_via_users_server"
+    if key in content and not is_valid_user_id(content[key]):
         raise RuleBroken("the join is authorised by what is not a user id", 1)
     return False
 
@@ -77,9 +75,9 @@ def _creator_joins_first(case: Case) -> bool:
     event, create = case.event, case.create
     if event.prev_events != (create.event_id,):
         return False
-    first = create.sender if case.event.version.creators_have_infinite_power else next(iter(creators_of(create)), None)
+    creator = create.content.get("creator") if event.version.create_content_names_creator else create.sender
     # The text asks only for the state key: then anybody could make the creator join again, by forking off the start.
-    return event.sender == event.state_key == first
+    return event.sender == event.state_key == creator
 
 
 def _joins_oneself(case: Case) -> bool:
