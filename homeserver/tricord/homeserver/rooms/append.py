@@ -1,42 +1,105 @@
-"""The only writer of events: everything that enters a room's log goes through `Log`."""
+"""The only writer of events: everything that enters a room's log goes through `Log`.
+
+Compare and append: a write names the head of each room that it was computed against. A room that another process has
+moved meanwhile is left as it is, and its events are computed again on top of what is there now. So any number of
+processes append to the same rooms, with no leader and no lock service.
+
+Group commit: what waits while a write is under way goes into the next one. Events of one room are chained in memory,
+many rooms side by side, all in one statement with one fsync.
+
+Nobody is answered before COMMIT.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+import secrets
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
+import structlog
+import trio
+
+from tricord.homeserver.rooms.cached_rooms import CachedRoom, CachedRooms
+from tricord.homeserver.rooms.chain import Chain, Link, Signer, keys_to_know, transaction_digest
+from tricord.homeserver.rooms.chain_rows import batch_of, member_links
+from tricord.homeserver.rooms.drafts import ClientTransaction, Draft, check_storable
+from tricord.homeserver.rooms.event_numbers import EventNumbers
+from tricord.homeserver.rooms.memberships import Memberships
+from tricord.homeserver.rooms.node_cache import NodeCache
+from tricord.homeserver.rooms.state_map import EMPTY
 from tricord.homeserver.rooms.stored_event import StoredEvent
-from tricord.protocol.identifiers import EventId, RoomId, UserId
+from tricord.homeserver.storage.client_transactions import answered_transactions, prune_client_transactions
+from tricord.homeserver.storage.database import Database, Transaction
+from tricord.homeserver.storage.errors import (
+    DatabaseError,
+    DatabaseUnavailable,
+    SerializationFailure,
+    UniqueViolation,
+)
+from tricord.homeserver.storage.event_batch import EventBatch, write_events
+from tricord.homeserver.storage.events import events_by_id, events_by_nid
+from tricord.homeserver.storage.rooms import insert_room, new_room_nid
+from tricord.homeserver.stream.publisher import Commit, Publisher
+from tricord.protocol.errors import MatrixError, NotFound
+from tricord.protocol.identifiers import RoomId, UserId
 from tricord.protocol.room_versions import RoomVersion
 from tricord.protocol.strict_json import JsonObject
 
+__all__ = ["ClientTransaction", "Draft", "Log"]
 
-@dataclass(frozen=True, slots=True)
-class ClientTransaction:
-    """What makes a request the same request: repeated in the same room, it gets the answer of the first."""
+_MOST_EVENTS = 200
+# A room that moves each time is moved by others that get on; still, nobody should wait for ever.
+_MOST_TRIES = 100
+_TRANSACTIONS_LAST_MS = 24 * 3600 * 1000
+_PRUNE_EVERY_SECONDS = 3600
 
-    user_id: UserId
-    device_id: str
-    endpoint: str
-    transaction_id: str
+_logger = structlog.get_logger(__name__)
 
 
-@dataclass(frozen=True, slots=True)
-class Draft:
-    """An event that a local user wants; the log gives it its place, hashes and signature."""
+@dataclass(slots=True, eq=False)
+class _Request:
+    """Drafts of one room that belong together, and who waits for them."""
 
-    room_id: RoomId
-    sender: UserId
-    type: str
-    state_key: str | None
-    content: JsonObject
-    redacts: EventId | None = None
-    transaction: ClientTransaction | None = None
-    origin_server_ts: int | None = None
+    drafts: Sequence[Draft]
+    done: trio.Event
+    stored: list[StoredEvent] = field(default_factory=list)
+    error: Exception | None = None
+    is_wanted: bool = True
+
+    @property
+    def room_id(self) -> RoomId:
+        return self.drafts[0].room_id
+
+    def fail(self, error: Exception) -> None:
+        self.error = error
+        self.done.set()
+
+    def succeed(self, stored: list[StoredEvent]) -> None:
+        self.stored = stored
+        self.done.set()
 
 
 class Log:
     """The events of all rooms."""
+
+    def __init__(
+        self,
+        database: Database,
+        publisher: Publisher,
+        rooms: CachedRooms,
+        nodes: NodeCache,
+        memberships: Memberships,
+        signer: Signer,
+    ) -> None:
+        self._database = database
+        self._publisher = publisher
+        self._rooms = rooms
+        self._nodes = nodes
+        self._memberships = memberships
+        self._signer = signer
+        self._waiting: list[_Request] = []
+        self._has_work = trio.Event()
+        self._numbers = EventNumbers(database)
 
     async def append(self, draft: Draft) -> StoredEvent:
         """Append an event; return it once it is committed.
@@ -44,11 +107,28 @@ class Log:
         Raises Forbidden if the state before it does not allow it, NotFound if there is no such room. A repeated
         transaction returns the event of the first; state that is set already returns the event that set it.
         """
-        raise NotImplementedError
+        (stored,) = await self.append_all([draft])
+        return stored
 
     async def append_all(self, drafts: Sequence[Draft]) -> list[StoredEvent]:
         """Append events of one room, each after the other; all of them or none."""
-        raise NotImplementedError
+        if not drafts:
+            return []
+        if any(draft.room_id != drafts[0].room_id for draft in drafts):
+            raise ValueError("events of several rooms cannot be appended as one")
+        for draft in drafts:
+            check_storable(draft)
+        request = _Request(drafts, trio.Event())
+        self._waiting.append(request)
+        self._has_work.set()
+        try:
+            await request.done.wait()
+        finally:
+            # Gone before it was taken up: then it need not be.
+            request.is_wanted = False
+        if request.error is not None:
+            raise request.error
+        return request.stored
 
     async def create_room(
         self, version: RoomVersion, creator: UserId, create_content: JsonObject, drafts: Sequence[Draft]
@@ -58,8 +138,200 @@ class Log:
         The drafts need not name the room: they get its id, which may be the hash of the create event. The create event
         comes first in the list.
         """
-        raise NotImplementedError
+        for draft in drafts:
+            check_storable(draft)
+        ts = self._signer.clock.now_ms()
+        while True:
+            try:
+                # Once written, it must also be announced, whoever asked for it.
+                with trio.CancelScope(shield=True):
+                    return await self._create_room(version, creator, create_content, drafts, ts)
+            except UniqueViolation:
+                # The same room at the same millisecond: where the id is a hash, it would be the same id.
+                ts += 1
 
     async def run(self) -> None:
         """Write what is appended, for ever."""
-        raise NotImplementedError
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._prune)
+            while True:
+                if not self._waiting:
+                    self._has_work = trio.Event()
+                    await self._has_work.wait()
+                await self._write(self._next_group())
+
+    def _next_group(self) -> list[_Request]:
+        group: list[_Request] = []
+        size = 0
+        for request in self._waiting:
+            if group and size + len(request.drafts) > _MOST_EVENTS:
+                break
+            group.append(request)
+            size += len(request.drafts)
+        del self._waiting[: len(group)]
+        return [request for request in group if request.is_wanted]
+
+    async def _write(self, requests: list[_Request]) -> None:
+        """Write requests; each is answered in the end, with its events or with what is wrong with it."""
+        for _ in range(_MOST_TRIES):
+            if not requests:
+                return
+            try:
+                requests = await self._write_once(requests)
+            except SerializationFailure:
+                continue
+            except Exception as error:  # noqa: BLE001 - it is the waiting caller's, and raised there
+                if len(requests) == 1 or isinstance(error, DatabaseUnavailable):
+                    self._give_up(requests, error)
+                    return
+                _logger.warning("a group of appends failed; each is tried by itself", reason=repr(error))
+                for request in requests:
+                    if not request.done.is_set():
+                        await self._write([request])
+                return
+        self._give_up(requests, DatabaseError("the room is being written to by too many others"))
+
+    def _give_up(self, requests: Collection[_Request], error: Exception) -> None:
+        for request in requests:
+            # Whether it was written is not known.
+            self._rooms.forget(request.room_id)
+            if not request.done.is_set():
+                request.fail(error)
+
+    async def _write_once(self, requests: list[_Request]) -> list[_Request]:
+        """Write requests, and return those that have to be tried again."""
+        requests, again = await self._not_yet_answered(requests)
+        chains = await self._chains(requests)
+        nids = await self._numbers.take(sum(len(request.drafts) for request in requests))
+        built = [(request, results) for request in requests if (results := _built(request, chains, nids)) is not None]
+        written = [chain for chain in chains.values() if chain.links]
+        positions: dict[int, int] = {}
+        if written:
+            batch = await self._batch(written)
+            positions = await self._database.run(write_events, batch)
+            self._take_in(written, positions)
+        for request, results in built:
+            chain = chains[request.room_id]
+            if chain.links and chain.links[0].nid not in positions:
+                # Another process has moved the room: all this was computed on top of what is no longer the end of it.
+                self._rooms.forget(request.room_id)
+                again.append(request)
+            else:
+                request.succeed([_stored(result, positions) for result in results])
+        return again
+
+    async def _not_yet_answered(self, requests: list[_Request]) -> tuple[list[_Request], list[_Request]]:
+        """Answer repeated transactions; return the requests to write now, and those that repeat one of these."""
+        first: dict[bytes, _Request] = {}
+        new, repeated = [], []
+        for request in requests:
+            digest = transaction_digest(request.drafts[0])
+            if digest is None:
+                new.append(request)
+            elif digest in first:
+                repeated.append(request)
+            else:
+                first[digest] = request
+        if first:
+            answered = await self._database.read(_answers, list(first))
+            for digest, request in first.items():
+                if digest in answered:
+                    request.succeed([answered[digest]])
+                else:
+                    new.append(request)
+        return new, repeated
+
+    async def _chains(self, requests: Collection[_Request]) -> dict[RoomId, Chain]:
+        """Start a chain for each room that is here, with all known that building it asks for."""
+        rooms = await self._rooms.rooms({request.room_id for request in requests})
+        known = [
+            (room, draft)
+            for request in requests
+            if (room := rooms.get(request.room_id)) is not None
+            for draft in request.drafts
+        ]
+        await self._rooms.read_state((room, keys_to_know(draft, room.version)) for room, draft in known)
+        redacted = {draft.redacts for _, draft in known if draft.redacts is not None}
+        targets = await self._database.read(events_by_id, list(redacted)) if redacted else {}
+        return {room_id: Chain(room, self._signer, targets) for room_id, room in rooms.items()}
+
+    async def _batch(self, chains: Collection[Chain]) -> EventBatch:
+        for chain in chains:
+            chain.settle_redactions()
+            await self._nodes.using(chain.settle_state)
+        return batch_of(chains, self._signer.clock.now_ms())
+
+    def _take_in(self, chains: Collection[Chain], positions: Mapping[int, int]) -> None:
+        """Make what has been committed known in this process; nothing is awaited, so nobody sees half of it."""
+        rooms: set[RoomId] = set()
+        users: set[UserId] = set()
+        for chain in chains:
+            if chain.links[0].nid not in positions:
+                continue
+            room = chain.room
+            rooms.add(room.room_id)
+            self._nodes.add(chain.nodes)
+            events = [link.stored(positions[link.nid]) for link in chain.links]
+            self._rooms.move(room, chain.state_root, chain.extremities, events, chain.redacted())
+            for user_id, membership, _ in member_links(chain):
+                users.add(UserId(user_id))
+                self._memberships.note(room.room_id, UserId(user_id), membership)
+        if rooms:
+            last, count = max(positions.values()), len(positions)
+            self._publisher.publish(Commit(last, frozenset(rooms), frozenset(users), count, has_events=True))
+
+    async def _create_room(
+        self, version: RoomVersion, creator: UserId, create_content: JsonObject, drafts: Sequence[Draft], ts: int
+    ) -> tuple[RoomId, list[StoredEvent]]:
+        nids = await self._numbers.take(len(drafts) + 1)
+        room_nid = await self._database.read(new_room_nid)
+        opaque = RoomId(f"!{secrets.token_urlsafe(18)}:{self._signer.server_name}")
+        room = CachedRoom(room_nid, opaque, version, 0, EMPTY, ())
+        chain = Chain(room, self._signer, {})
+        chain.add([Draft(opaque, creator, "m.room.create", "", create_content, origin_server_ts=ts)], nids)
+        room_id = room.room_id = chain.links[0].event.room_id
+        chain.add([replace(draft, room_id=room_id) for draft in drafts], nids)
+        batch = await self._batch([chain])
+
+        async def write(tx: Transaction) -> dict[int, int]:
+            await insert_room(tx, room.nid, room_id, version.name)
+            return await write_events(tx, batch)
+
+        positions = await self._database.run(write)
+        self._rooms.add_new(room)
+        self._take_in([chain], positions)
+        return room_id, [link.stored(positions[link.nid]) for link in chain.links]
+
+    async def _prune(self) -> None:
+        while True:
+            try:
+                before = self._signer.clock.now_ms() - _TRANSACTIONS_LAST_MS
+                await self._database.run(prune_client_transactions, before)
+            except DatabaseError as error:
+                _logger.warning("old client transactions could not be pruned", reason=str(error))
+            await trio.sleep(_PRUNE_EVERY_SECONDS)
+
+
+def _built(request: _Request, chains: Mapping[RoomId, Chain], nids: Iterator[int]) -> list[StoredEvent | Link] | None:
+    """Add a request to its room's chain; None if it is refused, which is then answered."""
+    chain = chains.get(request.room_id)
+    if chain is None:
+        request.fail(NotFound(f"there is no room {request.room_id} on this server"))
+        return None
+    try:
+        return chain.add(request.drafts, nids)
+    except MatrixError as refusal:
+        request.fail(refusal)
+    except Exception as error:  # noqa: BLE001 - one draft must not fail those of others; its caller raises it
+        request.fail(error)
+    return None
+
+
+def _stored(result: StoredEvent | Link, positions: Mapping[int, int]) -> StoredEvent:
+    return result.stored(positions[result.nid]) if isinstance(result, Link) else result
+
+
+async def _answers(tx: Transaction, digests: Sequence[bytes]) -> dict[bytes, StoredEvent]:
+    nids = await answered_transactions(tx, digests)
+    events = await events_by_nid(tx, list(nids.values())) if nids else {}
+    return {digest: events[nid] for digest, nid in nids.items() if nid in events}

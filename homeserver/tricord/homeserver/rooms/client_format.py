@@ -1,5 +1,6 @@
 """Events as clients see them: without what only servers need, and with what concerns the reader in `unsigned`.
 
+The part that is the same for everybody is encoded once and kept with the event; what differs is spliced behind it.
 https://spec.matrix.org/v1.19/client-server-api/#room-event-format
 """
 
@@ -7,10 +8,16 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
+from typing import Any
+
+import orjson
 
 from tricord.homeserver.rooms.stored_event import StoredEvent
 from tricord.homeserver.rooms.timeline import Timeline
+from tricord.protocol.events import Event
 from tricord.protocol.identifiers import EventId, UserId
+
+_NOBODY: Mapping[EventId, StoredEvent] = {}
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,7 +30,7 @@ class Reader:
 
 def client_event(stored: StoredEvent, *, with_room_id: bool = True) -> bytes:
     """Return an event as JSON for any client, without `unsigned`."""
-    raise NotImplementedError
+    return _begun(stored, with_room_id=with_room_id) + b"}"
 
 
 def client_event_for(
@@ -31,7 +38,7 @@ def client_event_for(
     reader: Reader,
     now_ms: int,
     *,
-    companions: Mapping[EventId, StoredEvent],
+    companions: Mapping[EventId, StoredEvent] = _NOBODY,
     membership: str | None = None,
     with_room_id: bool = True,
 ) -> bytes:
@@ -40,9 +47,65 @@ def client_event_for(
     `companions` holds the event that it replaced and the one that redacted it, as far as they are known; `membership`
     is what the reader was to the room at the event.
     """
-    raise NotImplementedError
+    unsigned = [b'"age":%d' % (now_ms - stored.event.origin_server_ts)]
+    if membership is not None:
+        unsigned.append(b'"membership":' + orjson.dumps(membership))
+    if stored.transaction_id is not None and (stored.event.sender, stored.sender_device) == (
+        reader.user_id,
+        reader.device_id,
+    ):
+        unsigned.append(b'"transaction_id":' + orjson.dumps(stored.transaction_id))
+    if stored.replaces is not None:
+        unsigned.append(b'"replaces_state":' + orjson.dumps(stored.replaces))
+        replaced = companions.get(stored.replaces)
+        if replaced is not None:
+            unsigned.append(b'"prev_content":' + orjson.dumps(replaced.event.content))
+            unsigned.append(b'"prev_sender":' + orjson.dumps(replaced.event.sender))
+    if stored.redacted_because is not None:
+        redaction = companions.get(stored.redacted_because)
+        if redaction is not None:
+            unsigned.append(b'"redacted_because":' + client_event(redaction, with_room_id=with_room_id))
+    return b'%b,"unsigned":{%b}}' % (_begun(stored, with_room_id=with_room_id), b",".join(unsigned))
+
+
+def stripped_event(stored: StoredEvent) -> bytes:
+    """Return a state event as those see it who are not in the room.
+
+    https://spec.matrix.org/v1.19/client-server-api/#stripped-state
+    """
+    event = stored.event
+    return orjson.dumps(
+        {"type": event.type, "state_key": event.state_key, "sender": event.sender, "content": event.content}
+    )
 
 
 async def companions_of(events: Collection[StoredEvent], timeline: Timeline) -> dict[EventId, StoredEvent]:
     """Return the events that `client_event_for` wants beside some events."""
-    raise NotImplementedError
+    wanted = {stored.replaces for stored in events} | {stored.redacted_because for stored in events}
+    return await timeline.events([event_id for event_id in wanted if event_id is not None])
+
+
+def _begun(stored: StoredEvent, *, with_room_id: bool) -> bytes:
+    """Return the JSON up to, not including, `unsigned` or the closing brace."""
+    if stored.client_json is None:
+        # Frozen to everybody else: this is a memory of what the event says anyway.
+        object.__setattr__(stored, "client_json", orjson.dumps(_common(stored.event))[:-1])
+    begun: bytes = stored.client_json or b""
+    return b'%b,"room_id":%b' % (begun, orjson.dumps(stored.event.room_id)) if with_room_id else begun
+
+
+def _common(event: Event) -> dict[str, Any]:
+    common: dict[str, Any] = {
+        "type": event.type,
+        "sender": event.sender,
+        "content": event.content,
+        "event_id": event.event_id,
+        "origin_server_ts": event.origin_server_ts,
+    }
+    if event.state_key is not None:
+        common["state_key"] = event.state_key
+    if event.redacts is not None:
+        # Clients of any age find it: https://spec.matrix.org/v1.19/client-server-api/#mroomredaction
+        common["redacts"] = event.redacts
+        common["content"] = {**event.content, "redacts": event.redacts}
+    return common

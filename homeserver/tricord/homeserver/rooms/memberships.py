@@ -1,76 +1,165 @@
-"""Who is in which room."""
+"""Who is in which room.
+
+The log keeps the rows; here they are read, what is asked all the time from memory.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
+from typing import Generic, TypeVar
 
-from tricord.protocol.identifiers import EventId, RoomId, UserId
+from tricord.homeserver.storage import memberships as storage
+from tricord.homeserver.storage.database import Database
+from tricord.homeserver.storage.memberships import Membership
+from tricord.homeserver.stream.publisher import Commit, Publisher
+from tricord.protocol.identifiers import RoomId, UserId
 
+__all__ = ["MemberCounts", "Membership", "Memberships"]
 
-@dataclass(frozen=True, slots=True)
-class Membership:
-    """What a user is to a room, by the last member event."""
+_MOST_NAMES = 2_000_000
 
-    room_id: RoomId
-    user_id: UserId
-    membership: str
-    event_id: EventId
-    sender: UserId
-    position: int
-    """Of the member event."""
-    since: int
-    """Of the member event that first said so: a new display name changes `position` only."""
-    forgotten: bool
+Owner = TypeVar("Owner", bound=str)
+Name = TypeVar("Name", bound=str)
 
 
 @dataclass(frozen=True, slots=True)
 class MemberCounts:
     """How many are in a room, and invited."""
 
-    joined: int
-    invited: int
+    joined: int = 0
+    invited: int = 0
 
 
 class Memberships:
-    """Who is in which room now, from memory where that is asked often."""
+    """Who is in which room now."""
+
+    def __init__(self, database: Database, publisher: Publisher) -> None:
+        self._database = database
+        self._publisher = publisher
+        self._rooms: _Sets[UserId, RoomId] = _Sets(lambda user: database.read(storage.joined_rooms_of, user))
+        self._members: _Sets[RoomId, UserId] = _Sets(lambda room: database.read(storage.joined_members_of, room))
+        publisher.observe_other_processes(self._forget_changed, self._forget_all)
 
     async def joined_rooms(self, user_id: UserId) -> frozenset[RoomId]:
         """Return the rooms a user is in."""
-        raise NotImplementedError
+        return await self._rooms.of(user_id)
 
     async def joined_members(self, room_id: RoomId) -> frozenset[UserId]:
         """Return the users who are in a room."""
-        raise NotImplementedError
+        return await self._members.of(room_id)
 
     async def membership(self, user_id: UserId, room_id: RoomId) -> Membership | None:
         """Return what a user is to a room; None if there never was a member event."""
-        raise NotImplementedError
+        return await self._database.read(storage.membership_of, user_id, room_id)
 
     async def rooms_of(self, user_id: UserId) -> dict[RoomId, Membership]:
         """Return all that a user is or was to rooms, and has not forgotten."""
-        raise NotImplementedError
+        rows = await self._database.read(storage.memberships_of_user, user_id)
+        return {row.room_id: row for row in rows}
 
     async def members_of(self, room_id: RoomId, memberships: Collection[str] = ("join",)) -> list[Membership]:
         """Return who is something to a room, oldest first."""
-        raise NotImplementedError
+        return await self._database.read(storage.memberships_in_room, room_id, list(memberships))
 
     async def changed(self, user_id: UserId, *, after: int, upto: int) -> list[Membership]:
         """Return a user's memberships whose last member event is between two positions, in order."""
-        raise NotImplementedError
+        return await self._database.read(storage.memberships_changed, user_id, after=after, upto=upto)
 
     async def counts(self, room_ids: Collection[RoomId]) -> Mapping[RoomId, MemberCounts]:
-        """Return how many are in each room."""
-        raise NotImplementedError
+        """Return how many are in each of the rooms that are here."""
+        rows = await self._database.read(storage.member_counts, room_ids)
+        return {room_id: MemberCounts(joined, invited) for room_id, joined, invited in rows}
 
     async def share_a_room(self, one: UserId, other: UserId) -> bool:
         """Return whether two users are in a room together."""
-        raise NotImplementedError
+        return not (await self.joined_rooms(one)).isdisjoint(await self.joined_rooms(other))
 
     async def neighbours_of(self, user_id: UserId) -> frozenset[UserId]:
         """Return everybody who is in a room together with a user, except them."""
-        raise NotImplementedError
+        neighbours: set[UserId] = set()
+        for room_id in await self.joined_rooms(user_id):
+            neighbours |= await self.joined_members(room_id)
+        return frozenset(neighbours - {user_id})
 
     async def forget(self, user_id: UserId, room_id: RoomId) -> bool:
         """Let a user forget a room; return False, and change nothing, while they are in it or invited."""
-        raise NotImplementedError
+        forgotten, position = await self._database.run(storage.forget_room, user_id, room_id)
+        if position is not None:
+            self._publisher.publish(Commit(position, rooms=frozenset(), users=frozenset((user_id,))))
+        return forgotten
+
+    def note(self, room_id: RoomId, user_id: UserId, membership: str) -> None:
+        """Take in a membership that the log has just committed."""
+        is_in = membership == "join"
+        self._rooms.change(user_id, room_id, is_in=is_in)
+        self._members.change(room_id, user_id, is_in=is_in)
+
+    def _forget_changed(self, commit: Commit) -> None:
+        if commit.has_events and commit.users:
+            self._rooms.forget(commit.users)
+            self._members.forget(commit.rooms)
+
+    def _forget_all(self, _position: int) -> None:
+        self._rooms.forget_all()
+        self._members.forget_all()
+
+
+class _Sets(Generic[Owner, Name]):
+    """Sets of names, those asked for last, changed in place; a frozen copy serves all who ask between two changes."""
+
+    def __init__(self, read: Callable[[Owner], Awaitable[Iterable[Name]]]) -> None:
+        self._read = read
+        self._sets: dict[Owner, set[Name]] = {}
+        self._frozen: dict[Owner, frozenset[Name]] = {}
+        self._size = 0
+        # Goes up when anything changes: what was read meanwhile may be too old to keep.
+        self._changes = 0
+
+    async def of(self, owner: Owner) -> frozenset[Name]:
+        """Return the set of an owner."""
+        frozen = self._frozen.get(owner)
+        if frozen is None:
+            names = self._sets.get(owner)
+            if names is None:
+                changes = self._changes
+                names = set(await self._read(owner))
+                if changes != self._changes:
+                    return frozenset(names)
+                self._keep(owner, names)
+            frozen = self._frozen[owner] = frozenset(names)
+        return frozen
+
+    def change(self, owner: Owner, name: Name, *, is_in: bool) -> None:
+        """Add a name to the set of an owner, or take it out."""
+        self._changes += 1
+        names = self._sets.get(owner)
+        if names is None or (name in names) is is_in:
+            return
+        self._frozen.pop(owner, None)
+        if is_in:
+            names.add(name)
+            self._size += 1
+        else:
+            names.discard(name)
+            self._size -= 1
+
+    def forget(self, owners: Iterable[Owner]) -> None:
+        """Read the sets of some owners again next time."""
+        self._changes += 1
+        for owner in owners:
+            self._frozen.pop(owner, None)
+            self._size -= len(self._sets.pop(owner, ()))
+
+    def forget_all(self) -> None:
+        """Read all sets again next time."""
+        self._changes += 1
+        self._sets.clear()
+        self._frozen.clear()
+        self._size = 0
+
+    def _keep(self, owner: Owner, names: set[Name]) -> None:
+        self._size += len(names) - len(self._sets.pop(owner, ()))
+        self._sets[owner] = names
+        while self._size > _MOST_NAMES and len(self._sets) > 1:
+            self.forget([next(iter(self._sets))])

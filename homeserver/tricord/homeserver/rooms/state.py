@@ -1,48 +1,97 @@
-"""Reading the state of rooms: as it is now, and as it was at an event."""
+"""Reading the state of rooms: as it is now, and as it was at an event.
+
+What is read here is what is set; who may see it is for `visibility.py`.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 
+from tricord.homeserver.rooms.cached_rooms import CachedRoom, CachedRooms
+from tricord.homeserver.rooms.node_cache import NodeCache
+from tricord.homeserver.rooms.state_map import EMPTY, difference, event_numbers, get_many
 from tricord.homeserver.rooms.stored_event import StateKey, StoredEvent
+from tricord.homeserver.storage.database import Database, Transaction
+from tricord.homeserver.storage.events import events_by_nid
+from tricord.homeserver.storage.rooms import current_state_nids_of_room, current_state_nids_of_types
 from tricord.protocol.identifiers import RoomId
 
 
 class RoomState:
     """What is set in a room."""
 
+    def __init__(self, database: Database, rooms: CachedRooms, nodes: NodeCache) -> None:
+        self._database = database
+        self._rooms = rooms
+        self._nodes = nodes
+
     async def current(self, room_id: RoomId, keys: Collection[StateKey]) -> dict[StateKey, StoredEvent]:
         """Return those of the keys that are set now; {} for a room that is not here."""
-        raise NotImplementedError
-
-    async def current_all(self, room_id: RoomId) -> dict[StateKey, StoredEvent]:
-        """Return the whole state as it is now."""
-        raise NotImplementedError
-
-    async def current_of_types(self, room_id: RoomId, types: Collection[str]) -> dict[StateKey, StoredEvent]:
-        """Return the state of some types as it is now."""
-        raise NotImplementedError
+        room = await self._rooms.room(room_id)
+        if room is None:
+            return {}
+        if not room.state.keys() >= set(keys):
+            await self._rooms.read_state([(room, keys)])
+        return _set_in(room, keys)
 
     async def current_in_rooms(
         self, wanted: Mapping[RoomId, Collection[StateKey]]
     ) -> dict[RoomId, dict[StateKey, StoredEvent]]:
-        """Return some of the current state of many rooms at once."""
-        raise NotImplementedError
+        """Return some of the current state of many rooms at once; rooms that are not here are absent."""
+        rooms = await self._rooms.rooms(wanted.keys())
+        await self._rooms.read_state((room, wanted[room_id]) for room_id, room in rooms.items())
+        return {room_id: _set_in(room, wanted[room_id]) for room_id, room in rooms.items()}
+
+    async def current_all(self, room_id: RoomId) -> dict[StateKey, StoredEvent]:
+        """Return the whole state as it is now."""
+        room = await self._rooms.room(room_id)
+        return {} if room is None else _by_key(await self._database.read(_all_now, room.nid))
+
+    async def current_of_types(self, room_id: RoomId, types: Collection[str]) -> dict[StateKey, StoredEvent]:
+        """Return the state of some types as it is now."""
+        room = await self._rooms.room(room_id)
+        return {} if room is None else _by_key(await self._database.read(_of_types_now, room.nid, list(types)))
 
     async def at(self, event: StoredEvent, keys: Collection[StateKey]) -> dict[StateKey, StoredEvent]:
         """Return those of the keys that are set after an event."""
-        raise NotImplementedError
+        return (await self.at_many([event], keys))[event]
 
     async def at_many(
         self, events: Collection[StoredEvent], keys: Collection[StateKey]
     ) -> dict[StoredEvent, dict[StateKey, StoredEvent]]:
         """Return those of the keys that are set after each of some events."""
-        raise NotImplementedError
+        roots = {event.state_after for event in events}
+        nids = await self._nodes.using(lambda nodes: {root: get_many(nodes, root, keys) for root in roots})
+        known = await self._events({nid for found in nids.values() for nid in found.values()})
+        return {event: {key: known[nid] for key, nid in nids[event.state_after].items()} for event in events}
 
     async def all_at(self, event: StoredEvent) -> dict[StateKey, StoredEvent]:
         """Return the whole state after an event."""
-        raise NotImplementedError
+        nids = await self._nodes.using(lambda nodes: event_numbers(nodes, event.state_after))
+        return _by_key((await self._events(nids)).values())
 
     async def changes(self, before: StoredEvent | None, after: StoredEvent) -> dict[StateKey, StoredEvent]:
         """Return what is set after `after` and was not, or otherwise, after `before` (None: before the room began)."""
-        raise NotImplementedError
+        old = EMPTY if before is None else before.state_after
+        new = after.state_after
+        pairs = await self._nodes.using(lambda nodes: difference(nodes, old, new))
+        return _by_key((await self._events([nid for _, nid in pairs if nid is not None])).values())
+
+    async def _events(self, nids: Collection[int]) -> dict[int, StoredEvent]:
+        return await self._database.read(events_by_nid, list(nids)) if nids else {}
+
+
+def _set_in(room: CachedRoom, keys: Collection[StateKey]) -> dict[StateKey, StoredEvent]:
+    return {key: stored for key in keys if (stored := room.state.get(key)) is not None}
+
+
+def _by_key(events: Collection[StoredEvent]) -> dict[StateKey, StoredEvent]:
+    return {key: stored for stored in events if (key := stored.key) is not None}
+
+
+async def _all_now(tx: Transaction, room_nid: int) -> list[StoredEvent]:
+    return list((await events_by_nid(tx, await current_state_nids_of_room(tx, room_nid))).values())
+
+
+async def _of_types_now(tx: Transaction, room_nid: int, types: Sequence[str]) -> list[StoredEvent]:
+    return list((await events_by_nid(tx, await current_state_nids_of_types(tx, room_nid, types))).values())

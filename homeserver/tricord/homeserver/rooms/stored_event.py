@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from tricord.homeserver.rooms.state_map import StateRoot
 from tricord.homeserver.stream.tokens import Place
@@ -13,7 +13,7 @@ StateKey = tuple[str, str]
 """The type and the state key of a state event."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class StoredEvent:
     """An event that is in the log; compared by its number."""
 
@@ -32,6 +32,8 @@ class StoredEvent:
     rejected: bool = False
     sender_device: DeviceId | None = None
     transaction_id: str | None = None
+    client_json: bytes | None = field(default=None, init=False, repr=False)
+    """`client_format.py` keeps its work here."""
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, StoredEvent) and other.nid == self.nid

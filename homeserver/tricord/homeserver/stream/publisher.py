@@ -12,7 +12,7 @@ from __future__ import annotations
 import secrets
 from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import orjson
 import structlog
@@ -45,6 +45,8 @@ class Commit:
     users: frozenset[UserId]
     """Whose own things changed: account data, membership (invites too), presence they see, devices."""
     count: int = 1
+    has_events: bool = False
+    """Whether events were appended to the rooms."""
 
 
 class Subscription:
@@ -236,11 +238,10 @@ class Publisher:
         origin, *told = orjson.loads(payload)
         if origin == self._origin:
             return
-        for position, count, rooms, users in told:
-            commit = Commit(position, frozenset(rooms), frozenset(users), count)
-            if origin in self._incomplete:
-                begun = self._incomplete.pop(origin)
-                commit = Commit(position, commit.rooms | begun.rooms, commit.users | begun.users, count)
+        for position, rooms, users, count, has_events in told:
+            commit = Commit(position, frozenset(rooms), frozenset(users), count, has_events)
+            if (begun := self._incomplete.pop(origin, None)) is not None:
+                commit = replace(commit, rooms=commit.rooms | begun.rooms, users=commit.users | begun.users)
             if count == _MORE_TO_COME:
                 self._incomplete[origin] = commit
                 continue
@@ -264,7 +265,7 @@ def _payloads(origin: str, commits: Iterable[Commit]) -> Iterator[str]:
 
 
 def _parts(commit: Commit) -> Iterator[bytes]:
-    whole = orjson.dumps([commit.position, commit.count, list(commit.rooms), list(commit.users)])
+    whole = orjson.dumps([commit.position, list(commit.rooms), list(commit.users), commit.count, commit.has_events])
     if len(whole) < _MOST_BYTES // 2:
         yield whole
         return
@@ -274,4 +275,4 @@ def _parts(commit: Commit) -> Iterator[bytes]:
     for part in range(last + 1):
         names = slice(part * most, (part + 1) * most)
         count = commit.count if part == last else _MORE_TO_COME
-        yield orjson.dumps([commit.position, count, rooms[names], users[names]])
+        yield orjson.dumps([commit.position, rooms[names], users[names], count, commit.has_events])

@@ -8,7 +8,7 @@ that it says "may have changed".
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Collection, Iterable
+from collections.abc import Collection
 
 from tricord.homeserver.stream.publisher import Commit, Publisher
 from tricord.protocol.identifiers import RoomId, UserId
@@ -31,15 +31,6 @@ class RecentChanges:
         self._users: dict[UserId, int] = {}
         self._passing: dict[RoomId, int] = {}
         publisher.observe(self._note, self._lose_track)
-        # What another process has committed may be of any kind.
-        publisher.observe_other_processes(
-            lambda commit: self.note_passing(commit.rooms, commit.position), self._lose_track
-        )
-
-    def note_passing(self, room_ids: Iterable[RoomId], position: int) -> None:
-        """Take in where receipts or typing changed; call it before the commit is published."""
-        for room_id in room_ids:
-            self._passing[room_id] = max(position, self._passing.get(room_id, 0))
 
     def rooms_changed(self, among: Collection[RoomId], after: int, upto: int) -> list[RoomId] | None:
         """Return which of some rooms changed after a position, up to another; None if that is too long ago.
@@ -94,6 +85,8 @@ class RecentChanges:
                 self._rooms[room_id] = (last, commit.position - commit.count, commit.position)
             elif commit.position < last:
                 self._rooms[room_id] = (max(before, commit.position), start, last)
+            if not commit.has_events:
+                self._passing[room_id] = max(commit.position, self._passing.get(room_id, 0))
         for user_id in commit.users:
             self._users[user_id] = max(commit.position, self._users.get(user_id, 0))
         if len(self._commits) > self._most:

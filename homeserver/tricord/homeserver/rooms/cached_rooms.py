@@ -1,0 +1,219 @@
+"""What this process remembers of rooms: the head, a part of the current state, and the tail of the timeline.
+
+What is remembered of a room belongs to one head. The log moves it along with what it commits; when another process has
+written to the room, it is forgotten whole. An append on top of something out of date is refused by the database, so
+being late with forgetting costs time and nothing else.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass, field
+
+from tricord.homeserver.rooms.state_map import StateRoot
+from tricord.homeserver.rooms.stored_event import StateKey, StoredEvent
+from tricord.homeserver.rooms.tail import Tail, memory_of
+from tricord.homeserver.storage.database import Database, Transaction
+from tricord.homeserver.storage.events import events_by_nid, newest_events
+from tricord.homeserver.storage.rooms import RoomRow, current_state_nids, rooms_by_id
+from tricord.homeserver.stream.publisher import Commit, Publisher
+from tricord.protocol.identifiers import EventId, RoomId
+from tricord.protocol.room_versions import RoomVersion, room_version
+
+_ROOM_BYTES = 2_000
+_KEY_BYTES = 200
+
+
+@dataclass(frozen=True, slots=True)
+class Extremity:
+    """An event that no other one follows yet."""
+
+    event_id: EventId
+    nid: int
+    depth: int
+
+
+@dataclass(slots=True, eq=False)
+class CachedRoom:
+    """A room as it is, as far as this process remembers it."""
+
+    nid: int
+    room_id: RoomId
+    version: RoomVersion
+    head: int
+    state_root: StateRoot
+    extremities: tuple[Extremity, ...]
+    state: dict[StateKey, StoredEvent | None] = field(default_factory=dict)
+    """The pieces of the current state that have been asked for; None: not set."""
+    tail: Tail | None = None
+    counted: int = 0
+    """The bytes that count towards the budget."""
+    _state_size: int = 0
+
+    def set_state(self, key: StateKey, stored: StoredEvent | None) -> None:
+        """Remember what is set for a key."""
+        before = self.state.get(key)
+        self._state_size += (
+            _KEY_BYTES * (key not in self.state)
+            + (0 if stored is None else memory_of(stored))
+            - (0 if before is None else memory_of(before))
+        )
+        self.state[key] = stored
+
+    @property
+    def size(self) -> int:
+        """About how many bytes all this takes."""
+        return _ROOM_BYTES + self._state_size + (0 if self.tail is None else self.tail.size)
+
+
+class CachedRooms:
+    """The rooms used last, within a budget of bytes."""
+
+    def __init__(
+        self, database: Database, publisher: Publisher, *, budget: int = 256 << 20, tail_budget: int = 512 << 10
+    ) -> None:
+        self._database = database
+        self._budget = budget
+        self._tail_budget = tail_budget
+        self._size = 0
+        self._rooms: dict[RoomId, CachedRoom] = {}
+        # Rooms being read: to forget one meanwhile is to not keep it afterwards.
+        self._reading: dict[RoomId, object] = {}
+        publisher.observe_other_processes(self._forget_changed, self._forget_all)
+
+    async def rooms(self, room_ids: Collection[RoomId]) -> dict[RoomId, CachedRoom]:
+        """Return those of the rooms that are here."""
+        found = {}
+        unknown = []
+        for room_id in room_ids:
+            room = self._rooms.pop(room_id, None)
+            if room is None:
+                unknown.append(room_id)
+            else:
+                found[room_id] = self._rooms[room_id] = room
+        if unknown:
+            reading = object()
+            self._reading.update(dict.fromkeys(unknown, reading))
+            rows = await self._database.read(rooms_by_id, unknown)
+            for row in rows:
+                found[row.room_id] = self._read_or_known(row, reading)
+            for room_id in unknown:
+                if self._reading.get(room_id) is reading:
+                    del self._reading[room_id]
+        return found
+
+    async def room(self, room_id: RoomId) -> CachedRoom | None:
+        """Return a room, if it is here."""
+        return self._rooms.get(room_id) or (await self.rooms([room_id])).get(room_id)
+
+    async def read_state(self, wanted: Iterable[tuple[CachedRoom, Collection[StateKey]]]) -> None:
+        """See to it that `state` of each room has the keys."""
+        keys = [(room, key, room.head) for room, keys in wanted for key in keys if key not in room.state]
+        if not keys:
+            return
+        # PostgreSQL has no text with NUL, so nothing is set under such a name.
+        rows = [(room.nid, *key) for room, key, _ in keys if "\0" not in key[0] and "\0" not in key[1]]
+        events = await self._database.read(_current_events, rows)
+        again: list[tuple[CachedRoom, Collection[StateKey]]] = []
+        for room, key, head in keys:
+            if room.head != head:
+                # What was read may be older than what has been committed since.
+                again.append((room, [key]))
+            else:
+                room.set_state(key, events.get((room.nid, *key)))
+        self._account(room for room, _, _ in keys)
+        if again:
+            await self.read_state(again)
+
+    async def read_tail(self, room: CachedRoom, limit: int) -> Tail:
+        """Make the tail of a room reach back by `limit` more events, or as far as it may."""
+        tail = room.tail
+        floor = 2**62 if tail is None else tail.floor
+        read = await self._database.read(newest_events, [(room.room_id, 0)], floor, limit)
+        if room.tail is not tail or (tail is not None and tail.floor != floor):
+            return await self.read_tail(room, limit)  # it has changed meanwhile, and might not join up
+        events = read.get(room.room_id, [])
+        if tail is None:
+            tail = room.tail = Tail(events[-1].place.position if events else 0, budget=self._tail_budget)
+        tail.prepend(events, events[0].place.position - 1 if len(events) == limit else 0)
+        self._account([room])
+        return tail
+
+    def add_new(self, room: CachedRoom) -> None:
+        """Remember a room that is just being created: all of its events will be in the tail."""
+        room.tail = Tail(0, budget=self._tail_budget)
+        self._add(room)
+
+    def move(
+        self,
+        room: CachedRoom,
+        state_root: StateRoot,
+        extremities: Sequence[Extremity],
+        events: Sequence[StoredEvent],
+        redacted: Iterable[StoredEvent],
+    ) -> None:
+        """Take in what has been committed on top of the room's head."""
+        room.head += 1
+        room.state_root = state_root
+        room.extremities = tuple(extremities)
+        for stored in events:
+            if (key := stored.key) is not None:
+                room.set_state(key, stored)
+        if room.tail is None:
+            room.tail = Tail(events[0].place.position - 1, budget=self._tail_budget)
+        room.tail.append(events)
+        for stored in redacted:
+            key = stored.key
+            if key is not None and room.state.get(key) == stored:
+                room.set_state(key, stored)
+            if stored.position is not None:
+                room.tail.replace(stored)
+        self._account([room])
+
+    def forget(self, room_id: RoomId) -> None:
+        """Forget a room: it has been changed elsewhere."""
+        self._reading.pop(room_id, None)
+        room = self._rooms.pop(room_id, None)
+        if room is not None:
+            self._size -= room.counted
+
+    def _add(self, room: CachedRoom) -> None:
+        self._rooms[room.room_id] = room
+        self._account([room])
+
+    def _read_or_known(self, row: RoomRow, reading: object) -> CachedRoom:
+        if (known := self._rooms.get(row.room_id)) is not None:
+            return known  # another task was quicker, and the log may have moved it on since
+        extremities = tuple(Extremity(*extremity) for extremity in row.extremities)
+        room = CachedRoom(
+            row.room_nid, row.room_id, room_version(row.version), row.head, StateRoot(row.state_root), extremities
+        )
+        if self._reading.get(row.room_id) is reading:
+            self._add(room)
+        return room
+
+    def _forget_changed(self, commit: Commit) -> None:
+        if commit.has_events:
+            for room_id in commit.rooms:
+                self.forget(room_id)
+
+    def _forget_all(self, _position: int) -> None:
+        self._rooms.clear()
+        self._reading.clear()
+        self._size = 0
+
+    def _account(self, rooms: Iterable[CachedRoom]) -> None:
+        for room in set(rooms):
+            if self._rooms.get(room.room_id) is room:
+                self._size += room.size - room.counted
+                room.counted = room.size
+        while self._size > self._budget and len(self._rooms) > 1:
+            self.forget(next(iter(self._rooms)))
+
+
+async def _current_events(
+    tx: Transaction, keys: Sequence[tuple[int, str, str]]
+) -> dict[tuple[int, str, str], StoredEvent]:
+    nids = await current_state_nids(tx, keys)
+    events = await events_by_nid(tx, list(nids.values())) if nids else {}
+    return {key: events[nid] for key, nid in nids.items()}

@@ -1,0 +1,69 @@
+"""Nodes of states, from memory or the database, for the functions of `state_map.py`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import TypeVar
+
+from tricord.homeserver.rooms.state_map import NodeId, Nodes, NodesMissing
+from tricord.homeserver.storage.database import Database
+from tricord.homeserver.storage.state_nodes import nodes_by_id
+
+T = TypeVar("T")
+
+# What a node costs beside its bytes: two objects, and its place in the dictionary.
+_OVERHEAD = 150
+
+
+class NodeCache:
+    """The nodes used last, within a budget of bytes. A node never changes, so none is ever out of date."""
+
+    def __init__(self, database: Database, *, budget: int = 64 << 20) -> None:
+        self._database = database
+        self._budget = budget
+        self._size = 0
+        self._nodes: dict[NodeId, bytes] = {}
+
+    async def using(self, function: Callable[[Nodes], T]) -> T:
+        """Call a function of the state map, as often as it takes to have all the nodes it wants.
+
+        Each call brings it at least one level further.
+        """
+        nodes = _Lookup(self)
+        while True:
+            try:
+                return function(nodes)
+            except NodesMissing as missing:
+                nodes.brought.update(await self._database.read(nodes_by_id, missing.node_ids))
+                lost = [node_id.hex() for node_id in missing.node_ids if node_id not in nodes.brought]
+                if lost:
+                    raise LookupError(f"nodes of a state are not in the database: {', '.join(lost)}") from None
+                self.add(nodes.brought)
+
+    def get(self, node_id: NodeId) -> bytes | None:
+        """Return a node that is in memory."""
+        node = self._nodes.pop(node_id, None)
+        if node is not None:
+            self._nodes[node_id] = node
+        return node
+
+    def add(self, nodes: Mapping[NodeId, bytes]) -> None:
+        """Keep nodes that have been read, or written."""
+        for node_id, node in nodes.items():
+            if node_id not in self._nodes:
+                self._nodes[node_id] = node
+                self._size += len(node) + _OVERHEAD
+        while self._size > self._budget:
+            oldest = next(iter(self._nodes))
+            self._size -= len(self._nodes.pop(oldest)) + _OVERHEAD
+
+
+class _Lookup:
+    """The cache, and what one call has brought: that stays, even if it is more than the cache holds."""
+
+    def __init__(self, cache: NodeCache) -> None:
+        self._cache = cache
+        self.brought: dict[NodeId, bytes] = {}
+
+    def get(self, node_id: NodeId, /) -> bytes | None:
+        return self.brought.get(node_id) or self._cache.get(node_id)

@@ -1,0 +1,147 @@
+"""SQL that reads `events`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from tricord.homeserver.rooms.state_map import StateRoot
+from tricord.homeserver.rooms.stored_event import StoredEvent
+from tricord.homeserver.storage.database import Record, Transaction
+from tricord.homeserver.stream.tokens import Place
+from tricord.protocol.events import VerifiedEvent
+from tricord.protocol.identifiers import EventId, RoomId
+from tricord.protocol.room_versions import ROOM_VERSIONS
+
+_SELECT = """
+    SELECT e.event_nid, e.event_id, e.json, r.version, e.position, e.backfill_rank, e.state_after, e.replaces,
+        e.redacted_because, e.soft_failed, e.rejected, e.sender_device, e.transaction_id
+    FROM events e JOIN rooms r USING (room_nid)
+"""
+# What happened in a room: it has a place, and was let in.
+_HAPPENED = "e.position IS NOT NULL AND NOT e.rejected AND NOT e.soft_failed"
+
+_AMONG_THE_NEWEST = """
+    WHERE e.event_nid IN (
+        SELECT newest.event_nid
+        FROM unnest($1::text[], $2::bigint[]) AS wanted (room_id, after) JOIN rooms USING (room_id)
+        CROSS JOIN LATERAL (
+            SELECT e.event_nid FROM events e
+            WHERE e.room_nid = rooms.room_nid AND e.position > wanted.after AND e.position <= $3
+                AND e.backfill_rank = 0 AND NOT e.rejected AND NOT e.soft_failed
+            ORDER BY e.position DESC, e.backfill_rank DESC LIMIT $4
+        ) newest
+    )
+    ORDER BY e.position
+"""
+
+
+async def reserve_event_nids(tx: Transaction) -> range:
+    """Take a block of numbers for new events; nobody else gets them."""
+    first: int = await tx.fetchval("SELECT nextval('event_nids')")
+    return range(first, first + 1000)
+
+
+async def events_by_nid(tx: Transaction, nids: Sequence[int]) -> dict[int, StoredEvent]:
+    """Return those of the events that are here."""
+    rows = await tx.fetch(f"{_SELECT} WHERE e.event_nid = ANY($1)", list(nids))
+    return {row[0]: _stored(row) for row in rows}
+
+
+async def events_by_id(tx: Transaction, event_ids: Sequence[EventId]) -> dict[EventId, StoredEvent]:
+    """Return those of the events that are here, outliers and rejected ones too."""
+    rows = await tx.fetch(f"{_SELECT} WHERE e.event_id = ANY($1)", list(event_ids))
+    return {row[1]: _stored(row) for row in rows}
+
+
+async def newest_events(
+    tx: Transaction, rooms: Sequence[tuple[RoomId, int]], upto: int, limit: int
+) -> dict[RoomId, list[StoredEvent]]:
+    """Return, oldest first, at most `limit` events of each room after its own position, up to `upto`: the newest."""
+    rows = await tx.fetch(
+        _SELECT + _AMONG_THE_NEWEST,
+        [room_id for room_id, _ in rooms],
+        [after for _, after in rooms],
+        upto,
+        limit,
+    )
+    found: dict[RoomId, list[StoredEvent]] = {}
+    for row in rows:
+        stored = _stored(row)
+        found.setdefault(stored.event.room_id, []).append(stored)
+    return found
+
+
+async def events_before(
+    tx: Transaction, room_id: RoomId, start: Place, end: Place | None, limit: int
+) -> list[StoredEvent]:
+    """Return events from a gap backwards, newest first, down to another gap."""
+    end = end or Place(-1)
+    rows = await tx.fetch(
+        f"""
+        {_SELECT} WHERE r.room_id = $1 AND {_HAPPENED}
+          AND (e.position, e.backfill_rank) <= ($2, $3) AND (e.position, e.backfill_rank) > ($4, $5)
+        ORDER BY e.position DESC, e.backfill_rank DESC LIMIT $6
+        """,
+        room_id,
+        *start,
+        *end,
+        limit,
+    )
+    return [_stored(row) for row in rows]
+
+
+async def events_after(
+    tx: Transaction, room_id: RoomId, start: Place, end: Place | None, limit: int
+) -> list[StoredEvent]:
+    """Return events from a gap forwards, oldest first, up to another gap."""
+    end = end or Place(2**62)
+    rows = await tx.fetch(
+        f"""
+        {_SELECT} WHERE r.room_id = $1 AND {_HAPPENED}
+          AND (e.position, e.backfill_rank) > ($2, $3) AND (e.position, e.backfill_rank) <= ($4, $5)
+        ORDER BY e.position, e.backfill_rank LIMIT $6
+        """,
+        room_id,
+        *start,
+        *end,
+        limit,
+    )
+    return [_stored(row) for row in rows]
+
+
+async def first_event_since(tx: Transaction, room_id: RoomId, ts: int) -> StoredEvent | None:
+    """Return the first event that happened at or after a time, by the senders' clocks."""
+    row = await tx.fetchrow(
+        f"{_SELECT} WHERE r.room_id = $1 AND e.origin_server_ts >= $2 AND {_HAPPENED} "
+        "ORDER BY e.origin_server_ts, e.position, e.backfill_rank LIMIT 1",
+        room_id,
+        ts,
+    )
+    return None if row is None else _stored(row)
+
+
+async def last_event_until(tx: Transaction, room_id: RoomId, ts: int) -> StoredEvent | None:
+    """Return the last event that happened at or before a time, by the senders' clocks."""
+    row = await tx.fetchrow(
+        f"{_SELECT} WHERE r.room_id = $1 AND e.origin_server_ts <= $2 AND {_HAPPENED} "
+        "ORDER BY e.origin_server_ts DESC, e.position DESC, e.backfill_rank DESC LIMIT 1",
+        room_id,
+        ts,
+    )
+    return None if row is None else _stored(row)
+
+
+def _stored(row: Record) -> StoredEvent:
+    return StoredEvent(
+        event=VerifiedEvent.from_stored(row[2], ROOM_VERSIONS[row[3]], row[1]),
+        nid=row[0],
+        position=row[4],
+        backfill_rank=row[5],
+        state_after=StateRoot(row[6]),
+        replaces=row[7],
+        redacted_because=row[8],
+        soft_failed=row[9],
+        rejected=row[10],
+        sender_device=row[11],
+        transaction_id=row[12],
+    )

@@ -1,0 +1,112 @@
+"""SQL of `room_memberships`; `write_events` writes them, but for what users forget."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+
+from tricord.homeserver.storage.database import Transaction
+from tricord.homeserver.storage.stream import take_positions
+from tricord.protocol.identifiers import EventId, RoomId, UserId
+
+_SELECT = """
+    SELECT r.room_id, m.user_id, m.membership, e.event_id, m.sender, m.position, m.since, m.forgotten
+    FROM room_memberships m JOIN rooms r USING (room_nid) JOIN events e USING (event_nid)
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Membership:
+    """What a user is to a room, by the last member event."""
+
+    room_id: RoomId
+    user_id: UserId
+    membership: str
+    event_id: EventId
+    sender: UserId
+    position: int
+    """Of the member event."""
+    since: int
+    """Of the member event that first said so: a new display name changes `position` only."""
+    forgotten: bool
+
+
+async def joined_rooms_of(tx: Transaction, user_id: UserId) -> list[RoomId]:
+    """Return the rooms a user is in."""
+    rows = await tx.fetch(
+        "SELECT r.room_id FROM room_memberships m JOIN rooms r USING (room_nid) "
+        "WHERE m.user_id = $1 AND m.membership = 'join'",
+        user_id,
+    )
+    return [row[0] for row in rows]
+
+
+async def joined_members_of(tx: Transaction, room_id: RoomId) -> list[UserId]:
+    """Return the users who are in a room."""
+    rows = await tx.fetch(
+        "SELECT m.user_id FROM room_memberships m JOIN rooms r USING (room_nid) "
+        "WHERE r.room_id = $1 AND m.membership = 'join'",
+        room_id,
+    )
+    return [row[0] for row in rows]
+
+
+async def membership_of(tx: Transaction, user_id: UserId, room_id: RoomId) -> Membership | None:
+    """Return what a user is to a room."""
+    row = await tx.fetchrow(f"{_SELECT} WHERE m.user_id = $1 AND r.room_id = $2", user_id, room_id)
+    return None if row is None else Membership(*row)
+
+
+async def memberships_of_user(tx: Transaction, user_id: UserId) -> list[Membership]:
+    """Return all that a user has not forgotten."""
+    rows = await tx.fetch(f"{_SELECT} WHERE m.user_id = $1 AND NOT m.forgotten", user_id)
+    return [Membership(*row) for row in rows]
+
+
+async def memberships_in_room(tx: Transaction, room_id: RoomId, memberships: Sequence[str]) -> list[Membership]:
+    """Return who is something to a room, oldest first."""
+    rows = await tx.fetch(
+        f"{_SELECT} WHERE r.room_id = $1 AND m.membership = ANY($2) ORDER BY m.since", room_id, list(memberships)
+    )
+    return [Membership(*row) for row in rows]
+
+
+async def memberships_changed(tx: Transaction, user_id: UserId, *, after: int, upto: int) -> list[Membership]:
+    """Return what changed for a user between two positions, in order."""
+    rows = await tx.fetch(
+        f"{_SELECT} WHERE m.user_id = $1 AND m.position > $2 AND m.position <= $3 ORDER BY m.position",
+        user_id,
+        after,
+        upto,
+    )
+    return [Membership(*row) for row in rows]
+
+
+async def member_counts(tx: Transaction, room_ids: Collection[RoomId]) -> list[tuple[RoomId, int, int]]:
+    """Return how many are joined to each room, and how many invited."""
+    rows = await tx.fetch(
+        """
+        SELECT r.room_id, count(*) FILTER (WHERE m.membership = 'join'), count(*) FILTER (WHERE m.membership = 'invite')
+        FROM rooms r JOIN room_memberships m USING (room_nid)
+        WHERE r.room_id = ANY($1) AND m.membership IN ('join', 'invite') GROUP BY r.room_id
+        """,
+        list(room_ids),
+    )
+    return [(row[0], row[1], row[2]) for row in rows]
+
+
+async def forget_room(tx: Transaction, user_id: UserId, room_id: RoomId) -> tuple[bool, int | None]:
+    """Let a user forget a room they have left; return whether it is forgotten now, and the position if that is new."""
+    # As for every change of a room's rows: its lock comes first.
+    room_nid = await tx.fetchval("SELECT room_nid FROM rooms WHERE room_id = $1 FOR UPDATE", room_id)
+    row = await tx.fetchrow(
+        "SELECT membership, forgotten FROM room_memberships WHERE user_id = $1 AND room_nid = $2", user_id, room_nid
+    )
+    if row is None or row["forgotten"]:
+        return True, None
+    if row["membership"] not in ("leave", "ban"):
+        return False, None
+    await tx.execute(
+        "UPDATE room_memberships SET forgotten = true WHERE user_id = $1 AND room_nid = $2", user_id, room_nid
+    )
+    return True, await take_positions(tx, 1)

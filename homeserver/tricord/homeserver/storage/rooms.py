@@ -1,0 +1,87 @@
+"""SQL of `rooms` and `current_state`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from tricord.homeserver.storage.database import Transaction
+from tricord.protocol.identifiers import EventId, RoomId
+
+
+@dataclass(frozen=True, slots=True)
+class RoomRow:
+    """A room as it is; the extremities are event id, number and depth."""
+
+    room_nid: int
+    room_id: RoomId
+    version: str
+    head: int
+    state_root: bytes
+    extremities: tuple[tuple[EventId, int, int], ...]
+
+
+async def rooms_by_id(tx: Transaction, room_ids: Sequence[RoomId]) -> list[RoomRow]:
+    """Return those of the rooms that are here."""
+    rows = await tx.fetch(
+        """
+        SELECT r.room_nid, r.room_id, r.version, r.head, r.state_root,
+               array_agg(e.event_id ORDER BY e.event_nid), array_agg(e.event_nid ORDER BY e.event_nid),
+               array_agg(e.depth ORDER BY e.event_nid)
+        FROM rooms r JOIN events e ON e.event_nid = ANY(r.extremities)
+        WHERE r.room_id = ANY($1) GROUP BY r.room_nid
+        """,
+        list(room_ids),
+    )
+    return [
+        RoomRow(nid, room_id, version, head, root, tuple(zip(ids, nids, depths, strict=True)))
+        for nid, room_id, version, head, root, ids, nids, depths in rows
+    ]
+
+
+async def new_room_nid(tx: Transaction) -> int:
+    """Return a number for a room that will be inserted."""
+    room_nid: int = await tx.fetchval("SELECT nextval(pg_get_serial_sequence('rooms', 'room_nid'))")
+    return room_nid
+
+
+async def insert_room(tx: Transaction, room_nid: int, room_id: RoomId, version: str) -> None:
+    """Add a room without events, at head 0; its events follow in the same transaction."""
+    await tx.execute(
+        """
+        INSERT INTO rooms (room_nid, room_id, version, head, state_root, extremities)
+        VALUES ($1, $2, $3, 0, '', '{}')
+        """,
+        room_nid,
+        room_id,
+        version,
+    )
+
+
+async def current_state_nids(tx: Transaction, keys: Sequence[tuple[int, str, str]]) -> dict[tuple[int, str, str], int]:
+    """Return the event numbers of those (room number, type, state key) that are set."""
+    rows = await tx.fetch(
+        """
+        SELECT s.room_nid, s.type, s.state_key, s.event_nid
+        FROM unnest($1::bigint[], $2::text[], $3::text[]) AS wanted (room_nid, type, state_key)
+        JOIN current_state s USING (room_nid, type, state_key)
+        """,
+        [key[0] for key in keys],
+        [key[1] for key in keys],
+        [key[2] for key in keys],
+    )
+    return {(row[0], row[1], row[2]): row[3] for row in rows}
+
+
+async def current_state_nids_of_room(tx: Transaction, room_nid: int) -> list[int]:
+    """Return the event numbers of a room's whole current state."""
+    rows = await tx.fetch("SELECT event_nid FROM current_state WHERE room_nid = $1", room_nid)
+    return [row[0] for row in rows]
+
+
+async def current_state_nids_of_types(tx: Transaction, room_nid: int, types: Sequence[str]) -> list[int]:
+    """Return the event numbers of the state of some types."""
+    rows = await tx.fetch(
+        "SELECT event_nid FROM current_state WHERE room_nid = $1 AND type = ANY($2)", room_nid, list(types)
+    )
+    return [row[0] for row in rows]
