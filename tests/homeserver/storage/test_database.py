@@ -14,9 +14,7 @@ async def test_what_a_transaction_wrote_is_there_after_it_and_gone_if_it_raised(
         await tx.execute("CREATE TABLE kept (number integer PRIMARY KEY)")
         await tx.execute("INSERT INTO kept VALUES (1)")
     with pytest.raises(ZeroDivisionError):
-        async with database.transaction() as tx:
-            await tx.execute("INSERT INTO kept VALUES (2)")
-            raise ZeroDivisionError
+        await database.run(insert_and_fail, 2)
     assert await database.read(numbers) == [1]
     with pytest.raises(UniqueViolation) as caught:
         await database.run(insert, 1)
@@ -39,11 +37,7 @@ async def test_a_cancelled_query_ends_in_the_server_and_leaves_the_connection_us
 
 async def test_a_connection_whose_backend_was_ended_is_replaced(database: Database) -> None:
     with pytest.raises(DatabaseUnavailable):
-        async with database.transaction() as tx:
-            pid = await tx.fetchval("SELECT pg_backend_pid()")
-            async with database.transaction() as other:
-                await other.execute("SELECT pg_terminate_backend($1)", pid)
-            await tx.fetchval("SELECT 1")
+        await lose_a_connection(database)
     assert await database.read(one) == 1
 
 
@@ -53,6 +47,17 @@ async def numbers(tx: Transaction) -> list[int]:
 
 async def insert(tx: Transaction, number: int) -> None:
     await tx.execute("INSERT INTO kept VALUES ($1)", number)
+
+
+async def insert_and_fail(tx: Transaction, number: int) -> None:
+    await insert(tx, number)
+    raise ZeroDivisionError
+
+
+async def lose_a_connection(database: Database) -> None:
+    async with database.transaction() as tx, database.transaction() as other:
+        await other.execute("SELECT pg_terminate_backend($1)", await tx.fetchval("SELECT pg_backend_pid()"))
+        await tx.fetchval("SELECT 1")
 
 
 async def one(tx: Transaction) -> int:

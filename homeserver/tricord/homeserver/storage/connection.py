@@ -1,12 +1,12 @@
 """One connection to PostgreSQL: asyncpg's wire protocol, driven by trio with no asyncio loop anywhere.
 
-asyncpg's protocol class does no I/O of its own. From asyncio it wants a loop that makes futures and a transport to write to;
-`_Link` is both, and gives it trio's. The task that awaits a reply reads the socket itself, so that nothing is handed over
-between tasks.
+asyncpg's protocol class does no I/O of its own. From asyncio it wants a loop that makes futures and a transport to
+write to; `_Link` is both, and gives it trio's. The task that awaits a reply reads the socket itself, so that nothing is
+handed over between tasks.
 
-Cancellation: when trio cancels a query, the server is told (CancelRequest) and its answer is drained up to ReadyForQuery
-before `Cancelled` leaves the frame, so that the connection is clean for the next user. Where that takes too long, the
-connection is dropped.
+Cancellation: when trio cancels a query, the server is told (CancelRequest) and its answer is drained up to
+ReadyForQuery before `Cancelled` leaves the frame, so that the connection is clean for the next user. Where that takes
+too long, the connection is dropped.
 
 Time is trio's: asyncpg's own time-outs, which need an asyncio loop, are refused.
 """
@@ -16,12 +16,13 @@ from __future__ import annotations
 import asyncio  # noqa: TID251  # only the names of exceptions that asyncpg expects
 import collections
 import contextlib
+import functools
 import socket
 import ssl
 import struct
 import types
 from collections.abc import AsyncIterator, Awaitable, Callable, Generator, Iterable, Sequence
-from typing import Any, Self
+from typing import Any, Self, TypeAlias
 
 import asyncpg
 import asyncpg.compat
@@ -42,7 +43,8 @@ TESTED_ASYNCPG = "0.32."
 if not asyncpg.__version__.startswith(TESTED_ASYNCPG):
     raise ImportError(f"asyncpg {asyncpg.__version__} is installed; Tricord drives asyncpg {TESTED_ASYNCPG}* only")
 
-Record = asyncpg.Record
+# A row, by names and by numbers; asyncpg is not typed.
+Record: TypeAlias = Any
 Address = str | tuple[str, int]
 
 # How long the server may take to acknowledge a cancelled query, or the end of a transaction.
@@ -176,18 +178,17 @@ class _Link:
             return
         if self._tls is not None:
             data = self._tls.encrypt(data)
+        sent = 0
         if not self._unsent:
             try:
                 sent = self._socket.send(data)
             except BlockingIOError:
-                sent = 0
+                pass
             except OSError as error:
                 self.lost(error)
                 return
-            if sent == len(data):
-                return
-            data = memoryview(data)[sent:]
-        self._unsent += data
+        if sent < len(data):
+            self._unsent += memoryview(data)[sent:]
 
     def close(self) -> None:
         self.lost(None)
@@ -352,26 +353,27 @@ asyncpg.compat.timeout = lambda _seconds: contextlib.nullcontext()
 
 @types.coroutine
 def _with_checkpoints(coroutine: Any) -> Generator[Any, Any, Any]:
-    """Run a coroutine of asyncpg's that yields to asyncio (`asyncio.sleep(0)`, a bare yield): that is a checkpoint here."""
-    send: Callable[[], Any] = lambda: coroutine.send(None)  # noqa: E731
+    """Run a coroutine of asyncpg's that yields to asyncio (`asyncio.sleep(0)`, a bare yield): here, a checkpoint."""
+    resume: Callable[[], Any] = functools.partial(coroutine.send, None)
     while True:
         try:
-            wanted = send()
+            wanted = resume()
         except StopIteration as end:
             return end.value
+        value = None
         try:
             if wanted is None:
-                value = yield from trio.lowlevel.checkpoint().__await__()
+                yield from _checkpoint().__await__()
             else:
                 value = yield wanted
         except BaseException as error:  # noqa: BLE001  # handed on to the coroutine, which raises it again
-
-            def send(error: BaseException = error) -> Any:
-                return coroutine.throw(error)
+            resume = functools.partial(coroutine.throw, error)
         else:
+            resume = functools.partial(coroutine.send, value)
 
-            def send(value: Any = value) -> Any:
-                return coroutine.send(value)
+
+async def _checkpoint() -> None:
+    await trio.lowlevel.checkpoint()
 
 
 class _Connection(_AsyncpgConnection):  # type: ignore[misc]  # asyncpg is not typed
@@ -386,14 +388,14 @@ class _Connection(_AsyncpgConnection):  # type: ignore[misc]  # asyncpg is not t
     async def send_cancel_request(self) -> None:
         """Ask the server, over a connection of its own, to cancel what this one is doing."""
         try:
-            with contextlib.suppress(OSError):  # then the query ends by itself, or patience does
-                with contextlib.closing(await _open_socket(self._addr)) as sock:
-                    protocol = self._protocol
-                    request = struct.pack("!llll", 16, _CANCEL_REQUEST, protocol.backend_pid, protocol.backend_secret)
-                    await trio.lowlevel.wait_writable(sock)
-                    sock.send(request)
-                    # The server closes the connection once the signal is on its way.
-                    await trio.lowlevel.wait_readable(sock)
+            with contextlib.closing(await _open_socket(self._addr)) as sock:
+                protocol = self._protocol
+                await trio.lowlevel.wait_writable(sock)
+                sock.send(struct.pack("!llll", 16, _CANCEL_REQUEST, protocol.backend_pid, protocol.backend_secret))
+                # The server closes the connection once the signal is on its way.
+                await trio.lowlevel.wait_readable(sock)
+        except OSError:
+            pass  # then the query ends by itself, or patience does
         finally:
             if not self._cancel_sent.done():
                 self._cancel_sent.set_result(None)
@@ -539,7 +541,8 @@ class Connection:
     async def fetchrow(self, sql: str, *args: Any) -> Record | None:
         """Run a statement and return its first row, or None."""
         with translated_errors():
-            return await self._connection.fetchrow(sql, *args)
+            row: Record | None = await self._connection.fetchrow(sql, *args)
+        return row
 
     async def fetchval(self, sql: str, *args: Any) -> Any:
         """Run a statement and return the first column of its first row, or None."""

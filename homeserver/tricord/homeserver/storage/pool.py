@@ -12,7 +12,7 @@ from collections.abc import AsyncIterator
 import trio
 
 from tricord.homeserver.storage.connection import PATIENCE_SECONDS, Connection
-from tricord.homeserver.storage.errors import DatabaseError
+from tricord.homeserver.storage.errors import DatabaseError, DatabaseUnavailable
 
 
 class Pool:
@@ -48,16 +48,19 @@ class Pool:
         try:
             connection = self._take_usable()
             if connection is None:
-                # Not cancelled half-way: cancelled requests in numbers would otherwise be a storm of connects.
-                with trio.CancelScope(shield=True):
-                    with trio.fail_after(2 * PATIENCE_SECONDS):
-                        connection = await Connection.open(self._url)
+                connection = await self._opened()
             try:
                 yield connection
             finally:
                 await self._take_back(connection)
         finally:
             self._slots.release_on_behalf_of(holder)
+
+    async def _opened(self) -> Connection:
+        # Not cancelled half-way: cancelled requests in numbers would otherwise be a storm of connects.
+        with trio.move_on_after(2 * PATIENCE_SECONDS, shield=True):
+            return await Connection.open(self._url)
+        raise DatabaseUnavailable(f"the database did not take a connection within {2 * PATIENCE_SECONDS:.0f} s")
 
     def _take_usable(self) -> Connection | None:
         while self._free:

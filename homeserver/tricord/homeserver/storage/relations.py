@@ -7,19 +7,20 @@ from tricord.homeserver.stream.tokens import Place
 from tricord.protocol.identifiers import EventId
 
 _RELATED = """
-    WITH RECURSIVE related (event_nid, event_id, position, backfill_rank, depth) AS (
-        SELECT child.event_nid, child.event_id, child.position, child.backfill_rank, 1
+    WITH RECURSIVE related (room_nid, event_id, position, backfill_rank, depth) AS (
+        SELECT child.room_nid, child.event_id, child.position, child.backfill_rank, 1
         FROM event_relations AS relation
         JOIN events AS parent ON parent.event_id = relation.parent_id AND parent.room_nid = relation.room_nid
         JOIN events AS child ON child.event_nid = relation.child_nid
         WHERE relation.parent_id = $1 AND ($2::text IS NULL OR rel_type = $2) AND ($3::text IS NULL OR child_type = $3)
           AND child.redacted_because IS NULL
       UNION
-        SELECT child.event_nid, child.event_id, child.position, child.backfill_rank, related.depth + 1
+        SELECT child.room_nid, child.event_id, child.position, child.backfill_rank, related.depth + 1
         FROM related
-        JOIN event_relations AS relation ON relation.parent_id = related.event_id
+        JOIN event_relations AS relation
+          ON relation.parent_id = related.event_id AND relation.room_nid = related.room_nid
         JOIN events AS child ON child.event_nid = relation.child_nid
-        WHERE depth < $4 AND ($2::text IS NULL OR rel_type = $2) AND ($3::text IS NULL OR child_type = $3)
+        WHERE related.depth < $4 AND ($2::text IS NULL OR rel_type = $2) AND ($3::text IS NULL OR child_type = $3)
           AND child.redacted_because IS NULL
     )
     SELECT DISTINCT event_id, position, backfill_rank FROM related
