@@ -239,7 +239,7 @@ class BadAlias(MatrixError):
 
 
 class UnableToAuthoriseJoin(MatrixError):
-    """This server cannot check the conditions of a restricted join."""
+    """The server cannot check the conditions of a restricted join."""
 
     errcode = "M_UNABLE_TO_AUTHORISE_JOIN"
 
