@@ -1,4 +1,4 @@
-"""How fast the rules are: `python bench/protocol.py` prints microseconds a call, on one core."""
+"""How fast the rules are: `python -m bench.protocol` prints microseconds a call, on one core."""
 
 from __future__ import annotations
 

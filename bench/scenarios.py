@@ -221,7 +221,9 @@ async def websocket(bench: Bench) -> None:
     async def follow(user: User) -> None:
         nonlocal delivered, opened
         try:
-            async with open_websocket_url(url, extra_headers=[(b"Authorization", f"Bearer {user.access_token}".encode())]) as ws:
+            async with open_websocket_url(
+                url, extra_headers=[(b"Authorization", f"Bearer {user.access_token}".encode())]
+            ) as ws:
                 await ws.send_message('{"type":"start"}')
                 while True:
                     frame = await ws.get_message()

@@ -1,1 +1,28 @@
-"""The SDK for bots and apps, and the descriptions of the client endpoints."""
+"""The SDK for bots and apps, and the descriptions of the client endpoints.
+
+`Client` is one session of one user; `Bot` is a user that answers by itself. Everything that goes
+wrong is a `ClientError`.
+"""
+
+from tricord.clients.bot import Bot
+from tricord.clients.client import Client
+from tricord.clients.errors import ClientError, Refused, SignedOut, UnexpectedAnswer, Unreachable
+from tricord.clients.events import Invitation, Member, Message, Reaction, Redaction, RoomEvent
+from tricord.clients.follow import Delta
+
+__all__ = [
+    "Bot",
+    "Client",
+    "ClientError",
+    "Delta",
+    "Invitation",
+    "Member",
+    "Message",
+    "Reaction",
+    "Redaction",
+    "Refused",
+    "RoomEvent",
+    "SignedOut",
+    "UnexpectedAnswer",
+    "Unreachable",
+]

@@ -1,4 +1,4 @@
-"""A bot: commands by decorator, handlers for typed events, invitations by an allow list, and a place that is never lost.
+"""A bot: commands by decorator, handlers for typed events, invitations by an allow list, a place that is never lost.
 
 Every event is handled at least once: the cursor moves only after the handlers have finished. What a handler sends in
 answer to an event carries a transaction id made of that event's id, so that handling it twice answers it once.
@@ -27,7 +27,7 @@ E = TypeVar("E", bound=RoomEvent)
 
 _log = logging.getLogger(__name__)
 
-# Pages of history read to fill a gap in one room: 50 × 100 events.
+# Pages of history read to fill a gap in one room: of 100 events each.
 _MOST_PAGES = 50
 
 
@@ -35,9 +35,9 @@ class Bot:
     """A user that answers.
 
     `auto_join` holds patterns of user ids whose invitations are accepted: `("@*:example.org",)`; by default those of
-    everybody on the bot's own homeserver. `store` is a file that keeps the place in the sync and the session; without one
-    every start begins with what happens from then on. `nursery` is there while the bot runs, for handlers that go on
-    after their event.
+    everybody on the bot's own homeserver. `store` is a file that keeps the place in the sync and the session; without
+    one every start begins with what happens from then on. `nursery` is there while the bot runs, for handlers that go
+    on after their event.
     """
 
     nursery: trio.Nursery

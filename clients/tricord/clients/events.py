@@ -6,13 +6,15 @@ Nothing foreign is trusted to have its shape: a key of the wrong type reads as a
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, TypeVar
+from typing import Any, ClassVar, TypeAlias, TypeVar
 
 from tricord.clients.calls.messages import text_content
 from tricord.clients.context import EventContext, Sender
 from tricord.protocol.identifiers import EventId, RoomId, UserId
 
 T = TypeVar("T")
+# A class as an argument; inside the events, `type` is the event's.
+Kind: TypeAlias = type[T]
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,15 +49,21 @@ class RoomEvent:
         relation = {"rel_type": "m.annotation", "event_id": self.event_id, "key": key}
         return await self.send("m.reaction", {"m.relates_to": relation})
 
+    @property
+    def relation(self) -> dict[str, Any]:
+        """How this event relates to another; empty if it does not."""
+        relation: dict[str, Any] | None = self.get("m.relates_to", dict)
+        return relation or {}
+
     def relates_to(self, rel_type: str) -> EventId | None:
         """Return the event this one relates to in the given way, if it does."""
-        relation = self.get("m.relates_to", dict)
-        if relation is None or relation.get("rel_type") != rel_type:
+        relation = self.relation
+        if relation.get("rel_type") != rel_type:
             return None
         target = relation.get("event_id")
         return EventId(target) if isinstance(target, str) else None
 
-    def get(self, key: str, kind: type[T]) -> T | None:
+    def get(self, key: str, kind: Kind[T]) -> T | None:
         """Return a key of the content if it has the given type."""
         value = self.content.get(key)
         return value if isinstance(value, kind) else None
@@ -82,7 +90,7 @@ class Message(RoomEvent):
 
     @property
     def message_type(self) -> str:
-        """`m.text`, `m.notice`, `m.image`, …"""
+        """The kind of message: `m.text`, `m.notice`, `m.image` and so on."""
         return self.get("msgtype", str) or ""
 
     @property
@@ -93,7 +101,8 @@ class Message(RoomEvent):
     @property
     def in_reply_to(self) -> EventId | None:
         """The event this one answers."""
-        target = ((self.get("m.relates_to", dict) or {}).get("m.in_reply_to") or {}).get("event_id")
+        answered = self.relation.get("m.in_reply_to")
+        target = answered.get("event_id") if isinstance(answered, dict) else None
         return EventId(target) if isinstance(target, str) else None
 
 
@@ -114,7 +123,7 @@ class Reaction(RoomEvent):
     @property
     def key(self) -> str:
         """What the reaction says."""
-        key = (self.get("m.relates_to", dict) or {}).get("key")
+        key = self.relation.get("key")
         return key if isinstance(key, str) else ""
 
 

@@ -40,7 +40,7 @@ _jitter = secrets.SystemRandom()
 
 @dataclass(frozen=True, slots=True)
 class Delta:
-    """Everything that changed for us since the delta before, up to `position`; `content` is shaped as `/sync`'s answer."""
+    """Everything that changed for us since the delta before, up to `position`; `content` is what `/sync` answers."""
 
     position: str
     content: dict[str, Any]

@@ -68,7 +68,7 @@ class Http:
         content = None
         if self.access_token is not None and endpoint.authentication is not Authentication.NONE:
             headers["Authorization"] = f"Bearer {self.access_token}"
-        if endpoint.method in ("POST", "PUT"):
+        if body is not None or endpoint.method in ("POST", "PUT"):
             content = orjson.dumps(body or {})
             headers["Content-Type"] = "application/json"
         request = self._client.build_request(

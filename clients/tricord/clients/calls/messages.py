@@ -68,7 +68,7 @@ class MessageCalls(Calls):
         limit: int = 50,
         event_filter: dict[str, Any] | None = None,
     ) -> api.GetMessages.Response:
-        """Read a page of history, backwards from the newest unless told otherwise; the page's `end` is the next `start`."""
+        """Read a page of history, backwards from the newest unless told otherwise; its `end` is the next `start`."""
         query = {"dir": direction, "from": start, "to": end, "limit": limit, "filter": _as_json(event_filter)}
         return await self.http.typed(api.GetMessages, api.GetMessages.Response, {"room_id": room_id}, query=query)
 

@@ -14,7 +14,9 @@ from tricord.protocol.identifiers import EventId, RoomAlias, RoomId, UserId
 class RoomCalls(Calls):
     """State, members, aliases, directory."""
 
-    async def set_state(self, room_id: RoomId, event_type: str, content: dict[str, Any], state_key: str = "") -> EventId:
+    async def set_state(
+        self, room_id: RoomId, event_type: str, content: dict[str, Any], state_key: str = ""
+    ) -> EventId:
         """Set one piece of state."""
         path = {"room_id": room_id, "event_type": event_type, "state_key": state_key}
         return (await self.http.typed(api.SetState, api.SetState.Response, path, body=content)).event_id
