@@ -25,6 +25,7 @@ from tricord.homeserver.clock import SystemClock
 from tricord.homeserver.rooms.aliases import Aliases
 from tricord.homeserver.rooms.append import Log
 from tricord.homeserver.rooms.cached_rooms import CachedRooms
+from tricord.homeserver.rooms.chain import Signer
 from tricord.homeserver.rooms.client_events import ClientEvents
 from tricord.homeserver.rooms.create import RoomCreation
 from tricord.homeserver.rooms.directory import Directory
@@ -105,10 +106,11 @@ async def everybody(database: Database) -> AsyncIterator[Everybody]:
     clock, profiles = SystemClock(), SetProfiles()
     publisher = Publisher(database, await database.read(current_position))
     cached_rooms, nodes = CachedRooms(database, publisher), NodeCache(database)
-    log = Log(database, publisher, cached_rooms, nodes, SigningKey.generate(), HERE, clock)
-    state = RoomState(database, cached_rooms, nodes)
-    timeline = Timeline(database, publisher, cached_rooms)
     memberships = Memberships(database, publisher)
+    signer = Signer(HERE, SigningKey.generate(), clock)
+    log = Log(database, publisher, cached_rooms, nodes, memberships, signer)
+    state = RoomState(database, cached_rooms, nodes)
+    timeline = Timeline(database, cached_rooms)
     preferences = Preferences(database)
     visibility = Visibility(state, timeline, memberships, preferences)
     client_events = ClientEvents(timeline, clock)

@@ -48,7 +48,7 @@ async def read_upto(parts: Parts, user_id: UserId) -> dict[tuple[str, str], str]
 
 
 async def test_a_newer_receipt_replaces_an_older_one_and_never_the_other_way(parts: Parts) -> None:
-    receipts = Receipts(parts.database, parts.publisher, parts.changes)
+    receipts = Receipts(parts.database, parts.publisher)
     assert await receipts.move(receipt(ALICE, 5))
     assert not await receipts.move(receipt(ALICE, 5))
     assert not await receipts.move(receipt(ALICE, 3))
@@ -58,7 +58,7 @@ async def test_a_newer_receipt_replaces_an_older_one_and_never_the_other_way(par
 
 
 async def test_receipts_of_threads_and_private_ones_stand_side_by_side(parts: Parts) -> None:
-    receipts = Receipts(parts.database, parts.publisher, parts.changes)
+    receipts = Receipts(parts.database, parts.publisher)
     await receipts.move(receipt(ALICE, 5))
     await receipts.move(receipt(ALICE, 4, thread="main"))
     await receipts.move(receipt(ALICE, 6, kind=READ_PRIVATE))
@@ -66,7 +66,7 @@ async def test_receipts_of_threads_and_private_ones_stand_side_by_side(parts: Pa
 
 
 async def test_receipts_sent_together_are_written_together(parts: Parts) -> None:
-    receipts = Receipts(parts.database, parts.publisher, parts.changes)
+    receipts = Receipts(parts.database, parts.publisher)
     users = [UserId(f"@{number}:hs") for number in range(30)]
     async with trio.open_nursery() as nursery:
         for user_id in users:
@@ -90,7 +90,7 @@ async def typing_now(parts: Parts) -> list[str]:
 
 
 async def test_typing_is_told_when_it_begins_and_ends_not_when_it_goes_on(parts: Parts) -> None:
-    typing = Typing(parts.database, parts.publisher, parts.changes, TrioClock())
+    typing = Typing(parts.database, parts.publisher, TrioClock())
     await typing.start(ROOM, ALICE)
     await typing.start(ROOM, ALICE)
     await typing.start(ROOM, BOB)
@@ -103,7 +103,7 @@ async def test_typing_is_told_when_it_begins_and_ends_not_when_it_goes_on(parts:
 
 
 async def test_typing_that_nobody_ends_is_ended(parts: Parts) -> None:
-    typing = Typing(parts.database, parts.publisher, parts.changes, TrioClock())
+    typing = Typing(parts.database, parts.publisher, TrioClock())
     async with trio.open_nursery() as nursery:
         nursery.start_soon(typing.run)
         await typing.start(ROOM, ALICE, timeout_ms=200)
@@ -116,8 +116,8 @@ async def test_typing_that_nobody_ends_is_ended(parts: Parts) -> None:
 
 
 async def test_what_was_typed_before_a_restart_ends_after_it(parts: Parts) -> None:
-    await Typing(parts.database, parts.publisher, parts.changes, TrioClock()).start(ROOM, ALICE, timeout_ms=60)
-    later = Typing(parts.database, parts.publisher, parts.changes, TrioClock())
+    await Typing(parts.database, parts.publisher, TrioClock()).start(ROOM, ALICE, timeout_ms=60)
+    later = Typing(parts.database, parts.publisher, TrioClock())
     async with trio.open_nursery() as nursery:
         with trio.fail_after(5), parts.publisher.subscribe(ALICE, [ROOM]) as subscription:
             nursery.start_soon(later.run)

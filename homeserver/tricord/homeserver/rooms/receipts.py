@@ -15,7 +15,6 @@ from tricord.homeserver.storage.grouped_writes import GroupedWrites
 from tricord.homeserver.storage.receipts import Receipt, move_receipts, place_receipts
 from tricord.homeserver.storage.stream import take_positions
 from tricord.homeserver.stream.publisher import Commit, Publisher
-from tricord.homeserver.stream.recent_changes import RecentChanges
 from tricord.protocol.identifiers import RoomId, UserId
 
 READ = "m.read"
@@ -31,10 +30,9 @@ def shown_to(viewer: UserId, receipts: Iterable[Receipt]) -> list[Receipt]:
 class Receipts:
     """The only writer of receipts, of local and remote users alike."""
 
-    def __init__(self, database: Database, publisher: Publisher, changes: RecentChanges) -> None:
+    def __init__(self, database: Database, publisher: Publisher) -> None:
         self._database = database
         self._publisher = publisher
-        self._changes = changes
         self._writes: GroupedWrites[Receipt, bool] = GroupedWrites(self._write)
 
     async def move(self, receipt: Receipt) -> bool:
@@ -46,7 +44,6 @@ class Receipts:
         moved = await self._database.run(_move_and_place, newest)
         if moved:
             position, rooms = moved[0].position, frozenset(receipt.room_id for receipt in moved)
-            self._changes.note_passing(rooms, position)
             self._publisher.publish(Commit(position, rooms, frozenset()))
         news = {(receipt.key, receipt.event_id) for receipt in moved}
         return [(receipt.key, receipt.event_id) in news for receipt in receipts]

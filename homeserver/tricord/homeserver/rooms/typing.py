@@ -22,7 +22,6 @@ from tricord.homeserver.storage.typing import (
     stop_typing,
 )
 from tricord.homeserver.stream.publisher import Commit, Publisher
-from tricord.homeserver.stream.recent_changes import RecentChanges
 from tricord.protocol.identifiers import RoomId, UserId
 
 LONGEST_MS = 30_000
@@ -38,10 +37,9 @@ class _Change:
 class Typing:
     """The only writer of who is typing; it also ends what nobody has ended."""
 
-    def __init__(self, database: Database, publisher: Publisher, changes: RecentChanges, clock: Clock) -> None:
+    def __init__(self, database: Database, publisher: Publisher, clock: Clock) -> None:
         self._database = database
         self._publisher = publisher
-        self._changes = changes
         self._clock = clock
         self._writes: GroupedWrites[_Change, None] = GroupedWrites(self._write)
         # When the first of those we know of is over, in milliseconds since the epoch.
@@ -85,7 +83,6 @@ class Typing:
 
     def _publish(self, rooms: Collection[RoomId], position: int) -> None:
         if rooms:
-            self._changes.note_passing(rooms, position)
             self._publisher.publish(Commit(position=position, rooms=frozenset(rooms), users=frozenset()))
 
 

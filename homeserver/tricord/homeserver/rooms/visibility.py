@@ -134,11 +134,14 @@ class Visibility:
             before = after
             if stored.key in decisive:
                 before = _standing(_state_before(stored, state, replaced), member)
-            if now is not None and now.forgotten:
+            forgotten = now is not None and now.forgotten
+            if forgotten:
                 # Whoever has forgotten the room is as good as somebody who never was there.
                 after, before = _as_stranger(after), _as_stranger(before)
             joined_later = last_stay is not None and last_stay.joined.place > stored.place
-            if may_see(before, after, joined_later=joined_later):
+            # Everybody learns what becomes of themselves: that an invitation was taken back, for one.
+            is_own = stored.key == member and not forgotten
+            if is_own or may_see(before, after, joined_later=joined_later):
                 seen.append(Seen(stored, after.membership or "leave"))
         return seen
 
