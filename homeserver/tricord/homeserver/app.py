@@ -57,6 +57,7 @@ from tricord.homeserver.push.rules import PushRules
 from tricord.homeserver.rooms.aliases import Aliases
 from tricord.homeserver.rooms.append import Log
 from tricord.homeserver.rooms.cached_rooms import CachedRooms
+from tricord.homeserver.rooms.chain import Signer
 from tricord.homeserver.rooms.client_events import ClientEvents
 from tricord.homeserver.rooms.create import RoomCreation
 from tricord.homeserver.rooms.directory import Directory
@@ -252,10 +253,10 @@ def _parts(
     cached_rooms = CachedRooms(database, publisher)
     nodes = NodeCache(database)
     changes = RecentChanges(publisher)
-    log = Log(database, publisher, cached_rooms, nodes, key, server_name, clock)
     state = RoomState(database, cached_rooms, nodes)
-    timeline = Timeline(database, publisher, cached_rooms)
+    timeline = Timeline(database, cached_rooms)
     memberships = Memberships(database, publisher)
+    log = Log(database, publisher, cached_rooms, nodes, memberships, Signer(server_name, key, clock))
     preferences = Preferences(database)
     visibility = Visibility(state, timeline, memberships, preferences)
     client_events = ClientEvents(timeline, clock)
@@ -276,9 +277,9 @@ def _parts(
     # What passes, and what belongs to one user.
     push_rules = PushRules(database, publisher)
     account_data = AccountData(database, publisher, memberships, push_rules.content)
-    receipts = Receipts(database, publisher, changes)
+    receipts = Receipts(database, publisher)
     read_markers = ReadMarkers(receipts, timeline, memberships, account_data, clock)
-    typing = Typing(database, publisher, changes, clock)
+    typing = Typing(database, publisher, clock)
     presences = Presences(database, publisher, memberships, clock)
 
     # Sync: what changed between two positions.
@@ -288,6 +289,7 @@ def _parts(
         publisher,
         changes,
         timeline,
+        state,
         memberships,
         visibility,
         preferences,

@@ -26,9 +26,7 @@ class RegistrationSettings(Section):
     """Who may make an account."""
 
     enabled: bool = Field(False, description="people may register by themselves")
-    token_required: bool = Field(
-        False, description="those who register need a token, made with: tricord token create"
-    )
+    token_required: bool = Field(False, description="those who register need a token, made with: tricord token create")
     terms: tuple[TermsDocument, ...] = Field(
         (),
         description='what they accept: [{ id = "terms_of_service", version = "1", name = "Terms", url = "https://…" }]',

@@ -103,7 +103,7 @@ def _check_database(settings: Settings) -> Iterator[Finding]:
         yield Finding(
             well=False,
             words=f"it cannot be used: {error}",
-            fix="check database.url: host, port, user, password, and that PostgreSQL lets this machine in (pg_hba.conf)",
+            fix="check database.url: host, port, user, password; and that PostgreSQL lets us in (pg_hba.conf)",
         )
         return
     yield (
@@ -173,7 +173,7 @@ def _answers_as_us(listener: ListenerSettings) -> bool:
 
 
 def _check_certificate(certificate: Path, key: Path, server_name: str) -> Finding:
-    import datetime
+    import datetime as dt
     import ssl
 
     from cryptography import x509
@@ -185,8 +185,8 @@ def _check_certificate(certificate: Path, key: Path, server_name: str) -> Findin
         return Finding(
             well=False, words=f"{certificate} and {key}: {error}", fix="name a PEM certificate chain and its own key"
         )
-    left = parsed.not_valid_after_utc - datetime.datetime.now(datetime.UTC)
-    if left < datetime.timedelta(days=_EXPIRES_SOON_DAYS):
+    left = parsed.not_valid_after_utc - dt.datetime.now(dt.UTC)
+    if left < dt.timedelta(days=_EXPIRES_SOON_DAYS):
         return Finding(
             well=False, words=f"{certificate} expires in {left.days} days", fix="renew it, and restart the server"
         )

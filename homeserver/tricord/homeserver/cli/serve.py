@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 def serve(config_file: Path | None, data_dir: Path | None, server_name: str | None) -> None:
     """Run the homeserver.
 
-    Without any settings it serves this machine only: server name `localhost`, data in ./tricord-data, a PostgreSQL of its
-    own, http://127.0.0.1:8008. SIGTERM or Ctrl-C lets what is under way end, and stops within 10 seconds.
+    Without any settings it serves this machine only: server name `localhost`, data in ./tricord-data, a PostgreSQL of
+    its own, http://127.0.0.1:8008. SIGTERM or Ctrl-C lets what is under way end, and stops within 10 seconds.
     """
     import trio
 

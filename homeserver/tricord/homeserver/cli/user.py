@@ -30,8 +30,8 @@ def user() -> None:
 @settings_options
 def add(
     name: str,
-    admin: bool,  # noqa: FBT001  # click gives it by name
-    password_stdin: bool,  # noqa: FBT001  # as above
+    admin: bool,  # click gives it by name
+    password_stdin: bool,  # as above
     config_file: Path | None,
     data_dir: Path | None,
     server_name: str | None,
@@ -74,7 +74,7 @@ def list_(config_file: Path | None, data_dir: Path | None, server_name: str | No
 @settings_options
 def password(
     name: str,
-    password_stdin: bool,  # noqa: FBT001  # click gives it by name
+    password_stdin: bool,  # click gives it by name
     config_file: Path | None,
     data_dir: Path | None,
     server_name: str | None,
@@ -97,8 +97,8 @@ def password(
 @settings_options
 def deactivate(
     name: str,
-    erase: bool,  # noqa: FBT001  # click gives it by name
-    yes: bool,  # noqa: FBT001  # as above
+    erase: bool,  # click gives it by name
+    yes: bool,  # as above
     config_file: Path | None,
     data_dir: Path | None,
     server_name: str | None,

@@ -147,13 +147,13 @@ class NotificationCounts:
         keys = (("m.room.create", ""), ("m.room.power_levels", ""))
         state = await self._state.current(event.room_id, keys)
         create, levels = (state.get(key) for key in keys)
-        counts = await self._memberships.counts([event.room_id])
+        members = await self._memberships.joined_members(event.room_id)
         power = None if create is None else PowerLevels(create.event, None if levels is None else levels.event)
         notifications = {} if levels is None else levels.event.content.get("notifications")
         pushed = PushedEvent(
             # The room's id is not in every version's events.
             {**event.pdu, "room_id": event.room_id},
-            member_count=counts[event.room_id].joined if event.room_id in counts else 0,
+            member_count=len(members),
             sender_level=0 if power is None else power.of_user(event.sender),
             notification_levels=notifications if isinstance(notifications, dict) else None,
         )

@@ -181,8 +181,8 @@ def _check_head(message: _Message) -> None:
 class Lane:
     """The parts that all connections of a listener share.
 
-    `idle` holds the scopes of connections that only wait: for a next request, or as WebSockets. They end when the server
-    stops.
+    `idle` holds the scopes of connections that only wait: for a next request, or as WebSockets. They end when the
+    server stops.
     """
 
     def __init__(
@@ -394,7 +394,8 @@ class _Connection:
 
     async def _hand_to_hypercorn(self, read: bytes = b"") -> None:
         lane = self._lane
-        await TCPServer(ASGIWrapper(lane.application), lane.config, lane.context, {}, _with(self._stream, read))
+        application: Any = lane.application  # hypercorn types scopes more narrowly than ASGI does
+        await TCPServer(ASGIWrapper(application), lane.config, lane.context, {}, _with(self._stream, read))
 
 
 class _Exchange:

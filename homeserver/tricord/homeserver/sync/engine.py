@@ -19,6 +19,7 @@ from tricord.homeserver.clock import Clock
 from tricord.homeserver.push.counts import Count, NotificationCounts
 from tricord.homeserver.rooms.memberships import Memberships
 from tricord.homeserver.rooms.preferences import Preferences
+from tricord.homeserver.rooms.state import RoomState
 from tricord.homeserver.rooms.stored_event import StoredEvent
 from tricord.homeserver.rooms.threads import MAIN
 from tricord.homeserver.rooms.timeline import Timeline
@@ -37,7 +38,7 @@ from tricord.homeserver.sync.sections.presence import PresenceSection
 from tricord.homeserver.sync.sections.rooms import news_for
 from tricord.homeserver.sync.sections.summary import SummarySection
 from tricord.homeserver.sync.viewer import Viewer
-from tricord.homeserver.sync.windows import Window, Windows, timeline_limit
+from tricord.homeserver.sync.windows import MEMBER, Window, Windows, timeline_limit
 from tricord.protocol.errors import InvalidParam
 from tricord.protocol.event_filters import Filter
 from tricord.protocol.identifiers import EventId, RoomId, UserId
@@ -61,6 +62,7 @@ class SyncEngine:
         publisher: Publisher,
         changes: RecentChanges,
         timeline: Timeline,
+        state: RoomState,
         memberships: Memberships,
         visibility: Visibility,
         preferences: Preferences,
@@ -77,6 +79,7 @@ class SyncEngine:
         self._publisher = publisher
         self._changes = changes
         self._timeline = timeline
+        self._state = state
         self._memberships = memberships
         self._visibility = visibility
         self._preferences = preferences
@@ -160,10 +163,11 @@ class SyncEngine:
         joined = await self._memberships.joined_rooms(viewer.user_id)
         changed = await self._windows.rooms_changed(joined, since, upto)
         for room_id in changed:
-            row_now = await self._memberships.membership(viewer.user_id, room_id)
-            if row_now is not None and row_now.since > since and room_id not in histories:
-                # Joined just now, and not yet announced: it must not be taken for a room they have been in all along.
-                histories[room_id] = await self._history(row_now.event_id, since)
+            if room_id not in histories:
+                member = await self._member_event(room_id, viewer.user_id)
+                if member is not None and (member.position or 0) > since:
+                    # A new name; or joined just now, and not announced yet: then they have not been in it all along.
+                    histories[room_id] = await self._history(member.event.event_id, since)
         plan = changed_plan(changed, histories, since, upto, wanted)
         if viewer.full_state:
             told = {stretch.room_id for stretch in plan.joined}
@@ -171,6 +175,10 @@ class SyncEngine:
             plan.joined += [Stretch(room_id, since, upto, all_visible=True) for room_id in untouched]
             plan.joined = [replace(stretch, full_state=True) for stretch in plan.joined]
         return plan
+
+    async def _member_event(self, room_id: RoomId, user_id: UserId) -> StoredEvent | None:
+        key = (MEMBER, str(user_id))
+        return (await self._state.current(room_id, (key,))).get(key)
 
     async def _history(self, event_id: EventId, after: int) -> list[Membership]:
         """Return the memberships of a user in a room up to the given one, from the last one at or before `after`."""
