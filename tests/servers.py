@@ -1,0 +1,131 @@
+"""Whole homeservers for tests: in this process, or as `tricord serve` in a process of its own that can be killed."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import subprocess
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import trio
+
+from tricord.clients import Client
+from tricord.homeserver.accounts.passwords import HashCost
+from tricord.homeserver.app import Homeserver, open_homeserver
+from tricord.homeserver.settings import Settings
+
+SERVER_NAME = "hs.test"
+PASSWORD = "correct horse battery staple"
+SHARED_SECRET = "for the tests only"
+# Argon2 at its cheapest: what it costs is not what these tests are about.
+CHEAP = HashCost(time=1, memory_kib=8, parallelism=1)
+_ANNOUNCED = re.compile(r"serves \S+ at (\S+?),")
+_START_SECONDS = 30
+
+
+def settings_for(database_url: str, folder: Path, **changed: Any) -> Settings:
+    """Return the settings of a homeserver on a free port, where people may register and nothing is rationed."""
+    values: dict[str, Any] = {
+        "server_name": SERVER_NAME,
+        "data_dir": folder,
+        "database": {"url": database_url},
+        "listeners": [{"bind": "127.0.0.1:0"}],
+        "registration": {"enabled": True, "shared_secret": SHARED_SECRET},
+        "rate_limits": {"enabled": False},
+    }
+    return Settings.model_validate(values | changed)
+
+
+@asynccontextmanager
+async def running_homeserver(
+    database_url: str, folder: Path, *, everything_by_quart: bool = False, **changed: Any
+) -> AsyncIterator[Homeserver]:
+    """Run a homeserver in this process; `changed` are further settings."""
+    settings = settings_for(database_url, folder, **changed)
+    async with open_homeserver(settings, password_cost=CHEAP, everything_by_quart=everything_by_quart) as homeserver:
+        yield homeserver
+
+
+@asynccontextmanager
+async def signed_in(homeserver: Homeserver | str, name: str, **options: Any) -> AsyncIterator[Client]:
+    """Register somebody and give their client; `options` are those of Client."""
+    base_url = homeserver if isinstance(homeserver, str) else homeserver.urls[0]
+    async with Client(base_url, **options) as client:
+        await client.register(name, PASSWORD)
+        yield client
+
+
+@dataclass
+class ServerProcess:
+    """`tricord serve` with a settings file, as an operator runs it."""
+
+    config_file: Path
+    process: subprocess.Popen[bytes] | None = None
+    url: str = ""
+
+    async def start(self) -> None:
+        """Start it, and return once it says where it answers."""
+        log = self.config_file.with_suffix(".log")
+        with log.open("wb") as output:
+            self.process = subprocess.Popen(  # noqa: ASYNC220  # our own program
+                [sys.executable, "-m", "tricord.homeserver", "serve", "--config", str(self.config_file)],
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                env=os.environ | {"PYTHONUNBUFFERED": "1"},
+            )
+        with trio.fail_after(_START_SECONDS):
+            while (found := _ANNOUNCED.search(log.read_text(errors="replace"))) is None:
+                if self.process.poll() is not None:
+                    raise AssertionError(f"it ended with status {self.process.returncode}:\n{log.read_text()}")
+                await trio.sleep(0.02)
+        self.url = found[1]
+
+    def kill(self) -> None:
+        """End it as a power cut would, for it alone."""
+        assert self.process is not None
+        self.process.kill()
+        self.process.wait()
+
+    async def stop(self) -> int:
+        """Ask it to end as an init system does, and return its exit status."""
+        assert self.process is not None
+        self.process.send_signal(signal.SIGTERM)
+        status: int = await trio.to_thread.run_sync(self.process.wait, abandon_on_cancel=True)
+        return status
+
+
+@asynccontextmanager
+async def server_process(database_url: str, folder: Path, *, more: str = "") -> AsyncIterator[ServerProcess]:
+    """Run `tricord serve`, on a database; `more` is TOML for the settings file."""
+    config_file = folder / "tricord.toml"
+    config_file.write_text(
+        f"""
+server_name = "{SERVER_NAME}"
+data_dir = "{folder}"
+[database]
+url = "{database_url}"
+[[listeners]]
+bind = "127.0.0.1:0"
+[registration]
+enabled = true
+shared_secret = "{SHARED_SECRET}"
+[rate_limits]
+enabled = false
+{more}
+""",
+        encoding="utf-8",
+    )
+    server = ServerProcess(config_file)
+    await server.start()
+    try:
+        yield server
+    finally:
+        if server.process is not None and server.process.poll() is None:
+            server.kill()
