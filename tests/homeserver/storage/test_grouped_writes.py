@@ -6,10 +6,10 @@ from collections.abc import Sequence
 
 import pytest
 import trio
+import trio.testing
+from trio.testing import MockClock
 
 from tricord.homeserver.storage.grouped_writes import GroupedWrites
-
-pytestmark = pytest.mark.usefixtures("autojump_clock")
 
 
 class Table:
@@ -24,7 +24,7 @@ class Table:
         return [item * 10 for item in items]
 
 
-async def test_what_waits_during_a_write_goes_into_the_next_one() -> None:
+async def test_what_waits_during_a_write_goes_into_the_next_one(autojump_clock: MockClock) -> None:
     table = Table()
     writes = GroupedWrites(table.write)
     results: dict[int, int] = {}
@@ -42,7 +42,7 @@ async def test_what_waits_during_a_write_goes_into_the_next_one() -> None:
     assert results == {1: 10, 2: 20, 3: 30, 4: 40}
 
 
-async def test_a_bad_item_fails_alone() -> None:
+async def test_a_bad_item_fails_alone(autojump_clock: MockClock) -> None:
     table = Table()
     writes = GroupedWrites(table.write)
     written = []
@@ -63,7 +63,7 @@ async def test_a_bad_item_fails_alone() -> None:
     assert sorted(written) == [10, 20, 30]
 
 
-async def test_a_caller_who_goes_away_takes_nobody_along() -> None:
+async def test_a_caller_who_goes_away_takes_nobody_along(autojump_clock: MockClock) -> None:
     table = Table()
     writes = GroupedWrites(table.write)
     written = []
