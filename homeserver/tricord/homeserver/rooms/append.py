@@ -12,20 +12,22 @@ Nobody is answered before COMMIT.
 
 from __future__ import annotations
 
+import contextlib
 import secrets
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import structlog
 import trio
 
 from tricord.homeserver.rooms.cached_rooms import CachedRoom, CachedRooms
-from tricord.homeserver.rooms.chain import Chain, Link, Signer, keys_to_know, transaction_digest
-from tricord.homeserver.rooms.chain_rows import batch_of, member_links
+from tricord.homeserver.rooms.chain import Chain, Signer, keys_to_know, transaction_digest
+from tricord.homeserver.rooms.chain_rows import batch_of
 from tricord.homeserver.rooms.drafts import ClientTransaction, Draft, check_storable
 from tricord.homeserver.rooms.event_numbers import EventNumbers
 from tricord.homeserver.rooms.memberships import Memberships
 from tricord.homeserver.rooms.node_cache import NodeCache
+from tricord.homeserver.rooms.room_write import Link, RoomWrite
 from tricord.homeserver.rooms.state_map import EMPTY
 from tricord.homeserver.rooms.stored_event import StoredEvent
 from tricord.homeserver.storage.client_transactions import answered_transactions, prune_client_transactions
@@ -36,7 +38,7 @@ from tricord.homeserver.storage.errors import (
     SerializationFailure,
     UniqueViolation,
 )
-from tricord.homeserver.storage.event_batch import EventBatch, write_events
+from tricord.homeserver.storage.event_batch import write_events
 from tricord.homeserver.storage.events import events_by_id, events_by_nid
 from tricord.homeserver.storage.rooms import insert_room, new_room_nid
 from tricord.homeserver.stream.publisher import Commit, Publisher
@@ -99,6 +101,10 @@ class Log:
         self._signer = signer
         self._waiting: list[_Request] = []
         self._has_work = trio.Event()
+        # Rooms whose log somebody has for themselves, and rooms in the group that is being written.
+        self._held: set[RoomId] = set()
+        self._in_group: frozenset[RoomId] = frozenset()
+        self._changed_hands = trio.Event()
         self._numbers = EventNumbers(database)
 
     async def append(self, draft: Draft) -> StoredEvent:
@@ -150,26 +156,70 @@ class Log:
                 # The same room at the same millisecond: where the id is a hash, it would be the same id.
                 ts += 1
 
+    @contextlib.asynccontextmanager
+    async def held(self, room_id: RoomId) -> AsyncIterator[None]:
+        """Have the log of a room for oneself in this process, to compute what takes long; appends to it wait.
+
+        Other processes do not wait, so that `write` may still find that the room has moved.
+        """
+        while room_id in self._held or room_id in self._in_group:
+            await self._changed_hands.wait()
+        self._held.add(room_id)
+        try:
+            yield
+        finally:
+            self._held.discard(room_id)
+            self._hand_over()
+            self._has_work.set()
+
+    async def write(self, write: RoomWrite) -> bool:
+        """Write to a room that is held; return False, with nothing written, if the room is no longer where it was."""
+        # Once written, it must also be announced, whoever asked for it.
+        with trio.CancelScope(shield=True):
+            moved, positions = await self._database.run(write_events, batch_of([write], self._signer.clock.now_ms()))
+            self._take_in([write], moved, positions)
+        return write.room.nid in moved
+
     async def run(self) -> None:
         """Write what is appended, for ever."""
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._prune)
             while True:
-                if not self._waiting:
+                group = self._next_group()
+                if not group:
                     self._has_work = trio.Event()
                     await self._has_work.wait()
-                await self._write(self._next_group())
+                    continue
+                self._in_group = frozenset(request.room_id for request in group)
+                try:
+                    await self._write(group)
+                finally:
+                    self._in_group = frozenset()
+                    self._hand_over()
+                # So that who waits to hold a room gets its turn.
+                await trio.lowlevel.checkpoint()
+
+    def _hand_over(self) -> None:
+        self._changed_hands.set()
+        self._changed_hands = trio.Event()
 
     def _next_group(self) -> list[_Request]:
         group: list[_Request] = []
+        later: list[_Request] = []
         size = 0
-        for request in self._waiting:
+        for number, request in enumerate(self._waiting):
             if group and size + len(request.drafts) > _MOST_EVENTS:
+                later += self._waiting[number:]
                 break
+            if not request.is_wanted:
+                continue
+            if request.room_id in self._held:
+                later.append(request)
+                continue
             group.append(request)
             size += len(request.drafts)
-        del self._waiting[: len(group)]
-        return [request for request in group if request.is_wanted]
+        self._waiting = later
+        return group
 
     async def _write(self, requests: list[_Request]) -> None:
         """Write requests; each is answered in the end, with its events or with what is wrong with it."""
@@ -205,14 +255,15 @@ class Log:
         nids = await self._numbers.take(sum(len(request.drafts) for request in requests))
         built = [(request, results) for request in requests if (results := _built(request, chains, nids)) is not None]
         written = [chain for chain in chains.values() if chain.links]
+        moved: Collection[int] = ()
         positions: dict[int, int] = {}
         if written:
-            batch = await self._batch(written)
-            positions = await self._database.run(write_events, batch)
-            self._take_in(written, positions)
+            writes = await self._writes(written)
+            moved, positions = await self._database.run(write_events, batch_of(writes, self._signer.clock.now_ms()))
+            self._take_in(writes, moved, positions)
         for request, results in built:
             chain = chains[request.room_id]
-            if chain.links and chain.links[0].nid not in positions:
+            if chain.links and chain.room.nid not in moved:
                 # Another process has moved the room: all this was computed on top of what is no longer the end of it.
                 self._rooms.forget(request.room_id)
                 again.append(request)
@@ -255,27 +306,32 @@ class Log:
         targets = await self._database.read(events_by_id, list(redacted)) if redacted else {}
         return {room_id: Chain(room, self._signer, targets) for room_id, room in rooms.items()}
 
-    async def _batch(self, chains: Collection[Chain]) -> EventBatch:
+    async def _writes(self, chains: Collection[Chain]) -> list[RoomWrite]:
         for chain in chains:
             chain.settle_redactions()
             await self._nodes.using(chain.settle_state)
-        return batch_of(chains, self._signer.clock.now_ms())
+        return [chain.settled() for chain in chains]
 
-    def _take_in(self, chains: Collection[Chain], positions: Mapping[int, int]) -> None:
+    def _take_in(self, writes: Iterable[RoomWrite], moved: Collection[int], positions: Mapping[int, int]) -> None:
         """Make what has been committed known in this process; nothing is awaited, so nobody sees half of it."""
         rooms: set[RoomId] = set()
         users: set[UserId] = set()
-        for chain in chains:
-            if chain.links[0].nid not in positions:
+        for write in writes:
+            room = write.room
+            if room.nid not in moved:
                 continue
-            room = chain.room
+            self._nodes.add(write.nodes)
+            events = {link.nid: link.stored(positions[link.nid]) for link in write.links if link.nid in positions}
+            state = {
+                key: events[became.nid] if isinstance(became, Link) else became for key, became in write.state.items()
+            }
+            self._rooms.move(room, write.state_root, write.extremities, state, list(events.values()), write.redacted)
+            if not events:
+                continue
             rooms.add(room.room_id)
-            self._nodes.add(chain.nodes)
-            events = [link.stored(positions[link.nid]) for link in chain.links]
-            self._rooms.move(room, chain.state_root, chain.extremities, events, chain.redacted())
-            for user_id, membership, _ in member_links(chain):
-                users.add(UserId(user_id))
-                self._memberships.note(room.room_id, UserId(user_id), membership)
+            for user_id, membership, _ in write.members():
+                users.add(user_id)
+                self._memberships.note(room.room_id, user_id, membership)
         if rooms:
             last, count = max(positions.values()), len(positions)
             self._publisher.publish(Commit(last, frozenset(rooms), frozenset(users), count, has_events=True))
@@ -291,15 +347,16 @@ class Log:
         chain.add([Draft(opaque, creator, "m.room.create", "", create_content, origin_server_ts=ts)], nids)
         room_id = room.room_id = chain.links[0].event.room_id
         chain.add([replace(draft, room_id=room_id) for draft in drafts], nids)
-        batch = await self._batch([chain])
+        writes = await self._writes([chain])
+        batch = batch_of(writes, self._signer.clock.now_ms())
 
-        async def write(tx: Transaction) -> dict[int, int]:
+        async def write(tx: Transaction) -> tuple[Collection[int], dict[int, int]]:
             await insert_room(tx, room.nid, room_id, version.name)
             return await write_events(tx, batch)
 
-        positions = await self._database.run(write)
+        moved, positions = await self._database.run(write)
         self._rooms.add_new(room)
-        self._take_in([chain], positions)
+        self._take_in(writes, moved, positions)
         return room_id, [link.stored(positions[link.nid]) for link in chain.links]
 
     async def _prune(self) -> None:

@@ -7,7 +7,7 @@ being late with forgetting costs time and nothing else.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from tricord.homeserver.rooms.state_map import StateRoot
@@ -149,24 +149,25 @@ class CachedRooms:
         room: CachedRoom,
         state_root: StateRoot,
         extremities: Sequence[Extremity],
+        state: Mapping[StateKey, StoredEvent | None],
         events: Sequence[StoredEvent],
         redacted: Iterable[StoredEvent],
     ) -> None:
-        """Take in what has been committed on top of the room's head."""
+        """Take in what has been committed on top of the room's head; `events` are those with a place."""
         room.head += 1
         room.state_root = state_root
         room.extremities = tuple(extremities)
-        for stored in events:
-            if (key := stored.key) is not None:
-                room.set_state(key, stored)
-        if room.tail is None:
-            room.tail = Tail(events[0].place.position - 1, budget=self._tail_budget)
-        room.tail.append(events)
+        for key, became in state.items():
+            room.set_state(key, became)
+        if events:
+            if room.tail is None:
+                room.tail = Tail(events[0].place.position - 1, budget=self._tail_budget)
+            room.tail.append(events)
         for stored in redacted:
-            key = stored.key
-            if key is not None and room.state.get(key) == stored:
-                room.set_state(key, stored)
-            if stored.position is not None:
+            own_key = stored.key
+            if own_key is not None and room.state.get(own_key) == stored:
+                room.set_state(own_key, stored)
+            if stored.position is not None and room.tail is not None:
                 room.tail.replace(stored)
         self._account([room])
 

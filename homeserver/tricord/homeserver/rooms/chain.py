@@ -6,7 +6,7 @@ A chain is computed in memory against the head of a room. Nothing of it is real 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from hashlib import blake2b
 
 import orjson
@@ -14,13 +14,14 @@ import orjson
 from tricord.homeserver.clock import Clock
 from tricord.homeserver.rooms.cached_rooms import CachedRoom, Extremity
 from tricord.homeserver.rooms.drafts import ClientTransaction, Draft
-from tricord.homeserver.rooms.state_map import EMPTY, NodeId, Nodes, Overlay, StateRoot, apply
+from tricord.homeserver.rooms.room_write import Link, RoomWrite
+from tricord.homeserver.rooms.state_map import NodeId, Nodes, Overlay, apply
 from tricord.homeserver.rooms.stored_event import StateKey, StoredEvent
 from tricord.protocol.authorization import auth_event_keys, authorize, may_redact
 from tricord.protocol.errors import EventRejected, Forbidden
 from tricord.protocol.event_format import MAX_PREV_EVENTS
 from tricord.protocol.events import VerifiedEvent, build_event, redacted_copy
-from tricord.protocol.identifiers import DeviceId, EventId, ServerName
+from tricord.protocol.identifiers import EventId, ServerName
 from tricord.protocol.room_versions import RoomVersion
 from tricord.protocol.signing import SigningKey
 
@@ -35,39 +36,6 @@ class Signer:
     server_name: ServerName
     key: SigningKey
     clock: Clock
-
-
-@dataclass(slots=True, eq=False)
-class Link:
-    """A new event of a chain."""
-
-    draft: Draft
-    event: VerifiedEvent
-    nid: int
-    prev_nids: tuple[int, ...]
-    auth_nids: tuple[int, ...]
-    replaces: EventId | None
-    redacted_because: EventId | None = None
-    state_after: StateRoot = EMPTY
-
-    @property
-    def key(self) -> StateKey | None:
-        """The piece of state that the event sets."""
-        return None if self.event.state_key is None else (self.event.type, self.event.state_key)
-
-    def stored(self, position: int) -> StoredEvent:
-        """Return the event as it is stored."""
-        transaction = self.draft.transaction
-        return StoredEvent(
-            self.event,
-            self.nid,
-            position,
-            self.state_after,
-            replaces=self.replaces,
-            redacted_because=self.redacted_because,
-            sender_device=None if transaction is None else DeviceId(transaction.device_id),
-            transaction_id=None if transaction is None else transaction.transaction_id,
-        )
 
 
 def keys_to_know(draft: Draft, version: RoomVersion) -> list[StateKey]:
@@ -127,13 +95,21 @@ class Chain:
             if because is not None:
                 link.event, link.redacted_because = redacted_copy(link.event), because
 
-    def redacted(self) -> list[StoredEvent]:
-        """Return the events from before the chain that it redacts, in their new form."""
-        return [
-            replace(self._redactable[target], event=redacted_copy(self._redactable[target].event), redacted_because=id_)
-            for target, id_ in self.redactions.items()
-            if target in self._redactable
-        ]
+    def settled(self) -> RoomWrite:
+        """Return what is to be written, once redactions and state are settled."""
+        return RoomWrite(
+            self.room,
+            self.links,
+            self.state_root,
+            self.extremities,
+            self.nodes,
+            {key: link for link in self.links if (key := link.key) is not None},
+            [
+                self._redactable[target].redacted(id_)
+                for target, id_ in self.redactions.items()
+                if target in self._redactable
+            ],
+        )
 
     def _add(self, draft: Draft, nids: Iterator[int]) -> StoredEvent | Link:
         before = None if draft.state_key is None else self._known((draft.type, draft.state_key))
@@ -160,12 +136,13 @@ class Chain:
         if before is not None and _sets_the_same(before.event, event):
             return before
         link = Link(
-            draft,
             event,
             next(nids),
             tuple(one.nid for one in previous),
             tuple(known.nid for known in auth.values()),
             None if before is None else before.event.event_id,
+            draft=draft,
+            forward=True,
         )
         if event.redacts is not None and self._may_redact(event):
             self.redactions[event.redacts] = event.event_id

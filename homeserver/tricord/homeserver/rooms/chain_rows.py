@@ -1,43 +1,50 @@
-"""Chains as rows of the database."""
+"""What is written to rooms, as rows of the database."""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Sequence
 
-from tricord.homeserver.rooms.chain import Chain, Link, transaction_digest
+from tricord.homeserver.rooms.chain import transaction_digest
+from tricord.homeserver.rooms.room_write import Link, RoomWrite
 from tricord.homeserver.storage.event_batch import (
     EventBatch,
     EventRow,
     MembershipRow,
+    MissingRow,
     NodeRow,
     RedactionRow,
     RelationRow,
     RoomMove,
     StateRow,
     TransactionRow,
+    WaitingRow,
 )
 from tricord.protocol.events import Event
 from tricord.protocol.identifiers import fits
 
 
-def batch_of(chains: Collection[Chain], now_ms: int) -> EventBatch:
-    """Return what writes some chains, each of a different room."""
+def batch_of(writes: Collection[RoomWrite], now_ms: int) -> EventBatch:
+    """Return what writes to some rooms, each of them a different one."""
     batch = EventBatch()
-    for chain in chains:
-        room = chain.room
-        extremities = _array([extremity.nid for extremity in chain.extremities])
-        batch.rooms.append(RoomMove(room.nid, room.head, chain.state_root, extremities))
-        batch.state += _state_rows(chain)
-        batch.nodes += [NodeRow(room.nid, node_id, node) for node_id, node in chain.nodes.items()]
-        batch.memberships += _membership_rows(chain)
+    for write in writes:
+        room = write.room
+        extremities = _array([extremity.nid for extremity in write.extremities])
+        batch.rooms.append(RoomMove(room.nid, room.head, write.state_root, extremities))
+        batch.state += [
+            StateRow(room.nid, *key, None if became is None else became.nid) for key, became in write.state.items()
+        ]
+        batch.nodes += [NodeRow(room.nid, node_id, node) for node_id, node in write.nodes.items()]
+        batch.memberships += _membership_rows(write)
         batch.redactions += [
             RedactionRow(room.nid, stored.nid, stored.event.json, stored.redacted_because or "")
-            for stored in chain.redacted()
+            for stored in write.redacted
         ]
-        for link in chain.links:
+        batch.missing += [MissingRow(room.nid, *missing) for missing in write.missing]
+        batch.waiting += [WaitingRow(room.nid, *waiting) for waiting in write.waiting_redactions]
+        for link in write.links:
             batch.events.append(_event_row(room.nid, link))
             batch.relations += _relation_rows(room.nid, link)
-            digest = transaction_digest(link.draft)
+            digest = None if link.draft is None else transaction_digest(link.draft)
             if digest is not None:
                 batch.transactions.append(TransactionRow(room.nid, digest, link.nid, now_ms))
     return batch
@@ -59,7 +66,7 @@ def _is_storable(name: str) -> bool:
 
 
 def _event_row(room_nid: int, link: Link) -> EventRow:
-    event, transaction = link.event, link.draft.transaction
+    event, transaction = link.event, None if link.draft is None else link.draft.transaction
     return EventRow(
         room_nid,
         link.nid,
@@ -72,6 +79,8 @@ def _event_row(room_nid: int, link: Link) -> EventRow:
         link.state_after,
         link.replaces,
         link.redacted_because,
+        link.soft_failed,
+        link.rejected,
         None if transaction is None else transaction.device_id,
         None if transaction is None else transaction.transaction_id,
         _array(link.prev_nids),
@@ -80,35 +89,36 @@ def _event_row(room_nid: int, link: Link) -> EventRow:
     )
 
 
-def _state_rows(chain: Chain) -> list[StateRow]:
-    last = {key: link.nid for link in chain.links if (key := link.key) is not None}
-    return [StateRow(chain.room.nid, *key, nid) for key, nid in last.items()]
+def _membership_rows(write: RoomWrite) -> list[MembershipRow]:
+    changes = _changes(write)
+    rows = []
+    for user_id, membership, became in write.members():
+        began, may_be_older = changes.get(user_id, (None, True))
+        nid = None if became is None else became.nid
+        sender = user_id if became is None else became.event.sender
+        rows.append(MembershipRow(write.room.nid, user_id, membership, nid, sender, began or nid, may_be_older))
+    return rows
 
 
-def _membership_rows(chain: Chain) -> list[MembershipRow]:
-    rows: dict[str, MembershipRow] = {}
-    for user_id, membership, link in member_links(chain):
-        before = rows.get(user_id)
-        if before is not None and before.membership == membership:
-            since, may_be_older = before.since_nid, before.may_be_older
-        else:
-            since, may_be_older = link.nid, before is None
-        rows[user_id] = MembershipRow(
-            chain.room.nid, user_id, membership, link.nid, link.event.sender, since, may_be_older
-        )
-    return list(rows.values())
-
-
-def member_links(chain: Chain) -> Iterator[tuple[str, str, Link]]:
-    """Yield the user, the membership and the event of each membership that a chain sets."""
-    for link in chain.links:
-        if link.event.type == "m.room.member" and link.event.state_key is not None:
-            yield link.event.state_key, link.event.content["membership"], link
+def _changes(write: RoomWrite) -> dict[str, tuple[int, bool]]:
+    """Return which new event began what each user is to the room; or whether an older one may have."""
+    changes: dict[str, tuple[str, int, bool]] = {}
+    for link in write.links:
+        if link.event.type == "m.room.member" and link.event.state_key is not None and link.is_placed:
+            user_id, membership = link.event.state_key, link.event.content["membership"]
+            before = changes.get(user_id)
+            if before is None or before[0] != membership:
+                changes[user_id] = (membership, link.nid, before is None)
+    return {user_id: (nid, may_be_older) for user_id, (_, nid, may_be_older) in changes.items()}
 
 
 def _relation_rows(room_nid: int, link: Link) -> list[RelationRow]:
     relation = relation_of(link.event)
-    return [] if relation is None else [RelationRow(room_nid, *relation, link.nid, link.event.type, link.event.sender)]
+    return (
+        []
+        if relation is None or not link.is_placed
+        else [RelationRow(room_nid, *relation, link.nid, link.event.type, link.event.sender)]
+    )
 
 
 def _array(numbers: Sequence[int]) -> str:

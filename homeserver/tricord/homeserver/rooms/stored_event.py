@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from tricord.homeserver.rooms.state_map import StateRoot
 from tricord.homeserver.stream.tokens import Place
-from tricord.protocol.events import VerifiedEvent
+from tricord.protocol.events import VerifiedEvent, redacted_copy
 from tricord.protocol.identifiers import DeviceId, EventId
 
 StateKey = tuple[str, str]
@@ -40,6 +40,10 @@ class StoredEvent:
 
     def __hash__(self) -> int:
         return self.nid
+
+    def redacted(self, because: EventId) -> StoredEvent:
+        """Return what becomes of it by a redaction."""
+        return replace(self, event=redacted_copy(self.event), redacted_because=because)
 
     @property
     def key(self) -> StateKey | None:

@@ -24,7 +24,7 @@ class RoomMove(NamedTuple):
 
 
 class EventRow(NamedTuple):
-    """A new event; its position is given when it is written."""
+    """A new event, or one that was an outlier; its position is given when it is written, if it is let in."""
 
     room_nid: int
     event_nid: int
@@ -37,6 +37,8 @@ class EventRow(NamedTuple):
     state_after: bytes
     replaces: str | None
     redacted_because: str | None
+    soft_failed: bool
+    rejected: bool
     sender_device: str | None
     transaction_id: str | None
     prev_nids: str  # an array literal
@@ -45,12 +47,12 @@ class EventRow(NamedTuple):
 
 
 class StateRow(NamedTuple):
-    """What a key of the current state becomes."""
+    """What a key of the current state becomes; None: it is no longer set."""
 
     room_nid: int
     type: str
     state_key: str
-    event_nid: int
+    event_nid: int | None
 
 
 class NodeRow(NamedTuple):
@@ -65,15 +67,15 @@ class MembershipRow(NamedTuple):
     """What a user becomes to a room.
 
     The membership began with the event `since_nid` of this batch, or (`may_be_older`) with whatever event began it if
-    it was the same before.
+    it was the same before. Events that are not of this batch have come into force with its last.
     """
 
     room_nid: int
     user_id: str
     membership: str
-    event_nid: int
+    event_nid: int | None
     sender: str
-    since_nid: int
+    since_nid: int | None
     may_be_older: bool
 
 
@@ -97,6 +99,22 @@ class RedactionRow(NamedTuple):
     redacted_because: str
 
 
+class MissingRow(NamedTuple):
+    """An event that is not here, and one that names it as coming before it."""
+
+    room_nid: int
+    event_id: str
+    named_by: int
+
+
+class WaitingRow(NamedTuple):
+    """An event that is not here, and its redaction."""
+
+    room_nid: int
+    event_id: str
+    redaction_nid: int
+
+
 class TransactionRow(NamedTuple):
     """A client's request that is answered with an event."""
 
@@ -118,12 +136,14 @@ class EventBatch:
     relations: list[RelationRow] = field(default_factory=list)
     redactions: list[RedactionRow] = field(default_factory=list)
     transactions: list[TransactionRow] = field(default_factory=list)
+    missing: list[MissingRow] = field(default_factory=list)
+    waiting: list[WaitingRow] = field(default_factory=list)
 
 
-async def write_events(tx: Transaction, batch: EventBatch) -> dict[int, int]:
-    """Write a batch; return the positions of the events by their numbers, of those rooms that had not moved.
+async def write_events(tx: Transaction, batch: EventBatch) -> tuple[frozenset[int], dict[int, int]]:
+    """Write a batch; return which rooms it was written to, and the positions of the events by their numbers.
 
-    It takes positions, so it is the end of the transaction.
+    To rooms that had moved nothing was written. It takes positions, so it is the end of the transaction.
     """
     rows = await tx.fetch(
         _WRITE,
@@ -135,8 +155,10 @@ async def write_events(tx: Transaction, batch: EventBatch) -> dict[int, int]:
         *_columns(batch.relations, RelationRow),
         *_columns(batch.redactions, RedactionRow),
         *_columns(batch.transactions, TransactionRow),
+        *_columns(batch.missing, MissingRow),
+        *_columns(batch.waiting, WaitingRow),
     )
-    return {row[0]: row[1] for row in rows}
+    return frozenset(row[0] for row in rows), {row[1]: row[2] for row in rows if row[1] is not None}
 
 
 def _columns(rows: Sequence[tuple[Any, ...]], shape: type[tuple[Any, ...]]) -> list[list[Any]]:
@@ -162,64 +184,98 @@ WITH wanted AS (
 ), new_events AS (
     SELECT * FROM unnest(
         $5::bigint[], $6::bigint[], $7::text[], $8::bigint[], $9::text[], $10::text[], $11::text[], $12::bigint[],
-        $13::bytea[], $14::text[], $15::text[], $16::text[], $17::text[], $18::text[], $19::text[], $20::bytea[]
+        $13::bytea[], $14::text[], $15::text[], $16::boolean[], $17::boolean[], $18::text[], $19::text[],
+        $20::text[], $21::text[], $22::bytea[]
     ) WITH ORDINALITY AS t (
         room_nid, event_nid, event_id, depth, type, state_key, sender, origin_server_ts,
-        state_after, replaces, redacted_because, sender_device, transaction_id, prev_nids, auth_nids, json, number
+        state_after, replaces, redacted_because, soft_failed, rejected, sender_device, transaction_id,
+        prev_nids, auth_nids, json, number
     ) JOIN moved USING (room_nid)
 ), taken AS (
-    UPDATE stream SET position = position + (SELECT count(*) FROM new_events)
-    RETURNING position - (SELECT count(*) FROM new_events) AS last_before
+    UPDATE stream SET position = position + let_in.count
+    FROM (SELECT count(*) FROM new_events WHERE NOT soft_failed AND NOT rejected) AS let_in
+    RETURNING position - let_in.count AS last_before
 ), placed AS (
-    SELECT e.*, last_before + row_number() OVER (ORDER BY number) AS position FROM new_events e, taken
+    SELECT e.event_nid, e.room_nid, last_before + row_number() OVER (ORDER BY number) AS position
+    FROM new_events e, taken WHERE NOT soft_failed AND NOT rejected
+), last_placed AS (
+    SELECT room_nid, max(position) AS position FROM placed GROUP BY room_nid
 ), put_events AS (
-    INSERT INTO events (
+    INSERT INTO events AS e (
         room_nid, event_nid, event_id, position, depth, type, state_key, sender, origin_server_ts,
-        state_after, replaces, redacted_because, sender_device, transaction_id, prev_nids, auth_nids, json
+        state_after, replaces, redacted_because, soft_failed, rejected, sender_device, transaction_id,
+        prev_nids, auth_nids, json
     )
-    SELECT room_nid, event_nid, event_id, position, depth, type, state_key, sender, origin_server_ts,
-        state_after, replaces, redacted_because, sender_device, transaction_id,
+    SELECT n.room_nid, event_nid, event_id, p.position, depth, type, state_key, sender, origin_server_ts,
+        state_after, replaces, redacted_because, soft_failed, rejected, sender_device, transaction_id,
         prev_nids::bigint[], auth_nids::bigint[], json
-    FROM placed
+    FROM new_events n LEFT JOIN placed p USING (event_nid)
+    ON CONFLICT (event_nid) DO UPDATE SET
+        position = excluded.position, state_after = excluded.state_after, replaces = excluded.replaces,
+        redacted_because = excluded.redacted_because, soft_failed = excluded.soft_failed,
+        rejected = excluded.rejected, prev_nids = excluded.prev_nids, auth_nids = excluded.auth_nids,
+        json = excluded.json
 ), put_state AS (
     INSERT INTO current_state (room_nid, type, state_key, event_nid)
     SELECT room_nid, type, state_key, event_nid
-    FROM unnest($21::bigint[], $22::text[], $23::text[], $24::bigint[]) AS t (room_nid, type, state_key, event_nid)
+    FROM unnest($23::bigint[], $24::text[], $25::text[], $26::bigint[]) AS t (room_nid, type, state_key, event_nid)
         JOIN moved USING (room_nid)
+    WHERE event_nid IS NOT NULL
     ON CONFLICT (room_nid, type, state_key) DO UPDATE SET event_nid = excluded.event_nid
+), unset_state AS (
+    DELETE FROM current_state s
+    USING unnest($23::bigint[], $24::text[], $25::text[], $26::bigint[]) AS t (room_nid, type, state_key, event_nid)
+        JOIN moved USING (room_nid)
+    WHERE t.event_nid IS NULL AND s.room_nid = t.room_nid AND s.type = t.type AND s.state_key = t.state_key
 ), put_nodes AS (
     INSERT INTO state_nodes (node_id, node)
-    SELECT node_id, node FROM unnest($25::bigint[], $26::bytea[], $27::bytea[]) AS t (room_nid, node_id, node)
+    SELECT node_id, node FROM unnest($27::bigint[], $28::bytea[], $29::bytea[]) AS t (room_nid, node_id, node)
         JOIN moved USING (room_nid)
     ON CONFLICT DO NOTHING
 ), put_memberships AS (
     INSERT INTO room_memberships AS m (user_id, room_nid, membership, event_nid, sender, position, since)
-    SELECT t.user_id, t.room_nid, t.membership, t.event_nid, t.sender, e.position,
-        CASE WHEN t.may_be_older THEN coalesce(
-            (SELECT b.since FROM room_memberships b
-             WHERE b.user_id = t.user_id AND b.room_nid = t.room_nid AND b.membership = t.membership),
-            began.position) ELSE began.position END
-    FROM unnest($28::bigint[], $29::text[], $30::text[], $31::bigint[], $32::text[], $33::bigint[], $34::boolean[])
+    SELECT t.user_id, t.room_nid, t.membership, coalesce(t.event_nid, was.event_nid, 0), t.sender,
+        coalesce(e.position, l.position),
+        CASE WHEN t.may_be_older AND was.membership = t.membership THEN was.since
+            ELSE coalesce(began.position, l.position) END
+    FROM unnest($30::bigint[], $31::text[], $32::text[], $33::bigint[], $34::text[], $35::bigint[], $36::boolean[])
         AS t (room_nid, user_id, membership, event_nid, sender, since_nid, may_be_older)
-        JOIN placed e USING (event_nid) JOIN placed began ON began.event_nid = t.since_nid
+        JOIN last_placed l USING (room_nid)
+        LEFT JOIN placed e ON e.event_nid = t.event_nid LEFT JOIN placed began ON began.event_nid = t.since_nid
+        LEFT JOIN room_memberships was ON was.user_id = t.user_id AND was.room_nid = t.room_nid
     ON CONFLICT (user_id, room_nid) DO UPDATE SET
         membership = excluded.membership, event_nid = excluded.event_nid, sender = excluded.sender,
         position = excluded.position, since = excluded.since,
         forgotten = m.forgotten AND excluded.membership IN ('leave', 'ban')
 ), put_relations AS (
     INSERT INTO event_relations (room_nid, parent_id, rel_type, child_nid, child_type, sender)
-    SELECT t.* FROM unnest($35::bigint[], $36::text[], $37::text[], $38::bigint[], $39::text[], $40::text[])
+    SELECT t.* FROM unnest($37::bigint[], $38::text[], $39::text[], $40::bigint[], $41::text[], $42::text[])
         AS t (room_nid, parent_id, rel_type, child_nid, child_type, sender) JOIN moved USING (room_nid)
 ), put_redactions AS (
     UPDATE events e SET json = t.json, redacted_because = t.redacted_because
-    FROM unnest($41::bigint[], $42::bigint[], $43::bytea[], $44::text[])
+    FROM unnest($43::bigint[], $44::bigint[], $45::bytea[], $46::text[])
         AS t (room_nid, event_nid, json, redacted_because) JOIN moved USING (room_nid)
     WHERE e.event_nid = t.event_nid
 ), put_transactions AS (
     INSERT INTO client_transactions (digest, event_nid, created_ts)
     SELECT digest, event_nid, created_ts
-    FROM unnest($45::bigint[], $46::bytea[], $47::bigint[], $48::bigint[])
+    FROM unnest($47::bigint[], $48::bytea[], $49::bigint[], $50::bigint[])
         AS t (room_nid, digest, event_nid, created_ts) JOIN moved USING (room_nid)
+), put_missing AS (
+    INSERT INTO missing_events (event_id, named_by)
+    SELECT event_id, named_by FROM unnest($51::bigint[], $52::text[], $53::bigint[]) AS t (room_nid, event_id, named_by)
+        JOIN moved USING (room_nid)
+    ON CONFLICT DO NOTHING
+), found AS (
+    DELETE FROM missing_events m USING new_events n WHERE m.event_id = n.event_id
+), put_waiting AS (
+    INSERT INTO waiting_redactions (event_id, redaction_nid)
+    SELECT event_id, redaction_nid
+    FROM unnest($54::bigint[], $55::text[], $56::bigint[]) AS t (room_nid, event_id, redaction_nid)
+        JOIN moved USING (room_nid)
+    ON CONFLICT (event_id) DO UPDATE SET redaction_nid = excluded.redaction_nid
+), served AS (
+    DELETE FROM waiting_redactions w USING new_events n WHERE w.event_id = n.event_id
 )
-SELECT event_nid, position FROM placed
+SELECT room_nid, event_nid, position FROM moved LEFT JOIN placed USING (room_nid)
 """

@@ -1,0 +1,22 @@
+"""SQL of events that are expected: named as coming before others, or redacted before they came."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+
+from tricord.homeserver.storage.database import Transaction
+from tricord.protocol.identifiers import EventId
+
+
+async def named_as_missing(tx: Transaction, event_ids: Collection[EventId]) -> frozenset[EventId]:
+    """Return those of the events that an event which is here names as coming before it."""
+    rows = await tx.fetch("SELECT DISTINCT event_id FROM missing_events WHERE event_id = ANY($1)", list(event_ids))
+    return frozenset(row[0] for row in rows)
+
+
+async def waiting_redactions(tx: Transaction, event_ids: Sequence[EventId]) -> dict[EventId, int]:
+    """Return the numbers of the redactions that came before what they redact."""
+    rows = await tx.fetch(
+        "SELECT event_id, redaction_nid FROM waiting_redactions WHERE event_id = ANY($1)", list(event_ids)
+    )
+    return {row[0]: row[1] for row in rows}
