@@ -9,7 +9,7 @@ https://spec.matrix.org/v1.19/server-server-api/#checks-performed-on-receipt-of-
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum
 
 from tricord.homeserver.rooms.append import Log
@@ -58,6 +58,8 @@ class Arrival:
     event: VerifiedEvent
     state_before: StateRoot | None = None
     """The state before it, where that is known otherwise than by the events before it."""
+    state_nodes: Mapping[NodeId, bytes] = field(default_factory=dict)
+    """New nodes of that state."""
     forward: bool = False
     """Whether it came to us to be sent on to the other servers in the room."""
     starts_anew: bool = False
@@ -77,11 +79,16 @@ class Placement:
         self._resolver = resolver
         self._numbers = EventNumbers(database)
 
-    async def place(self, room_id: RoomId, arrivals: Sequence[Arrival]) -> dict[EventId, Outcome]:
-        """Place events of one room in their order; return what became of each."""
+    async def place(
+        self, room_id: RoomId, arrivals: Sequence[Arrival], *, new_room: CachedRoom | None = None
+    ) -> dict[EventId, Outcome]:
+        """Place events of one room in their order; return what became of each.
+
+        `new_room` is the room if it has no events in their places yet.
+        """
         async with self._log.held(room_id):
             for _ in range(_MOST_TRIES):
-                room = await self._rooms.room(room_id)
+                room = await self._rooms.room(room_id) or new_room
                 if room is None:
                     raise NotFound(f"there is no room {room_id} on this server")
                 sorting = _Sorting(self, room)
@@ -222,7 +229,7 @@ class _Sorting:
         if before is None:
             return Outcome(Verdict.NOT_PLACED, "not all of the events before it can be had")
         state = await self._state(before, event)
-        rejection = _rejection(event, auth, state)
+        rejection = rejection_by_auth_events(event, auth, state.get(_CREATE)) or _refusal(event, state)
         softly = None
         if rejection is None and before != self._root and not arrival.starts_anew:
             softly = _refusal(event, await self._state(self._root, event))
@@ -240,6 +247,7 @@ class _Sorting:
 
     async def _state_before(self, arrival: Arrival) -> StateRoot | None:
         if arrival.state_before is not None:
+            self._made |= arrival.state_nodes
             return arrival.state_before
         previous = [self._known.get(event_id) for event_id in arrival.event.prev_events]
         roots = {one.state_after for one in previous if one is not None}
@@ -347,20 +355,19 @@ def _events(state: Mapping[StateKey, StoredEvent]) -> dict[StateKey, VerifiedEve
     return {key: stored.event for key, stored in state.items()}
 
 
-def _rejection(event: VerifiedEvent, auth: Sequence[StoredEvent], state: Mapping[StateKey, StoredEvent]) -> str | None:
-    """Return why an event is rejected: by its own auth events (check 4), or by the state before it (check 5)."""
+def rejection_by_auth_events(
+    event: VerifiedEvent, auth: Sequence[StoredEvent], create: StoredEvent | None
+) -> str | None:
+    """Return why an event is rejected by its own auth events (check 4); `create` is that of its room."""
     try:
         check_auth_events(event, [one.event for one in auth], [one.event.event_id for one in auth if one.rejected])
-    except EventRejected as reason:
-        return str(reason)
-    named = {key: one.event for one in auth if (key := one.key) is not None}
-    if _CREATE in state:
-        named.setdefault(_CREATE, state[_CREATE].event)
-    try:
-        authorize(event, named)
+        state = {key: one.event for one in auth if (key := one.key) is not None}
+        if create is not None:
+            state.setdefault(_CREATE, create.event)
+        authorize(event, state)
     except EventRejected as reason:
         return f"by its auth events: {reason}"
-    return _refusal(event, state)
+    return None
 
 
 def _refusal(event: VerifiedEvent, state: Mapping[StateKey, StoredEvent]) -> str | None:

@@ -1,0 +1,120 @@
+"""Events that are known without their place in the room: auth chains, and state that other servers tell of.
+
+They are judged by their own auth events alone. One that fails is kept as rejected, so that it stays so.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+
+import structlog
+import trio
+
+from tricord.homeserver.rooms.event_numbers import EventNumbers
+from tricord.homeserver.rooms.node_cache import NodeCache
+from tricord.homeserver.rooms.placement import rejection_by_auth_events
+from tricord.homeserver.rooms.state_map import EMPTY, NodeId, StateRoot, apply
+from tricord.homeserver.rooms.stored_event import StateKey, StoredEvent
+from tricord.homeserver.storage.database import Database
+from tricord.homeserver.storage.events import events_by_id
+from tricord.homeserver.storage.outliers import OutlierRow, insert_outliers
+from tricord.protocol.events import VerifiedEvent
+from tricord.protocol.identifiers import EventId
+
+_AT_A_TIME = 500
+
+_logger = structlog.get_logger(__name__)
+
+
+class Outliers:
+    """Keeps events without a place."""
+
+    def __init__(self, database: Database, nodes: NodeCache) -> None:
+        self._database = database
+        self._nodes = nodes
+        self._numbers = EventNumbers(database)
+
+    async def known(self, event_ids: Collection[EventId]) -> dict[EventId, StoredEvent]:
+        """Return those of some events that are here, with or without a place."""
+        return await self._database.read(events_by_id, list(event_ids)) if event_ids else {}
+
+    async def keep(self, room_nid: int, events: Iterable[VerifiedEvent]) -> None:
+        """Keep events of one room that are not here yet; those whose auth events are nowhere cannot be judged.
+
+        Such are left out, and whatever stands on them.
+        """
+        new = {event.event_id: event for event in events}
+        named = {auth_id for event in new.values() for auth_id in event.auth_events}
+        judged = await self.known(named | new.keys())
+        rows: list[OutlierRow] = []
+        numbers = await self._numbers.take(len(new))
+        for count, event in enumerate(auth_order(new)):
+            if count % 50 == 0:
+                await trio.lowlevel.checkpoint()
+            if event.event_id in judged:
+                continue
+            auth = [judged[auth_id] for auth_id in event.auth_events if auth_id in judged]
+            if len(auth) < len(event.auth_events):
+                _logger.info("an event is left out: not all of its auth events are known", event_id=event.event_id)
+                continue
+            create = _create_of(event, judged)
+            reason = rejection_by_auth_events(event, auth, create)
+            if reason is not None:
+                _logger.info("an event is rejected", event_id=event.event_id, reason=reason)
+            stored = StoredEvent(event, next(numbers), None, EMPTY, rejected=reason is not None)
+            judged[event.event_id] = stored
+            rows.append(_row(room_nid, stored, [one.nid for one in auth]))
+        for start in range(0, len(rows), _AT_A_TIME):
+            await self._database.run(insert_outliers, rows[start : start + _AT_A_TIME])
+
+    async def state_of(self, event_ids: Collection[EventId]) -> tuple[StateRoot, dict[NodeId, bytes]]:
+        """Return the state that some events make up, as far as they are here and were let in, and its new nodes."""
+        state: dict[StateKey, int | None] = {}
+        for stored in (await self.known(event_ids)).values():
+            if stored.key is not None and not stored.rejected:
+                state[stored.key] = stored.nid
+        return await self._nodes.using(lambda nodes: apply(nodes, EMPTY, state))
+
+
+def auth_order(events: Mapping[EventId, VerifiedEvent]) -> Iterator[VerifiedEvent]:
+    """Yield events so that each comes after those of them that it names as its auth events."""
+    done: set[EventId] = set()
+    for first in events:
+        waiting = [first]
+        while waiting:
+            event_id = waiting[-1]
+            if event_id in done:
+                waiting.pop()
+                continue
+            before = [id_ for id_ in events[event_id].auth_events if id_ in events and id_ not in done]
+            if before and not set(before) <= set(waiting):
+                waiting += [id_ for id_ in before if id_ not in waiting]
+            else:
+                # Ids are hashes of what they name, so there is no circle but among the ids that servers chose.
+                waiting.pop()
+                done.add(event_id)
+                yield events[event_id]
+
+
+def _create_of(event: VerifiedEvent, known: Mapping[EventId, StoredEvent]) -> StoredEvent | None:
+    """Return the create event of rooms that are named after it: no event names it, and the rules look at it."""
+    if not event.version.room_id_is_create_event_id:
+        return None
+    return known.get(EventId("$" + event.room_id[1:]))
+
+
+def _row(room_nid: int, stored: StoredEvent, auth_nids: Sequence[int]) -> OutlierRow:
+    event = stored.event
+    return OutlierRow(
+        room_nid,
+        stored.nid,
+        event.event_id,
+        event.depth,
+        event.type,
+        event.state_key,
+        event.sender,
+        event.origin_server_ts,
+        stored.rejected,
+        "{" + ",".join(map(str, auth_nids)) + "}",
+        event.json,
+    )

@@ -1,0 +1,46 @@
+"""SQL that adds events which have no place in their room: those that vouch for others, and foreign state."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from tricord.homeserver.storage.database import Transaction
+
+
+class OutlierRow(NamedTuple):
+    """An event without a place."""
+
+    room_nid: int
+    event_nid: int
+    event_id: str
+    depth: int
+    type: str
+    state_key: str | None
+    sender: str
+    origin_server_ts: int
+    rejected: bool
+    auth_nids: str  # an array literal: arrays of arrays cannot be unnested
+    json: bytes
+
+
+async def insert_outliers(tx: Transaction, rows: Sequence[OutlierRow]) -> None:
+    """Add events; those that are here already stay as they are."""
+    await tx.execute(
+        """
+        INSERT INTO events (
+            room_nid, event_nid, event_id, depth, type, state_key, sender, origin_server_ts, rejected, auth_nids, json,
+            state_after, prev_nids
+        )
+        SELECT room_nid, event_nid, event_id, depth, type, state_key, sender, origin_server_ts, rejected,
+            auth_nids::bigint[], json, '', '{}'
+        FROM unnest(
+            $1::bigint[], $2::bigint[], $3::text[], $4::bigint[], $5::text[], $6::text[], $7::text[], $8::bigint[],
+            $9::boolean[], $10::text[], $11::bytea[]
+        ) AS t (
+            room_nid, event_nid, event_id, depth, type, state_key, sender, origin_server_ts, rejected, auth_nids, json
+        )
+        ON CONFLICT DO NOTHING
+        """,
+        *(list(column) for column in zip(*rows, strict=True)),
+    )
