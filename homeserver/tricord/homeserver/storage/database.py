@@ -14,7 +14,7 @@ import structlog
 import trio
 
 from tricord.homeserver.storage.connection import Connection, Record
-from tricord.homeserver.storage.errors import DatabaseUnavailable
+from tricord.homeserver.storage.errors import DatabaseUnavailable, SchemaChanged
 from tricord.homeserver.storage.pool import Pool
 
 __all__ = ["Database", "Record", "Transaction", "open_database"]
@@ -81,9 +81,16 @@ class Database:
     async def run(
         self, function: Callable[Concatenate[Transaction, P], Awaitable[T]], *args: P.args, **kwargs: P.kwargs
     ) -> T:
-        """Run a storage function in a transaction of its own and return what it returns, after COMMIT."""
-        async with self.transaction() as tx:
-            return await function(tx, *args, **kwargs)
+        """Run a storage function in a transaction of its own and return what it returns, after COMMIT.
+
+        It is run a second time, in another transaction, if the schema was changed under its prepared statements.
+        """
+        try:
+            async with self.transaction() as tx:
+                return await function(tx, *args, **kwargs)
+        except SchemaChanged:
+            async with self.transaction() as tx:
+                return await function(tx, *args, **kwargs)
 
     async def read(
         self, function: Callable[Concatenate[Transaction, P], Awaitable[T]], *args: P.args, **kwargs: P.kwargs

@@ -5,6 +5,7 @@ Exception
     ├── DatabaseUnavailable    no connection could be had, or it was lost; trying again later may help
     ├── UniqueViolation        a row with this key is already there; `constraint` names the rule
     ├── SerializationFailure   the transaction lost against another and may simply be run again
+    │   └── SchemaChanged      … because a table is no longer what it was when its statement was prepared
     └── DatabaseTooNew         the schema was written by a newer version of Tricord
 """
 
@@ -33,6 +34,10 @@ class UniqueViolation(DatabaseError):
 
 class SerializationFailure(DatabaseError):
     """The transaction lost against another one (deadlock or serialization) and may be run again."""
+
+
+class SchemaChanged(SerializationFailure):
+    """A prepared statement is of the time before a change of the schema; a new connection knows nothing of that."""
 
 
 class DatabaseTooNew(DatabaseError):

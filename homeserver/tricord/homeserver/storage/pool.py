@@ -7,12 +7,13 @@ session state. A query to reset it would cost a round trip each time.
 from __future__ import annotations
 
 import contextlib
+import weakref
 from collections.abc import AsyncIterator
 
 import trio
 
-from tricord.homeserver.storage.connection import PATIENCE_SECONDS, Connection
-from tricord.homeserver.storage.errors import DatabaseError, DatabaseUnavailable
+from tricord.homeserver.storage.connection import Connection
+from tricord.homeserver.storage.errors import SchemaChanged
 
 
 class Pool:
@@ -21,6 +22,9 @@ class Pool:
     def __init__(self, url: str, *, size: int) -> None:
         self._url = url
         self._free: list[Connection] = []
+        # Counts what changes of the schema were noticed, and which of them each connection is younger than.
+        self._schema = 0
+        self._age: weakref.WeakKeyDictionary[Connection, int] = weakref.WeakKeyDictionary()
         self._slots = trio.CapacityLimiter(size)
         self._closed = False
 
@@ -48,19 +52,24 @@ class Pool:
         try:
             connection = self._take_usable()
             if connection is None:
-                connection = await self._opened()
+                connection = await Connection.open(self._url)
+                self._age[connection] = self._schema
             try:
                 yield connection
+            except SchemaChanged:
+                self._outdate(connection)
+                raise
             finally:
                 await self._take_back(connection)
         finally:
             self._slots.release_on_behalf_of(holder)
 
-    async def _opened(self) -> Connection:
-        # Not cancelled half-way: cancelled requests in numbers would otherwise be a storm of connects.
-        with trio.move_on_after(2 * PATIENCE_SECONDS, shield=True):
-            return await Connection.open(self._url)
-        raise DatabaseUnavailable(f"the database did not take a connection within {2 * PATIENCE_SECONDS:.0f} s")
+    def _outdate(self, connection: Connection) -> None:
+        """Use no connection any more that has prepared statements from before the schema changed."""
+        if self._age.get(connection) == self._schema:
+            self._schema += 1
+            while self._free:
+                self._free.pop().terminate()
 
     def _take_usable(self) -> Connection | None:
         while self._free:
@@ -72,15 +81,8 @@ class Pool:
         return None
 
     async def _take_back(self, connection: Connection) -> None:
-        if connection.is_in_transaction:
-            with trio.move_on_after(PATIENCE_SECONDS, shield=True) as patience:
-                try:
-                    await connection.execute("ROLLBACK")
-                except DatabaseError:
-                    connection.terminate()
-            if patience.cancelled_caught:
-                connection.terminate()
-        if self._closed:
+        await connection.roll_back()
+        if self._closed or self._age.get(connection) != self._schema:
             connection.terminate()
         elif not connection.is_closed:
             self._free.append(connection)
