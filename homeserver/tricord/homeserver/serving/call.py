@@ -10,8 +10,8 @@ from pydantic import BaseModel
 from trio_websocket import WebSocketConnection
 
 from tricord.clients.endpoint import Endpoint
-from tricord.protocol.errors import MissingToken
-from tricord.protocol.identifiers import DeviceId, UserId
+from tricord.protocol.errors import MissingToken, Unauthorized
+from tricord.protocol.identifiers import DeviceId, ServerName, UserId
 from tricord.protocol.strict_json import JsonObject
 
 B = TypeVar("B")
@@ -50,6 +50,14 @@ class Call(Generic[B, Q]):
     stream: AsyncIterator[bytes] | None = None
     """The body as it comes, for endpoints whose `body_kind` is "stream"."""
     requester_or_none: Requester | None = None
+    origin_or_none: ServerName | None = None
+
+    @property
+    def origin(self) -> ServerName:
+        """Which server calls. Raises Unauthorized where none had to say."""
+        if self.origin_or_none is None:
+            raise Unauthorized("this needs a signed request")
+        return self.origin_or_none
 
     @property
     def requester(self) -> Requester:
@@ -115,6 +123,14 @@ class Authenticator(Protocol):
         self, token: str, *, client_address: str, user_agent: str, locked_users_too: bool = False
     ) -> Requester:
         """Return who has the token; raises UnknownToken, or UserLocked unless they are welcome too."""
+        ...
+
+
+class PeerAuthenticator(Protocol):
+    """Knows which server signed a request."""
+
+    async def origin_of(self, method: str, uri: str, authorization: Sequence[str], body: Any) -> ServerName:
+        """Return who signed it; `body` is the JSON, None if there was none. Raises Unauthorized."""
         ...
 
 

@@ -27,6 +27,7 @@ from tricord.homeserver.serving.call import (
     Authenticator,
     Call,
     Header,
+    PeerAuthenticator,
     RateLimiter,
     Requester,
     Route,
@@ -42,8 +43,10 @@ from tricord.protocol.errors import (
     MissingParam,
     MissingToken,
     TooLarge,
+    Unauthorized,
     Unrecognized,
 )
+from tricord.protocol.identifiers import ServerName
 from tricord.protocol.strict_json import JsonObject, parse_object
 
 _log = structlog.get_logger(__name__)
@@ -98,10 +101,12 @@ class Dispatcher:
         authenticator: Authenticator,
         limiter: RateLimiter | None = None,
         *,
+        peers: PeerAuthenticator | None = None,
         observe: Observer | None = None,
     ) -> None:
         self.router = Router(routes)
         self._authenticator = authenticator
+        self._peers = peers
         self._limiter = limiter
         # Told the method, the route, the status and the seconds of every request.
         self._observe = observe
@@ -178,12 +183,25 @@ class Dispatcher:
 
     async def _call(self, request: RawRequest, endpoint: type[Endpoint], path: Mapping[str, str]) -> Call[Any, Any]:
         requester = await self._authenticated(request, endpoint)
-        body: JsonObject = {}
+        body: JsonObject | None = None
         if endpoint.body_kind == "json" and request.method not in ("GET", "HEAD"):
             data = await read_body(request.body, _content_length(request.headers), endpoint.max_body)
             if data:
                 body = parse_object(data)
-        return self._parsed(request, endpoint, path, requester, body)
+        origin = None
+        if endpoint.authentication is Authentication.SIGNED_REQUEST:
+            origin = await self._signer(request, body)
+        return self._parsed(request, endpoint, path, requester, body or {}, origin)
+
+    async def _signer(self, request: RawRequest, body: JsonObject | None) -> ServerName:
+        """Return which server signed a request: method, URI and body."""
+        if self._peers is None:
+            raise Unauthorized("this listener serves no other servers")
+        uri = request.path.decode("latin1")
+        if request.query_string:
+            uri += "?" + request.query_string.decode("latin1")
+        signatures = [value.decode("latin1") for name, value in request.headers if name == b"authorization"]
+        return await self._peers.origin_of(request.method, uri, signatures, body)
 
     def _parsed(
         self,
@@ -192,6 +210,7 @@ class Dispatcher:
         path: Mapping[str, str],
         requester: Requester | None,
         body: JsonObject,
+        origin: ServerName | None = None,
     ) -> Call[Any, Any]:
         parameters = _parameters(request.query_string)
         call: Call[Any, Any] = Call(
@@ -204,6 +223,7 @@ class Dispatcher:
             parameters=parameters,
             stream=request.body if endpoint.body_kind == "stream" else None,
             requester_or_none=requester,
+            origin_or_none=origin,
         )
         if self._limiter is not None:
             self._limiter.check(call)
@@ -211,7 +231,7 @@ class Dispatcher:
 
     async def _authenticated(self, request: RawRequest, endpoint: type[Endpoint]) -> Requester | None:
         wanted = endpoint.authentication
-        if wanted is Authentication.NONE:
+        if wanted in (Authentication.NONE, Authentication.SIGNED_REQUEST):
             return None
         token = _access_token(request)
         if token is None:
