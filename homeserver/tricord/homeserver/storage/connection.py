@@ -43,6 +43,7 @@ _UNAVAILABLE = {
     "57P04": "database dropped",
     "57P05": "idle for too long",
 }
+_FAILURES = (asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError, OSError)
 _MAY_RUN_AGAIN = {"40001": "serialization failure", "40P01": "deadlock detected"}
 
 
@@ -214,13 +215,15 @@ class Connection:
     async def _run(self, operation: Awaitable[T]) -> T:
         try:
             return await operation
-        except asyncpg.PostgresError as error:
+        except _FAILURES as error:
+            # Only the server's own messages have a severity: asyncpg raises some in its name.
+            if getattr(error, "severity", None) is None:
+                await self._end_what_was_begun()
             raise _translated(error) from error
-        except Exception as error:
+        except Exception:
+            # The caller's own, from an iterable of rows.
             await self._end_what_was_begun()
-            if isinstance(error, (asyncpg.InterfaceError, asyncpg.InternalClientError, OSError)):
-                raise _translated(error) from error
-            raise  # the caller's own, from an iterable of rows
+            raise
 
     async def _end_what_was_begun(self) -> None:
         """Make an end where asyncpg stopped in the middle of an exchange: arguments, say, that could not be encoded.
@@ -229,11 +232,11 @@ class Connection:
         """
         if not self.is_closed:
             await self._link.settle()
-        if not self.is_closed:
+        if not self.is_closed and not self.is_in_transaction:
             with trio.move_on_after(PATIENCE_SECONDS, shield=True) as patience:
                 try:
-                    await self._connection.execute("")
-                except (asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError):
+                    await self._connection.execute("SELECT")
+                except _FAILURES:
                     self.terminate()
             if patience.cancelled_caught:
                 self.terminate()
