@@ -196,7 +196,7 @@ class WebSocketSync:
         raise _End(Close.SIGNED_OUT)
 
     async def _take_requests(self, client: _Client, requester: Requester, client_address: str) -> NoReturn:
-        free = trio.CapacityLimiter(MOST_UNANSWERED)
+        free = trio.Semaphore(MOST_UNANSWERED)
         async with trio.open_nursery() as nursery:
             while True:
                 message = await client.receive()
@@ -209,7 +209,7 @@ class WebSocketSync:
                 except ValidationError as error:
                     raise _End(Close.BAD_MESSAGE) from error
                 # Taken here and given back there: what is read is bounded by what is answered.
-                await free.acquire_on_behalf_of(request)
+                await free.acquire()
                 nursery.start_soon(self._answer, client, requester, request, client_address, free)
         raise AssertionError("the loop ends by an exception")
 
@@ -219,7 +219,7 @@ class WebSocketSync:
         requester: Requester,
         request: Request,
         client_address: str,
-        free: trio.CapacityLimiter,
+        free: trio.Semaphore,
     ) -> None:
         try:
             status, body = await self._requests.answer(
@@ -229,7 +229,7 @@ class WebSocketSync:
             response["body"] = orjson.Fragment(body)
             await client.send(response)
         finally:
-            free.release_on_behalf_of(request)
+            free.release()
 
 
 class _End(Exception):
