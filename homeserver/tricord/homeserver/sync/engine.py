@@ -212,7 +212,8 @@ class SyncEngine:
                 _logger.exception("a room is left out of a sync", room_id=room_id, user_id=viewer.user_id)
         for room_id, window in left_windows.items():
             try:
-                news = await self._news(window, viewer, since, ())
+                # What passes is for those who are there.
+                news = replace(await self._news(window, viewer, since, ()), ephemeral=())
                 delta.left[room_id] = LeftRoom(news, tuple(data.of_rooms.pop(room_id, ())))
             except Exception:
                 _logger.exception("a room is left out of a sync", room_id=room_id, user_id=viewer.user_id)

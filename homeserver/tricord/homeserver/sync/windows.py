@@ -242,7 +242,12 @@ class Windows:
         if not perhaps:
             return
         changed = await self._database.read(typing_changes, perhaps, 0)
-        told = [room_id for room_id, position in changed.items() if windows[room_id].stretch.after < position]
+        told = [
+            room_id
+            for room_id, position in changed.items()
+            # What comes later is told later, or never to somebody who has left by then.
+            if windows[room_id].stretch.after < position <= windows[room_id].stretch.upto
+        ]
         typing: dict[RoomId, list[UserId]] = {room_id: [] for room_id in told}
         if told:
             for room_id, user_id, _ in await self._database.read(typing_in, told):
