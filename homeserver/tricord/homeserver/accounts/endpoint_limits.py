@@ -1,11 +1,21 @@
-"""How often one user may call the endpoints that cost others something."""
+"""How often one user may call endpoints: all of them together, and those that cost others something."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 from tricord.clients.api.login import GetLoginToken, Refresh
-from tricord.clients.api.membership import InviteUser, JoinRoom, JoinRoomById, KnockRoom
+from tricord.clients.api.membership import (
+    BanUser,
+    InviteUser,
+    JoinRoom,
+    JoinRoomById,
+    KickUser,
+    KnockRoom,
+    LeaveRoom,
+    UnbanUser,
+)
 from tricord.clients.api.messages import RedactEvent, SendMessage
 from tricord.clients.api.profile import DeleteProfileField, SetProfileField
 from tricord.clients.api.registration import Register
@@ -21,22 +31,45 @@ class EndpointLimits:
     """Counts calls: by user, or by address where nobody is signed in."""
 
     def __init__(self, settings: RateLimitSettings) -> None:
+        self._enabled = settings.enabled
+        self._requests = TokenBuckets("requests", settings.requests)
         self._buckets: dict[type[Endpoint], TokenBuckets] = {}
-        if settings.enabled:
-            self._limit("messages", settings.messages, SendMessage, SetState, RedactEvent)
-            self._limit("joins", settings.joins, JoinRoom, JoinRoomById, KnockRoom)
-            self._limit("invitations", settings.invites, InviteUser)
-            self._limit("new rooms", settings.rooms, CreateRoom)
-            self._limit("profile changes", settings.profile, SetProfileField, DeleteProfileField)
-            self._limit("sign-ins", settings.account_probes, Register, Refresh, GetLoginToken)
+        self._limit(
+            "messages", settings.messages, SendMessage, SetState, RedactEvent, LeaveRoom, KickUser, BanUser, UnbanUser
+        )
+        self._joins = self._limit("joins", settings.joins, JoinRoom, JoinRoomById, KnockRoom)
+        self._invitations = self._limit("invitations", settings.invites, InviteUser)
+        self._limit("new rooms", settings.rooms, CreateRoom)
+        self._limit("profile changes", settings.profile, SetProfileField, DeleteProfileField)
+        self._limit("sign-ins", settings.account_probes, Register, Refresh, GetLoginToken)
 
     def check(self, call: Call[Any, Any]) -> None:
         """Count the call; raise LimitExceeded if there were too many."""
-        buckets = self._buckets.get(call.endpoint)
-        if buckets is not None:
-            requester = call.requester_or_none
-            buckets.take(address_key(call.client_address) if requester is None else requester.user_id)
+        if not self._enabled:
+            return
+        requester = call.requester_or_none
+        if requester is not None:
+            self._requests.take(requester.user_id)
+        who = address_key(call.client_address) if requester is None else requester.user_id
+        for buckets, cost in self._costs(call):
+            buckets.take(who, cost)
 
-    def _limit(self, name: str, rate: Rate, *endpoints: type[Endpoint]) -> None:
+    def _costs(self, call: Call[Any, Any]) -> Iterator[tuple[TokenBuckets, int]]:
+        """Yield what the call is counted as, and how many times."""
+        if (buckets := self._buckets.get(call.endpoint)) is not None:
+            yield buckets, 1
+        # The same thing by another way counts as the same.
+        if call.endpoint is CreateRoom and call.body.invite:
+            yield self._invitations, len(call.body.invite)
+        elif call.endpoint is SetState and call.path["event_type"] == "m.room.member":
+            membership = call.body.get("membership")
+            if membership == "invite":
+                yield self._invitations, 1
+            elif membership in ("join", "knock"):
+                yield self._joins, 1
+
+    def _limit(self, name: str, rate: Rate, *endpoints: type[Endpoint]) -> TokenBuckets:
         """Let some endpoints share a bucket."""
-        self._buckets.update(dict.fromkeys(endpoints, TokenBuckets(name, rate)))
+        buckets = TokenBuckets(name, rate)
+        self._buckets.update(dict.fromkeys(endpoints, buckets))
+        return buckets

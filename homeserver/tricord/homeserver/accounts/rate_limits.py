@@ -25,9 +25,10 @@ class RateLimitSettings(Section):
     account_probes: Rate = Field(
         Rate(per_second=1, burst=30), description="questions about names, tokens and flows from one address"
     )
-    messages: Rate = Field(Rate(per_second=20, burst=200), description="events that one user sends")
+    requests: Rate = Field(Rate(per_second=50, burst=500), description="requests of one user, whatever they ask")
+    messages: Rate = Field(Rate(per_second=20, burst=200), description="events that one user sends, whatever they are")
     joins: Rate = Field(Rate(per_second=0.5, burst=30), description="rooms that one user joins or knocks on")
-    invites: Rate = Field(Rate(per_second=0.5, burst=50), description="invitations from one user")
+    invites: Rate = Field(Rate(per_second=0.5, burst=50), description="people whom one user invites")
     rooms: Rate = Field(Rate(per_second=0.1, burst=20), description="rooms that one user makes")
     profile: Rate = Field(Rate(per_second=0.2, burst=20), description="profile changes of one user")
 
