@@ -48,11 +48,11 @@ class CreateRoom(Endpoint):
         room_alias_name: str | None = Field(None, max_length=255)
         name: str | None = None
         topic: str | None = None
-        invite: list[UserId] = Field(default_factory=list)
+        invite: list[UserId] = Field(default_factory=list, max_length=500)
         invite_3pid: list[ThirdPartyInvite] = Field(default_factory=list)
         room_version: str | None = None
         creation_content: dict[str, Any] = Field(default_factory=dict)
-        initial_state: list[InitialState] = Field(default_factory=list)
+        initial_state: list[InitialState] = Field(default_factory=list, max_length=500)
         preset: Preset | None = None
         is_direct: bool = False
         power_level_content_override: dict[str, Any] = Field(default_factory=dict)

@@ -92,6 +92,7 @@ class AccountData:
 
     async def delete_tag(self, user_id: UserId, room_id: RoomId, tag: str) -> None:
         """Take a tag off a room, if it is there."""
+        await self._check_room(user_id, room_id)
         await self._change_tag(user_id, room_id, tag, None)
 
     async def _check_room(self, user_id: UserId, room_id: RoomId) -> None:

@@ -12,9 +12,12 @@ from tricord.homeserver.rooms.state import RoomState
 from tricord.homeserver.rooms.stored_event import StoredEvent
 from tricord.homeserver.rooms.timeline import Timeline
 from tricord.homeserver.serving.call import Requester
-from tricord.protocol.errors import BadJson, NotFound
+from tricord.protocol.errors import BadJson, InvalidParam, NotFound
 from tricord.protocol.identifiers import EventId, RoomId, UserId, parse_event_id, parse_user_id
 from tricord.protocol.strict_json import JsonObject
+
+# Clients choose them, and they are kept and told with the event.
+_LONGEST_TRANSACTION_ID = 512
 
 
 class Sending:
@@ -101,5 +104,7 @@ class Sending:
 
 
 def _transaction(requester: Requester, endpoint: str, transaction_id: str) -> ClientTransaction:
+    if len(transaction_id) > _LONGEST_TRANSACTION_ID:
+        raise InvalidParam(f"a transaction id has at most {_LONGEST_TRANSACTION_ID} characters")
     device = requester.device_id or f"session {requester.session_id}"
     return ClientTransaction(requester.user_id, device, endpoint, transaction_id)
