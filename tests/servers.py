@@ -18,6 +18,7 @@ import trio
 from tricord.clients import Client
 from tricord.homeserver.accounts.passwords import HashCost
 from tricord.homeserver.app import Homeserver, open_homeserver
+from tricord.homeserver.clock import Clock
 from tricord.homeserver.settings import Settings
 
 SERVER_NAME = "hs.test"
@@ -44,11 +45,18 @@ def settings_for(database_url: str, folder: Path, **changed: Any) -> Settings:
 
 @asynccontextmanager
 async def running_homeserver(
-    database_url: str, folder: Path, *, everything_by_quart: bool = False, **changed: Any
+    database_url: str,
+    folder: Path,
+    *,
+    everything_by_quart: bool = False,
+    clock: Clock | None = None,
+    **changed: Any,
 ) -> AsyncIterator[Homeserver]:
     """Run a homeserver in this process; `changed` are further settings."""
     settings = settings_for(database_url, folder, **changed)
-    async with open_homeserver(settings, password_cost=CHEAP, everything_by_quart=everything_by_quart) as homeserver:
+    async with open_homeserver(
+        settings, clock=clock, password_cost=CHEAP, everything_by_quart=everything_by_quart
+    ) as homeserver:
         yield homeserver
 
 
