@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 import trio
 
-from tricord.homeserver.storage.database import Database, Transaction
-from tricord.homeserver.storage.errors import DatabaseUnavailable, UniqueViolation
+from tricord.homeserver.storage.database import Database, Record, Transaction
+from tricord.homeserver.storage.errors import DatabaseUnavailable, SchemaChanged, UniqueViolation
 
 
 async def test_what_a_transaction_wrote_is_there_after_it_and_gone_if_it_raised(database: Database) -> None:
@@ -39,6 +39,36 @@ async def test_a_connection_whose_backend_was_ended_is_replaced(database: Databa
     with pytest.raises(DatabaseUnavailable):
         await lose_a_connection(database)
     assert await database.read(one) == 1
+
+
+async def test_a_changed_schema_harms_nobody_who_has_used_the_table_before(database: Database) -> None:
+    async with database.transaction() as tx:
+        await tx.execute("CREATE TABLE kept AS SELECT 1 AS number")
+    for columns in (2, 3):
+        async with trio.open_nursery() as nursery:
+            for _ in range(8):
+                nursery.start_soon(database.run, everything)
+        async with database.transaction() as tx:
+            await tx.execute(f"ALTER TABLE kept ADD COLUMN column_{columns} int DEFAULT 0")
+        async with trio.open_nursery() as nursery:
+            for _ in range(8):
+                nursery.start_soon(database.run, everything)
+        assert len(await database.read(everything)) == columns
+    async with database.transaction() as tx:
+        await tx.execute("ALTER TABLE kept DROP COLUMN column_3")
+    with pytest.raises(SchemaChanged):
+        await in_a_block(database)
+    assert len(await in_a_block(database)) == 2
+
+
+async def everything(tx: Transaction) -> Record:
+    await tx.execute("SELECT pg_sleep(0.01)")
+    return await tx.fetchrow("SELECT * FROM kept")
+
+
+async def in_a_block(database: Database) -> Record:
+    async with database.transaction() as tx:
+        return await everything(tx)
 
 
 async def numbers(tx: Transaction) -> list[int]:

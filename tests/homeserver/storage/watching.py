@@ -66,3 +66,26 @@ async def becomes(count: Callable[[], Awaitable[int]], expected: int) -> None:
     with trio.fail_after(5):
         while await count() != expected:  # noqa: ASYNC110  # the server does not tell us
             await trio.sleep(0.005)
+
+
+class Heard:
+    """Takes notifications, and waits for them."""
+
+    def __init__(self) -> None:
+        self.payloads: list[str] = []
+        self.too: list[str] = []
+        self._changed = trio.Event()
+
+    def take(self, payload: str) -> None:
+        self.payloads.append(payload)
+        self._changed.set()
+
+    def take_too(self, payload: str) -> None:
+        self.too.append(payload)
+
+    async def holds(self, *payloads: str) -> None:
+        """Wait until exactly these have come."""
+        with trio.fail_after(5):
+            while self.payloads != list(payloads):
+                self._changed = trio.Event()
+                await self._changed.wait()
