@@ -1,0 +1,190 @@
+"""A homeserver without a socket, made of the real parts; it can be closed, and another one opened on its database."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import trio
+
+from tests.homeserver.sync.people import Follower
+from tricord.homeserver.accounts.account_data import AccountData
+from tricord.homeserver.accounts.presence import Presences
+from tricord.homeserver.accounts.revocations import Revocations
+from tricord.homeserver.client_api.account_data import AccountDataApi
+from tricord.homeserver.client_api.membership import MembershipApi
+from tricord.homeserver.client_api.messages import MessagesApi
+from tricord.homeserver.client_api.presence import PresenceApi
+from tricord.homeserver.client_api.push_rules import PushRulesApi
+from tricord.homeserver.client_api.receipts import ReceiptsApi
+from tricord.homeserver.client_api.room_creation import RoomCreationApi
+from tricord.homeserver.client_api.rooms import RoomsApi
+from tricord.homeserver.client_api.typing import TypingApi
+from tricord.homeserver.clock import SystemClock
+from tricord.homeserver.push.counts import NotificationCounts
+from tricord.homeserver.push.rules import PushRules
+from tricord.homeserver.rooms.aliases import Aliases
+from tricord.homeserver.rooms.append import Log
+from tricord.homeserver.rooms.cached_rooms import CachedRooms
+from tricord.homeserver.rooms.chain import Signer
+from tricord.homeserver.rooms.client_events import ClientEvents
+from tricord.homeserver.rooms.create import RoomCreation
+from tricord.homeserver.rooms.directory import Directory
+from tricord.homeserver.rooms.history import History
+from tricord.homeserver.rooms.invite import Invitations
+from tricord.homeserver.rooms.membership_changes import MembershipChanges
+from tricord.homeserver.rooms.memberships import Memberships
+from tricord.homeserver.rooms.node_cache import NodeCache
+from tricord.homeserver.rooms.preferences import Preferences
+from tricord.homeserver.rooms.read_markers import ReadMarkers
+from tricord.homeserver.rooms.receipts import Receipts
+from tricord.homeserver.rooms.restricted_joins import RestrictedJoins
+from tricord.homeserver.rooms.send import Sending
+from tricord.homeserver.rooms.state import RoomState
+from tricord.homeserver.rooms.state_view import StateView
+from tricord.homeserver.rooms.timeline import Timeline
+from tricord.homeserver.rooms.typing import Typing
+from tricord.homeserver.rooms.visibility import Visibility
+from tricord.homeserver.serving.call import Requester
+from tricord.homeserver.serving.dispatch import Dispatcher
+from tricord.homeserver.storage.database import Database
+from tricord.homeserver.storage.stream import current_position
+from tricord.homeserver.stream.publisher import Publisher
+from tricord.homeserver.stream.recent_changes import RecentChanges
+from tricord.homeserver.sync.engine import SyncEngine
+from tricord.homeserver.sync.filters import SyncFilters
+from tricord.homeserver.sync.sections.account_data import AccountDataSection
+from tricord.homeserver.sync.sections.invites import InviteSection
+from tricord.homeserver.sync.sections.members import LazyMembers
+from tricord.homeserver.sync.sections.presence import PresenceSection
+from tricord.homeserver.sync.sections.summary import SummarySection
+from tricord.homeserver.sync.websocket import WebSocketSync
+from tricord.homeserver.sync.windows import Windows
+from tricord.protocol.identifiers import DeviceId, ServerName, UserId
+from tricord.protocol.signing import SigningKey
+from tricord.protocol.strict_json import JsonObject
+
+HERE = ServerName("hs.test")
+
+
+class Inhabitants:
+    """Who is here. They have no profiles, and who knows the number of a session is believed."""
+
+    def __init__(self) -> None:
+        self.sessions: dict[str, Requester] = {}
+
+    async def member_profile(self, _user_id: UserId) -> JsonObject:
+        return {}
+
+    async def authenticate(
+        self,
+        token: str,
+        *,
+        client_address: str,  # noqa: ARG002
+        user_agent: str,  # noqa: ARG002
+        locked_users_too: bool = False,  # noqa: ARG002
+    ) -> Requester:
+        return self.sessions[token]
+
+
+@dataclass(frozen=True)
+class SyncServer:
+    """What people are served by."""
+
+    dispatcher: Dispatcher
+    engine: SyncEngine
+    filters: SyncFilters
+    account_data: AccountData
+    websocket: WebSocketSync
+    inhabitants: Inhabitants
+
+    def person(self, name: str) -> Follower:
+        """Return somebody, on a new device."""
+        session = len(self.inhabitants.sessions) + 1
+        user_id = UserId(f"@{name}:{HERE}")
+
+        async def set_account_data(data_type: str, content: JsonObject) -> None:
+            await self.account_data.set(user_id, None, data_type, content)
+
+        async def set_profile(**_profile: Any) -> None:
+            raise NotImplementedError
+
+        requester = Requester(user_id, DeviceId(f"D{session}"), session, is_guest=False, is_admin=False)
+        self.inhabitants.sessions[str(session)] = requester
+        return Follower(
+            requester, self.dispatcher, set_account_data, set_profile, engine=self.engine, filters=self.filters
+        )
+
+    def take_over(self, person: Follower) -> None:
+        """Serve somebody whom another server served before."""
+        other = self.person(person.user_id)
+        self.inhabitants.sessions[str(person.requester.session_id)] = person.requester
+        person.dispatcher, person.engine, person.filters = self.dispatcher, self.engine, self.filters
+        person.set_account_data = other.set_account_data
+
+
+@asynccontextmanager
+async def sync_server(database: Database) -> AsyncIterator[SyncServer]:
+    """Open a server on a database, which may be that of another one before it."""
+    clock, inhabitants = SystemClock(), Inhabitants()
+    publisher = Publisher(database, await database.read(current_position))
+    changes = RecentChanges(publisher)
+    cached_rooms, nodes = CachedRooms(database, publisher), NodeCache(database)
+    state = RoomState(database, cached_rooms, nodes)
+    timeline = Timeline(database, cached_rooms)
+    memberships = Memberships(database, publisher)
+    signer = Signer(HERE, SigningKey.generate(), clock)
+    log = Log(database, publisher, cached_rooms, nodes, memberships, signer)
+    preferences = Preferences(database)
+    visibility = Visibility(state, timeline, memberships, preferences)
+    client_events = ClientEvents(timeline, clock)
+    invitations = Invitations(HERE, preferences)
+    moves = MembershipChanges(log, state, memberships, invitations, RestrictedJoins(memberships, HERE), inhabitants)
+    aliases = Aliases(database, log, state, memberships, visibility, clock, HERE)
+    directory = Directory(database, state, memberships, clock, HERE)
+    creation = RoomCreation(log, aliases, directory, invitations, inhabitants, clock, default_version="12")
+    sending = Sending(log, state, timeline, moves, aliases)
+    push_rules = PushRules(database, publisher)
+    account_data = AccountData(database, publisher, memberships, push_rules.content)
+    receipts = Receipts(database, publisher)
+    typing = Typing(database, publisher, clock)
+    presences = Presences(database, publisher, memberships, clock)
+    apis = (
+        RoomCreationApi(creation),
+        MembershipApi(moves, memberships, aliases),
+        RoomsApi(sending, StateView(state, timeline, visibility, client_events)),
+        MessagesApi(sending, History(state, timeline, visibility, client_events, publisher)),
+        AccountDataApi(account_data),
+        TypingApi(typing, memberships),
+        ReceiptsApi(ReadMarkers(receipts, timeline, memberships, account_data, clock)),
+        PresenceApi(presences),
+        PushRulesApi(push_rules),
+    )
+    dispatcher = Dispatcher([route for api in apis for route in api.routes()], inhabitants)
+    engine = SyncEngine(
+        database,
+        publisher,
+        changes,
+        timeline,
+        state,
+        memberships,
+        visibility,
+        preferences,
+        Windows(database, timeline, state, changes),
+        AccountDataSection(database, push_rules),
+        InviteSection(timeline, state),
+        LazyMembers(state),
+        PresenceSection(database, memberships, clock, enabled=True),
+        SummarySection(memberships, state),
+        NotificationCounts(database, timeline, state, memberships, push_rules, changes),
+        clock,
+    )
+    filters = SyncFilters(database)
+    websocket = WebSocketSync(engine, filters, presences, inhabitants, Revocations(database), dispatcher)
+    async with trio.open_nursery() as nursery:
+        for run in (log.run, publisher.run, typing.run, presences.run):
+            nursery.start_soon(run)
+        yield SyncServer(dispatcher, engine, filters, account_data, websocket, inhabitants)
+        nursery.cancel_scope.cancel()
