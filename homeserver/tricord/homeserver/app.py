@@ -70,6 +70,7 @@ from tricord.homeserver.rooms.preferences import Preferences
 from tricord.homeserver.rooms.read_markers import ReadMarkers
 from tricord.homeserver.rooms.receipts import Receipts
 from tricord.homeserver.rooms.relations import Relations
+from tricord.homeserver.rooms.residence import Residence
 from tricord.homeserver.rooms.restricted_joins import RestrictedJoins
 from tricord.homeserver.rooms.send import Sending
 from tricord.homeserver.rooms.state import RoomState
@@ -262,7 +263,8 @@ def _parts(
     client_events = ClientEvents(timeline, clock)
     invitations = Invitations(server_name, preferences)
     restricted_joins = RestrictedJoins(memberships, server_name)
-    membership_changes = MembershipChanges(log, state, memberships, invitations, restricted_joins, profiles)
+    residence = Residence(server_name, memberships, state)
+    membership_changes = MembershipChanges(log, state, memberships, invitations, restricted_joins, profiles, residence)
     aliases = Aliases(database, log, state, memberships, visibility, clock, server_name)
     directory = Directory(database, state, memberships, clock, server_name)
     creation = RoomCreation(

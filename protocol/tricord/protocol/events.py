@@ -168,6 +168,12 @@ def countersigned(event: AnyEvent, server_name: ServerName, key: SigningKey) -> 
     return event.__class__(*_values(pdu, json, event.event_id, version))
 
 
+def with_unsigned(event: AnyEvent, more: JsonObject) -> AnyEvent:
+    """Return an event with more beside what is signed."""
+    pdu = {**event.pdu, "unsigned": {**event.unsigned, **more}}
+    return event.__class__(*_values(pdu, encode_event(pdu, event.version), event.event_id, event.version))
+
+
 def _values(pdu: JsonObject, json: bytes, event_id: EventId, version: RoomVersion) -> tuple[Any, ...]:
     """Return the fields of an `Event` in their order, from a PDU whose format has been checked."""
     event_type, content, get = pdu["type"], pdu["content"], pdu.get

@@ -36,6 +36,7 @@ from tricord.homeserver.rooms.memberships import Memberships
 from tricord.homeserver.rooms.node_cache import NodeCache
 from tricord.homeserver.rooms.preferences import Preferences
 from tricord.homeserver.rooms.relations import Relations
+from tricord.homeserver.rooms.residence import Residence
 from tricord.homeserver.rooms.restricted_joins import RestrictedJoins
 from tricord.homeserver.rooms.send import Sending
 from tricord.homeserver.rooms.state import RoomState
@@ -115,7 +116,15 @@ async def everybody(database: Database) -> AsyncIterator[Everybody]:
     visibility = Visibility(state, timeline, memberships, preferences)
     client_events = ClientEvents(timeline, clock)
     invitations = Invitations(HERE, preferences)
-    changes = MembershipChanges(log, state, memberships, invitations, RestrictedJoins(memberships, HERE), profiles)
+    changes = MembershipChanges(
+        log,
+        state,
+        memberships,
+        invitations,
+        RestrictedJoins(memberships, HERE),
+        profiles,
+        Residence(HERE, memberships, state),
+    )
     aliases = Aliases(database, log, state, memberships, visibility, clock, HERE)
     directory = Directory(database, state, memberships, clock, HERE)
     creation = RoomCreation(log, aliases, directory, invitations, profiles, clock, default_version="12")

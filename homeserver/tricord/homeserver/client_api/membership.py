@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from tricord.clients.api.membership import (
@@ -26,8 +27,17 @@ from tricord.homeserver.rooms.membership_changes import MembershipChanges
 from tricord.homeserver.rooms.memberships import Memberships
 from tricord.homeserver.serving.call import Call, Route
 from tricord.protocol.errors import Forbidden, MissingParam
-from tricord.protocol.identifiers import RoomId, parse_room_alias, parse_room_id, parse_user_id
+from tricord.protocol.identifiers import (
+    RoomId,
+    ServerName,
+    parse_room_alias,
+    parse_room_id,
+    parse_server_name,
+    parse_user_id,
+)
 from tricord.protocol.strict_json import JsonObject
+
+_MOST_SERVERS = 20
 
 
 class MembershipApi:
@@ -60,16 +70,17 @@ class MembershipApi:
 
     async def join_by_id(self, call: Call[JoinBody, Any]) -> RoomIdResponse:
         """Join a room by id."""
-        return await self._join(call, _room_id(call), call.body)
+        return await self._join(call, _room_id(call), (), call.body)
 
     async def join(self, call: Call[JoinBody, ViaQuery]) -> RoomIdResponse:
         """Join a room by id or alias."""
-        return await self._join(call, await self._named_room(call), call.body)
+        room_id, servers = await self._named_room(call)
+        return await self._join(call, room_id, servers, call.body)
 
     async def knock(self, call: Call[WhyBody, ViaQuery]) -> RoomIdResponse:
         """Knock upon a room."""
-        room_id = await self._named_room(call)
-        await self._changes.knock(call.requester.user_id, room_id, call.body.reason)
+        room_id, servers = await self._named_room(call)
+        await self._changes.knock(call.requester.user_id, room_id, call.body.reason, servers)
         return RoomIdResponse(room_id=room_id)
 
     async def invite(self, call: Call[InviteUser.Body, Any]) -> JsonObject:
@@ -111,16 +122,20 @@ class MembershipApi:
         await self._changes.unban(call.requester.user_id, _room_id(call), whom, call.body.reason)
         return {}
 
-    async def _join(self, call: Call[Any, Any], room_id: RoomId, body: JoinBody) -> RoomIdResponse:
-        await self._changes.join(call.requester, room_id, body.reason)
+    async def _join(
+        self, call: Call[Any, Any], room_id: RoomId, servers: Sequence[ServerName], body: JoinBody
+    ) -> RoomIdResponse:
+        await self._changes.join(call.requester, room_id, body.reason, servers)
         return RoomIdResponse(room_id=room_id)
 
-    async def _named_room(self, call: Call[Any, Any]) -> RoomId:
+    async def _named_room(self, call: Call[Any, ViaQuery]) -> tuple[RoomId, list[ServerName]]:
+        """Return the room that is named by id or alias, and servers that are said to be in it."""
         named = call.path["room_id_or_alias"]
+        given = [parse_server_name(server) for server in (*call.query.via, *call.query.server_name)[:_MOST_SERVERS]]
         if not named.startswith("#"):
-            return parse_room_id(named)
-        room_id, _ = await self._aliases.resolve(parse_room_alias(named))
-        return room_id
+            return parse_room_id(named), given
+        room_id, servers = await self._aliases.resolve(parse_room_alias(named))
+        return room_id, [*given, *servers]
 
 
 def _room_id(call: Call[Any, Any]) -> RoomId:

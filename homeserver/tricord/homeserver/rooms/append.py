@@ -43,6 +43,7 @@ from tricord.homeserver.storage.events import events_by_id, events_by_nid
 from tricord.homeserver.storage.rooms import insert_room, new_room_nid
 from tricord.homeserver.stream.publisher import Commit, Publisher
 from tricord.protocol.errors import MatrixError, NotFound
+from tricord.protocol.events import VerifiedEvent
 from tricord.protocol.identifiers import RoomId, UserId
 from tricord.protocol.room_versions import RoomVersion
 from tricord.protocol.strict_json import JsonObject
@@ -135,6 +136,18 @@ class Log:
         if request.error is not None:
             raise request.error
         return request.stored
+
+    async def prepared(self, draft: Draft) -> VerifiedEvent:
+        """Return the event that a draft would become now, without appending it: for others to sign first.
+
+        Raises as `append` does.
+        """
+        check_storable(draft)
+        request = _Request([draft], trio.Event())
+        chain = (await self._chains([request])).get(draft.room_id)
+        if chain is None:
+            raise NotFound(f"there is no room {draft.room_id} on this server")
+        return chain.add([draft], iter([0]))[0].event
 
     async def create_room(
         self, version: RoomVersion, creator: UserId, create_content: JsonObject, drafts: Sequence[Draft]

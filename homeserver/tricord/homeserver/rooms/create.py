@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
+import structlog
+
 from tricord.clients.api.room_creation import CreateRoom
 from tricord.homeserver.clock import Clock
 from tricord.homeserver.rooms.aliases import Aliases
@@ -11,13 +13,16 @@ from tricord.homeserver.rooms.append import Draft, Log
 from tricord.homeserver.rooms.canonical_alias import check_canonical_alias_form
 from tricord.homeserver.rooms.directory import Directory
 from tricord.homeserver.rooms.draft_checks import check_content
+from tricord.homeserver.rooms.elsewhere import Elsewhere
 from tricord.homeserver.rooms.invite import Invitations
 from tricord.homeserver.rooms.people import Profiles
 from tricord.homeserver.rooms.presets import PRESETS, Preset, power_levels
-from tricord.protocol.errors import BadJson, Forbidden, InvalidRoomState
+from tricord.protocol.errors import BadJson, Forbidden, InvalidRoomState, MatrixError
 from tricord.protocol.identifiers import RoomAlias, RoomId, UserId, parse_user_id
 from tricord.protocol.room_versions import RoomVersion, room_version
 from tricord.protocol.strict_json import JsonObject
+
+_logger = structlog.get_logger(__name__)
 
 # A draft is given its room id when the create event has been made: in some versions that is its hash.
 _NOT_YET = RoomId("")
@@ -36,6 +41,7 @@ class RoomCreation:
         clock: Clock,
         *,
         default_version: str,
+        elsewhere: Elsewhere | None = None,
     ) -> None:
         self._log = log
         self._aliases = aliases
@@ -44,6 +50,7 @@ class RoomCreation:
         self._profiles = profiles
         self._clock = clock
         self._default_version = default_version
+        self._elsewhere = elsewhere
 
     async def create(self, creator: UserId, wanted: CreateRoom.Body) -> RoomId:
         """Create the room; raises what the specification names for requests that cannot be met."""
@@ -63,7 +70,22 @@ class RoomCreation:
                 await reservation.settle(room_id)
         if wanted.visibility == "public":
             await self._directory.publish(room_id, creator)
+        await self._invite_elsewhere(creator, room_id, invitees, wanted)
         return room_id
+
+    async def _invite_elsewhere(
+        self, creator: UserId, room_id: RoomId, invitees: Sequence[UserId], wanted: CreateRoom.Body
+    ) -> None:
+        """Invite those of other servers; the room is there whether these can be reached or not."""
+        remote = [user_id for user_id in invitees if not self._invitations.is_local(user_id)]
+        if not remote or self._elsewhere is None:
+            return
+        content = {"membership": "invite", **({"is_direct": True} if wanted.is_direct else {})}
+        for user_id in remote:
+            try:
+                await self._elsewhere.invite(Draft(room_id, creator, "m.room.member", user_id, content), user_id)
+            except MatrixError as reason:
+                _logger.info("an invitation was not taken", user_id=user_id, room_id=room_id, reason=reason.message)
 
     async def _append(
         self, version: RoomVersion, creator: UserId, create_content: JsonObject, drafts: Sequence[Draft]
@@ -79,6 +101,8 @@ class RoomCreation:
         asked = list(dict.fromkeys(parse_user_id(user_id) for user_id in invite))
         if creator in asked:
             raise BadJson(f"{creator} is in the room already and cannot be invited")
+        if self._elsewhere is None and not all(map(self._invitations.is_local, asked)):
+            raise Forbidden("users of other servers cannot be invited: this server meets no others")
         return await self._invitations.accepting(asked)
 
     async def _drafts(
@@ -113,7 +137,7 @@ class RoomCreation:
             drafts.append(state(event_type, content, state_key))
         for event_type, content in _name_and_topic(wanted):  # 7
             drafts.append(state(event_type, content))
-        for invitee in invitees:  # 8
+        for invitee in filter(self._invitations.is_local, invitees):  # 8
             content = {"membership": "invite", **await self._profiles.member_profile(invitee)}
             if wanted.is_direct:
                 content["is_direct"] = True

@@ -8,17 +8,21 @@ https://spec.matrix.org/v1.19/client-server-api/#room-membership
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from tricord.homeserver.rooms.append import Draft, Log
 from tricord.homeserver.rooms.draft_checks import check_content
+from tricord.homeserver.rooms.elsewhere import Elsewhere
 from tricord.homeserver.rooms.invite import Invitations
 from tricord.homeserver.rooms.memberships import Memberships
 from tricord.homeserver.rooms.people import Profiles
+from tricord.homeserver.rooms.residence import Residence
 from tricord.homeserver.rooms.restricted_joins import RestrictedJoins
 from tricord.homeserver.rooms.standing import Standing, standing
 from tricord.homeserver.rooms.state import RoomState
 from tricord.homeserver.serving.call import Requester
-from tricord.protocol.errors import BadJson, Forbidden, GuestAccessForbidden, Unknown
-from tricord.protocol.identifiers import EventId, RoomId, UserId
+from tricord.protocol.errors import BadJson, Forbidden, GuestAccessForbidden, NotFound, UnableToGrantJoin, Unknown
+from tricord.protocol.identifiers import EventId, RoomId, ServerName, UserId, server_name_of
 from tricord.protocol.strict_json import JsonObject
 
 _GUEST_ACCESS = ("m.room.guest_access", "")
@@ -35,6 +39,8 @@ class MembershipChanges:
         invitations: Invitations,
         restricted_joins: RestrictedJoins,
         profiles: Profiles,
+        residence: Residence,
+        elsewhere: Elsewhere | None = None,
     ) -> None:
         self._log = log
         self._state = state
@@ -42,15 +48,35 @@ class MembershipChanges:
         self._invitations = invitations
         self._restricted_joins = restricted_joins
         self._profiles = profiles
+        self._residence = residence
+        self._elsewhere_or_none = elsewhere
 
-    async def join(self, requester: Requester, room_id: RoomId, reason: str | None = None) -> None:
-        """Join the room; somebody who is in it already stays as they are."""
+    async def join(
+        self,
+        requester: Requester,
+        room_id: RoomId,
+        reason: str | None = None,
+        servers: Sequence[ServerName] = (),
+        extra: JsonObject | None = None,
+    ) -> None:
+        """Join the room; somebody who is in it already stays as they are. `servers` are said to be in it too."""
+        extra = {**(extra or {}), **_because(reason)}
+        if not await self._residence.decides(room_id):
+            await self._join_elsewhere(requester, room_id, servers, extra)
+            return
         room = await standing(self._state, room_id, [requester.user_id], [_GUEST_ACCESS])
         if room.membership(requester.user_id) != "join":
-            await self._join(requester, room, _because(reason))
+            await self._join(requester, room, extra)
 
-    async def knock(self, user_id: UserId, room_id: RoomId, reason: str | None = None) -> None:
-        """Ask to be invited."""
+    async def knock(
+        self, user_id: UserId, room_id: RoomId, reason: str | None = None, servers: Sequence[ServerName] = ()
+    ) -> None:
+        """Ask to be invited. `servers` are said to be in the room."""
+        if not await self._residence.decides(room_id):
+            content = {**await self._profiles.member_profile(user_id), **_because(reason), "membership": "knock"}
+            known = [*servers, *await self._residence.servers_in(room_id)]
+            await self._elsewhere.knock(user_id, room_id, known, content)
+            return
         room = await standing(self._state, room_id, [user_id])
         if not room.version.knocking:
             raise Forbidden(f"rooms of version {room.version.name} know no knocking")
@@ -58,6 +84,13 @@ class MembershipChanges:
 
     async def leave(self, user_id: UserId, room_id: RoomId, reason: str | None = None) -> None:
         """Leave the room, reject the invitation or take back the knock; having left already is success."""
+        if not await self._residence.decides(room_id):
+            now = await self._memberships.membership(user_id, room_id)
+            if now is None:
+                raise Forbidden(f"{user_id} is not in {room_id}")
+            if now.membership in {"invite", "knock"}:
+                await self._elsewhere.leave(user_id, room_id, {"membership": "leave", **_because(reason)})
+            return
         room = await standing(self._state, room_id, [user_id])
         membership = room.membership(user_id)
         if membership is None:
@@ -124,12 +157,39 @@ class MembershipChanges:
         content = {key: value for key, value in extra.items() if key != "join_authorised_via_users_server"}
         restricted = room.version.restricted_joins and room.join_rule in {"restricted", "knock_restricted"}
         if restricted and room.membership(user_id) not in {"join", "invite", "ban"}:
-            granting = await self._restricted_joins.granting_user(room, user_id)
+            try:
+                granting = await self._restricted_joins.granting_user(room, user_id)
+            except UnableToGrantJoin:
+                return await self._join_elsewhere(requester, room.room_id, (), content)
             content["join_authorised_via_users_server"] = granting
         return await self._append_own(room.room_id, user_id, "join", content)
 
+    @property
+    def _elsewhere(self) -> Elsewhere:
+        if self._elsewhere_or_none is None:
+            raise NotFound("the room or the user is not of this server, and this server meets no others")
+        return self._elsewhere_or_none
+
+    async def _join_elsewhere(
+        self, requester: Requester, room_id: RoomId, servers: Sequence[ServerName], extra: JsonObject
+    ) -> EventId:
+        user_id = requester.user_id
+        if requester.is_guest:
+            raise GuestAccessForbidden("guests may not join rooms of other servers")
+        now = await self._memberships.membership(user_id, room_id)
+        inviting = [server_name_of(now.sender)] if now is not None and now.membership == "invite" else []
+        known = [*inviting, *servers, *await self._residence.servers_in(room_id)]
+        content = {**await self._profiles.member_profile(user_id), **extra, "membership": "join"}
+        return await self._elsewhere.join(user_id, room_id, known, content)
+
     async def _invite(self, sender: UserId, room_id: RoomId, user_id: UserId, extra: JsonObject) -> EventId:
         await self._invitations.check_accepts(user_id)
+        if not self._residence.is_local(user_id):
+            if self._elsewhere_or_none is None:
+                raise Forbidden(f"{user_id} is on another server, and this server meets no others")
+            content = {**extra, "membership": "invite"}
+            check_content("m.room.member", user_id, content)
+            return await self._elsewhere.invite(Draft(room_id, sender, "m.room.member", user_id, content), user_id)
         profile = await self._profiles.member_profile(user_id)
         return await self._append(room_id, sender, user_id, {**profile, **extra, "membership": "invite"})
 

@@ -55,13 +55,18 @@ class Verifier:
 
     async def read(self, pdus: Iterable[JsonObject], version: RoomVersion, room_id: str) -> list[VerifiedEvent]:
         """Return those of some foreign PDUs that are events of a room, verified, each once."""
-        events: dict[EventId, Event] = {}
-        for pdu in pdus:
-            try:
-                event = parse_event(pdu, version)
-            except MatrixError:
-                continue
-            if event.room_id == room_id:
-                events.setdefault(event.event_id, event)
-        good, _ = await self.verified(events.values())
+        good, _ = await self.verified(parsed(pdus, version, room_id).values())
         return good
+
+
+def parsed(pdus: Iterable[JsonObject], version: RoomVersion, room_id: str) -> dict[EventId, Event]:
+    """Return those of some foreign PDUs that have the form of events of a room."""
+    events: dict[EventId, Event] = {}
+    for pdu in pdus:
+        try:
+            event = parse_event(pdu, version)
+        except MatrixError:
+            continue
+        if event.room_id == room_id:
+            events.setdefault(event.event_id, event)
+    return events

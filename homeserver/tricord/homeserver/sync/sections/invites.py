@@ -14,19 +14,11 @@ import structlog
 
 from tricord.homeserver.rooms.state import RoomState
 from tricord.homeserver.rooms.stored_event import StateKey, StoredEvent
+from tricord.homeserver.rooms.stripped_state import SHOWN
 from tricord.homeserver.rooms.timeline import Timeline
 from tricord.homeserver.sync.delta import Json
 from tricord.protocol.identifiers import EventId, RoomId, UserId
 
-_TOLD = (
-    "m.room.create",
-    "m.room.name",
-    "m.room.avatar",
-    "m.room.topic",
-    "m.room.join_rules",
-    "m.room.canonical_alias",
-    "m.room.encryption",
-)
 _MOST_TOLD = 50
 _MOST_BYTES = 100_000
 
@@ -61,7 +53,7 @@ class InviteSection:
             events = member.event.unsigned.get(sent_along)
             if isinstance(events, list):
                 return _checked(events, member)
-        keys: list[StateKey] = [(event_type, "") for event_type in _TOLD]
+        keys: list[StateKey] = [(event_type, "") for event_type in SHOWN]
         keys.append(("m.room.member", member.event.sender))
         state = await self._state.at(member, keys)
         return tuple(
