@@ -84,7 +84,7 @@ class PostgresServer:
 
 @contextmanager
 def running_postgres() -> Iterator[PostgresServer]:
-    """Run PostgreSQL in a thread of its own, outside of any test's event loop."""
+    """Give the server to test on, outside of any test's event loop."""
     given = os.environ.get("TRICORD_TEST_DATABASE_URL")
     if given:
         server = PostgresServer(given)
@@ -92,13 +92,24 @@ def running_postgres() -> Iterator[PostgresServer]:
         trio.run(server.drop_template)
         return
     folder = _folder()
+    try:
+        with served(folder, FAST) as url:
+            # Copies files instead of logging every page of them.
+            yield PostgresServer(url, copying="STRATEGY FILE_COPY")
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+@contextmanager
+def served(folder: Path, options: dict[str, str]) -> Iterator[str]:
+    """Run an embedded PostgreSQL in a thread of its own, and give its URL."""
     ready = threading.Event()
     started: list[str] = []
     failures: list[BaseException] = []
     stop: list[tuple[trio.lowlevel.TrioToken, trio.Event]] = []
 
     async def serve() -> None:
-        async with embedded_postgres(folder, options=FAST) as url:
+        async with embedded_postgres(folder, options=options) as url:
             started.append(url)
             stop.append((trio.lowlevel.current_trio_token(), trio.Event()))
             ready.set()
@@ -117,13 +128,11 @@ def running_postgres() -> Iterator[PostgresServer]:
     if failures:
         raise failures[0]
     try:
-        # Copies files instead of logging every page of them.
-        yield PostgresServer(started[0], copying="STRATEGY FILE_COPY")
+        yield started[0]
     finally:
         token, event = stop[0]
         token.run_sync_soon(event.set)
         thread.join(30)
-        shutil.rmtree(folder, ignore_errors=True)
 
 
 def _folder() -> Path:

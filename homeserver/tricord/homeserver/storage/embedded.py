@@ -38,6 +38,7 @@ from tricord.homeserver.storage.errors import DatabaseError
 _log = structlog.get_logger(__name__)
 
 USER = "tricord"
+_PORT = 5432  # no port at all, but a part of the socket's name
 # What a unix socket's path may measure, less PostgreSQL's own file name in it.
 _LONGEST_SOCKET_FOLDER = 80
 _START_SECONDS = 60
@@ -78,9 +79,11 @@ async def embedded_postgres(folder: Path, *, options: dict[str, str] | None = No
         await _initialize(binaries, folder, data, account)
         await _wait_for_orphan(data)
         sockets = _socket_folder(folder, account)
-        url = _url(sockets)
+        # Named everywhere, since PGPORT in the environment would speak for us otherwise.
+        settings = {"listen_addresses": "", "port": str(_PORT), **(options or {})}
+        url = _url(sockets, port=settings["port"])
         async with trio.open_nursery() as nursery:
-            process = await _start(binaries, folder, data, sockets, account, options or {})
+            process = await _start(binaries, folder, data, sockets, account, settings)
             try:
                 await _make_database(url)
                 nursery.start_soon(_watch, process, folder)
@@ -111,8 +114,8 @@ def running_url(folder: Path) -> str | None:
         return None
 
 
-def _url(sockets: Path, database: str = USER) -> str:
-    return f"postgresql://{USER}@/{database}?host={quote(str(sockets), safe='')}"
+def _url(sockets: Path, *, port: int | str = _PORT) -> str:
+    return f"postgresql://{USER}@/{USER}?host={quote(str(sockets), safe='')}&port={port}"
 
 
 @contextlib.contextmanager
@@ -286,16 +289,15 @@ async def _start(
     data: Path,
     sockets: Path,
     account: pwd.struct_passwd | None,
-    options: dict[str, str],
+    settings: dict[str, str],
 ) -> subprocess.Popen[bytes]:
     log_file = folder / "postgres.log"
-    settings = [f"--{name}={value}" for name, value in {"listen_addresses": "", **options}.items()]
     with log_file.open("ab") as log, _reached_by(account, data) as (path, inherited):
         # Not trio's open_process: that starts the child from a worker thread, and the death signal follows the thread.
         process = subprocess.Popen(  # noqa: ASYNC220, S603  # a fork and an exec, of our own words
             [
                 str(binaries / "bin" / "postgres"), "-D", str(path), "-k", str(path if sockets == data else sockets),
-                *settings,
+                *(f"--{name}={value}" for name, value in settings.items()),
             ],
             stdin=subprocess.DEVNULL, stdout=log, stderr=log, cwd="/", start_new_session=True,
             preexec_fn=_die_with_parent if sys.platform == "linux" else None,  # noqa: PLW1509  # one system call

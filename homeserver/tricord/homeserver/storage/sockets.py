@@ -77,7 +77,7 @@ async def dial(address: Address, params: Any) -> tuple[socket.socket, Tls | None
     stream = await trio.open_tcp_stream(*address)
     tls = None
     try:
-        if params.ssl is not None:
+        if params.ssl:  # None or False: not wanted
             await stream.send_all(struct.pack("!ll", 8, _SSL_REQUEST))
             # One byte, not more: whatever else is there was not sent under TLS.
             if await stream.receive_some(1) == b"S":
