@@ -1,0 +1,52 @@
+"""SQL that walks from event to event: to those before, and to those that vouch."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+
+from tricord.homeserver.storage.database import Transaction
+
+
+async def auth_chain_nids(tx: Transaction, nids: Collection[int]) -> list[int]:
+    """Return the numbers of all events that vouch for some events, directly or not; without these themselves."""
+    rows = await tx.fetch(
+        """
+        WITH RECURSIVE chain (event_nid) AS (
+            SELECT unnest(e.auth_nids) FROM events e WHERE e.event_nid = ANY($1)
+          UNION
+            SELECT unnest(e.auth_nids) FROM chain JOIN events e USING (event_nid)
+        )
+        SELECT event_nid FROM chain
+        """,
+        list(nids),
+    )
+    return [row[0] for row in rows]
+
+
+async def nids_before(
+    tx: Transaction, room_nid: int, start: Collection[int], stop: Collection[int], limit: int
+) -> list[int]:
+    """Return the numbers of events that come before some events, nearest first, going around others.
+
+    What was rejected is left out; so is what is not in its place.
+    """
+    rows = await tx.fetch(
+        """
+        WITH RECURSIVE walked (event_nid, steps) AS (
+            SELECT nid, 0 FROM unnest($2::bigint[]) AS nid
+          UNION
+            SELECT before.nid, walked.steps + 1
+            FROM walked JOIN events e USING (event_nid), unnest(e.prev_nids) AS before (nid)
+            WHERE NOT before.nid = ANY($3) AND walked.steps < $4
+        )
+        SELECT event_nid FROM (SELECT event_nid, min(steps) AS steps FROM walked GROUP BY event_nid) AS found
+            JOIN events e USING (event_nid)
+        WHERE e.room_nid = $1 AND NOT e.rejected AND e.state_after <> ''
+        ORDER BY steps, depth DESC LIMIT $4
+        """,
+        room_nid,
+        list(start),
+        list(stop),
+        limit,
+    )
+    return [row[0] for row in rows]
