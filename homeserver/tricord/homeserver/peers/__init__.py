@@ -1,0 +1,1 @@
+"""What this server does with others: joining their rooms, inviting their users, sending, catching up."""

@@ -1,0 +1,100 @@
+"""Joining a room that this server is not in, through one that is.
+
+https://spec.matrix.org/v1.19/server-server-api/#joining-rooms
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import structlog
+
+from tricord.federation.calls import Peers, SendJoin
+from tricord.homeserver.peers.handshake import Handshake, candidates, event_from, first_that_answers
+from tricord.homeserver.rooms.cached_rooms import CachedRoom
+from tricord.homeserver.rooms.chain import Signer
+from tricord.homeserver.rooms.outliers import Outliers
+from tricord.homeserver.rooms.placement import Arrival, Placement, Verdict
+from tricord.homeserver.rooms.state_map import StateRoot
+from tricord.homeserver.rooms.verification import Verifier, parsed
+from tricord.homeserver.storage.database import Database
+from tricord.homeserver.storage.remote_memberships import known_room
+from tricord.protocol.errors import BadJson, Forbidden, MatrixError
+from tricord.protocol.events import VerifiedEvent, parse_event
+from tricord.protocol.identifiers import EventId, RoomId, ServerName, UserId
+from tricord.protocol.room_versions import ROOM_VERSIONS
+from tricord.protocol.strict_json import JsonObject
+
+_logger = structlog.get_logger(__name__)
+
+
+class RemoteJoins:
+    """Joins rooms elsewhere."""
+
+    def __init__(
+        self,
+        database: Database,
+        peers: Peers,
+        outliers: Outliers,
+        placement: Placement,
+        verifier: Verifier,
+        signer: Signer,
+    ) -> None:
+        self._database = database
+        self._peers = peers
+        self._outliers = outliers
+        self._placement = placement
+        self._verifier = verifier
+        self._signer = signer
+
+    async def join(
+        self, user_id: UserId, room_id: RoomId, servers: Sequence[ServerName], content: JsonObject
+    ) -> EventId:
+        """Join through the first of some servers that lets us; return the id of the join.
+
+        Raises the refusal of the server that said most, or Unknown if none could be reached.
+        """
+        known = candidates(servers, without=self._signer.server_name)
+
+        async def join_through(server: ServerName) -> EventId:
+            template = await self._peers.make_join(server, room_id, user_id, list(ROOM_VERSIONS))
+            event = event_from(template, room_id, user_id, content, self._signer)
+            handshake = Handshake(server, event.version, event)
+            answer = await self._peers.send_join(server, room_id, event.event_id, event.pdu, False)
+            return await self._settle_in(handshake, answer)
+
+        return await first_that_answers(known, join_through)
+
+    async def _settle_in(self, handshake: Handshake, answer: SendJoin) -> EventId:
+        """Make the room ours, with the state before our join as the server tells it."""
+        event, version = handshake.event, handshake.version
+        if answer.event is not None:
+            event = await self._countersigned(event, answer.event)
+        state = parsed(answer.state, version, event.room_id)
+        chain = parsed(answer.auth_chain, version, event.room_id)
+        events, _ = await self._verifier.verified((chain | state).values())
+        if not any(one.type == "m.room.create" for one in events):
+            raise BadJson(f"{handshake.destination} tells of no create event of {event.room_id}")
+        nid, head, root = await self._database.run(known_room, event.room_id, version.name)
+        await self._outliers.keep(nid, events)
+        before, nodes = await self._outliers.state_of(state.keys())
+        room = CachedRoom(nid, event.room_id, version, head, StateRoot(root), ())
+        arrival = Arrival(event, before, nodes, starts_anew=True)
+        outcome = (await self._placement.place(event.room_id, [arrival], new_room=room))[event.event_id]
+        if outcome.verdict is not Verdict.ACCEPTED:
+            raise Forbidden(f"the state that {handshake.destination} tells does not allow the join: {outcome.reason}")
+        _logger.info(
+            "joined a room elsewhere", room_id=event.room_id, through=handshake.destination, events=len(events)
+        )
+        return event.event_id
+
+    async def _countersigned(self, event: VerifiedEvent, pdu: JsonObject) -> VerifiedEvent:
+        """Return our join with the further signature that the server gave, if it is still ours."""
+        try:
+            theirs = parse_event(pdu, event.version)
+        except MatrixError:
+            return event
+        if theirs.event_id != event.event_id:
+            return event
+        verified, _ = await self._verifier.verified([theirs])
+        return verified[0] if verified else event

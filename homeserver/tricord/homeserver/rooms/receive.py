@@ -1,0 +1,292 @@
+"""Events that other servers send us, from their arrival to their place in the log.
+
+What an event stands on and we lack is asked for at the server that sent it, within bounds: the events before it, or
+else the state before it; and the events that vouch for it. Then `placement.py` judges it.
+
+https://spec.matrix.org/v1.19/server-server-api/#checks-performed-on-receipt-of-a-pdu
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import AsyncIterator, Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+import structlog
+import trio
+
+from tricord.federation.errors import PeerError
+from tricord.homeserver.rooms.cached_rooms import CachedRoom, CachedRooms
+from tricord.homeserver.rooms.outliers import Outliers
+from tricord.homeserver.rooms.placement import Arrival, Outcome, Placement, Verdict
+from tricord.homeserver.rooms.state_map import EMPTY
+from tricord.homeserver.rooms.stored_event import StoredEvent
+from tricord.homeserver.rooms.verification import Verifier
+from tricord.protocol.errors import Forbidden, NotFound
+from tricord.protocol.events import Event, VerifiedEvent
+from tricord.protocol.identifiers import EventId, RoomId, ServerName
+from tricord.protocol.strict_json import JsonObject
+
+# How often, and how far, we ask for the events before an event, until we ask for its state instead.
+_ROUNDS = 3
+_EARLIER_EVENTS = 50
+# Up to this many missing pieces of a state are asked for one by one; more, all at once.
+_SINGLE_EVENTS = 40
+_AT_ONCE = 5
+
+_logger = structlog.get_logger(__name__)
+
+
+class Source(Protocol):
+    """What can be asked of the server that sent an event."""
+
+    async def missing_events(
+        self,
+        destination: ServerName,
+        room_id: RoomId,
+        earliest: Sequence[EventId],
+        latest: Sequence[EventId],
+        limit: int,
+        min_depth: int,
+    ) -> Sequence[JsonObject]:
+        """Return events between some events and others."""
+        ...
+
+    async def event(self, destination: ServerName, event_id: EventId) -> JsonObject:
+        """Return an event."""
+        ...
+
+    async def event_auth(self, destination: ServerName, room_id: RoomId, event_id: EventId) -> Sequence[JsonObject]:
+        """Return the auth chain of an event."""
+        ...
+
+    async def state(
+        self, destination: ServerName, room_id: RoomId, event_id: EventId
+    ) -> tuple[Sequence[JsonObject], Sequence[JsonObject]]:
+        """Return the state before an event, and its auth chain."""
+        ...
+
+    async def state_ids(
+        self, destination: ServerName, room_id: RoomId, event_id: EventId
+    ) -> tuple[Sequence[EventId], Sequence[EventId]]:
+        """Return the ids of the state before an event, and those of its auth chain."""
+        ...
+
+
+@dataclass(slots=True)
+class _Lock:
+    lock: trio.Lock = field(default_factory=trio.Lock)
+    users: int = 0
+
+
+class Receiver:
+    """Takes in events of other servers."""
+
+    def __init__(
+        self, rooms: CachedRooms, outliers: Outliers, placement: Placement, verifier: Verifier, source: Source
+    ) -> None:
+        self._rooms = rooms
+        self._outliers = outliers
+        self._placement = placement
+        self._verifier = verifier
+        self._source = source
+        self._locks: dict[RoomId, _Lock] = {}
+
+    async def receive(self, origin: ServerName, room_id: RoomId, events: Sequence[Event]) -> dict[EventId, str | None]:
+        """Take in events of one room, in their order; return for each what is wrong with it, None if nothing is.
+
+        An event that was soft-failed is no fault of its sender's: nothing is wrong with it.
+        """
+        room = await self._rooms.room(room_id)
+        if room is None:
+            return {event.event_id: f"this server is not in {room_id}" for event in events}
+        async with self._turn(room_id):
+            placed = await self._placed({event.event_id for event in events})
+            results: dict[EventId, str | None] = {
+                event_id: "it was rejected before" if stored.rejected else None for event_id, stored in placed.items()
+            }
+            verified, wrong = await self._verifier.verified(e for e in events if e.event_id not in placed)
+            results |= wrong
+            wanted = {event.event_id for event in verified}
+            arrivals = await self._arrivals(origin, room, verified)
+            outcomes = await self._placement.place(room_id, arrivals) if arrivals else {}
+        for event_id in wanted:
+            outcome = outcomes.get(event_id, Outcome(Verdict.NOT_PLACED, "it could not be placed"))
+            results[event_id] = outcome.reason if outcome.verdict in (Verdict.REJECTED, Verdict.NOT_PLACED) else None
+            if outcome.verdict is not Verdict.ACCEPTED:
+                _logger.info(
+                    f"an event was {outcome.verdict.value}",
+                    event_id=event_id, room_id=room_id, origin=origin, reason=outcome.reason,
+                )  # fmt: skip
+        return results
+
+    async def accept(self, origin: ServerName, event: VerifiedEvent) -> StoredEvent:
+        """Take in an event that another server hands to us, to be sent on to the servers in the room.
+
+        Raises Forbidden if it is not let in, NotFound if this server is not in the room.
+        """
+        room = await self._rooms.room(event.room_id)
+        if room is None:
+            raise NotFound(f"this server is not in {event.room_id}")
+        async with self._turn(event.room_id):
+            arrivals = await self._arrivals(origin, room, [event], forward=True)
+            outcomes = await self._placement.place(event.room_id, arrivals)
+        outcome = outcomes[event.event_id]
+        if outcome.verdict is not Verdict.ACCEPTED:
+            raise Forbidden(outcome.reason)
+        return (await self._outliers.known([event.event_id]))[event.event_id]
+
+    async def keep(self, room_nid: int, events: Iterable[VerifiedEvent]) -> None:
+        """Keep events without a place, such as the state of a room that we are about to join."""
+        await self._outliers.keep(room_nid, events)
+
+    @contextlib.asynccontextmanager
+    async def _turn(self, room_id: RoomId) -> AsyncIterator[None]:
+        """Let one at a time take in events of a room, in the order in which they came."""
+        entry = self._locks.setdefault(room_id, _Lock())
+        entry.users += 1
+        try:
+            async with entry.lock:
+                yield
+        finally:
+            entry.users -= 1
+            if not entry.users:
+                del self._locks[room_id]
+
+    async def _placed(self, event_ids: Collection[EventId]) -> dict[EventId, StoredEvent]:
+        """Return those of the events that have been judged in their place already."""
+        return {
+            event_id: stored
+            for event_id, stored in (await self._outliers.known(event_ids)).items()
+            if stored.state_after != EMPTY
+        }
+
+    async def _arrivals(
+        self, origin: ServerName, room: CachedRoom, events: Sequence[VerifiedEvent], *, forward: bool = False
+    ) -> list[Arrival]:
+        """Return the events, and those missing before them, with all that is needed to place them."""
+        handed = {event.event_id for event in events}
+        events = await self._with_earlier(origin, room, events)
+        lacking = await self._lacking(events)
+        arrivals = []
+        for event in events:
+            arrival = Arrival(event, forward=forward and event.event_id in handed)
+            if event.event_id in lacking:
+                arrival = await self._with_state(origin, room, arrival)
+            arrivals.append(arrival)
+        await self._bring_auth_events(origin, room, events)
+        return arrivals
+
+    async def _with_earlier(
+        self, origin: ServerName, room: CachedRoom, events: Sequence[VerifiedEvent]
+    ) -> list[VerifiedEvent]:
+        """Return events together with those between them and what is here, as far as they can be had."""
+        found = {event.event_id: event for event in events}
+        for _ in range(_ROUNDS):
+            lacking = await self._lacking(list(found.values()))
+            if not lacking:
+                break
+            try:
+                pdus = await self._source.missing_events(
+                    origin,
+                    room.room_id,
+                    [one.event_id for one in room.extremities],
+                    sorted(lacking),
+                    _EARLIER_EVENTS,
+                    0,
+                )
+            except PeerError as error:
+                _logger.info(
+                    "missing events were not to be had", room_id=room.room_id, origin=origin, reason=str(error)
+                )
+                break
+            earlier = await self._verifier.read(pdus[:_EARLIER_EVENTS], room.version, room.room_id)
+            placed = await self._placed([event.event_id for event in earlier])
+            new = {e.event_id: e for e in earlier if e.event_id not in found and e.event_id not in placed}
+            if not new:
+                break
+            found |= new
+        return _in_order(found)
+
+    async def _lacking(self, events: Sequence[VerifiedEvent]) -> set[EventId]:
+        """Return which events follow one that is neither here nor among them."""
+        named = {event_id for event in events for event_id in event.prev_events}
+        here = (await self._placed(named)).keys() | {event.event_id for event in events}
+        return {event.event_id for event in events if not here >= set(event.prev_events)}
+
+    async def _with_state(self, origin: ServerName, room: CachedRoom, arrival: Arrival) -> Arrival:
+        """Return an arrival with the state before it, as its server knows it."""
+        event = arrival.event
+        try:
+            state_ids, auth_ids = await self._source.state_ids(origin, room.room_id, event.event_id)
+            unknown = {*state_ids, *auth_ids} - (await self._outliers.known({*state_ids, *auth_ids})).keys()
+            if len(unknown) > _SINGLE_EVENTS:
+                state, auth_chain = await self._source.state(origin, room.room_id, event.event_id)
+                pdus = [*auth_chain, *state]
+            else:
+                pdus = await self._single_events(origin, unknown)
+        except PeerError as error:
+            _logger.info("the state was not to be had", event_id=event.event_id, origin=origin, reason=str(error))
+            return arrival
+        await self._outliers.keep(room.nid, await self._verifier.read(pdus, room.version, room.room_id))
+        root, nodes = await self._outliers.state_of(state_ids)
+        if root == EMPTY:
+            return arrival
+        return Arrival(event, root, nodes, forward=arrival.forward)
+
+    async def _bring_auth_events(self, origin: ServerName, room: CachedRoom, events: Sequence[VerifiedEvent]) -> None:
+        """See to it that the auth events of some events are here."""
+        own = {event.event_id for event in events}
+        named = {auth_id for event in events for auth_id in event.auth_events} - own
+        unknown = named - (await self._outliers.known(named)).keys()
+        if not unknown:
+            return
+        for event in events:
+            if unknown.isdisjoint(event.auth_events):
+                continue
+            try:
+                pdus = await self._source.event_auth(origin, room.room_id, event.event_id)
+            except PeerError as error:
+                _logger.info(
+                    "auth events were not to be had", event_id=event.event_id, origin=origin, reason=str(error)
+                )
+                continue
+            chain = await self._verifier.read(pdus, room.version, room.room_id)
+            await self._outliers.keep(room.nid, [one for one in chain if one.event_id not in own])
+            unknown -= {one.event_id for one in chain}
+
+    async def _single_events(self, origin: ServerName, event_ids: Iterable[EventId]) -> list[JsonObject]:
+        pdus: list[JsonObject] = []
+        limiter = trio.CapacityLimiter(_AT_ONCE)
+
+        async def fetch(event_id: EventId) -> None:
+            async with limiter:
+                with contextlib.suppress(PeerError):
+                    pdus.append(await self._source.event(origin, event_id))
+
+        async with trio.open_nursery() as nursery:
+            for event_id in event_ids:
+                nursery.start_soon(fetch, event_id)
+        return pdus
+
+
+def _in_order(events: Mapping[EventId, VerifiedEvent]) -> list[VerifiedEvent]:
+    """Return events so that each comes after those of them that it follows."""
+    ordered: list[VerifiedEvent] = []
+    done: set[EventId] = set()
+    for first in events:
+        waiting = [first]
+        seen: set[EventId] = set()
+        while waiting:
+            event_id = waiting[-1]
+            before = [one for one in events[event_id].prev_events if one in events and one not in done | seen]
+            seen.add(event_id)
+            if before:
+                waiting += before
+                continue
+            waiting.pop()
+            if event_id not in done:
+                done.add(event_id)
+                ordered.append(events[event_id])
+    return ordered
