@@ -9,15 +9,20 @@ import trio
 import trio.testing
 from trio.testing import MockClock
 
+from tricord.homeserver.storage.errors import DatabaseUnavailable
 from tricord.homeserver.storage.grouped_writes import GroupedWrites
 
 
 class Table:
     def __init__(self) -> None:
         self.groups: list[list[int]] = []
+        self.calls = 0
 
     async def write(self, items: Sequence[int]) -> list[int]:
+        self.calls += 1
         await trio.sleep(1)
+        if 0 in items:
+            raise DatabaseUnavailable("no connection")
         if -1 in items:
             raise ValueError("a bad row")
         self.groups.append(list(items))
@@ -79,3 +84,36 @@ async def test_a_caller_who_goes_away_takes_nobody_along(autojump_clock: MockClo
         nursery.start_soon(submit, 3)
     assert sorted(written) == [10, 30]
     assert len(writes._waiting) == 0
+
+
+async def test_a_database_that_is_not_there_is_not_asked_for_each_item(autojump_clock: MockClock) -> None:
+    table = Table()
+    writes = GroupedWrites(table.write)
+
+    async def submit(item: int) -> None:
+        with pytest.raises(DatabaseUnavailable):
+            await writes.submit(item)
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(submit, 0)
+        await trio.testing.wait_all_tasks_blocked()
+        for item in (0, 1, 2, 3):
+            nursery.start_soon(submit, item)
+    assert table.calls == 2
+    assert table.groups == []
+
+
+async def test_a_group_has_a_limit_and_all_are_written_in_order(autojump_clock: MockClock) -> None:
+    table = Table()
+    writes = GroupedWrites(table.write, limit=3)
+    results: dict[int, int] = {}
+
+    async def submit(item: int) -> None:
+        results[item] = await writes.submit(item)
+
+    async with trio.open_nursery() as nursery:
+        for item in range(1, 9):
+            nursery.start_soon(submit, item)
+            await trio.testing.wait_all_tasks_blocked()
+    assert table.groups == [[1], [2, 3, 4], [5, 6, 7], [8]]
+    assert results == {item: item * 10 for item in range(1, 9)}

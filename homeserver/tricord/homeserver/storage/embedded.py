@@ -14,6 +14,7 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import fcntl
+import functools
 import hashlib
 import importlib.util
 import os
@@ -41,6 +42,7 @@ USER = "tricord"
 _PORT = 5432  # no port at all, but a part of the socket's name
 # What a unix socket's path may measure, less PostgreSQL's own file name in it.
 _LONGEST_SOCKET_FOLDER = 80
+_LARGE_LOG = 10 << 20
 _START_SECONDS = 60
 _STOP_SECONDS = 30
 
@@ -77,23 +79,28 @@ async def embedded_postgres(folder: Path, *, options: dict[str, str] | None = No
         binaries = await trio.to_thread.run_sync(_reachable_binaries, account)
         data = folder / "data"
         await _initialize(binaries, folder, data, account)
-        await _wait_for_orphan(data)
+        await _end_orphan(data)
         sockets = _socket_folder(folder, account)
         # Named everywhere, since PGPORT in the environment would speak for us otherwise.
         settings = {"listen_addresses": "", "port": str(_PORT), **(options or {})}
         url = _url(sockets, port=settings["port"])
-        async with trio.open_nursery() as nursery:
-            process = await _start(binaries, folder, data, sockets, account, settings)
-            try:
-                await _make_database(url)
+        process = await _start(binaries, folder, data, sockets, account, settings)
+        try:
+            await _make_database(url)
+            async with trio.open_nursery() as nursery:
                 nursery.start_soon(_watch, process, folder)
                 yield url
-            finally:
                 nursery.cancel_scope.cancel()
-                with trio.CancelScope(shield=True):
-                    await _stop(process)
-        if sockets != data:
-            shutil.rmtree(sockets, ignore_errors=True)
+        except BaseExceptionGroup as group:
+            # That there is a nursery is nobody's business: one error comes as itself.
+            if len(group.exceptions) > 1:
+                raise
+            raise group.exceptions[0] from group.exceptions[0].__cause__
+        finally:
+            with trio.CancelScope(shield=True):
+                await _stop(process)
+            if sockets != data:
+                shutil.rmtree(sockets, ignore_errors=True)
 
 
 def _made(folder: Path) -> Path:
@@ -174,7 +181,7 @@ def _reachable_binaries(account: pwd.struct_passwd | None) -> Path:
         draft.chmod(0o755)
         with contextlib.suppress(OSError):  # another start was quicker
             draft.rename(copy)
-    if copy.stat().st_uid != 0:
+    if copy.lstat().st_uid != 0:
         raise EmbeddedPostgresError(f"{copy} does not belong to root; remove it")
     return copy / "pginstall"
 
@@ -202,7 +209,8 @@ def _socket_folder(folder: Path, account: pwd.struct_passwd | None, *, make: boo
     short = Path("/tmp") / f"tricord-{mark}"  # noqa: S108  # 0700, and its owner is checked
     if make:
         short.mkdir(mode=0o700, exist_ok=True)
-        if short.stat().st_uid not in {os.geteuid(), account.pw_uid if account else -1}:
+        found = short.lstat()
+        if not stat.S_ISDIR(found.st_mode) or found.st_uid not in {os.geteuid(), account.pw_uid if account else -1}:
             raise EmbeddedPostgresError(f"{short} belongs to somebody else; remove it")
         if account is not None:
             os.chown(short, account.pw_uid, account.pw_gid)
@@ -268,18 +276,30 @@ def _reached_by(account: pwd.struct_passwd | None, folder: Path) -> Iterator[tup
         os.close(descriptor)
 
 
-async def _wait_for_orphan(data: Path) -> None:
-    """Wait for a postgres whose parent was killed: it is shutting down, and two must never run on one directory."""
+async def _end_orphan(data: Path) -> None:
+    """End a postgres whose parent was killed: two must never run on one directory."""
+    marker = data / "postmaster.pid"
+    if sys.platform != "linux" or not marker.exists():
+        return  # elsewhere PostgreSQL itself refuses to start
+    number, *lines = marker.read_text().split("\n")
+    pid = int(number) if number.isdigit() else 0
     with trio.move_on_after(_STOP_SECONDS):
-        while _is_run_by_postgres(data):  # noqa: ASYNC110  # nobody tells us when a foreign process ends
+        while marker.exists() and _runs_on(pid, data):  # nobody tells us when a foreign process ends
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGINT)
             await trio.sleep(0.05)
+    if marker.exists() and not _runs_on(pid, data):
+        # It was cut off, and another process may have its number by now (in a container, where numbers are small,
+        # easily), which PostgreSQL would take for a running server. It thinks nothing of its parent's number.
+        marker.write_text("\n".join([str(os.getpid()), *lines]))
 
 
-def _is_run_by_postgres(data: Path) -> bool:
+def _runs_on(pid: int, data: Path) -> bool:
+    """Tell whether this process is a postgres that works in this directory; another is none of our business."""
+    process = Path(f"/proc/{pid}")
     try:
-        pid = int((data / "postmaster.pid").read_text().split("\n", 1)[0])
-        return b"postgres" in Path(f"/proc/{pid}/cmdline").read_bytes()
-    except (FileNotFoundError, ProcessLookupError, PermissionError, ValueError):
+        return (process / "cwd").samefile(data) and b"postgres" in (process / "cmdline").read_bytes()
+    except (FileNotFoundError, ProcessLookupError, PermissionError):
         return False
 
 
@@ -292,7 +312,10 @@ async def _start(
     settings: dict[str, str],
 ) -> subprocess.Popen[bytes]:
     log_file = folder / "postgres.log"
+    if log_file.exists() and log_file.stat().st_size > _LARGE_LOG:
+        log_file.rename(folder / "postgres.log.1")
     with log_file.open("ab") as log, _reached_by(account, data) as (path, inherited):
+        die_with_parent = functools.partial(_die_with, os.getpid())
         # Not trio's open_process: that starts the child from a worker thread, and the death signal follows the thread.
         process = subprocess.Popen(  # noqa: ASYNC220, S603  # a fork and an exec, of our own words
             [
@@ -300,7 +323,7 @@ async def _start(
                 *(f"--{name}={value}" for name, value in settings.items()),
             ],
             stdin=subprocess.DEVNULL, stdout=log, stderr=log, cwd="/", start_new_session=True,
-            preexec_fn=_die_with_parent if sys.platform == "linux" else None,  # noqa: PLW1509  # one system call
+            preexec_fn=die_with_parent if sys.platform == "linux" else None,  # noqa: PLW1509  # two system calls
             **_as(account), **inherited,
         )  # fmt: skip
     try:
@@ -318,9 +341,11 @@ async def _start(
     return process
 
 
-def _die_with_parent() -> None:
+def _die_with(parent: int) -> None:
     pr_set_pdeathsig = 1
     ctypes.CDLL(None).prctl(pr_set_pdeathsig, signal.SIGINT)
+    if os.getppid() != parent:  # it died before we asked
+        os._exit(1)
 
 
 def _is_ready(data: Path, pid: int) -> bool:

@@ -7,6 +7,8 @@ from typing import Generic, TypeVar
 
 import trio
 
+from tricord.homeserver.storage.errors import DatabaseUnavailable
+
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
@@ -55,14 +57,15 @@ class GroupedWrites(Generic[Item, Result]):
     async def _write_group(self, group: list[_Waiting[Item, Result]]) -> None:
         try:
             results = await self._write([waiting.item for waiting in group])
-        except Exception as error:  # noqa: BLE001 - it is the waiting caller's, and raised there
-            if len(group) > 1:
+        except Exception as error:  # noqa: BLE001 - it is the waiting callers', and raised there
+            if len(group) > 1 and not isinstance(error, DatabaseUnavailable):
                 # One bad item must not fail the others: each by itself.
                 for waiting in group:
                     await self._write_group([waiting])
                 return
-            group[0].error = error
-            group[0].written = True
+            for waiting in group:
+                waiting.error = error
+                waiting.written = True
             return
         for waiting, result in zip(group, results, strict=True):
             waiting.result = result

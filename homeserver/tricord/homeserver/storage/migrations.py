@@ -8,13 +8,14 @@ must still run on the schema after.
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib import resources
 
 import structlog
 
 from tricord.homeserver.storage.connection import Connection
-from tricord.homeserver.storage.errors import DatabaseTooNew
+from tricord.homeserver.storage.errors import DatabaseError, DatabaseTooNew, DatabaseUnavailable
 
 _NAME = re.compile(r"^(\d{4})_\w+\.sql$")
 # Any number will do, as long as nothing else takes an advisory lock with it.
@@ -42,11 +43,13 @@ def known_migrations() -> list[Migration]:
     return sorted(found, key=lambda migration: migration.number)
 
 
-async def migrate(url: str) -> list[str]:
+async def migrate(url: str, migrations: Sequence[Migration] | None = None) -> list[str]:
     """Bring the schema up to date and return the names of the files that ran.
 
     Raises DatabaseTooNew if the database has migrations that are not known here.
     """
+    if migrations is None:
+        migrations = known_migrations()
     connection = await Connection.open(url, application_name="tricord migration")
     try:
         await connection.execute("SELECT pg_advisory_lock($1)", _LOCK)
@@ -59,7 +62,6 @@ async def migrate(url: str) -> list[str]:
         )
         rows = await connection.fetch("SELECT number, name FROM schema_migrations")
         done = {row["number"]: row["name"] for row in rows}
-        migrations = known_migrations()
         unknown = sorted(name for number, name in done.items() if number not in {m.number for m in migrations})
         if unknown:
             raise DatabaseTooNew(
@@ -70,11 +72,16 @@ async def migrate(url: str) -> list[str]:
         for migration in migrations:
             if migration.number in done:
                 continue
-            async with connection.transaction():
-                await connection.execute(migration.sql)
-                await connection.execute(
-                    "INSERT INTO schema_migrations (number, name) VALUES ($1, $2)", migration.number, migration.name
-                )
+            try:
+                async with connection.transaction():
+                    await connection.execute(migration.sql)
+                    await connection.execute(
+                        "INSERT INTO schema_migrations (number, name) VALUES ($1, $2)", migration.number, migration.name
+                    )
+            except DatabaseUnavailable:
+                raise
+            except DatabaseError as error:
+                raise DatabaseError(f"{migration.name} failed: {error}", sqlstate=error.sqlstate) from error
             _log.debug("schema changed", migration=migration.name)
             ran.append(migration.name)
         return ran

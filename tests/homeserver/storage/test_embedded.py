@@ -1,0 +1,195 @@
+"""The embedded PostgreSQL: its life, and what is said when it cannot have one."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import trio
+
+from tests.postgres import FAST
+from tricord.homeserver.storage.connection import Connection
+from tricord.homeserver.storage.embedded import EmbeddedPostgresError, embedded_postgres, running_url
+
+# What `tricord serve` does, as a process that can be killed: prints the URL, and waits.
+SERVE = """
+import sys, trio
+from pathlib import Path
+from tricord.homeserver.storage.embedded import embedded_postgres
+async def main():
+    async with embedded_postgres(Path(sys.argv[1]), options={"fsync": "off"}) as url:
+        print(url, flush=True)
+        await trio.sleep_forever()
+trio.run(main)
+"""
+
+
+def start(folder: Path) -> subprocess.Popen[str]:
+    return subprocess.Popen([sys.executable, "-c", SERVE, str(folder)], stdout=subprocess.PIPE, text=True)
+
+
+async def url_of(process: subprocess.Popen[str]) -> str:
+    assert process.stdout is not None
+    with trio.fail_after(30):
+        return (await trio.to_thread.run_sync(read_url, process, abandon_on_cancel=True)).strip()
+
+
+def read_url(process: subprocess.Popen[str]) -> str:
+    assert process.stdout is not None
+    line = ""
+    while not line.startswith("postgresql://"):
+        line = process.stdout.readline()
+        assert line, "it ended"
+    return line
+
+
+async def value(url: str, sql: str) -> object:
+    connection = await Connection.open(url)
+    try:
+        return await connection.fetchval(sql)
+    finally:
+        await connection.aclose()
+
+
+async def test_what_was_written_is_there_after_a_restart(tmp_path: Path) -> None:
+    async with embedded_postgres(tmp_path, options=FAST) as url:
+        assert str(await value(url, "SHOW server_version")) >= "18"
+        await value(url, "CREATE TABLE kept AS SELECT 42 AS number")
+        assert running_url(tmp_path) == url
+    assert running_url(tmp_path) is None
+    assert not (tmp_path / "data" / "postmaster.pid").exists()
+    async with embedded_postgres(tmp_path, options=FAST) as url:
+        assert await value(url, "SELECT number FROM kept") == 42
+        assert await value(url, "SHOW synchronous_commit") == "on"
+        assert await value(url, "SHOW listen_addresses") == ""
+
+
+async def test_the_environment_does_not_move_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, text in (("PGPORT", "6543"), ("PGHOST", "/nowhere"), ("PGUSER", "nobody"), ("PGDATABASE", "nothing")):
+        monkeypatch.setenv(name, text)
+    async with embedded_postgres(tmp_path, options=FAST) as url:
+        assert await value(url, "SELECT current_user || current_database()") == "tricordtricord"
+
+
+async def test_a_second_process_on_the_same_folder_is_refused_in_words(tmp_path: Path) -> None:
+    first = start(tmp_path)
+    try:
+        url = await url_of(first)
+        assert running_url(tmp_path) == url
+        with pytest.raises(EmbeddedPostgresError, match="in use by another process"):
+            async with embedded_postgres(tmp_path, options=FAST):
+                pass
+        assert await value(url, "SELECT 1") == 1
+    finally:
+        first.terminate()
+        first.wait()
+
+
+async def test_it_dies_with_a_parent_that_was_killed_and_its_data_does_not(tmp_path: Path) -> None:
+    first = start(tmp_path)
+    url = await url_of(first)
+    await value(url, "CREATE TABLE kept AS SELECT 42 AS number")
+    postmaster = int((tmp_path / "data" / "postmaster.pid").read_text().split("\n")[0])
+    first.kill()
+    first.wait()
+    async with embedded_postgres(tmp_path, options=FAST) as url:
+        assert int((tmp_path / "data" / "postmaster.pid").read_text().split("\n")[0]) != postmaster
+        assert await value(url, "SELECT number FROM kept") == 42
+
+
+async def test_it_starts_after_a_power_cut_though_its_number_has_gone_to_another(tmp_path: Path) -> None:
+    async with embedded_postgres(tmp_path, options=FAST) as url:
+        await value(url, "CREATE TABLE kept AS SELECT 42 AS number")
+    owner = (tmp_path / "data").stat()
+    other = subprocess.Popen(["sleep", "60"], user=owner.st_uid, group=owner.st_gid)  # noqa: ASYNC220
+    try:
+        left = tmp_path / "data" / "postmaster.pid"
+        left.write_text(f"{other.pid}\n{tmp_path / 'data'}\n1700000000\n5432\n{tmp_path / 'data'}\n\n 5 6\nready   \n")
+        os.chown(left, owner.st_uid, owner.st_gid)
+        async with embedded_postgres(tmp_path, options=FAST) as url:
+            assert await value(url, "SELECT number FROM kept") == 42
+    finally:
+        other.kill()
+        other.wait()
+
+
+async def test_if_it_ends_the_block_ends_and_says_why(tmp_path: Path) -> None:
+    with pytest.raises(EmbeddedPostgresError, match=r"(?s)ended \(status .*received immediate shutdown"):
+        await run_until_it_ends(tmp_path)
+
+
+async def test_an_error_inside_the_block_comes_out_as_it_is(tmp_path: Path) -> None:
+    with pytest.raises(ZeroDivisionError):
+        async with embedded_postgres(tmp_path, options=FAST):
+            raise ZeroDivisionError
+    assert running_url(tmp_path) is None
+
+
+async def test_starting_can_be_cancelled(tmp_path: Path) -> None:
+    for seconds in (0, 0.05, 0.3, 0.6):
+        with trio.move_on_after(seconds):
+            async with embedded_postgres(tmp_path, options=FAST):
+                pass
+    async with embedded_postgres(tmp_path, options=FAST) as url:
+        assert await value(url, "SELECT 1") == 1
+
+
+async def test_data_of_another_major_version_is_refused_in_words(tmp_path: Path) -> None:
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "PG_VERSION").write_text("15\n")
+    with pytest.raises(EmbeddedPostgresError, match="was written by PostgreSQL 15, and PostgreSQL 18 is installed"):
+        async with embedded_postgres(tmp_path, options=FAST):
+            pass
+
+
+async def test_options_that_postgresql_does_not_know_are_told_with_the_end_of_its_log(tmp_path: Path) -> None:
+    with pytest.raises(EmbeddedPostgresError, match=r"(?s)did not start.*no_such_setting"):
+        async with embedded_postgres(tmp_path, options=FAST | {"no_such_setting": "on"}):
+            pass
+
+
+async def test_a_folder_whose_path_is_too_long_for_a_socket_works_too(tmp_path: Path) -> None:
+    folder = tmp_path / ("long" * 20) / ("longer" * 20)
+    async with embedded_postgres(folder, options=FAST) as url:
+        assert await value(url, "SELECT 1") == 1
+        assert running_url(folder) == url
+        sockets = await socket_folder(url)
+        assert folder not in sockets.parents
+    assert not sockets.exists()
+
+
+async def test_a_socket_folder_that_somebody_else_has_prepared_is_refused(tmp_path: Path) -> None:
+    folder = tmp_path / ("long" * 20) / ("longer" * 20)
+    async with embedded_postgres(folder, options=FAST) as url:
+        sockets = await socket_folder(url)
+    trap = tmp_path / "trap"
+    trap.mkdir()
+    sockets.symlink_to(trap)
+    try:
+        with pytest.raises(EmbeddedPostgresError, match="belongs to somebody else"):
+            async with embedded_postgres(folder, options=FAST):
+                pass
+    finally:
+        sockets.unlink()
+    assert trap.stat().st_uid == os.geteuid()
+
+
+async def test_a_log_that_has_grown_large_is_put_aside(tmp_path: Path) -> None:
+    (tmp_path / "postgres.log").write_bytes(b"x" * (11 << 20))
+    async with embedded_postgres(tmp_path, options=FAST):
+        assert (tmp_path / "postgres.log").stat().st_size < 1 << 20
+    assert (tmp_path / "postgres.log.1").stat().st_size == 11 << 20
+
+
+async def socket_folder(url: str) -> Path:
+    return Path(str(await value(url, "SHOW unix_socket_directories")))
+
+
+async def run_until_it_ends(folder: Path) -> None:
+    async with embedded_postgres(folder, options=FAST | {"log_min_messages": "log"}):
+        os.kill(int((folder / "data" / "postmaster.pid").read_text().split("\n")[0]), signal.SIGQUIT)
+        await trio.sleep_forever()
