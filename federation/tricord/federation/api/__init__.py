@@ -1,1 +1,1 @@
-"""Descriptions of the server-server endpoints: routed by the homeserver, called by the client."""
+"""The Server-Server API, endpoint by endpoint: what the server routes by and calls other servers by."""
