@@ -48,7 +48,7 @@ class LazyMembers:
             self._take_changes(window, told)
         if not needed:
             return []
-        found = await self._at_start(window, needed)
+        found = await self._members(window, needed, at_end=viewer.use_state_after)
         for user_id in needed:
             told.setdefault(user_id, window.stretch.upto)
         return found
@@ -61,13 +61,16 @@ class LazyMembers:
             if event_type == MEMBER:
                 told.setdefault(UserId(state_key), window.stretch.upto)
 
-    async def _at_start(self, window: Window, user_ids: Iterable[UserId]) -> list[StoredEvent]:
-        """Return the member events of users as they were before the timeline."""
+    async def _members(self, window: Window, user_ids: Iterable[UserId], *, at_end: bool) -> list[StoredEvent]:
+        """Return the member events of users as they were before the timeline, or at its end."""
         keys = [(MEMBER, str(user_id)) for user_id in user_ids]
         if window.stretch.full_state:
-            return [window.state[key] for key in keys if key in window.state]
+            whole = window.state_after() if at_end else window.state
+            return [whole[key] for key in keys if key in whole]
         if not window.events:
             return list((await self._state.current(window.stretch.room_id, keys)).values())
+        if at_end:
+            return list((await self._state.at(window.events[-1], keys)).values())
         # After the first event, but for those that the timeline itself sets: a client sees them come.
         state = await self._state.at(window.events[0], keys)
         return [stored for stored in state.values() if stored not in window.events]

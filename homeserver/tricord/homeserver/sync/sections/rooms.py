@@ -105,8 +105,9 @@ def _state(window: Window, wanted: Filter, members: Collection[StoredEvent], *, 
         # Of the whole state, lazily, only those members are told who were asked for; of changes, all.
         if (key[0] != MEMBER or not lazily or not window.stretch.full_state) and state_filter.allows(stored.event)
     ]
-    told = {stored.nid for stored in chosen}
-    chosen += [stored for stored in members if stored.nid not in told and state_filter.allows(stored.event)]
+    # What changed is newer than who was there.
+    told = {stored.key for stored in chosen}
+    chosen += [stored for stored in members if stored.key not in told and state_filter.allows(stored.event)]
     return chosen
 
 
