@@ -77,6 +77,7 @@ def _creator_joins_first(case: Case) -> bool:
         return False
     creator = create.content.get("creator") if event.version.create_content_names_creator else create.sender
     # The text asks only for the state key: then anybody could make the creator join again, by forking off the start.
+    # That the sender must be the creator too is in the vectors of gomatrixserverlib (TestAllowedFirstJoin).
     return event.sender == event.state_key == creator
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 
 from tests.protocol.oracle.auth_rules import Pdu, is_allowed, level_by_auth_events
 
@@ -14,9 +14,10 @@ Key = tuple[str, str]
 class Oracle:
     """Resolves the states of one room."""
 
-    def __init__(self, events: Mapping[str, Pdu], version: int) -> None:
+    def __init__(self, events: Mapping[str, Pdu], version: int, rejected: Collection[str] = ()) -> None:
         self._events = events
         self._version = version
+        self._rejected = rejected
         self._auth_chains: dict[str, frozenset[str]] = {}
 
     def resolve(self, states: Sequence[StateMap]) -> StateMap:
@@ -84,7 +85,7 @@ class Oracle:
             return True
         return (
             event["type"] == "m.room.member"
-            and event["content"]["membership"] in ("leave", "ban")
+            and event["content"].get("membership") in ("leave", "ban")
             and event["sender"] != event["state_key"]
         )
 
@@ -150,10 +151,11 @@ class Oracle:
         for event_id in event_ids:
             event = self._events[event_id]
             # If a key that is required for checking the authorisation rules is not present in the state, then the
-            # appropriate state event from the event's auth_events is used
+            # appropriate state event from the event's auth_events is used if the auth event is not rejected.
             room = {}
             for auth_event in event["auth_events"]:
-                room[self._key(auth_event)] = self._events[auth_event]
+                if auth_event not in self._rejected:
+                    room[self._key(auth_event)] = self._events[auth_event]
             if self._version >= 12:
                 create = self._events["$" + event.get("room_id", event_id)[1:]]
                 room["m.room.create", ""] = create
@@ -164,4 +166,4 @@ class Oracle:
         return state
 
     def _key(self, event_id: str) -> Key:
-        return self._events[event_id]["type"], self._events[event_id]["state_key"]
+        return self._events[event_id]["type"], self._events[event_id].get("state_key", "")
