@@ -1,76 +1,14 @@
-"""Questions about what another server knows best: its aliases, its users' profiles, its version.
-
-https://spec.matrix.org/v1.19/server-server-api/#querying-for-information
-"""
+"""Questions about a server, its users and its rooms."""
 
 from __future__ import annotations
 
+from typing import Any
+
 from tricord.clients.endpoint import Authentication, Endpoint, Model
-from tricord.federation.api.fields import ARoomAlias, ARoomId, AUserId
-
-
-class QueryDirectory(Endpoint):
-    """Tell which room an alias of the server stands for.
-
-    https://spec.matrix.org/v1.19/server-server-api/#get_matrixfederationv1querydirectory
-    """
-
-    method = "GET"
-    path = "/_matrix/federation/v1/query/directory"
-    authentication = Authentication.SIGNED_REQUEST
-    body_kind = "none"
-
-    class Query(Model):
-        """The alias."""
-
-        room_alias: ARoomAlias
-
-    class Response(Model):
-        """The room, and servers that are in it."""
-
-        room_id: ARoomId
-        servers: list[str]
-
-
-class QueryProfile(Endpoint):
-    """Tell the profile of a user of the server: an object of the fields that are set.
-
-    https://spec.matrix.org/v1.19/server-server-api/#get_matrixfederationv1queryprofile
-    """
-
-    method = "GET"
-    path = "/_matrix/federation/v1/query/profile"
-    authentication = Authentication.SIGNED_REQUEST
-    body_kind = "none"
-
-    class Query(Model):
-        """Whose, and perhaps which field of it alone."""
-
-        user_id: AUserId
-        field: str | None = None
-
-
-class QueryOther(Endpoint):
-    """Answer a question of a kind that the specification does not know; we know none either.
-
-    https://spec.matrix.org/v1.19/server-server-api/#get_matrixfederationv1queryquerytype
-    """
-
-    method = "GET"
-    path = "/_matrix/federation/v1/query/{query_type}"
-    authentication = Authentication.SIGNED_REQUEST
-    body_kind = "none"
-
-
-class ServerVersion(Model):
-    """What the server runs."""
-
-    name: str | None = None
-    version: str | None = None
 
 
 class GetVersion(Endpoint):
-    """Tell what the server runs.
+    """What the server runs.
 
     https://spec.matrix.org/v1.19/server-server-api/#get_matrixfederationv1version
     """
@@ -78,9 +16,102 @@ class GetVersion(Endpoint):
     method = "GET"
     path = "/_matrix/federation/v1/version"
     authentication = Authentication.NONE
-    body_kind = "none"
 
-    class Response(Model):
-        """Name and version."""
 
-        server: ServerVersion = ServerVersion()
+class GetServerWellKnown(Endpoint):
+    """Where other servers find this one.
+
+    https://spec.matrix.org/v1.19/server-server-api/#getwell-knownmatrixserver
+    """
+
+    method = "GET"
+    path = "/.well-known/matrix/server"
+    authentication = Authentication.NONE
+
+
+class QueryDirectory(Endpoint):
+    """The room that an alias stands for.
+
+    https://spec.matrix.org/v1.19/server-server-api/#get_matrixfederationv1querydirectory
+    """
+
+    method = "GET"
+    path = "/_matrix/federation/v1/query/directory"
+    authentication = Authentication.SIGNED_REQUEST
+
+    class Query(Model):
+        """The alias."""
+
+        room_alias: str
+
+
+class QueryProfile(Endpoint):
+    """The profile of a user.
+
+    https://spec.matrix.org/v1.19/server-server-api/#get_matrixfederationv1queryprofile
+    """
+
+    method = "GET"
+    path = "/_matrix/federation/v1/query/profile"
+    authentication = Authentication.SIGNED_REQUEST
+
+    class Query(Model):
+        """The user, and the one field that is asked for."""
+
+        user_id: str
+        field: str | None = None
+
+
+class GetPublicRooms(Endpoint):
+    """The rooms that the server shows to everybody.
+
+    https://spec.matrix.org/v1.19/server-server-api/#get_matrixfederationv1publicrooms
+    """
+
+    method = "GET"
+    path = "/_matrix/federation/v1/publicRooms"
+    authentication = Authentication.SIGNED_REQUEST
+
+    class Query(Model):
+        """Which of them."""
+
+        limit: int | None = None
+        since: str | None = None
+        include_all_networks: bool = False
+        third_party_instance_id: str | None = None
+
+
+class QueryPublicRooms(Endpoint):
+    """The rooms that the server shows to everybody, filtered.
+
+    https://spec.matrix.org/v1.19/server-server-api/#post_matrixfederationv1publicrooms
+    """
+
+    method = "POST"
+    path = "/_matrix/federation/v1/publicRooms"
+    authentication = Authentication.SIGNED_REQUEST
+
+    class Body(Model):
+        """Which of them."""
+
+        filter: dict[str, Any] | None = None
+        limit: int | None = None
+        since: str | None = None
+        include_all_networks: bool = False
+        third_party_instance_id: str | None = None
+
+
+class GetOpenIdUserInfo(Endpoint):
+    """Whose OpenID token it is.
+
+    https://spec.matrix.org/v1.19/server-server-api/#get_matrixfederationv1openiduserinfo
+    """
+
+    method = "GET"
+    path = "/_matrix/federation/v1/openid/userinfo"
+    authentication = Authentication.NONE
+
+    class Query(Model):
+        """The token."""
+
+        access_token: str
