@@ -6,9 +6,11 @@ wrong is a `ClientError`.
 
 from tricord.clients.bot import Bot
 from tricord.clients.client import Client
+from tricord.clients.commands import WrongArguments
 from tricord.clients.errors import ClientError, Refused, SignedOut, UnexpectedAnswer, Unreachable
 from tricord.clients.events import Invitation, Member, Message, Reaction, Redaction, RoomEvent
 from tricord.clients.follow import Delta
+from tricord.clients.session import Session
 
 __all__ = [
     "Bot",
@@ -22,7 +24,9 @@ __all__ = [
     "Redaction",
     "Refused",
     "RoomEvent",
+    "Session",
     "SignedOut",
     "UnexpectedAnswer",
     "Unreachable",
+    "WrongArguments",
 ]

@@ -7,7 +7,9 @@ answer to an event carries a transaction id made of that event's id, so that han
 from __future__ import annotations
 
 import logging
+import signal
 from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -16,10 +18,12 @@ import trio
 
 from tricord.clients.client import Client
 from tricord.clients.commands import Command, Handler, WrongArguments
+from tricord.clients.context import EventContext
 from tricord.clients.cursor import Cursor
-from tricord.clients.errors import Refused, SignedOut
+from tricord.clients.errors import ClientError, Refused, SignedOut, Unreachable
 from tricord.clients.events import Invitation, Message, RoomEvent, invitation, typed_event
 from tricord.clients.follow import Delta
+from tricord.clients.timelines import missed_events, own_join
 from tricord.protocol.globs import Glob
 from tricord.protocol.identifiers import EventId, RoomId, UserId
 
@@ -27,20 +31,18 @@ E = TypeVar("E", bound=RoomEvent)
 
 _log = logging.getLogger(__name__)
 
-# Pages of history read to fill a gap in one room: of 100 events each.
-_MOST_PAGES = 50
+_FIRST_PAUSE_SECONDS = 1.0
+_LONGEST_PAUSE_SECONDS = 60.0
 
 
 class Bot:
     """A user that answers.
 
-    `auto_join` holds patterns of user ids whose invitations are accepted: `("@*:example.org",)`; by default those of
-    everybody on the bot's own homeserver. `store` is a file that keeps the place in the sync and the session; without
-    one every start begins with what happens from then on. `nursery` is there while the bot runs, for handlers that go
-    on after their event.
+    It signs in as `user_id` with a `password` or an `access_token`. `auto_join` holds patterns of user ids whose
+    invitations are accepted: `("@*:example.org",)`; by default those of everybody on the bot's own homeserver, `()` for
+    nobody. `store` is a file that keeps the place in the sync and the session; without one every start begins with what
+    happens from then on. `prefix` is what commands begin with.
     """
-
-    nursery: trio.Nursery
 
     def __init__(
         self,
@@ -60,17 +62,24 @@ class Bot:
         self.user_id = UserId(user_id)
         self.client = Client(base_url, access_token=access_token, websocket=websocket, transport=transport)
         self._password = password
+        self._access_token = access_token
         self._prefix = prefix
         if auto_join is None:
             auto_join = (f"@*:{user_id.partition(':')[2]}",)
         self._auto_join = [Glob(pattern) for pattern in auto_join]
-        self._cursor = Cursor(None if store is None else Path(store))
+        self._cursor = Cursor(None if store is None else Path(store), self.user_id)
         self._commands: dict[str, Command] = {}
         self._handlers: list[tuple[type[RoomEvent], Callable[[Any], Awaitable[None]]]] = []
         self._invitation_handlers: list[Callable[[Invitation], Awaitable[None]]] = []
+        self._nursery: trio.Nursery | None = None
 
     def command(self, word: str) -> Callable[[Handler], Handler]:
-        """Call the decorated function for `!word …`, its parameters after the message being the arguments."""
+        """Call the decorated function for `!word …`, its parameters after the message being the arguments.
+
+        Arguments may be `str`, `int`, `float`, `UserId`, `RoomId` or `RoomAlias`, and may have defaults; the last one,
+        if it is a `str`, takes the rest of the message. Who types something else is told the usage, which is also what
+        `!help` shows, with the first line of the docstring. Commands in notices are left alone, as bots send those.
+        """
 
         def register(handler: Handler) -> Handler:
             self._commands[word] = Command.of(word, handler)
@@ -81,7 +90,8 @@ class Bot:
     def on(self, kind: type[E]) -> Callable[[Callable[[E], Awaitable[None]]], Callable[[E], Awaitable[None]]]:
         """Call the decorated function for every event of a class: `Message`, `Member`, …, `RoomEvent` for all.
 
-        Our own events, edits among `Message`s and old events of rooms just joined are left out.
+        Our own events, edits among `Message`s and old events of rooms just joined are left out. Events of a room come
+        in order, and each when the handlers of the one before have finished: what takes long goes to `start_soon`.
         """
 
         def register(handler: Callable[[E], Awaitable[None]]) -> Callable[[E], Awaitable[None]]:
@@ -97,43 +107,100 @@ class Bot:
         self._invitation_handlers.append(handler)
         return handler
 
+    def start_soon(self, function: Callable[..., Awaitable[None]], *arguments: Any) -> None:
+        """Let something go on beside the events, as long as the bot runs; what it raises is logged.
+
+        The cursor does not wait for it: what is under way when the bot ends is lost.
+        """
+        if self._nursery is None:
+            raise RuntimeError("the bot is not running")
+        self._nursery.start_soon(_logged, function, arguments)
+
     def run(self) -> None:
-        """Sign in and answer, for ever. Ctrl-C ends it."""
-        try:
-            trio.run(self.serve)
-        except* KeyboardInterrupt:
-            _log.info("stopped")
+        """Sign in and answer, until SIGINT (Ctrl-C) or SIGTERM. Raises what `serve` raises."""
+        trio.run(self._run)
 
     async def serve(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
-        """Sign in and answer, for ever; reports to a nursery's `start` once everything from now on will be seen."""
-        async with self.client, trio.open_nursery() as self.nursery:
-            while True:
+        """Sign in and answer, for ever; reports to a nursery's `start` once everything from now on will be seen.
+
+        A homeserver that cannot be reached is waited for, and a session that has ended is replaced by a new one. Raises
+        SignedOut where there is only an access token for that, and Refused (M_FORBIDDEN) when the password is wrong.
+        """
+        failure: Exception | None = None
+        async with self.client, trio.open_nursery() as self._nursery:
+            try:
+                await self._serve(task_status)
+            except Exception as error:  # noqa: BLE001  # raised below: a group of one would say no more
+                failure = error
+                self._nursery.cancel_scope.cancel()
+        self._nursery = None
+        if failure is not None:
+            raise failure
+
+    def move_to(self, base_url: str, *, transport: httpx.AsyncBaseTransport | None = None) -> None:
+        """Talk to another homeserver than the one we were made for, before `serve`: for tests."""
+        self.client = Client(base_url, access_token=self._access_token, transport=transport)
+
+    async def _run(self) -> None:
+        with trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
+            async with trio.open_nursery() as nursery:
+
+                async def stop() -> None:
+                    async for _ in signals:
+                        _log.info("stopping")
+                        nursery.cancel_scope.cancel()
+
+                nursery.start_soon(stop)
+                failure: Exception | None = None
+                try:
+                    await self.serve()
+                except Exception as error:  # noqa: BLE001  # raised below, as in `serve`
+                    failure = error
+                nursery.cancel_scope.cancel()
+        if failure is not None:
+            raise failure
+
+    async def _serve(self, task_status: trio.TaskStatus[None]) -> None:
+        pause = _FIRST_PAUSE_SECONDS
+        started = False
+        while True:
+            position = self._cursor.position
+            try:
                 await self._sign_in()
                 if self._cursor.position is None:
                     await self._start_from_now()
-                task_status.started()
-                task_status = trio.TASK_STATUS_IGNORED
-                try:
-                    await self.client.follow(self._take, position=self._cursor.position)
-                except SignedOut:
-                    if self._password is None:
-                        raise
-                    _log.warning("the session has ended, signing in again")
-                    self._cursor.forget_session()
+                if not started:
+                    started = True
+                    task_status.started()
+                await self.client.follow(self._take, position=self._cursor.position)
+            except SignedOut:
+                if self._password is None or self._cursor.session is None:
+                    raise
+                _log.warning("the session has ended, signing in again")
+                self._cursor.forget_session()
+            except Unreachable as error:
+                # What was being handled is handled again, from the cursor on.
+                _log.warning("the homeserver cannot be reached: %s", error)
+            moved = self._cursor.position != position
+            pause = _FIRST_PAUSE_SECONDS if moved else min(pause * 2, _LONGEST_PAUSE_SECONDS)
+            await trio.sleep(pause)
 
     async def _sign_in(self) -> None:
-        session = self._cursor.session()
+        session = self._cursor.session
         if self._password is None:
-            await self.client.whoami()
+            if (await self.client.whoami()).user_id != self.user_id:
+                raise ValueError(f"the access token is that of {self.client.user_id}, not of {self.user_id}")
         elif session is not None:
-            self.client.use_session(self.user_id, *session)
+            self.client.use_session(session)
         else:
-            await self.client.login(self.user_id, self._password, device_name="bot")
-            self._cursor.keep_session(str(self.client.access_token), self.client.device_id)
+            session = await self.client.login(
+                self.user_id, self._password, device_id=self._cursor.device_id, device_name="bot"
+            )
+            self._cursor.keep_session(session)
 
     async def _start_from_now(self) -> None:
         """Take the position without the history, and the invitations that wait."""
-        nothing = {"room": {"timeline": {"limit": 0}, "state": {"types": []}, "ephemeral": {"types": []}}}
+        nothing = {"room": {"timeline": {"limit": 1}, "state": {"types": []}, "ephemeral": {"types": []}}}
         answer = await self.client.sync(sync_filter=nothing)
         await self._handle_invitations(answer)
         self._cursor.move(answer["next_batch"])
@@ -152,23 +219,26 @@ class Bot:
                 await self._join(invited)
             else:
                 for handler in self._invitation_handlers:
-                    await _guarded(handler, invited)
+                    await self._call(handler, invited)
 
     async def _join(self, invited: Invitation) -> None:
         try:
             await self.client.join(invited.room_id)
+        except SignedOut:
+            raise
         except Refused as refusal:
             _log.warning("%s: cannot join: %s", invited.room_id, refusal)
 
     async def _handle_room(self, room_id: RoomId, room: dict[str, Any]) -> None:
         timeline = room.get("timeline") or {}
         sources = list(timeline.get("events") or [])
-        joined_at = _own_join(sources, self.user_id)
+        joined_at = own_join(sources, self.user_id)
         if joined_at is not None:
             # What was said before we came was not said to us.
             sources = sources[joined_at + 1 :]
-        elif timeline.get("limited") and self._cursor.position is not None:
-            sources = await self._missed(room_id, timeline.get("prev_batch")) + sources
+        elif timeline.get("limited"):
+            missed = await missed_events(self.client, room_id, timeline.get("prev_batch"), self._cursor.position)
+            sources = missed + sources
         last: EventId | None = None
         for source in sources:
             event = typed_event(room_id, source, self.client)
@@ -176,71 +246,84 @@ class Bot:
                 await self._handle(event)
                 last = event.event_id
         if last is not None:
-            await _mark_read(self.client, room_id, last)
-
-    async def _missed(self, room_id: RoomId, prev_batch: Any) -> list[Any]:
-        """Return what lies between our position and a limited timeline, oldest first."""
-        missed: list[Any] = []
-        start = prev_batch if isinstance(prev_batch, str) else None
-        for _ in range(_MOST_PAGES):
-            if start is None:
-                break
-            page = await self.client.messages(room_id, start=start, end=self._cursor.position, limit=100)
-            missed += page.chunk
-            joined_at = _own_join(page.chunk, self.user_id)
-            if joined_at is not None:
-                break
-            start = page.end
-        else:
-            _log.warning("%s: more than %d events were missed, the oldest are left out", room_id, len(missed))
-        return missed[::-1]
+            await self._mark_read(room_id, last)
 
     async def _handle(self, event: RoomEvent) -> None:
         if isinstance(event, Message):
             if event.replaces is not None:
                 return
-            if event.text.startswith(self._prefix):
+            if event.text.startswith(self._prefix) and event.message_type != "m.notice":
                 await self._handle_command(event)
-        for kind, handler in self._handlers:
+        for number, (kind, handler) in enumerate(self._handlers):
             if isinstance(event, kind):
-                await _guarded(handler, event)
+                await self._answering(handler, event, f"{number} {getattr(handler, '__qualname__', '')}")
 
     async def _handle_command(self, message: Message) -> None:
-        word, _, rest = message.text.removeprefix(self._prefix).partition(" ")
+        word, *more = message.text.removeprefix(self._prefix).split(maxsplit=1) or [""]
         command = self._commands.get(word)
-        if command is not None:
+        if command is None:
+            if word == "help":
+                await self._answering(self._help, message, "help")
+            return
+
+        async def call(message: Message) -> None:
             try:
-                await _guarded(lambda event: command.call(event, rest.strip()), message)
+                await command.call(message, more[0] if more else "")
             except WrongArguments as wrong:
-                await message.reply(f"{self._prefix}{word}: {wrong}")
-        elif word == "help":
-            lines = [f"{self._prefix}{known.usage}: {known.help}" for known in self._commands.values()]
-            await message.reply("\n".join(lines))
+                await message.reply(f"{wrong}; usage: {self._prefix}{command.usage}")
+
+        await self._answering(call, message, f"command {word}")
+
+    async def _help(self, message: Message) -> None:
+        lines = [
+            f"{self._prefix}{command.usage}" + (f": {command.help}" if command.help else "")
+            for command in self._commands.values()
+        ]
+        await message.reply("\n".join(lines))
+
+    async def _answering(self, handler: Callable[[Any], Awaitable[None]], event: RoomEvent, name: str) -> None:
+        """Call a handler with an event, with a count of its own of what it answers."""
+        await self._call(
+            handler, event, again=lambda: replace(event, context=EventContext(self.client, event.event_id, name))
+        )
+
+    async def _call(
+        self,
+        handler: Callable[[Any], Awaitable[None]],
+        subject: Any,
+        *,
+        again: Callable[[], Any] | None = None,
+    ) -> None:
+        """Call a handler; what it raises harms only the event at hand, unless the homeserver is gone for us."""
+        try:
+            await handler(subject if again is None else again())
+        except SignedOut:
+            _log.exception("a handler was signed out")
+            # If it is our own session that has ended, this raises too, and the event waits for the next one.
+            await self.client.whoami()
+        except Unreachable:
+            _log.exception("a handler could not reach its homeserver")
+            # If it is ours, this waits for it, or raises so that the event is not lost. Then there is another try.
+            await self.client.versions()
+            try:
+                await handler(subject if again is None else again())
+            except Exception:  # noqa: BLE001  # as below
+                _log.exception("a handler failed again")
+        except Exception:  # noqa: BLE001  # a handler is foreign code, and one fault in it must not stop the bot
+            _log.exception("a handler failed")
+
+    async def _mark_read(self, room_id: RoomId, event_id: EventId) -> None:
+        try:
+            await self.client.mark_read(room_id, event_id)
+        except SignedOut:
+            raise
+        except ClientError as error:
+            # We may have been removed from the room in the meantime; and nothing depends on it.
+            _log.info("%s: cannot be marked as read: %s", room_id, error)
 
 
-async def _guarded(handler: Callable[[Any], Awaitable[None]], subject: Any) -> None:
-    """Call a handler; what it raises harms only the event at hand."""
+async def _logged(function: Callable[..., Awaitable[None]], arguments: tuple[Any, ...]) -> None:
     try:
-        await handler(subject)
-    except (SignedOut, WrongArguments):
-        raise
-    except Exception:  # noqa: BLE001  # a handler is foreign code, and one fault in it must not stop the bot
-        _log.exception("a handler failed")
-
-
-async def _mark_read(client: Client, room_id: RoomId, event_id: EventId) -> None:
-    try:
-        await client.mark_read(room_id, event_id)
-    except Refused as refusal:
-        # We may have been removed from the room in the meantime.
-        _log.info("%s: cannot be marked as read: %s", room_id, refusal)
-
-
-def _own_join(sources: Sequence[Any], user_id: UserId) -> int | None:
-    """Return where in the timeline we joined, if we did; a change of our profile is not a join."""
-    for number, source in enumerate(sources):
-        if isinstance(source, dict) and source.get("type") == "m.room.member" and source.get("state_key") == user_id:
-            before = (source.get("unsigned") or {}).get("prev_content") or {}
-            if (source.get("content") or {}).get("membership") == "join" and before.get("membership") != "join":
-                return number
-    return None
+        await function(*arguments)
+    except Exception:  # noqa: BLE001  # foreign code, whose fault must not stop the bot
+        _log.exception("%s failed", getattr(function, "__qualname__", function))

@@ -39,9 +39,17 @@ class RoomEvent:
         return await self.context.send(self.room_id, event_type, content)
 
     async def reply(self, text: str, *, html: str | None = None, notice: bool = True) -> EventId:
-        """Answer this event with a text; a notice, so that other bots do not answer back."""
+        """Answer this event with a text, in its thread if it is in one; a notice, so that other bots do not answer back.
+
+        https://spec.matrix.org/v1.19/client-server-api/#rich-replies
+        """
         content = text_content(text, html=html, notice=notice)
-        content["m.relates_to"] = {"m.in_reply_to": {"event_id": self.event_id}}
+        relation: dict[str, Any] = {"m.in_reply_to": {"event_id": self.event_id}}
+        thread = self.relates_to("m.thread")
+        if thread is not None:
+            # https://spec.matrix.org/v1.19/client-server-api/#replies-within-threads
+            relation |= {"rel_type": "m.thread", "event_id": thread, "is_falling_back": False}
+        content["m.relates_to"] = relation
         return await self.send("m.room.message", content)
 
     async def react(self, key: str) -> EventId:

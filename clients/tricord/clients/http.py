@@ -3,12 +3,15 @@
 What is retried: a 429, after the time it names; and, for requests that mean the same when they arrive twice (GET, PUT,
 DELETE: the specification gives every such send a transaction id), lost connections and errors of gateways (502, 503,
 504), with a growing, jittered pause. A POST whose connection broke is not repeated: it may have happened.
+
+An access token that has expired is renewed, if there is a refresh token, and the request is made again.
 """
 
 from __future__ import annotations
 
 import secrets
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
 from typing import Any, TypeVar
 
 import httpx
@@ -16,6 +19,7 @@ import orjson
 import trio
 from pydantic import BaseModel, ValidationError
 
+from tricord.clients.api.login import Refresh
 from tricord.clients.endpoint import Authentication, Endpoint
 from tricord.clients.errors import Refused, SignedOut, UnexpectedAnswer, Unreachable
 
@@ -23,29 +27,57 @@ M = TypeVar("M", bound=BaseModel)
 
 _SAFE_TO_REPEAT = frozenset({"GET", "PUT", "DELETE"})
 _GATEWAY_ERRORS = frozenset({502, 503, 504})
+# The request has not left us, so that a POST too may be made again.
+_NEVER_SENT = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout)
+# Nothing that time would heal.
+_HOPELESS = (httpx.UnsupportedProtocol, httpx.LocalProtocolError)
+_FIRST_PAUSE_SECONDS = 0.5
+_LONGEST_PAUSE_SECONDS = 30
 _jitter = secrets.SystemRandom()
 
 
-class Http:
-    """A pool of connections to one homeserver, and the access token that goes with each request.
+@dataclass(frozen=True, slots=True)
+class Tokens:
+    """What proves who we are, and what renews that."""
 
-    `patience_seconds` bounds how long one request is retried before `Unreachable` is raised.
+    access_token: str
+    refresh_token: str | None = None
+
+
+Keep = Callable[[Tokens], Awaitable[None]]
+
+
+class Http:
+    """A pool of connections to one homeserver, and the tokens that go with the requests.
+
+    `patience_seconds` bounds how long one request is retried before `Unreachable` is raised. `keep` is told of renewed
+    tokens before they are first used: until then the old refresh token stays valid, so that a crash in between costs
+    nothing.
     """
 
     def __init__(
         self,
         base_url: str,
         *,
-        access_token: str | None = None,
+        tokens: Tokens | None = None,
         patience_seconds: float = 60,
         transport: httpx.AsyncBaseTransport | None = None,
+        keep: Keep | None = None,
     ) -> None:
         self.base_url = base_url.rstrip("/")
-        self.access_token = access_token
+        self.tokens = tokens
         self._patience_seconds = patience_seconds
+        self._keep = keep
+        # However many requests find the token expired, one renews it and the others wait for that.
+        self._renewing = trio.Lock()
         self._client = httpx.AsyncClient(
             transport=transport, timeout=httpx.Timeout(30, connect=10, pool=None), follow_redirects=False
         )
+
+    @property
+    def access_token(self) -> str | None:
+        """What proves who we are."""
+        return None if self.tokens is None else self.tokens.access_token
 
     async def aclose(self) -> None:
         """Close every connection."""
@@ -64,58 +96,103 @@ class Http:
 
         Raises Refused, SignedOut, Unreachable or UnexpectedAnswer.
         """
-        headers = {}
         content = None
-        if self.access_token is not None and endpoint.authentication is not Authentication.NONE:
-            headers["Authorization"] = f"Bearer {self.access_token}"
         if body is not None or endpoint.method in ("POST", "PUT"):
             content = orjson.dumps(body or {})
-            headers["Content-Type"] = "application/json"
-        request = self._client.build_request(
-            endpoint.method,
-            self.base_url + endpoint.url(**(path or {})),
-            params=_query(query or {}),
-            headers=headers,
-            content=content,
-            timeout=httpx.Timeout(answer_within_seconds, connect=10, pool=None),
-        )
-        return _json(await self._send(request))
+        tokens = None if endpoint.authentication is Authentication.NONE else self.tokens
+
+        async def send(tokens: Tokens | None) -> Any:
+            headers = {} if content is None else {"Content-Type": "application/json"}
+            if tokens is not None:
+                headers["Authorization"] = f"Bearer {tokens.access_token}"
+            request = self._client.build_request(
+                endpoint.method,
+                self.base_url + endpoint.url(**(path or {})),
+                params=_query(query or {}),
+                headers=headers,
+                content=content,
+                timeout=httpx.Timeout(answer_within_seconds, connect=10, pool=None),
+            )
+            return _json(await self._send(request))
+
+        try:
+            return await send(tokens)
+        except SignedOut as refusal:
+            if tokens is None or tokens.refresh_token is None or not refusal.soft:
+                raise
+            await self._renew(tokens, refusal)
+        return await send(self.tokens)
 
     async def typed(self, endpoint: type[Endpoint], response: type[M], *args: Any, **kwargs: Any) -> M:
         """Call an endpoint and return its answer as the model that the endpoint describes."""
-        answer = await self.call(endpoint, *args, **kwargs)
-        try:
-            return response.model_validate(answer)
-        except ValidationError as error:
-            raise UnexpectedAnswer(f"{endpoint.method} {endpoint.path}: {error}") from error
+        return as_described(endpoint, response, await self.call(endpoint, *args, **kwargs))
+
+    async def refresh(self) -> None:
+        """Renew the tokens now. Raises SignedOut if there is nothing to do it with, or if it is no longer valid.
+
+        https://spec.matrix.org/v1.19/client-server-api/#refreshing-access-tokens
+        """
+        if self.tokens is None or self.tokens.refresh_token is None:
+            raise SignedOut(401, {"errcode": "M_UNKNOWN_TOKEN", "error": "there is no refresh token"})
+        await self._renew(self.tokens, None)
+
+    async def _renew(self, expired: Tokens, refusal: SignedOut | None) -> None:
+        async with self._renewing:
+            if self.tokens != expired:
+                return
+            try:
+                answer = await self.typed(Refresh, Refresh.Response, body={"refresh_token": expired.refresh_token})
+            except SignedOut:
+                raise
+            except Refused as refused:
+                if refused.status == 429 or refused.status >= 500:
+                    raise
+                # Of both refusals this one says what matters: whether the device lives on.
+                raise refusal or SignedOut(refused.status, refused.body) from refused
+            # Without a new refresh token the old one stays in use.
+            tokens = Tokens(answer.access_token, answer.refresh_token or expired.refresh_token)
+            if self._keep is not None:
+                await self._keep(tokens)
+            self.tokens = tokens
 
     async def _send(self, request: httpx.Request) -> httpx.Response:
         deadline = trio.current_time() + self._patience_seconds
-        pause = 0.5
+        pause = _FIRST_PAUSE_SECONDS
         while True:
             reason: Exception
             try:
                 response = await self._client.send(request)
             except httpx.TransportError as error:
                 reason, wait = error, _jittered(pause)
-                repeatable = request.method in _SAFE_TO_REPEAT or isinstance(error, httpx.ConnectError)
+                repeatable = request.method in _SAFE_TO_REPEAT or isinstance(error, _NEVER_SENT)
+                repeatable = repeatable and not isinstance(error, _HOPELESS)
+            except httpx.DecodingError as error:
+                raise UnexpectedAnswer(f"{_shown(request)}: {error}") from error
             else:
                 if response.status_code < 400:
                     return response
                 refusal = _refusal(response)
                 reason, wait, repeatable = refusal, _jittered(pause), False
                 if response.status_code == 429:
-                    wait, repeatable = refusal.retry_after_seconds or _jittered(pause), True
+                    wait, repeatable = refusal.retry_after_seconds or wait, True
                 elif response.status_code in _GATEWAY_ERRORS:
-                    repeatable = request.method in _SAFE_TO_REPEAT
+                    wait, repeatable = max(wait, refusal.retry_after_seconds or 0), request.method in _SAFE_TO_REPEAT
                 if not repeatable:
                     raise refusal
             if not repeatable or trio.current_time() + wait > deadline:
                 if isinstance(reason, Refused) and reason.status == 429:
                     raise reason
-                raise Unreachable(f"{request.method} {request.url.copy_with(query=None)}: {reason!r}") from reason
+                raise Unreachable(f"{_shown(request)}: {reason!r}") from reason
             await trio.sleep(wait)
-            pause = min(pause * 2, 30)
+            pause = min(pause * 2, _LONGEST_PAUSE_SECONDS)
+
+
+def as_described(endpoint: type[Endpoint], response: type[M], answer: Any) -> M:
+    """Return an answer as the model that the endpoint describes; raise UnexpectedAnswer if it is something else."""
+    try:
+        return response.model_validate(answer)
+    except ValidationError as error:
+        raise UnexpectedAnswer(f"{endpoint.method} {endpoint.path}: {error}") from error
 
 
 def _jittered(seconds: float) -> float:
@@ -135,11 +212,16 @@ def _parameter(value: Any) -> str:
     return ("true" if value else "false") if isinstance(value, bool) else str(value)
 
 
+def _shown(request: httpx.Request) -> str:
+    """Return the request for a message: the query may hold what is nobody's business."""
+    return f"{request.method} {request.url.copy_with(query=None)}"
+
+
 def _json(response: httpx.Response) -> Any:
     try:
         return orjson.loads(response.content)
     except orjson.JSONDecodeError as error:
-        raise UnexpectedAnswer(f"{response.request.method} {response.request.url.path}: not JSON") from error
+        raise UnexpectedAnswer(f"{_shown(response.request)}: status {response.status_code}, not JSON") from error
 
 
 def _refusal(response: httpx.Response) -> Refused:
@@ -149,6 +231,5 @@ def _refusal(response: httpx.Response) -> Refused:
         body = None
     if not isinstance(body, dict):
         body = {"errcode": "M_UNKNOWN", "error": response.reason_phrase}
-    if response.status_code == 401 and body.get("errcode") == "M_UNKNOWN_TOKEN":
-        return SignedOut(response.status_code, body)
-    return Refused(response.status_code, body)
+    kind = SignedOut if response.status_code == 401 and body.get("errcode") == "M_UNKNOWN_TOKEN" else Refused
+    return kind(response.status_code, body, retry_after=response.headers.get("retry-after"))

@@ -7,7 +7,7 @@ from typing import Any
 
 from tricord.clients.api import membership as api
 from tricord.clients.api.room_creation import CreateRoom, Preset
-from tricord.clients.calls.base import Calls
+from tricord.clients.calls.base import Calls, given
 from tricord.protocol.identifiers import RoomAlias, RoomId, UserId
 
 
@@ -30,8 +30,9 @@ class MembershipCalls(Calls):
 
         `alias` is the part before the colon. `options` are further keys of the request's body, as the specification
         names them (`initial_state`, `power_level_content_override`, …).
+        https://spec.matrix.org/v1.19/client-server-api/#post_matrixclientv3createroom
         """
-        wanted = {
+        body = {
             "name": name,
             "topic": topic,
             "invite": list(invite) or None,
@@ -41,15 +42,18 @@ class MembershipCalls(Calls):
             "room_version": room_version,
             **options,
         }
-        body = {key: value for key, value in wanted.items() if value is not None}
-        return (await self.http.typed(CreateRoom, CreateRoom.Response, body=body)).room_id
+        return (await self.http.typed(CreateRoom, CreateRoom.Response, body=given(body))).room_id
 
     async def joined_rooms(self) -> list[RoomId]:
         """Return the rooms we are joined to."""
         return (await self.http.typed(api.JoinedRooms, api.JoinedRooms.Response)).joined_rooms
 
     async def join(self, room: RoomId | RoomAlias, *, via: Sequence[str] = (), reason: str | None = None) -> RoomId:
-        """Join a room by id or alias; `via` are servers that are said to be in it."""
+        """Join a room by id or alias; `via` are servers that are said to be in it.
+
+        Raises Refused: M_FORBIDDEN when we are not let in, M_NOT_FOUND for an alias that stands for nothing.
+        https://spec.matrix.org/v1.19/client-server-api/#joining-rooms
+        """
         answer = await self.http.typed(
             api.JoinRoom,
             api.RoomIdResponse,
@@ -96,4 +100,4 @@ class MembershipCalls(Calls):
 
 
 def _why(reason: str | None) -> dict[str, str]:
-    return {} if reason is None else {"reason": reason}
+    return given({"reason": reason})

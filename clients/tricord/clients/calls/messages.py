@@ -7,7 +7,7 @@ from typing import Any
 import orjson
 
 from tricord.clients.api import messages as api
-from tricord.clients.calls.base import Calls, new_transaction_id
+from tricord.clients.calls.base import Calls, given, new_transaction_id
 from tricord.protocol.identifiers import EventId, RoomId
 
 
@@ -17,7 +17,10 @@ class MessageCalls(Calls):
     async def send(
         self, room_id: RoomId, event_type: str, content: dict[str, Any], *, transaction_id: str | None = None
     ) -> EventId:
-        """Send an event of any type; the same `transaction_id` sent again from this device gives the same event."""
+        """Send an event of any type; the same `transaction_id` sent again from this device gives the same event.
+
+        https://spec.matrix.org/v1.19/client-server-api/#put_matrixclientv3roomsroomidsendeventtypetxnid
+        """
         path = {"room_id": room_id, "event_type": event_type, "txn_id": transaction_id or new_transaction_id()}
         return (await self.http.typed(api.SendMessage, api.EventIdResponse, path, body=content)).event_id
 
@@ -53,10 +56,14 @@ class MessageCalls(Calls):
         return await self.send(room_id, "m.reaction", {"m.relates_to": relation})
 
     async def redact(self, room_id: RoomId, event_id: EventId, *, reason: str | None = None) -> EventId:
-        """Strip an event of its content."""
+        """Strip an event of its content, and return the redaction.
+
+        https://spec.matrix.org/v1.19/client-server-api/#redactions
+        """
         path = {"room_id": room_id, "event_id": event_id, "txn_id": new_transaction_id()}
-        body = {} if reason is None else {"reason": reason}
-        return (await self.http.typed(api.RedactEvent, api.EventIdResponse, path, body=body)).event_id
+        return (
+            await self.http.typed(api.RedactEvent, api.EventIdResponse, path, body=given({"reason": reason}))
+        ).event_id
 
     async def messages(
         self,
@@ -72,10 +79,13 @@ class MessageCalls(Calls):
         query = {"dir": direction, "from": start, "to": end, "limit": limit, "filter": _as_json(event_filter)}
         return await self.http.typed(api.GetMessages, api.GetMessages.Response, {"room_id": room_id}, query=query)
 
-    async def context(self, room_id: RoomId, event_id: EventId, *, limit: int = 10) -> api.GetContext.Response:
-        """Read an event with what came before and after it."""
+    async def context(
+        self, room_id: RoomId, event_id: EventId, *, limit: int = 10, event_filter: dict[str, Any] | None = None
+    ) -> api.GetContext.Response:
+        """Read an event with at most `limit` others that came before and after it."""
         path = {"room_id": room_id, "event_id": event_id}
-        return await self.http.typed(api.GetContext, api.GetContext.Response, path, query={"limit": limit})
+        query = {"limit": limit, "filter": _as_json(event_filter)}
+        return await self.http.typed(api.GetContext, api.GetContext.Response, path, query=query)
 
     async def event(self, room_id: RoomId, event_id: EventId) -> dict[str, Any]:
         """Read one event."""

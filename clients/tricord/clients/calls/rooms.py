@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any
 
 from tricord.clients.api import directory
 from tricord.clients.api import rooms as api
-from tricord.clients.calls.base import Calls
+from tricord.clients.calls.base import Calls, given
 from tricord.clients.errors import Refused
 from tricord.protocol.identifiers import EventId, RoomAlias, RoomId, UserId
 
@@ -17,7 +17,10 @@ class RoomCalls(Calls):
     async def set_state(
         self, room_id: RoomId, event_type: str, content: dict[str, Any], state_key: str = ""
     ) -> EventId:
-        """Set one piece of state."""
+        """Set one piece of state, and return the event that says so.
+
+        https://spec.matrix.org/v1.19/client-server-api/#put_matrixclientv3roomsroomidstateeventtypestatekey
+        """
         path = {"room_id": room_id, "event_type": event_type, "state_key": state_key}
         return (await self.http.typed(api.SetState, api.SetState.Response, path, body=content)).event_id
 
@@ -37,9 +40,11 @@ class RoomCalls(Calls):
         events: list[dict[str, Any]] = await self.http.call(api.GetFullState, {"room_id": room_id})
         return events
 
-    async def members(self, room_id: RoomId, *, membership: api.MembershipName | None = None) -> list[dict[str, Any]]:
-        """Return the room's `m.room.member` events, or those of one membership."""
-        query = {"membership": membership}
+    async def members(
+        self, room_id: RoomId, *, membership: api.MembershipName | None = None, at: str | None = None
+    ) -> list[dict[str, Any]]:
+        """Return the room's `m.room.member` events, or those of one membership; `at` a position of a sync, or now."""
+        query = {"membership": membership, "at": at}
         return (await self.http.typed(api.GetMembers, api.GetMembers.Response, {"room_id": room_id}, query=query)).chunk
 
     async def joined_members(self, room_id: RoomId) -> dict[UserId, api.JoinedMember]:
@@ -64,14 +69,30 @@ class RoomCalls(Calls):
         answer = await self.http.typed(directory.GetAliases, directory.GetAliases.Response, {"room_id": room_id})
         return answer.aliases
 
-    async def set_directory_visibility(self, room_id: RoomId, visibility: Literal["public", "private"]) -> None:
+    async def set_directory_visibility(self, room_id: RoomId, visibility: directory.Visibility) -> None:
         """List a room in the homeserver's directory, or take it out."""
         await self.http.call(directory.SetVisibility, {"room_id": room_id}, body={"visibility": visibility})
 
+    async def directory_visibility(self, room_id: RoomId) -> directory.Visibility:
+        """Return whether a room is listed in the homeserver's directory."""
+        endpoint = directory.GetVisibility
+        return (await self.http.typed(endpoint, endpoint.Response, {"room_id": room_id})).visibility
+
     async def public_rooms(
-        self, *, search: str | None = None, limit: int | None = None, since: str | None = None
+        self,
+        *,
+        search: str | None = None,
+        limit: int | None = None,
+        since: str | None = None,
+        server: str | None = None,
     ) -> directory.PublicRoomsPage:
-        """Return a page of the room directory."""
-        wanted = {"limit": limit, "since": since, "filter": None if search is None else {"generic_search_term": search}}
-        body = {key: value for key, value in wanted.items() if value is not None}
-        return await self.http.typed(directory.SearchPublicRooms, directory.PublicRoomsPage, body=body)
+        """Return a page of a room directory, ours or that of another server; its `next_batch` is the next `since`.
+
+        https://spec.matrix.org/v1.19/client-server-api/#published-room-directory
+        """
+        page = directory.PublicRoomsPage
+        if search is None:
+            query = {"limit": limit, "since": since, "server": server}
+            return await self.http.typed(directory.GetPublicRooms, page, query=query)
+        body = given({"limit": limit, "since": since, "filter": {"generic_search_term": search}})
+        return await self.http.typed(directory.SearchPublicRooms, page, query={"server": server}, body=body)

@@ -1,0 +1,43 @@
+"""What relates to an event: reactions, edits, threads, references."""
+
+from __future__ import annotations
+
+from tricord.clients.api import relations as api
+from tricord.clients.api.messages import Direction
+from tricord.clients.calls.base import Calls
+from tricord.protocol.identifiers import EventId, RoomId
+
+
+class RelationCalls(Calls):
+    """Reading relations."""
+
+    async def relations(
+        self,
+        room_id: RoomId,
+        event_id: EventId,
+        *,
+        rel_type: str | None = None,
+        event_type: str | None = None,
+        direction: Direction = "b",
+        start: str | None = None,
+        end: str | None = None,
+        limit: int = 50,
+        recurse: bool = False,
+    ) -> api.RelationsPage:
+        """Read a page of what relates to an event, newest first unless told otherwise; its `next_batch` is the next `start`.
+
+        `rel_type` (`m.annotation`, `m.thread`, …) and with it `event_type` choose; `recurse` brings what relates to what
+        relates to the event as well.
+        https://spec.matrix.org/v1.19/client-server-api/#relationships-api
+        """
+        if event_type is not None and rel_type is None:
+            raise ValueError("relations are chosen by `event_type` only together with `rel_type`")
+        path: dict[str, str] = {"room_id": room_id, "event_id": event_id}
+        query = {"dir": direction, "from": start, "to": end, "limit": limit, "recurse": recurse or None}
+        if rel_type is None:
+            return await self.http.typed(api.GetRelations, api.RelationsPage, path, query=query)
+        path["rel_type"] = rel_type
+        if event_type is None:
+            return await self.http.typed(api.GetRelationsOfKind, api.RelationsPage, path, query=query)
+        path["event_type"] = event_type
+        return await self.http.typed(api.GetRelationsOfKindAndType, api.RelationsPage, path, query=query)
