@@ -1,36 +1,16 @@
-"""Questions about a server, its users and its rooms."""
+"""Questions about what another server knows best: its aliases, its users' profiles, its version.
+
+https://spec.matrix.org/v1.19/server-server-api/#querying-for-information
+"""
 
 from __future__ import annotations
 
-from typing import Any
-
 from tricord.clients.endpoint import Authentication, Endpoint, Model
-
-
-class GetVersion(Endpoint):
-    """What the server runs.
-
-    https://spec.matrix.org/v1.19/server-server-api/#get_matrixfederationv1version
-    """
-
-    method = "GET"
-    path = "/_matrix/federation/v1/version"
-    authentication = Authentication.NONE
-
-
-class GetServerWellKnown(Endpoint):
-    """Where other servers find this one.
-
-    https://spec.matrix.org/v1.19/server-server-api/#getwell-knownmatrixserver
-    """
-
-    method = "GET"
-    path = "/.well-known/matrix/server"
-    authentication = Authentication.NONE
+from tricord.federation.api.fields import ARoomAlias, ARoomId, AUserId
 
 
 class QueryDirectory(Endpoint):
-    """The room that an alias stands for.
+    """Tell which room an alias of the server stands for.
 
     https://spec.matrix.org/v1.19/server-server-api/#get_matrixfederationv1querydirectory
     """
@@ -38,15 +18,22 @@ class QueryDirectory(Endpoint):
     method = "GET"
     path = "/_matrix/federation/v1/query/directory"
     authentication = Authentication.SIGNED_REQUEST
+    body_kind = "none"
 
     class Query(Model):
         """The alias."""
 
-        room_alias: str
+        room_alias: ARoomAlias
+
+    class Response(Model):
+        """The room, and servers that are in it."""
+
+        room_id: ARoomId
+        servers: list[str]
 
 
 class QueryProfile(Endpoint):
-    """The profile of a user.
+    """Tell the profile of a user of the server: an object of the fields that are set.
 
     https://spec.matrix.org/v1.19/server-server-api/#get_matrixfederationv1queryprofile
     """
@@ -54,64 +41,46 @@ class QueryProfile(Endpoint):
     method = "GET"
     path = "/_matrix/federation/v1/query/profile"
     authentication = Authentication.SIGNED_REQUEST
+    body_kind = "none"
 
     class Query(Model):
-        """The user, and the one field that is asked for."""
+        """Whose, and perhaps which field of it alone."""
 
-        user_id: str
+        user_id: AUserId
         field: str | None = None
 
 
-class GetPublicRooms(Endpoint):
-    """The rooms that the server shows to everybody.
+class QueryOther(Endpoint):
+    """Answer a question of a kind that the specification does not know; we know none either.
 
-    https://spec.matrix.org/v1.19/server-server-api/#get_matrixfederationv1publicrooms
+    https://spec.matrix.org/v1.19/server-server-api/#get_matrixfederationv1queryquerytype
     """
 
     method = "GET"
-    path = "/_matrix/federation/v1/publicRooms"
+    path = "/_matrix/federation/v1/query/{query_type}"
     authentication = Authentication.SIGNED_REQUEST
-
-    class Query(Model):
-        """Which of them."""
-
-        limit: int | None = None
-        since: str | None = None
-        include_all_networks: bool = False
-        third_party_instance_id: str | None = None
+    body_kind = "none"
 
 
-class QueryPublicRooms(Endpoint):
-    """The rooms that the server shows to everybody, filtered.
+class ServerVersion(Model):
+    """What the server runs."""
 
-    https://spec.matrix.org/v1.19/server-server-api/#post_matrixfederationv1publicrooms
-    """
-
-    method = "POST"
-    path = "/_matrix/federation/v1/publicRooms"
-    authentication = Authentication.SIGNED_REQUEST
-
-    class Body(Model):
-        """Which of them."""
-
-        filter: dict[str, Any] | None = None
-        limit: int | None = None
-        since: str | None = None
-        include_all_networks: bool = False
-        third_party_instance_id: str | None = None
+    name: str | None = None
+    version: str | None = None
 
 
-class GetOpenIdUserInfo(Endpoint):
-    """Whose OpenID token it is.
+class GetVersion(Endpoint):
+    """Tell what the server runs.
 
-    https://spec.matrix.org/v1.19/server-server-api/#get_matrixfederationv1openiduserinfo
+    https://spec.matrix.org/v1.19/server-server-api/#get_matrixfederationv1version
     """
 
     method = "GET"
-    path = "/_matrix/federation/v1/openid/userinfo"
+    path = "/_matrix/federation/v1/version"
     authentication = Authentication.NONE
+    body_kind = "none"
 
-    class Query(Model):
-        """The token."""
+    class Response(Model):
+        """Name and version."""
 
-        access_token: str
+        server: ServerVersion = ServerVersion()
