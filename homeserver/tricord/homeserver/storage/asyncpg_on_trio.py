@@ -40,6 +40,7 @@ PATIENCE_SECONDS = 5.0
 # How long a cancelled task still lets the server finish its start-up.
 _START_UP_SECONDS = 1.0
 _FIRST_PAUSE_SECONDS = 0.05
+_LOOK_SECONDS = 0.01
 _CANCEL_REQUEST = 80877102
 _RECEIVE = 1 << 16
 
@@ -265,7 +266,7 @@ class Link:
     async def _until(self, done: Callable[[], bool]) -> None:
         while not done() and not self._closed:
             if self._unsent:
-                await self._send_or_receive()
+                await self._send_more()
             else:
                 await trio.lowlevel.wait_readable(self._socket)
                 self._receive()
@@ -290,21 +291,15 @@ class Link:
             return b""
         return data
 
-    async def _send_or_receive(self) -> None:
-        """Send the rest of a large message, and read meanwhile: both sides would block otherwise."""
-        try:
-            async with trio.open_nursery() as nursery:
-
-                async def first_of(wait: Callable[[socket.socket], Awaitable[None]]) -> None:
-                    await wait(self._socket)
-                    nursery.cancel_scope.cancel()
-
-                nursery.start_soon(first_of, trio.lowlevel.wait_readable)
-                nursery.start_soon(first_of, trio.lowlevel.wait_writable)
-        except BaseExceptionGroup:
-            # Both were cancelled: we and our callers know one `Cancelled`, not a group of two.
-            await trio.lowlevel.checkpoint_if_cancelled()
-            raise
+    async def _send_more(self) -> None:
+        """Send more of a large message, and read meanwhile: both sides would block otherwise."""
+        # As a rule the server takes it. That it wants to be heard first is seen by looking now and then, which is
+        # much cheaper than two tasks that wait for one thing each.
+        with trio.move_on_after(_LOOK_SECONDS):
+            await trio.lowlevel.wait_writable(self._socket)
+        self._receive()
+        if self._closed:
+            return
         try:
             sent = self._socket.send(self._unsent)
         except BlockingIOError:
@@ -313,7 +308,6 @@ class Link:
             self.lost(error)
             return
         del self._unsent[:sent]
-        self._receive()
 
 
 class DrivenProtocol(AsyncpgProtocol):  # type: ignore[misc]  # asyncpg is not typed
