@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from tricord.clients.endpoint import Endpoint
-from tricord.federation.api import keys, memberships, queries, rooms, transactions
+from tricord.federation.api import history, keys, membership, public_rooms, queries, spaces, transactions
 from tricord.federation.client import FederationClient
 from tricord.federation.errors import PeerAnswerInvalid, PeerRefused
 from tricord.protocol.identifiers import EventId, RoomAlias, RoomId, ServerName, UserId
@@ -48,17 +48,17 @@ class Peers:
         self, destination: ServerName, room_id: RoomId, user_id: UserId, versions: Sequence[str]
     ) -> Template:
         """Ask for a template for a join."""
-        return await self._template(memberships.MakeJoin, destination, room_id, user_id, list(versions))
+        return await self._template(membership.MakeJoin, destination, room_id, user_id, list(versions))
 
     async def make_leave(self, destination: ServerName, room_id: RoomId, user_id: UserId) -> Template:
         """Ask for a template for a leave."""
-        return await self._template(memberships.MakeLeave, destination, room_id, user_id, None)
+        return await self._template(membership.MakeLeave, destination, room_id, user_id, None)
 
     async def make_knock(
         self, destination: ServerName, room_id: RoomId, user_id: UserId, versions: Sequence[str]
     ) -> Template:
         """Ask for a template for a knock."""
-        return await self._template(memberships.MakeKnock, destination, room_id, user_id, list(versions))
+        return await self._template(membership.MakeKnock, destination, room_id, user_id, list(versions))
 
     async def send_join(
         self, destination: ServerName, room_id: RoomId, event_id: EventId, pdu: JsonObject, omit_members: bool
@@ -66,7 +66,7 @@ class Peers:
         """Hand over a join, and get the state before it."""
         answer = await self._client.call(
             destination,
-            memberships.SendJoin,
+            membership.SendJoin,
             {"room_id": room_id, "event_id": event_id},
             query={"omit_members": "true" if omit_members else "false"},
             body=pdu,
@@ -85,14 +85,14 @@ class Peers:
     async def send_leave(self, destination: ServerName, room_id: RoomId, event_id: EventId, pdu: JsonObject) -> None:
         """Hand over a leave."""
         path = {"room_id": room_id, "event_id": event_id}
-        await self._client.call(destination, memberships.SendLeave, path, body=pdu)
+        await self._client.call(destination, membership.SendLeave, path, body=pdu)
 
     async def send_knock(
         self, destination: ServerName, room_id: RoomId, event_id: EventId, pdu: JsonObject
     ) -> list[JsonObject]:
         """Hand over a knock; return what the room shows of itself."""
         path = {"room_id": room_id, "event_id": event_id}
-        answer = await self._client.call(destination, memberships.SendKnock, path, body=pdu)
+        answer = await self._client.call(destination, membership.SendKnock, path, body=pdu)
         return _objects(destination, answer, "knock_room_state")
 
     async def invite(
@@ -108,14 +108,14 @@ class Peers:
         path = {"room_id": room_id, "event_id": event_id}
         body = {"event": pdu, "room_version": room_version, "invite_room_state": list(room_state)}
         try:
-            answer = await self._client.call(destination, memberships.InviteV2, path, body=body)
+            answer = await self._client.call(destination, membership.Invite, path, body=body)
         except PeerRefused as error:
             # Servers of long ago know the first version only, and rooms that are as old.
             if error.errcode != "M_UNRECOGNIZED" or room_version not in ("1", "2"):
                 raise
             old = {**pdu, "unsigned": {**pdu.get("unsigned", {}), "invite_room_state": list(room_state)}}
             # It answers `[200, {…}]`, which newer ones do no more.
-            answer = await self._client.call(destination, memberships.InviteV1, path, body=old)
+            answer = await self._client.call(destination, membership.InviteV1, path, body=old)
         event = answer.get("event")
         if not isinstance(event, dict):
             raise PeerAnswerInvalid(destination, "it returns no signed invitation")
@@ -123,7 +123,7 @@ class Peers:
 
     async def event(self, destination: ServerName, event_id: EventId) -> JsonObject:
         """Ask for an event."""
-        answer = await self._client.call(destination, rooms.GetEvent, {"event_id": event_id})
+        answer = await self._client.call(destination, history.GetEvent, {"event_id": event_id})
         pdus = _objects(destination, answer, "pdus")
         if not pdus:
             raise PeerAnswerInvalid(destination, f"it returns no event for {event_id}")
@@ -132,7 +132,7 @@ class Peers:
     async def event_auth(self, destination: ServerName, room_id: RoomId, event_id: EventId) -> list[JsonObject]:
         """Ask for the auth chain of an event."""
         path = {"room_id": room_id, "event_id": event_id}
-        answer = await self._client.call(destination, rooms.GetEventAuth, path, max_bytes=_STATE_BYTES)
+        answer = await self._client.call(destination, history.GetEventAuth, path, max_bytes=_STATE_BYTES)
         return _objects(destination, answer, "auth_chain")
 
     async def state(
@@ -141,7 +141,7 @@ class Peers:
         """Ask for the state before an event; return it, and its auth chain."""
         answer = await self._client.call(
             destination,
-            rooms.GetState,
+            history.GetState,
             {"room_id": room_id},
             query={"event_id": event_id},
             timeout_seconds=_JOIN_SECONDS,
@@ -155,7 +155,7 @@ class Peers:
         """Ask for the ids of the state before an event; return them, and those of its auth chain."""
         answer = await self._client.call(
             destination,
-            rooms.GetStateIds,
+            history.GetStateIds,
             {"room_id": room_id},
             query={"event_id": event_id},
             timeout_seconds=_JOIN_SECONDS,
@@ -170,7 +170,7 @@ class Peers:
         """Ask for some events and those before them."""
         query = {"v": list(event_ids), "limit": limit}
         answer = await self._client.call(
-            destination, rooms.Backfill, {"room_id": room_id}, query=query, max_bytes=32 << 20
+            destination, history.Backfill, {"room_id": room_id}, query=query, max_bytes=32 << 20
         )
         return _objects(destination, answer, "pdus")
 
@@ -191,7 +191,7 @@ class Peers:
             "min_depth": min_depth,
         }
         answer = await self._client.call(
-            destination, rooms.GetMissingEvents, {"room_id": room_id}, body=body, max_bytes=32 << 20
+            destination, history.GetMissingEvents, {"room_id": room_id}, body=body, max_bytes=32 << 20
         )
         return _objects(destination, answer, "events")
 
@@ -200,7 +200,7 @@ class Peers:
     ) -> tuple[EventId, int]:
         """Ask for the event closest to a time; return its id and its own time."""
         answer = await self._client.call(
-            destination, rooms.TimestampToEvent, {"room_id": room_id}, query={"ts": ts, "dir": direction}
+            destination, history.TimestampToEvent, {"room_id": room_id}, query={"ts": ts, "dir": direction}
         )
         event_id, origin_server_ts = answer.get("event_id"), answer.get("origin_server_ts")
         if not isinstance(event_id, str) or not isinstance(origin_server_ts, int):
@@ -243,12 +243,12 @@ class Peers:
 
     async def public_rooms(self, destination: ServerName, wanted: JsonObject) -> JsonObject:
         """Ask for the rooms that the server shows to everybody."""
-        return await self._client.call(destination, queries.QueryPublicRooms, body=wanted)
+        return await self._client.call(destination, public_rooms.SearchPublicRooms, body=wanted)
 
     async def hierarchy(self, destination: ServerName, room_id: RoomId, *, suggested_only: bool) -> JsonObject:
         """Ask for a space and the rooms in it."""
         query = {"suggested_only": "true" if suggested_only else "false"}
-        return await self._client.call(destination, rooms.GetHierarchy, {"room_id": room_id}, query=query)
+        return await self._client.call(destination, spaces.GetHierarchy, {"room_id": room_id}, query=query)
 
     async def server_keys(self, destination: ServerName) -> JsonObject:
         """Ask for the server's own keys."""
@@ -260,7 +260,7 @@ class Peers:
         """Ask a server for another one's keys."""
         query = {"minimum_valid_until_ts": minimum_valid_until_ts}
         path = {"server_name": server_name}
-        return await self._client.call(notary, keys.GetNotaryKeys, path, query=query, timeout_seconds=15)
+        return await self._client.call(notary, keys.QueryServerKeys, path, query=query, timeout_seconds=15)
 
     async def version(self, destination: ServerName) -> JsonObject:
         """Ask what the server runs."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from typing import Protocol
 
 import trio
 
@@ -52,6 +53,14 @@ class Reservation:
         await self._database.run(storage.settle_alias, self.alias, room_id, self._creator)
 
 
+class RemoteAliases(Protocol):
+    """Asks other servers for their aliases."""
+
+    async def resolve(self, alias: RoomAlias) -> tuple[RoomId, list[ServerName]]:
+        """Return the room that an alias stands for, and servers that are in it; raise NotFound if there is none."""
+        ...
+
+
 class Aliases:
     """Keeps the aliases of this server."""
 
@@ -64,7 +73,9 @@ class Aliases:
         visibility: Visibility,
         clock: Clock,
         server_name: ServerName,
+        remote: RemoteAliases | None = None,
     ) -> None:
+        self._remote = remote
         self._database = database
         self._log = log
         self._state = state
@@ -74,6 +85,12 @@ class Aliases:
         self._server_name = server_name
 
     async def resolve(self, alias: RoomAlias) -> tuple[RoomId, list[ServerName]]:
+        """Return the room that an alias stands for, and servers that are in it; other servers are asked for theirs."""
+        if self._is_ours(alias) or self._remote is None:
+            return await self.resolve_local(alias)
+        return await self._remote.resolve(alias)
+
+    async def resolve_local(self, alias: RoomAlias) -> tuple[RoomId, list[ServerName]]:
         """Return the room that an alias stands for, and servers that are in it, ours first."""
         found = await self._database.read(storage.alias_named, alias) if self._is_ours(alias) else None
         if found is None or found.room_id is None:

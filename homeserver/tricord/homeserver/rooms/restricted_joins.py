@@ -7,9 +7,10 @@ https://spec.matrix.org/v1.19/client-server-api/#restricted-rooms
 from __future__ import annotations
 
 from tricord.homeserver.rooms.memberships import Memberships
+from tricord.homeserver.rooms.residence import Residence
 from tricord.homeserver.rooms.standing import Standing
 from tricord.protocol.errors import Forbidden, UnableToGrantJoin
-from tricord.protocol.identifiers import ServerName, UserId, server_name_of
+from tricord.protocol.identifiers import RoomId, ServerName, UserId, server_name_of
 from tricord.protocol.strict_json import JsonObject
 
 
@@ -27,6 +28,13 @@ class RestrictedJoins:
             if server_name_of(member) == self._server_name and standing.power.may_invite(member):
                 return member
         raise UnableToGrantJoin(f"nobody on this server may invite to {standing.room_id}")
+
+    async def knows_conditions(self, standing: Standing, residence: Residence) -> bool:
+        """Return whether this server is in a room whose members may join, so that it knows who they are."""
+        for room_id in _rooms_allowed_from(standing.content("m.room.join_rules")):
+            if await residence.is_in(RoomId(room_id)):
+                return True
+        return False
 
     async def _check_conditions(self, standing: Standing, user_id: UserId) -> None:
         joined = await self._memberships.joined_rooms(user_id)

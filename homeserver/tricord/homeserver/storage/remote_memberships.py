@@ -25,6 +25,12 @@ async def known_room(tx: Transaction, room_id: RoomId, version: str) -> tuple[in
     return row[0], row[1], row[2]
 
 
+async def version_of_room(tx: Transaction, room_id: RoomId) -> str | None:
+    """Return the version of a room that is known, whether this server is in it or not."""
+    version: str | None = await tx.fetchval("SELECT version FROM rooms WHERE room_id = $1", room_id)
+    return version
+
+
 async def put_remote_membership(tx: Transaction, row: OutlierRow, user_id: str, membership: str) -> int:
     """Write a member event without a place, and what it makes of the user; return the position."""
     await insert_outliers(tx, [row])

@@ -1,0 +1,1 @@
+"""Routes for other servers: parse, one call, answer."""
