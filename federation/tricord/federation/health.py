@@ -1,8 +1,12 @@
-"""Which servers answer, and when to try again those that do not."""
+"""Which servers answer, and how long those that do not are left alone.
+
+The pause after a failure is a second at first and doubles up to an hour; any sign of life ends it.
+"""
 
 from __future__ import annotations
 
 import secrets
+from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
@@ -10,49 +14,61 @@ import trio
 
 from tricord.protocol.identifiers import ServerName
 
-_FIRST_PAUSE_SECONDS = 1.0
-_LONGEST_PAUSE_SECONDS = 3600.0
-_MOST_SERVERS = 50_000
+FIRST_PAUSE_SECONDS = 1.0
+LONGEST_PAUSE_SECONDS = 3600.0
+# Names cost an attacker nothing, so only so many are remembered; the one forgotten is merely tried again.
+_MOST_REMEMBERED = 20_000
 
 
 @dataclass(slots=True)
-class _Trouble:
-    failures: int
-    again_at: float
+class _Absence:
+    """A server that does not answer."""
+
+    pause_seconds: float
+    until: float
+    over: trio.Event = field(default_factory=trio.Event)
 
 
-@dataclass(slots=True)
 class PeerHealth:
-    """What is known of servers that failed us.
+    """What all who call other servers know together about which of them answer."""
 
-    A pause doubles from a second to an hour, jittered; any sign of life ends it.
-    """
+    def __init__(self, jitter: Callable[[float, float], float] = secrets.SystemRandom().uniform) -> None:
+        self._jitter = jitter
+        self._absent: OrderedDict[ServerName, _Absence] = OrderedDict()
 
-    jitter: Callable[[float, float], float] = secrets.SystemRandom().uniform
-    _troubles: dict[ServerName, _Trouble] = field(default_factory=dict)
-    _watchers: list[Callable[[ServerName], None]] = field(default_factory=list)
+    def may_be_called(self, server: ServerName) -> bool:
+        """Return whether a call that nobody waits for may be tried now."""
+        return self.pause_seconds(server) <= 0
 
     def pause_seconds(self, server: ServerName) -> float:
-        """Return how long to leave a server alone; 0 for one that is thought to be well."""
-        trouble = self._troubles.get(server)
-        return 0.0 if trouble is None else max(0.0, trouble.again_at - trio.current_time())
+        """Return how long the server is still left alone; 0 if it is not."""
+        absence = self._absent.get(server)
+        return 0.0 if absence is None else max(0.0, absence.until - trio.current_time())
 
-    def note_failure(self, server: ServerName) -> float:
-        """Take in that a server did not answer; return how long to leave it alone."""
-        trouble = self._troubles.pop(server, None) or _Trouble(0, 0.0)
-        pause = min(_FIRST_PAUSE_SECONDS * 2**trouble.failures, _LONGEST_PAUSE_SECONDS)
-        pause = self.jitter(pause * 0.8, pause * 1.2)
-        self._troubles[server] = _Trouble(min(trouble.failures + 1, 32), trio.current_time() + pause)
-        if len(self._troubles) > _MOST_SERVERS:
-            del self._troubles[next(iter(self._troubles))]
-        return pause
+    def note_unreachable(self, server: ServerName) -> None:
+        """Leave the server alone for a while, longer than the last time; further failures in that while say nothing."""
+        absence = self._absent.get(server)
+        now = trio.current_time()
+        if absence is None:
+            absence = self._absent[server] = _Absence(FIRST_PAUSE_SECONDS, now)
+            if len(self._absent) > _MOST_REMEMBERED:
+                _, forgotten = self._absent.popitem(last=False)
+                forgotten.over.set()
+        elif absence.until > now:
+            return
+        else:
+            absence.pause_seconds = min(absence.pause_seconds * 2, LONGEST_PAUSE_SECONDS)
+        absence.until = now + self._jitter(absence.pause_seconds * 0.75, absence.pause_seconds * 1.25)
+        self._absent.move_to_end(server)
 
     def note_alive(self, server: ServerName) -> None:
-        """Take in a sign of life: an answer, or a request of its own."""
-        if self._troubles.pop(server, None) is not None:
-            for watcher in self._watchers:
-                watcher(server)
+        """Take note of a sign of life: an answer, or a request that the server signed."""
+        absence = self._absent.pop(server, None)
+        if absence is not None:
+            absence.over.set()
 
-    def on_recovery(self, watcher: Callable[[ServerName], None]) -> None:
-        """Call a function with each server that is there again."""
-        self._watchers.append(watcher)
+    async def wait_until_callable(self, server: ServerName) -> None:
+        """Return when the server may be called again: its pause is over, or it gave a sign of life."""
+        while (absence := self._absent.get(server)) is not None and absence.until > trio.current_time():
+            with trio.move_on_at(absence.until):
+                await absence.over.wait()

@@ -199,9 +199,9 @@ class KeyRing:
             if notary in (server, self._server_name):
                 continue
             try:
-                answer = await self._peers.notary_keys(notary, server, valid_at_ts)
-                documents = answer.get("server_keys")
-                for document in documents if isinstance(documents, list) else []:
+                answers = await self._peers.notary_keys(notary, {server: {KeyId("ed25519:any"): valid_at_ts}})
+
+                for document in answers:
                     if isinstance(document, dict) and document.get("server_name") == server:
                         return read_document(document, server)
             except (PeerError, SignatureInvalid, BadJson):
