@@ -25,7 +25,7 @@ from tricord.protocol.verify import KeyName, ServerKey, keys_needed, verify
 _FOLDER = Path(__file__).parents[1] / "vectors/synapse"
 _VIEWS = [(name, number) for name in ROOM_VERSIONS for number in (0, 1)]
 
-each_view = pytest.mark.parametrize(("version", "number"), _VIEWS, ids=lambda value: str(value))
+each_view = pytest.mark.parametrize(("version", "number"), _VIEWS, ids=str)
 State = Mapping[StateKey, EventId]
 
 
