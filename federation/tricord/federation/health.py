@@ -19,6 +19,8 @@ LONGEST_PAUSE_SECONDS = 3600.0
 # Names cost an attacker nothing, so only so many are remembered; the one forgotten is merely tried again.
 _MOST_REMEMBERED = 20_000
 
+_uniform = secrets.SystemRandom().uniform
+
 
 @dataclass(slots=True)
 class _Absence:
@@ -32,7 +34,7 @@ class _Absence:
 class PeerHealth:
     """What all who call other servers know together about which of them answer."""
 
-    def __init__(self, jitter: Callable[[float, float], float] = secrets.SystemRandom().uniform) -> None:
+    def __init__(self, jitter: Callable[[float, float], float] = _uniform) -> None:
         self._jitter = jitter
         self._absent: OrderedDict[ServerName, _Absence] = OrderedDict()
 
