@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any
+from typing import Any, NamedTuple
 
 from tricord.clients.api.directory import DirectoryFilter, PublicRoomsPage
 from tricord.federation.api import (
@@ -67,8 +67,7 @@ class SendJoin:
     servers_in_room: list[ServerName]
 
 
-@dataclass(frozen=True, slots=True)
-class RoomOfAlias:
+class RoomOfAlias(NamedTuple):
     """What an alias stands for, and servers that are in the room."""
 
     room_id: RoomId

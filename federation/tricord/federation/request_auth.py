@@ -65,11 +65,11 @@ class Clock(Protocol):
 class RequestAuthenticator:
     """Knows which server signed a request to this one."""
 
-    def __init__(self, server_name: ServerName, keys: Keys, clock: Clock, health: PeerHealth | None = None) -> None:
+    def __init__(self, server_name: ServerName, keys: Keys, health: PeerHealth, clock: Clock) -> None:
         self._server_name = server_name
         self._keys = keys
-        self._clock = clock
         self._health = health
+        self._clock = clock
 
     async def origin_of(self, method: str, uri: str, authorization: Sequence[str], body: Any) -> ServerName:
         """Return which server signed a request; `body` is its JSON, None if there was none. Raises Unauthorized."""
@@ -95,8 +95,7 @@ class RequestAuthenticator:
             except SignatureInvalid as error:
                 reason = str(error)
                 continue
-            if self._health is not None:
-                self._health.note_alive(origin)
+            self._health.note_alive(origin)
             return origin
         raise Unauthorized(f"the request is not signed by {origin}: {reason}")
 

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
+from tricord.federation.errors import PeerUnreachable
 from tricord.protocol.identifiers import ServerName
 
 
@@ -38,3 +39,22 @@ class Transport(Protocol):
         `max_bytes` or no HTTP.
         """
         ...
+
+
+class NoNetwork:
+    """The transport of a server that meets no others."""
+
+    async def send(
+        self,
+        destination: ServerName,
+        method: str,
+        uri: str,
+        headers: Mapping[str, str],
+        content: bytes | None,
+        *,
+        timeout_seconds: float,
+        max_bytes: int,
+    ) -> Response:
+        """Refuse."""
+        del method, uri, headers, content, timeout_seconds, max_bytes
+        raise PeerUnreachable(destination, "this server meets no others")
