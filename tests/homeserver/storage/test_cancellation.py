@@ -186,6 +186,7 @@ async def test_cancelled_at_any_moment_a_transaction_is_whole_or_nothing_and_lea
     await becomes(watcher.sessions, 0)
 
 
+@pytest.mark.slow
 async def test_ten_thousand_cancelled_queries_leak_no_connection(database_url: str, watcher: Watcher) -> None:
     moments = random.Random(7)
     cancelled = 0

@@ -48,7 +48,12 @@ class Pool:
         """Lend a connection. Raises DatabaseUnavailable when none can be opened."""
         # A slot belongs to this use, not to the task: a task may hold several.
         holder = object()
-        await self._slots.acquire_on_behalf_of(holder)
+        try:
+            # Without a turn of the scheduler, which the query takes anyway.
+            await trio.lowlevel.checkpoint_if_cancelled()
+            self._slots.acquire_on_behalf_of_nowait(holder)
+        except trio.WouldBlock:
+            await self._slots.acquire_on_behalf_of(holder)
         try:
             connection = self._take_usable()
             if connection is None:
