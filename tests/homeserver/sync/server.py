@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import trio
@@ -40,6 +41,7 @@ from tricord.homeserver.rooms.node_cache import NodeCache
 from tricord.homeserver.rooms.preferences import Preferences
 from tricord.homeserver.rooms.read_markers import ReadMarkers
 from tricord.homeserver.rooms.receipts import Receipts
+from tricord.homeserver.rooms.residence import Residence
 from tricord.homeserver.rooms.restricted_joins import RestrictedJoins
 from tricord.homeserver.rooms.send import Sending
 from tricord.homeserver.rooms.state import RoomState
@@ -105,24 +107,25 @@ class SyncServer:
         session = len(self.inhabitants.sessions) + 1
         user_id = UserId(f"@{name}:{HERE}")
 
-        async def set_account_data(data_type: str, content: JsonObject) -> None:
-            await self.account_data.set(user_id, None, data_type, content)
-
         async def set_profile(**_profile: Any) -> None:
             raise NotImplementedError
 
         requester = Requester(user_id, DeviceId(f"D{session}"), session, is_guest=False, is_admin=False)
         self.inhabitants.sessions[str(session)] = requester
         return Follower(
-            requester, self.dispatcher, set_account_data, set_profile, engine=self.engine, filters=self.filters
+            requester,
+            self.dispatcher,
+            partial(self.account_data.set, user_id, None),
+            set_profile,
+            engine=self.engine,
+            filters=self.filters,
         )
 
     def take_over(self, person: Follower) -> None:
         """Serve somebody whom another server served before."""
-        other = self.person(person.user_id)
         self.inhabitants.sessions[str(person.requester.session_id)] = person.requester
         person.dispatcher, person.engine, person.filters = self.dispatcher, self.engine, self.filters
-        person.set_account_data = other.set_account_data
+        person.set_account_data = partial(self.account_data.set, person.user_id, None)
 
 
 @asynccontextmanager
@@ -141,7 +144,15 @@ async def sync_server(database: Database) -> AsyncIterator[SyncServer]:
     visibility = Visibility(state, timeline, memberships, preferences)
     client_events = ClientEvents(timeline, clock)
     invitations = Invitations(HERE, preferences)
-    moves = MembershipChanges(log, state, memberships, invitations, RestrictedJoins(memberships, HERE), inhabitants)
+    moves = MembershipChanges(
+        log,
+        state,
+        memberships,
+        invitations,
+        RestrictedJoins(memberships, HERE),
+        inhabitants,
+        Residence(HERE, memberships, state),
+    )
     aliases = Aliases(database, log, state, memberships, visibility, clock, HERE)
     directory = Directory(database, state, memberships, clock, HERE)
     creation = RoomCreation(log, aliases, directory, invitations, inhabitants, clock, default_version="12")

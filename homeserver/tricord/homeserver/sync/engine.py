@@ -51,6 +51,7 @@ _CATCH_UP_SECONDS = 2
 # How many changes of one membership are followed back.
 _MOST_CHANGES = 100
 _MOST_IGNORING = 50_000
+_OUTSIDE = ("leave", "ban")
 
 
 class SyncEngine:
@@ -147,14 +148,15 @@ class SyncEngine:
         if since is None:
             rows = await self._memberships.rooms_of(viewer.user_id)
             late = [row for row in rows.values() if row.position > upto]
-            current = {r: Membership(m.membership, m.event_id, m.position) for r, m in rows.items()}
+            known: dict[RoomId, Sequence[Membership]] = {
+                r: [Membership(m.membership, m.event_id, m.position)] for r, m in rows.items()
+            }
             for row in late:
-                history = [m for m in await self._history(row.event_id, 0) if m.position <= upto]
-                if history:
-                    current[row.room_id] = history[-1]
-                else:
-                    del current[row.room_id]
-            return initial_plan(current, upto, wanted)
+                known[row.room_id] = [m for m in await self._history(row.event_id, 0) if m.position <= upto]
+            if wanted.include_leave:
+                for room_id in [r for r, history in known.items() if history and history[-1].membership in _OUTSIDE]:
+                    known[room_id] = await self._history(known[room_id][-1].event_id, 0)
+            return initial_plan({r: history for r, history in known.items() if history}, upto, wanted)
         histories: dict[RoomId, Sequence[Membership]] = {}
         if own_things:
             for room_id, row in (await self._memberships.rooms_of(viewer.user_id)).items():
@@ -181,7 +183,7 @@ class SyncEngine:
         return (await self._state.current(room_id, (key,))).get(key)
 
     async def _history(self, event_id: EventId, after: int) -> list[Membership]:
-        """Return the memberships of a user in a room up to the given one, from the last one at or before `after`."""
+        """Return the memberships of a user in a room up to the given one, from a join at or before `after`."""
         history: list[Membership] = []
         next_id: EventId | None = event_id
         for _ in range(_MOST_CHANGES):
@@ -190,7 +192,7 @@ class SyncEngine:
                 break
             membership = str(stored.event.content.get("membership", "leave"))
             history.append(Membership(membership, stored.event.event_id, stored.position))
-            if stored.position <= after:
+            if stored.position <= after and membership == "join":
                 break
             next_id = stored.replaces
         history.reverse()
@@ -250,8 +252,10 @@ class SyncEngine:
         memberships: dict[StoredEvent, str] | None = None
         if not window.stretch.all_visible:
             seen = await self._visibility.seen(viewer.user_id, events)
-            events = [one.stored for one in seen]
             memberships = {one.stored: one.membership for one in seen}
+            if len(seen) < len(events):
+                window = window.without([stored for stored in events if stored not in memberships])
+            events = window.events
         elif events:
             ignored = await self._whom_ignored(viewer)
             if not ignored.isdisjoint(window.senders):

@@ -33,6 +33,8 @@ class Stretch:
     full_state: bool = False
     # The user has been in the room all through the stretch: they may see everything in it.
     all_visible: bool = False
+    # Where they left: of what came later they only hear what became of themselves.
+    left: int | None = None
 
 
 @dataclass(slots=True)
@@ -49,10 +51,14 @@ class Plan:
 History = Sequence[Membership]
 
 
-def initial_plan(current: Mapping[RoomId, Membership], upto: int, wanted: RoomFilter) -> Plan:
-    """Return what to tell a client that knows nothing."""
+def initial_plan(histories: Mapping[RoomId, History], upto: int, wanted: RoomFilter) -> Plan:
+    """Return what to tell a client that knows nothing.
+
+    `histories` are the user's memberships; in rooms that they are in, or asked into, the last one is enough.
+    """
     plan = Plan()
-    for room_id, now in current.items():
+    for room_id, history in histories.items():
+        now = history[-1]
         if not wanted.allows_room(room_id):
             continue
         if now.membership == "join":
@@ -62,7 +68,9 @@ def initial_plan(current: Mapping[RoomId, Membership], upto: int, wanted: RoomFi
         elif now.membership == "knock":
             plan.knocked.append((room_id, now.event_id))
         elif wanted.include_leave:
-            plan.left.append(Stretch(room_id, 0, now.position, full_state=True))
+            left = _departure(history)
+            start = now.position - 1 if left is None else 0
+            plan.left.append(Stretch(room_id, start, now.position, full_state=left is not None, left=left or start))
     return plan
 
 
@@ -72,7 +80,7 @@ def changed_plan(
     """Return what to tell a client that knows everything up to a position.
 
     `changed_rooms` are rooms the user has been in since before `after`; `histories` are the memberships in the rooms
-    where they changed after it: the last one before, and all since.
+    where they changed after it: all since, and those before back to the last time that they were inside.
     """
     plan = Plan()
     for room_id in changed_rooms:
@@ -99,19 +107,35 @@ def _add_changed_membership(plan: Plan, room_id: RoomId, history: History, after
         if was_joined and all(membership.membership == "join" for membership in since):
             plan.joined.append(Stretch(room_id, after, upto, all_visible=True))
         else:
-            plan.joined.append(Stretch(room_id, _last_seen(before, after), upto, full_state=True))
+            plan.joined.append(Stretch(room_id, _last_seen(known, after), upto, full_state=True))
     elif now.membership == "invite":
         plan.invited.append((room_id, now.event_id))
     elif now.membership == "knock":
         plan.knocked.append((room_id, now.event_id))
     else:
         joined_meanwhile = any(membership.membership == "join" for membership in since)
-        start = after if was_joined else _last_seen(before, after) if joined_meanwhile else now.position - 1
-        plan.left.append(Stretch(room_id, start, now.position, full_state=joined_meanwhile and not was_joined))
+        start = after if was_joined else _last_seen(known, after) if joined_meanwhile else now.position - 1
+        left = _departure([*known, *since]) or start
+        plan.left.append(
+            Stretch(room_id, start, now.position, full_state=joined_meanwhile and not was_joined, left=left)
+        )
 
 
-def _last_seen(before: Membership | None, after: int) -> int:
-    """Return up to where the client has seen the room before it was joined again."""
-    if before is None:
+def _departure(history: History) -> int | None:
+    """Return where the user left for the last time; None if they never were inside."""
+    left = None
+    for membership in reversed(history):
+        if membership.membership == "join":
+            return left
+        left = membership.position
+    return None
+
+
+def _last_seen(known: History, after: int) -> int:
+    """Return up to where the client has seen the room before it was joined again.
+
+    Whoever was asked in again may never have been told of how they left: they begin anew.
+    """
+    if not known or known[-1].membership in ("invite", "knock"):
         return 0
-    return after if before.membership == "join" else before.position if before.membership in ("leave", "ban") else 0
+    return after if known[-1].membership == "join" else _departure(known) or 0

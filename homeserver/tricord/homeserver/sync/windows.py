@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import trio
 
@@ -72,11 +72,46 @@ class Window:
 
     def state_after(self) -> dict[StateKey, StoredEvent]:
         """Return the same state up to the end of the events."""
-        state = dict(self.state)
-        for stored in self.events:
+        return {**self.state, **_state_set_by(event for event in self.events if self.tells_state_of(event))}
+
+    def tells_state_of(self, stored: StoredEvent) -> bool:
+        """Return whether the state at an event is told: not of what came after the user has left."""
+        return self.stretch.left is None or stored.place.position <= self.stretch.left
+
+    def without(self, hidden: Collection[StoredEvent]) -> Window:
+        """Return the window without some of its events; state that they set is told beside the timeline.
+
+        What is beside counts as older than the timeline. Where that would make an older event win, the timeline
+        begins after it.
+        """
+        beside = [stored for stored in hidden if stored.key is not None and self.tells_state_of(stored)]
+        nids = {stored.nid for stored in hidden}
+        shown = [stored for stored in self.events if stored.nid not in nids]
+        first_set: dict[StateKey, int] = {}
+        for stored in shown:
             if stored.key is not None:
-                state[stored.key] = stored
-        return state
+                first_set.setdefault(stored.key, stored.place.position)
+        cut = 0
+        for stored in beside:
+            position = stored.place.position
+            if stored.key is not None and first_set.get(stored.key, position) < position:
+                cut = max(cut, position)
+        dropped = [stored for stored in shown if stored.place.position <= cut]
+        state = _state_set_by(sorted([*beside, *dropped], key=lambda stored: stored.place))
+        window = replace(
+            self,
+            events=tuple(shown[len(dropped) :]),
+            limited=self.limited or bool(dropped),
+            start=max(self.start, cut),
+            state={**self.state, **state},
+            news={},
+        )
+        window.index()
+        return window
+
+
+def _state_set_by(events: Iterable[StoredEvent]) -> dict[StateKey, StoredEvent]:
+    return {stored.key: stored for stored in events if stored.key is not None}
 
 
 def timeline_limit(wanted: Filter) -> int:
@@ -184,19 +219,16 @@ class Windows:
             if not read.limited or len(kept) == limit:
                 break
         window = _window(stretch, Read(tuple(reversed(kept)), limited=more), limit)
-        # State that the filter keeps out of the timeline is told beside it, or nobody would ever hear of it.
-        for stored in reversed(passed_over):
-            if stored.key is not None:
-                window.state[stored.key] = stored
         window.start = upto
-        return window
+        # State that the filter keeps out of the timeline is told beside it, or nobody would ever hear of it.
+        return window.without(passed_over)
 
     async def _add_state(self, window: Window) -> None:
-        stretch, passed_over = window.stretch, window.state
+        stretch, beside = window.stretch, window.state
         if stretch.full_state:
-            window.state = {**await self._all_before(window), **passed_over}
+            window.state = {**await self._all_before(window), **beside}
         elif window.limited or (window.stretch.after and not stretch.all_visible):
-            window.state = {**await self._changed_before(window), **passed_over}
+            window.state = {**await self._changed_before(window), **beside}
 
     async def _all_before(self, window: Window) -> dict[StateKey, StoredEvent]:
         """Return the whole state before the first event."""
@@ -215,7 +247,9 @@ class Windows:
         return await self._state.changes(known.events[-1] if known.events else None, last)
 
     async def _last_before(self, window: Window) -> StoredEvent | None:
-        read = await self._timeline.recent(window.stretch.room_id, after=0, upto=window.start, limit=1)
+        stretch = window.stretch
+        upto = window.start if stretch.left is None else min(window.start, stretch.left)
+        read = await self._timeline.recent(stretch.room_id, after=0, upto=upto, limit=1)
         return read.events[-1] if read.events else None
 
     async def _add_receipts(self, windows: Mapping[RoomId, Window]) -> None:
