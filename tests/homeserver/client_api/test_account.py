@@ -25,11 +25,13 @@ async def confirmed(server: Server, method: str, path: str, body: dict[str, Any]
 async def test_devices_are_listed_and_named(server: Server) -> None:
     token = (await server.sign_up("alice", device_id="PHONE", initial_device_display_name="Phone")).json["access_token"]
     path = f"{V3}/devices/PHONE"
-    assert (await server.ask("GET", path, token=token)).json == {"device_id": "PHONE", "display_name": "Phone"}
+    unseen = {"last_seen_ts": None, "last_seen_ip": None}
+    phone = (await server.ask("GET", path, token=token)).json
+    assert phone == {"device_id": "PHONE", "display_name": "Phone", **unseen}
     assert (await server.ask("PUT", path, {"display_name": "Mine"}, token=token)).json == {}
     assert (await server.ask("PUT", path, {}, token=token)).json == {}
     devices = (await server.ask("GET", f"{V3}/devices", token=token)).json["devices"]
-    assert devices == [{"device_id": "PHONE", "display_name": "Mine"}]
+    assert devices == [{"device_id": "PHONE", "display_name": "Mine", **unseen}]
     too_long = await server.ask("PUT", path, {"display_name": "x" * 101}, token=token)
     assert (too_long.status, too_long.json["errcode"]) == (400, "M_INVALID_PARAM")
 
