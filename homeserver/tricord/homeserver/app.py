@@ -9,6 +9,12 @@ from dataclasses import dataclass
 import trio
 
 from tricord.clients.api.websocket import PATH as WEBSOCKET_PATH
+from tricord.federation.calls import Peers
+from tricord.federation.client import FederationClient
+from tricord.federation.health import PeerHealth
+from tricord.federation.keys import KeyRing
+from tricord.federation.request_auth import RequestAuthenticator
+from tricord.federation.transport import NoNetwork, Transport
 from tricord.homeserver.accounts.account_data import AccountData
 from tricord.homeserver.accounts.administration import Administration
 from tricord.homeserver.accounts.deactivation import Deactivation
@@ -52,6 +58,18 @@ from tricord.homeserver.client_api.synapse_admin import SynapseAdminApi
 from tricord.homeserver.client_api.sync import SyncApi
 from tricord.homeserver.client_api.typing import TypingApi
 from tricord.homeserver.clock import Clock, SystemClock
+from tricord.homeserver.federation_api.keys import KeysApi
+from tricord.homeserver.federation_api.memberships import FederationMembershipsApi
+from tricord.homeserver.federation_api.queries import FederationQueriesApi
+from tricord.homeserver.federation_api.rooms import FederationRoomsApi
+from tricord.homeserver.federation_api.transactions import TransactionsApi
+from tricord.homeserver.peers.edus import Edus
+from tricord.homeserver.peers.hosting import Hosting
+from tricord.homeserver.peers.incoming import IncomingTransactions
+from tricord.homeserver.peers.joining import RemoteJoins
+from tricord.homeserver.peers.key_store import StoredKeys
+from tricord.homeserver.peers.memberships import RemoteMemberships
+from tricord.homeserver.peers.remote_queries import RemoteQueries
 from tricord.homeserver.push.counts import NotificationCounts
 from tricord.homeserver.push.rules import PushRules
 from tricord.homeserver.rooms.aliases import Aliases
@@ -66,20 +84,27 @@ from tricord.homeserver.rooms.invite import Invitations
 from tricord.homeserver.rooms.membership_changes import MembershipChanges
 from tricord.homeserver.rooms.memberships import Memberships
 from tricord.homeserver.rooms.node_cache import NodeCache
+from tricord.homeserver.rooms.outliers import Outliers
+from tricord.homeserver.rooms.outsiders import Outsiders
+from tricord.homeserver.rooms.placement import Placement
 from tricord.homeserver.rooms.preferences import Preferences
 from tricord.homeserver.rooms.read_markers import ReadMarkers
 from tricord.homeserver.rooms.receipts import Receipts
+from tricord.homeserver.rooms.receive import Receiver
 from tricord.homeserver.rooms.relations import Relations
 from tricord.homeserver.rooms.residence import Residence
+from tricord.homeserver.rooms.resolution import StateResolver
 from tricord.homeserver.rooms.restricted_joins import RestrictedJoins
 from tricord.homeserver.rooms.send import Sending
+from tricord.homeserver.rooms.server_reads import ServerReads
 from tricord.homeserver.rooms.state import RoomState
 from tricord.homeserver.rooms.state_view import StateView
 from tricord.homeserver.rooms.timeline import Timeline
 from tricord.homeserver.rooms.typing import Typing
+from tricord.homeserver.rooms.verification import Verifier
 from tricord.homeserver.rooms.visibility import Visibility
 from tricord.homeserver.serving.asgi import Application
-from tricord.homeserver.serving.call import Route, WebSocketRoute
+from tricord.homeserver.serving.call import PeerAuthenticator, Route, WebSocketRoute
 from tricord.homeserver.serving.dispatch import Dispatcher
 from tricord.homeserver.serving.health import HealthApi
 from tricord.homeserver.serving.server import Listener, listening
@@ -135,6 +160,8 @@ class _Parts:
 
     health_routes: list[Route]
     client_routes: list[Route]
+    federation_routes: list[Route]
+    peer_authenticator: PeerAuthenticator
     websockets: list[WebSocketRoute]
     requesters: Requesters
     limits: EndpointLimits
@@ -161,17 +188,21 @@ async def open_homeserver(
     clock: Clock | None = None,
     password_cost: HashCost | None = None,
     everything_by_quart: bool = False,
+    transport: Transport | None = None,
 ) -> AsyncIterator[Homeserver]:
     """Run a homeserver while inside the block, and drain it afterwards.
 
     Raises SettingsError, DatabaseError, CannotListen or ValueError (a signing key that is none), with words for the
-    operator. The last two arguments are for tests: cheap password hashes, and the other way through the web framework.
+    operator. The last three arguments are for tests: cheap password hashes, the other way through the web framework,
+    and another network between servers.
     """
     settings.data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
     key = load_or_create_signing_key(settings.data_dir)
     async with opened_database(settings) as database:
         position = await database.read(current_position)
-        parts = _parts(settings, database, Publisher(database, position), key, clock or SystemClock(), password_cost)
+        network = transport or _network(settings)
+        publisher = Publisher(database, position)
+        parts = _parts(settings, database, publisher, key, clock or SystemClock(), password_cost, network)
         listeners = [_listener(each, parts, everything_by_quart) for each in settings.listeners]
         async with trio.open_nursery() as nursery:
             await nursery.start(database.run_listeners)
@@ -186,6 +217,13 @@ def administration_of(settings: Settings, database: Database) -> Administration:
     """Return what an operator can do to the accounts of a database, without a server of this process."""
     # A server that runs looks for what its rooms must be told every minute.
     return _accounts(settings, database, SystemClock(), None, rooms_to_tell=lambda: None).administration
+
+
+def _network(settings: Settings) -> Transport:
+    """Return the way to other servers, if this one meets any."""
+    if not any("federation" in listener.serves for listener in settings.listeners):
+        return NoNetwork()
+    raise NotImplementedError
 
 
 def _accounts(
@@ -213,10 +251,14 @@ def _accounts(
 
 
 def _listener(settings: ListenerSettings, parts: _Parts, everything_by_quart: bool) -> Listener:
-    clients = "client" in settings.serves
-    routes = [*parts.health_routes, *(parts.client_routes if clients else ())]
+    clients, servers = "client" in settings.serves, "federation" in settings.serves
+    routes = [
+        *parts.health_routes,
+        *(parts.client_routes if clients else ()),
+        *(parts.federation_routes if servers else ()),
+    ]
     application = Application(
-        Dispatcher(routes, parts.requesters, parts.limits),
+        Dispatcher(routes, parts.requesters, parts.limits, peers=parts.peer_authenticator),
         trusted_proxies=settings.trusted_proxies,
         everything_by_quart=everything_by_quart,
     )
@@ -231,8 +273,17 @@ def _parts(
     key: SigningKey,
     clock: Clock,
     password_cost: HashCost | None,
+    transport: Transport,
 ) -> _Parts:
     server_name = ServerName(settings.server_name)
+    signer = Signer(server_name, key, clock)
+
+    # Other servers: asking them, and knowing who they are.
+    health = PeerHealth()
+    peers = Peers(FederationClient(transport, server_name, key, health))
+    keys = KeyRing(server_name, key, peers, StoredKeys(database), clock.now_ms)
+    verifier = Verifier(keys)
+    remote_queries = RemoteQueries(peers)
 
     # Accounts: who is who, and who may come in.
     room_updates = RoomUpdates(database, clock)
@@ -248,7 +299,7 @@ def _parts(
         clock,
         {"m.login.terms": terms_params(settings.registration.terms)},
     )
-    profiles = Profiles(server_name, database, rooms_to_tell=room_updates.wake)
+    profiles = Profiles(server_name, database, remote_queries, rooms_to_tell=room_updates.wake)
 
     # Rooms: the log, and what is read from it.
     cached_rooms = CachedRooms(database, publisher)
@@ -257,18 +308,61 @@ def _parts(
     state = RoomState(database, cached_rooms, nodes)
     timeline = Timeline(database, cached_rooms)
     memberships = Memberships(database, publisher)
-    log = Log(database, publisher, cached_rooms, nodes, memberships, Signer(server_name, key, clock))
+    log = Log(database, publisher, cached_rooms, nodes, memberships, signer)
     preferences = Preferences(database)
     visibility = Visibility(state, timeline, memberships, preferences)
     client_events = ClientEvents(timeline, clock)
     invitations = Invitations(server_name, preferences)
     restricted_joins = RestrictedJoins(memberships, server_name)
     residence = Residence(server_name, memberships, state)
-    membership_changes = MembershipChanges(log, state, memberships, invitations, restricted_joins, profiles, residence)
-    aliases = Aliases(database, log, state, memberships, visibility, clock, server_name)
+
+    # Rooms that are shared with other servers.
+    outsiders = Outsiders(database, publisher, memberships)
+    outliers = Outliers(database, nodes)
+    placement = Placement(database, log, cached_rooms, nodes, StateResolver(database, nodes))
+    receiver = Receiver(cached_rooms, outliers, placement, verifier, peers)
+    server_reads = ServerReads(database, cached_rooms, nodes, state, timeline, memberships)
+    elsewhere = RemoteMemberships(
+        peers,
+        RemoteJoins(database, peers, outliers, placement, verifier, signer),
+        log,
+        placement,
+        verifier,
+        outsiders,
+        memberships,
+        state,
+        timeline,
+        signer,
+    )
+    hosting = Hosting(
+        log,
+        state,
+        receiver,
+        server_reads,
+        residence,
+        restricted_joins,
+        invitations,
+        outsiders,
+        profiles,
+        verifier,
+        signer,
+    )
+
+    # What users do in rooms.
+    membership_changes = MembershipChanges(
+        log, state, memberships, invitations, restricted_joins, profiles, residence, elsewhere
+    )
+    aliases = Aliases(database, log, state, memberships, visibility, clock, server_name, remote_queries)
     directory = Directory(database, state, memberships, clock, server_name)
     creation = RoomCreation(
-        log, aliases, directory, invitations, profiles, clock, default_version=settings.default_room_version
+        log,
+        aliases,
+        directory,
+        invitations,
+        profiles,
+        clock,
+        default_version=settings.default_room_version,
+        elsewhere=elsewhere,
     )
     sending = Sending(log, state, timeline, membership_changes, aliases)
     history = History(state, timeline, visibility, client_events, publisher)
@@ -343,6 +437,25 @@ def _parts(
         SyncApi(engine, sync_filters, presences),
     )
     routes = [route for api in apis for route in api.routes()]
+    transactions = IncomingTransactions(
+        database,
+        cached_rooms,
+        receiver,
+        server_reads,
+        residence,
+        memberships,
+        outsiders,
+        verifier,
+        Edus(typing, receipts, timeline, memberships, clock),
+        clock,
+    )
+    federation_apis = (
+        KeysApi(keys, server_name, clock),
+        TransactionsApi(transactions),
+        FederationMembershipsApi(hosting),
+        FederationRoomsApi(server_reads, timeline, server_name, clock),
+        FederationQueriesApi(aliases, profiles, directory),
+    )
     # The WebSocket answers requests as HTTP does.
     limits = EndpointLimits(settings.rate_limits)
     websocket = WebSocketSync(
@@ -355,11 +468,13 @@ def _parts(
     return _Parts(
         health_routes=HealthApi(lambda: database.read(_answers)).routes(),
         client_routes=routes,
+        federation_routes=[route for api in federation_apis for route in api.routes()],
+        peer_authenticator=RequestAuthenticator(server_name, keys, health, clock),
         websockets=[WebSocketRoute(WEBSOCKET_PATH, websocket.serve)],
         requesters=requesters,
         limits=limits,
         administration=accounts.administration,
-        run=[publisher.run, log.run, sightings.run, tell_rooms, typing.run, presences.run],
+        run=[publisher.run, log.run, sightings.run, tell_rooms, typing.run, presences.run, transactions.run],
     )
 
 

@@ -14,6 +14,7 @@ import structlog
 from tricord.federation.calls import Peers
 from tricord.federation.errors import PeerError, PeerRefused
 from tricord.homeserver.peers.handshake import as_refusal, candidates, event_from, first_that_answers
+from tricord.homeserver.peers.joining import RemoteJoins
 from tricord.homeserver.rooms.append import Log
 from tricord.homeserver.rooms.chain import Signer
 from tricord.homeserver.rooms.drafts import Draft
@@ -39,6 +40,7 @@ class RemoteMemberships:
     def __init__(
         self,
         peers: Peers,
+        joins: RemoteJoins,
         log: Log,
         placement: Placement,
         verifier: Verifier,
@@ -49,6 +51,7 @@ class RemoteMemberships:
         signer: Signer,
     ) -> None:
         self._peers = peers
+        self._joins = joins
         self._log = log
         self._placement = placement
         self._verifier = verifier
@@ -57,6 +60,12 @@ class RemoteMemberships:
         self._state = state
         self._timeline = timeline
         self._signer = signer
+
+    async def join(
+        self, user_id: UserId, room_id: RoomId, servers: Sequence[ServerName], content: JsonObject
+    ) -> EventId:
+        """Join a room elsewhere."""
+        return await self._joins.join(user_id, room_id, [*servers, *_named_in(room_id)], content)
 
     async def leave(self, user_id: UserId, room_id: RoomId, content: JsonObject) -> EventId:
         """Reject an invitation to a room elsewhere, or take back a knock.

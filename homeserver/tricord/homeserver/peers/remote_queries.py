@@ -1,0 +1,40 @@
+"""Questions that only another server can answer: its aliases, its users' profiles.
+
+https://spec.matrix.org/v1.19/server-server-api/#querying-for-information
+"""
+
+from __future__ import annotations
+
+from tricord.federation.calls import Peers
+from tricord.federation.errors import PeerError, PeerRefused
+from tricord.homeserver.peers.handshake import as_refusal
+from tricord.protocol.errors import NotFound
+from tricord.protocol.identifiers import RoomAlias, RoomId, ServerName, UserId, server_name_of
+from tricord.protocol.strict_json import JsonObject
+
+_MOST_SERVERS = 50
+
+
+class RemoteQueries:
+    """Asks other servers."""
+
+    def __init__(self, peers: Peers) -> None:
+        self._peers = peers
+
+    async def profile(self, user_id: UserId, field: str | None = None) -> JsonObject:
+        """Return a remote user's profile, or one field of it; raise NotFound if it cannot be had."""
+        try:
+            return await self._peers.query_profile(server_name_of(user_id), user_id, field)
+        except PeerError as error:
+            raise NotFound(f"the profile of {user_id} is not to be had: {error}") from error
+
+    async def resolve(self, alias: RoomAlias) -> tuple[RoomId, list[ServerName]]:
+        """Return the room that a remote alias stands for, and servers that are in it."""
+        server = server_name_of(alias)
+        try:
+            found = await self._peers.query_directory(server, alias)
+        except PeerRefused as error:
+            raise as_refusal(error) from error
+        except PeerError as error:
+            raise NotFound(f"room alias {alias} cannot be looked up: {error}") from error
+        return found.room_id, [server, *found.servers[:_MOST_SERVERS]]

@@ -1,0 +1,79 @@
+"""A network between the servers of a test: real requests over loopback, on roads that the test can close."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import httpx
+
+from tricord.federation.errors import PeerAnswerInvalid, PeerUnreachable
+from tricord.federation.transport import Response
+from tricord.protocol.identifiers import ServerName
+
+
+@dataclass
+class Network:
+    """Where each server is, and which of them cannot reach each other."""
+
+    urls: dict[ServerName, str] = field(default_factory=dict)
+    requests: list[tuple[ServerName, ServerName, str, str]] = field(default_factory=list)
+    """Every request that was made: from, to, method, path and query."""
+    _parted: set[frozenset[ServerName]] = field(default_factory=set)
+
+    def part(self, one: ServerName, other: ServerName) -> None:
+        """Close the road between two servers."""
+        self._parted.add(frozenset((one, other)))
+
+    def heal(self) -> None:
+        """Open all roads."""
+        self._parted.clear()
+
+    def is_open(self, one: ServerName, other: ServerName) -> bool:
+        """Return whether two servers can reach each other."""
+        return frozenset((one, other)) not in self._parted and other in self.urls
+
+    def transport_of(self, server: ServerName) -> Road:
+        """Return the network as a server sees it."""
+        return Road(self, server)
+
+
+class Road:
+    """Implements Transport for one server."""
+
+    def __init__(self, network: Network, origin: ServerName) -> None:
+        self._network = network
+        self._origin = origin
+        self._client = httpx.AsyncClient(timeout=30)
+
+    async def send(
+        self,
+        destination: ServerName,
+        method: str,
+        uri: str,
+        headers: Mapping[str, str],
+        content: bytes | None,
+        *,
+        timeout_seconds: float,
+        max_bytes: int,
+    ) -> Response:
+        """Carry a request, if the road is open, there and back."""
+        self._network.requests.append((self._origin, destination, method, uri))
+        if not self._network.is_open(self._origin, destination):
+            raise PeerUnreachable(destination, "the road is closed")
+        url = self._network.urls[destination] + uri
+        try:
+            answer = await self._client.request(
+                method, url, headers=dict(headers), content=content, timeout=timeout_seconds
+            )
+        except httpx.TransportError as error:
+            raise PeerUnreachable(destination, repr(error)) from error
+        if not self._network.is_open(self._origin, destination):
+            raise PeerUnreachable(destination, "the road was closed before the answer")
+        if len(answer.content) > max_bytes:
+            raise PeerAnswerInvalid(destination, "the answer is too large")
+        return Response(answer.status_code, dict(answer.headers), answer.content)
+
+    async def aclose(self) -> None:
+        """Close the connections."""
+        await self._client.aclose()
