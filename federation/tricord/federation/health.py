@@ -34,7 +34,13 @@ class _Absence:
 class PeerHealth:
     """What all who call other servers know together about which of them answer."""
 
-    def __init__(self, jitter: Callable[[float, float], float] = _uniform) -> None:
+    def __init__(
+        self,
+        *,
+        longest_pause_seconds: float = LONGEST_PAUSE_SECONDS,
+        jitter: Callable[[float, float], float] = _uniform,
+    ) -> None:
+        self._longest_pause_seconds = longest_pause_seconds
         self._jitter = jitter
         self._absent: OrderedDict[ServerName, _Absence] = OrderedDict()
 
@@ -59,7 +65,7 @@ class PeerHealth:
         elif absence.until > now:
             return
         else:
-            absence.pause_seconds = min(absence.pause_seconds * 2, LONGEST_PAUSE_SECONDS)
+            absence.pause_seconds = min(absence.pause_seconds * 2, self._longest_pause_seconds)
         absence.until = now + self._jitter(absence.pause_seconds * 0.75, absence.pause_seconds * 1.25)
         self._absent.move_to_end(server)
 

@@ -5,38 +5,46 @@ https://spec.matrix.org/v1.19/server-server-api/#retrieving-server-keys
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Protocol
 
 import trio
 
-from tricord.federation.calls import Peers
 from tricord.federation.errors import PeerError
-from tricord.protocol.errors import BadJson, SignatureInvalid
+from tricord.federation.health import PeerHealth
+from tricord.federation.key_documents import KeyDocument, merged, own_document, read_document
+from tricord.protocol.errors import SignatureInvalid
 from tricord.protocol.identifiers import KeyId, ServerName
-from tricord.protocol.signing import ALGORITHM, SigningKey, sign_json, verify_json
-from tricord.protocol.strict_json import JsonObject
-from tricord.protocol.unpadded_base64 import decode_base64, encode_base64
+from tricord.protocol.signing import SigningKey, sign_json, verify_json
+from tricord.protocol.strict_json import MAX_INTEGER, JsonObject
 from tricord.protocol.verify import KeyName, ServerKey
 
-# How long others may use our keys without asking again.
-_OURS_LAST_MS = 24 * 3600 * 1000
-# How long a server whose keys were not to be had is not asked again.
-_PAUSE_SECONDS = 60
+__all__ = ["KeyDocument", "KeyRing", "KeySource", "KeyStore"]
+
+# Servers hand out keys that last for an hour at least, so whoever's clock is ahead by less is not locked out.
+_CLOCK_SKEW_MS = 3600 * 1000
+# How long a server is left alone, at most, that has not the keys that are said to be its own. Anybody can claim them.
+_LONGEST_PAUSE_SECONDS = 600.0
 _AT_ONCE = 20
-_KEY_BYTES = 32
+_MOST_REMEMBERED = 10_000
+# With more servers than this to ask, notaries are asked first: one request tells the keys of many.
+_MANY_SERVERS = 20
+_SERVERS_PER_QUERY = 100
 
 
-@dataclass(frozen=True, slots=True)
-class KeyDocument:
-    """The keys of a server, as it publishes them."""
+class KeySource(Protocol):
+    """Where keys are asked for; `Peers` is one."""
 
-    server_name: ServerName
-    valid_until_ts: int
-    keys: Mapping[KeyId, ServerKey]
-    """Those in use and those called old; old ones are valid until they expired."""
-    json: JsonObject
+    async def server_keys(self, destination: ServerName) -> JsonObject:
+        """Return the keys that a server publishes."""
+        ...
+
+    async def notary_keys(
+        self, notary: ServerName, wanted: Mapping[ServerName, Mapping[KeyId, int]]
+    ) -> list[JsonObject]:
+        """Return what a notary knows of servers' keys."""
+        ...
 
 
 class KeyStore(Protocol):
@@ -47,43 +55,8 @@ class KeyStore(Protocol):
         ...
 
     async def save(self, document: KeyDocument, now_ms: int) -> None:
-        """Keep a document; the keys of the one before it stay known."""
+        """Keep a document, which has the keys of the one before it too."""
         ...
-
-
-def read_document(document: JsonObject, server_name: ServerName) -> KeyDocument:
-    """Read the keys that a server publishes of itself; raise SignatureInvalid if it has not signed them with each."""
-    if document.get("server_name") != server_name:
-        raise SignatureInvalid(f"these are not the keys of {server_name}")
-    valid_until = document.get("valid_until_ts")
-    verify_keys, old_keys = document.get("verify_keys"), document.get("old_verify_keys")
-    if not isinstance(valid_until, int) or not isinstance(verify_keys, dict):
-        raise SignatureInvalid(f"the keys of {server_name} have not the form of keys")
-    keys: dict[KeyId, ServerKey] = {}
-    for key_id, published in (old_keys if isinstance(old_keys, dict) else {}).items():
-        expired = published.get("expired_ts") if isinstance(published, dict) else None
-        public_key = _public_key(published)
-        if public_key is not None and isinstance(expired, int):
-            keys[KeyId(key_id)] = ServerKey(public_key, expired)
-    for key_id, published in verify_keys.items():
-        public_key = _public_key(published)
-        if public_key is not None and key_id.startswith(f"{ALGORITHM}:"):
-            verify_json(document, server_name, KeyId(key_id), public_key)
-            keys[KeyId(key_id)] = ServerKey(public_key, valid_until)
-    if not any(key_id in keys for key_id in verify_keys):
-        raise SignatureInvalid(f"{server_name} publishes no key that can be used")
-    return KeyDocument(server_name, valid_until, keys, document)
-
-
-def own_document(server_name: ServerName, key: SigningKey, now_ms: int) -> JsonObject:
-    """Return the keys of this server as it publishes them, signed."""
-    document: JsonObject = {
-        "server_name": server_name,
-        "valid_until_ts": now_ms + _OURS_LAST_MS,
-        "verify_keys": {key.key_id: {"key": encode_base64(key.public_key)}},
-        "old_verify_keys": {},
-    }
-    return sign_json(document, server_name, key)
 
 
 class KeyRing:
@@ -93,7 +66,7 @@ class KeyRing:
         self,
         server_name: ServerName,
         key: SigningKey,
-        peers: Peers,
+        peers: KeySource,
         store: KeyStore,
         now_ms: Callable[[], int],
         *,
@@ -105,41 +78,36 @@ class KeyRing:
         self._store = store
         self._now_ms = now_ms
         self._notaries = notaries
-        self._known: dict[ServerName, KeyDocument] = {}
+        self._known: OrderedDict[ServerName, KeyDocument] = OrderedDict()
         self._under_way: dict[ServerName, trio.Event] = {}
-        self._not_before: dict[ServerName, float] = {}
+        self._fruitless = PeerHealth(longest_pause_seconds=_LONGEST_PAUSE_SECONDS)
         self._limiter = trio.CapacityLimiter(_AT_ONCE)
 
     async def keys(self, names: Iterable[KeyName], *, valid_at_ts: int) -> Mapping[KeyName, ServerKey]:
-        """Return those of the keys that can be had, valid at a time as far as their servers say so."""
+        """Return those of the keys that can be had, valid at a time as far as their servers say so.
+
+        Whether a key counts for a signature is for the verifier to say: expired ones come too.
+        """
         wanted: dict[ServerName, set[KeyId]] = {}
         for server, key_id in names:
             wanted.setdefault(server, set()).add(key_id)
-        unknown = [server for server in wanted if server not in self._known and server != self._server_name]
-        if unknown:
-            self._known |= await self._store.load(unknown)
-        now = self._now_ms()
-        # No key is trusted for longer than a week, so there is no use in asking for one that is valid beyond.
-        needed_until = min(valid_at_ts, now)
-        async with trio.open_nursery() as nursery:
-            for server, key_ids in wanted.items():
-                if server != self._server_name and not self._suffices(server, key_ids, needed_until):
-                    nursery.start_soon(self._find, server, key_ids, needed_until)
-        return {
-            (server, key_id): key
-            for server, key_ids in wanted.items()
-            for key_id in key_ids
-            if (key := self._key_of(server, key_id, now)) is not None
-        }
+        found: dict[KeyName, ServerKey] = {}
+        if self._key.key_id in wanted.pop(self._server_name, ()):
+            found[self._server_name, self._key.key_id] = ServerKey(self._key.public_key, MAX_INTEGER)
+        until = min(valid_at_ts, self._now_ms() + _CLOCK_SKEW_MS)
+        documents = await self._documents(wanted, until)
+        for server, key_ids in wanted.items():
+            if (document := documents.get(server)) is not None:
+                found |= {(server, key_id): document.keys[key_id] for key_id in key_ids & document.keys.keys()}
+        return found
 
     async def document_of(self, server: ServerName, valid_at_ts: int) -> KeyDocument | None:
-        """Return the keys that a server publishes, for those who ask us as a notary."""
-        if server not in self._known:
-            self._known |= await self._store.load([server])
-        known = self._known.get(server)
-        if known is None or known.valid_until_ts < valid_at_ts:
-            await self._find(server, set(), valid_at_ts)
-        return self._known.get(server)
+        """Return the keys that a server publishes, for those who ask us as a notary.
+
+        Where the server does not answer, what it said last is good enough.
+        """
+        until = min(valid_at_ts, self._now_ms() + _CLOCK_SKEW_MS)
+        return (await self._documents({server: set()}, until)).get(server)
 
     def own_document(self) -> JsonObject:
         """Return the keys of this server as it publishes them."""
@@ -151,70 +119,154 @@ class KeyRing:
         copy = {**document.json, "signatures": {name: dict(of) for name, of in signatures.items()}}
         return sign_json(copy, self._server_name, self._key)
 
-    def _key_of(self, server: ServerName, key_id: KeyId, now: int) -> ServerKey | None:
-        if server == self._server_name:
-            own = ServerKey(self._key.public_key, 2**53 - 1)
-            return own if key_id == self._key.key_id else None
-        document = self._known.get(server)
-        key = None if document is None else document.keys.get(key_id)
-        return None if key is None else key.trusted_at(now)
+    async def _documents(
+        self, wanted: Mapping[ServerName, Collection[KeyId]], until: int
+    ) -> dict[ServerName, KeyDocument]:
+        """Return the documents of servers, fetched where what is known does not do."""
+        documents = await self._remembered(wanted)
+        missing = {
+            server: key_ids
+            for server, key_ids in wanted.items()
+            if not _suffices(documents.get(server), key_ids, until) and self._fruitless.may_be_called(server)
+        }
+        if len(missing) > _MANY_SERVERS:
+            documents |= await self._told_by_notaries(missing, until)
 
-    def _suffices(self, server: ServerName, key_ids: Collection[KeyId], valid_at_ts: int) -> bool:
-        document = self._known.get(server)
-        if document is None or not key_ids:
-            return False
-        return all(key_id in document.keys for key_id in key_ids) and document.valid_until_ts >= valid_at_ts
+        async def find(server: ServerName, key_ids: Collection[KeyId]) -> None:
+            document = await self._find(server, key_ids, until)
+            if document is not None:
+                documents[server] = document
 
-    async def _find(self, server: ServerName, key_ids: Collection[KeyId], valid_at_ts: int) -> None:
-        """Ask for the keys of a server, once for all who want them."""
-        if (under_way := self._under_way.get(server)) is not None:
+        async with trio.open_nursery() as nursery:
+            for server, key_ids in missing.items():
+                if not _suffices(documents.get(server), key_ids, until):
+                    nursery.start_soon(find, server, key_ids)
+        return documents
+
+    async def _remembered(self, servers: Iterable[ServerName]) -> dict[ServerName, KeyDocument]:
+        documents = {}
+        unknown = []
+        for server in servers:
+            if (document := self._known.get(server)) is None:
+                unknown.append(server)
+            else:
+                self._known.move_to_end(server)
+                documents[server] = document
+        if unknown:
+            for server, document in (await self._store.load(unknown)).items():
+                # A newer one may have come in the meantime.
+                documents[server] = self._known.setdefault(server, document)
+            while len(self._known) > _MOST_REMEMBERED:
+                self._known.popitem(last=False)
+        return documents
+
+    async def _find(self, server: ServerName, key_ids: Collection[KeyId], until: int) -> KeyDocument | None:
+        """Ask for the keys of a server, once for all who want them at the time."""
+        while (under_way := self._under_way.get(server)) is not None:
             await under_way.wait()
-            return
-        if self._not_before.get(server, 0) > trio.current_time():
-            return
+            if _suffices(self._known.get(server), key_ids, until):
+                return self._known[server]
+        # Whoever asked found nothing, or was cancelled; then it is up to us.
+        if not self._fruitless.may_be_called(server):
+            return self._known.get(server)
         done = self._under_way[server] = trio.Event()
         try:
             async with self._limiter:
-                document = await self._asked(server, valid_at_ts)
-            if document is None or not (set(key_ids) <= document.keys.keys()):
-                self._not_before[server] = trio.current_time() + _PAUSE_SECONDS
-            if document is not None:
-                before = self._known.get(server)
-                if before is not None:
-                    document = KeyDocument(
-                        server, document.valid_until_ts, {**before.keys, **document.keys}, document.json
-                    )
-                self._known[server] = document
-                await self._store.save(document, self._now_ms())
+                await self._ask(server, key_ids, until)
+            document = self._known.get(server)
+            if _suffices(document, key_ids, until):
+                self._fruitless.note_alive(server)
+            else:
+                self._fruitless.note_unreachable(server)
+            return document
         finally:
             del self._under_way[server]
             done.set()
 
-    async def _asked(self, server: ServerName, valid_at_ts: int) -> KeyDocument | None:
+    async def _ask(self, server: ServerName, key_ids: Collection[KeyId], until: int) -> None:
+        """Ask a server for its keys; where that does not do, ask notaries."""
+        document = await self._told_by_itself(server)
+        if not _suffices(document, key_ids, until):
+            await self._told_by_notaries({server: key_ids}, until)
+
+    async def _told_by_itself(self, server: ServerName) -> KeyDocument | None:
         try:
-            return read_document(await self._peers.server_keys(server), server)
-        except (PeerError, SignatureInvalid, BadJson):
-            pass  # a notary may know more
+            document = read_document(await self._peers.server_keys(server), server, self._now_ms())
+        except (PeerError, SignatureInvalid):
+            return self._known.get(server)
+        return await self._keep(document)
+
+    async def _told_by_notaries(
+        self, wanted: Mapping[ServerName, Collection[KeyId]], until: int
+    ) -> dict[ServerName, KeyDocument]:
+        """Return what notaries tell about servers; each is asked for what those before it did not know."""
+        told: dict[ServerName, KeyDocument] = {}
         for notary in self._notaries:
-            if notary in (server, self._server_name):
-                continue
+            left = {
+                server: dict.fromkeys(key_ids, until)
+                for server, key_ids in wanted.items()
+                if server != notary and not _suffices(told.get(server), key_ids, until)
+            }
+            if left and notary != self._server_name and (vouching := await self._notary(notary)) is not None:
+                told |= await self._told_by(vouching, left)
+        return told
+
+    async def _notary(self, notary: ServerName) -> KeyDocument | None:
+        """Return the keys of a notary, from itself alone: or notaries would wait for each other."""
+        document = (await self._remembered([notary])).get(notary)
+        if document is None or document.valid_until_ts < self._now_ms():
+            document = await self._told_by_itself(notary)
+        return document
+
+    async def _told_by(
+        self, notary: KeyDocument, wanted: Mapping[ServerName, Mapping[KeyId, int]]
+    ) -> dict[ServerName, KeyDocument]:
+        """Return what one notary tells about servers."""
+        told = {}
+        servers = list(wanted)
+        for start in range(0, len(servers), _SERVERS_PER_QUERY):
+            some = {server: wanted[server] for server in servers[start : start + _SERVERS_PER_QUERY]}
             try:
-                answers = await self._peers.notary_keys(notary, {server: {KeyId("ed25519:any"): valid_at_ts}})
+                answers = await self._peers.notary_keys(notary.server_name, some)
+            except PeerError:
+                break
+            for answer in answers:
+                if (document := self._vouched_for(notary, answer, some)) is not None:
+                    told[document.server_name] = await self._keep(document)
+        return told
 
-                for document in answers:
-                    if isinstance(document, dict) and document.get("server_name") == server:
-                        return read_document(document, server)
-            except (PeerError, SignatureInvalid, BadJson):
-                continue
+    def _vouched_for(
+        self, notary: KeyDocument, answer: JsonObject, asked: Collection[ServerName]
+    ) -> KeyDocument | None:
+        """Return what a notary says if it was asked for it, and both it and the server have signed it."""
+        server = answer.get("server_name")
+        if not isinstance(server, str) or server not in asked:
+            return None
+        now = self._now_ms()
+        try:
+            document = read_document(answer, ServerName(server), now)
+            for key_id in answer["signatures"].get(notary.server_name, {}):
+                key = notary.keys.get(key_id)
+                if key is not None and key.valid_until_ts >= now:
+                    verify_json(answer, notary.server_name, key_id, key.public_key)
+                    return document
+        except SignatureInvalid:
+            pass
         return None
 
+    async def _keep(self, found: KeyDocument) -> KeyDocument:
+        known = self._known.get(found.server_name)
+        if known is None:
+            # Not remembered is not unknown: old keys must not be lost.
+            known = (await self._store.load([found.server_name])).get(found.server_name)
+        document = merged(known, found)
+        self._known[found.server_name] = document
+        await self._store.save(document, self._now_ms())
+        return document
 
-def _public_key(published: object) -> bytes | None:
-    encoded = published.get("key") if isinstance(published, dict) else None
-    if not isinstance(encoded, str):
-        return None
-    try:
-        key = decode_base64(encoded)
-    except BadJson:
-        return None
-    return key if len(key) == _KEY_BYTES else None
+
+def _suffices(document: KeyDocument | None, key_ids: Collection[KeyId], until: int) -> bool:
+    """Return whether a document has the keys, and either is fresh enough or says that they are old."""
+    if document is None or not (set(key_ids) <= document.keys.keys()):
+        return False
+    return document.valid_until_ts >= until
