@@ -49,6 +49,11 @@ class Steps:
         self.most: Final = most
         self._left = most
 
+    @property
+    def taken(self) -> int:
+        """How many have been taken."""
+        return self.most - self._left
+
     def take(self, count: int = 1) -> None:
         """Take steps, or raise ResolutionTooLarge."""
         self._left -= count
