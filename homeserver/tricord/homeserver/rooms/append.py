@@ -38,7 +38,7 @@ from tricord.homeserver.storage.errors import (
     SerializationFailure,
     UniqueViolation,
 )
-from tricord.homeserver.storage.event_batch import write_events
+from tricord.homeserver.storage.event_batch import EventBatch, write_events
 from tricord.homeserver.storage.events import events_by_id, events_by_nid
 from tricord.homeserver.storage.rooms import insert_room, new_room_nid
 from tricord.homeserver.stream.publisher import Commit, Publisher
@@ -189,7 +189,7 @@ class Log:
         """Write to a room that is held; return False, with nothing written, if the room is no longer where it was."""
         # Once written, it must also be announced, whoever asked for it.
         with trio.CancelScope(shield=True):
-            moved, positions = await self._database.run(write_events, batch_of([write], self._signer.clock.now_ms()))
+            moved, positions = await self._database.run(write_events, self._batch_of([write]))
             self._take_in([write], moved, positions)
         return write.room.nid in moved
 
@@ -272,7 +272,7 @@ class Log:
         positions: dict[int, int] = {}
         if written:
             writes = await self._writes(written)
-            moved, positions = await self._database.run(write_events, batch_of(writes, self._signer.clock.now_ms()))
+            moved, positions = await self._database.run(write_events, self._batch_of(writes))
             self._take_in(writes, moved, positions)
         for request, results in built:
             chain = chains[request.room_id]
@@ -349,6 +349,9 @@ class Log:
             last, count = max(positions.values()), len(positions)
             self._publisher.publish(Commit(last, frozenset(rooms), frozenset(users), count, has_events=True))
 
+    def _batch_of(self, writes: Collection[RoomWrite]) -> EventBatch:
+        return batch_of(writes, self._signer.server_name, self._signer.clock.now_ms())
+
     async def _create_room(
         self, version: RoomVersion, creator: UserId, create_content: JsonObject, drafts: Sequence[Draft], ts: int
     ) -> tuple[RoomId, list[StoredEvent]]:
@@ -361,7 +364,7 @@ class Log:
         room_id = room.room_id = chain.links[0].event.room_id
         chain.add([replace(draft, room_id=room_id) for draft in drafts], nids)
         writes = await self._writes([chain])
-        batch = batch_of(writes, self._signer.clock.now_ms())
+        batch = self._batch_of(writes)
 
         async def write(tx: Transaction) -> tuple[Collection[int], dict[int, int]]:
             await insert_room(tx, room.nid, room_id, version.name)

@@ -19,12 +19,13 @@ from tricord.homeserver.storage.event_batch import (
     TransactionRow,
     WaitingRow,
 )
+from tricord.homeserver.storage.room_servers import RemoteMemberRow
 from tricord.protocol.events import Event
-from tricord.protocol.identifiers import fits
+from tricord.protocol.identifiers import ServerName, fits, is_valid_user_id, server_name_of
 
 
-def batch_of(writes: Collection[RoomWrite], now_ms: int) -> EventBatch:
-    """Return what writes to some rooms, each of them a different one."""
+def batch_of(writes: Collection[RoomWrite], own_name: ServerName, now_ms: int) -> EventBatch:
+    """Return what writes to some rooms, each of them a different one; `own_name` is this server's."""
     batch = EventBatch()
     for write in writes:
         room = write.room
@@ -35,6 +36,7 @@ def batch_of(writes: Collection[RoomWrite], now_ms: int) -> EventBatch:
         ]
         batch.nodes += [NodeRow(room.nid, node_id, node) for node_id, node in write.nodes.items()]
         batch.memberships += _membership_rows(write)
+        batch.remote_members += _remote_member_rows(write, own_name)
         batch.redactions += [
             RedactionRow(room.nid, stored.nid, stored.event.json, stored.redacted_because or "")
             for stored in write.redacted
@@ -86,6 +88,7 @@ def _event_row(room_nid: int, link: Link) -> EventRow:
         _array(link.prev_nids),
         _array(link.auth_nids),
         event.json,
+        link.forward,
     )
 
 
@@ -97,6 +100,18 @@ def _membership_rows(write: RoomWrite) -> list[MembershipRow]:
         nid = None if became is None else became.nid
         sender = user_id if became is None else became.event.sender
         rows.append(MembershipRow(write.room.nid, user_id, membership, nid, sender, began or nid, may_be_older))
+    return rows
+
+
+def _remote_member_rows(write: RoomWrite, own_name: ServerName) -> list[RemoteMemberRow]:
+    rows = []
+    for user_id, membership, became in write.members():
+        server = server_name_of(user_id)
+        # There are member events of what cannot be users.
+        if server != own_name and is_valid_user_id(user_id):
+            nid = None if became is None else became.nid
+            by_us = isinstance(became, Link) and became.forward and became.event.sender != user_id
+            rows.append(RemoteMemberRow(write.room.nid, user_id, server, membership, nid, by_us))
     return rows
 
 

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from tricord.homeserver.storage.database import Transaction
+from tricord.homeserver.storage.room_servers import RemoteMemberRow, memberships_before, note_members
 
 
 class RoomMove(NamedTuple):
@@ -44,6 +45,7 @@ class EventRow(NamedTuple):
     prev_nids: str  # an array literal
     auth_nids: str  # an array literal
     json: bytes
+    forward: bool
 
 
 class StateRow(NamedTuple):
@@ -138,6 +140,7 @@ class EventBatch:
     transactions: list[TransactionRow] = field(default_factory=list)
     missing: list[MissingRow] = field(default_factory=list)
     waiting: list[WaitingRow] = field(default_factory=list)
+    remote_members: list[RemoteMemberRow] = field(default_factory=list)
 
 
 async def write_events(tx: Transaction, batch: EventBatch) -> tuple[frozenset[int], dict[int, int]]:
@@ -145,6 +148,7 @@ async def write_events(tx: Transaction, batch: EventBatch) -> tuple[frozenset[in
 
     To rooms that had moved nothing was written. It takes positions, so it is the end of the transaction.
     """
+    before = await memberships_before(tx, batch.remote_members) if batch.remote_members else {}
     rows = await tx.fetch(
         _WRITE,
         *_columns(batch.rooms, RoomMove),
@@ -158,7 +162,12 @@ async def write_events(tx: Transaction, batch: EventBatch) -> tuple[frozenset[in
         *_columns(batch.missing, MissingRow),
         *_columns(batch.waiting, WaitingRow),
     )
-    return frozenset(row[0] for row in rows), {row[1]: row[2] for row in rows if row[1] is not None}
+    positions = {row[1]: row[2] for row in rows if row[1] is not None}
+    if batch.remote_members and positions:
+        # Who was read before the rooms were locked was read rightly, or the room has moved and was not written to.
+        last_positions = {row[0]: row[2] for row in sorted(rows, key=lambda row: row[2] or 0) if row[1] is not None}
+        await note_members(tx, batch.remote_members, before, positions, last_positions)
+    return frozenset(row[0] for row in rows), positions
 
 
 def _columns(rows: Sequence[tuple[Any, ...]], shape: type[tuple[Any, ...]]) -> list[list[Any]]:
@@ -185,18 +194,18 @@ WITH wanted AS (
     SELECT * FROM unnest(
         $5::bigint[], $6::bigint[], $7::text[], $8::bigint[], $9::text[], $10::text[], $11::text[], $12::bigint[],
         $13::bytea[], $14::text[], $15::text[], $16::boolean[], $17::boolean[], $18::text[], $19::text[],
-        $20::text[], $21::text[], $22::bytea[]
+        $20::text[], $21::text[], $22::bytea[], $23::boolean[]
     ) WITH ORDINALITY AS t (
         room_nid, event_nid, event_id, depth, type, state_key, sender, origin_server_ts,
         state_after, replaces, redacted_because, soft_failed, rejected, sender_device, transaction_id,
-        prev_nids, auth_nids, json, number
+        prev_nids, auth_nids, json, forward, number
     ) JOIN moved USING (room_nid)
 ), taken AS (
     UPDATE stream SET position = position + let_in.count
     FROM (SELECT count(*) FROM new_events WHERE NOT soft_failed AND NOT rejected) AS let_in
     RETURNING position - let_in.count AS last_before
 ), placed AS (
-    SELECT e.event_nid, e.room_nid, last_before + row_number() OVER (ORDER BY number) AS position
+    SELECT e.event_nid, e.room_nid, e.forward, last_before + row_number() OVER (ORDER BY number) AS position
     FROM new_events e, taken WHERE NOT soft_failed AND NOT rejected
 ), last_placed AS (
     SELECT room_nid, max(position) AS position FROM placed GROUP BY room_nid
@@ -218,18 +227,18 @@ WITH wanted AS (
 ), put_state AS (
     INSERT INTO current_state (room_nid, type, state_key, event_nid)
     SELECT room_nid, type, state_key, event_nid
-    FROM unnest($23::bigint[], $24::text[], $25::text[], $26::bigint[]) AS t (room_nid, type, state_key, event_nid)
+    FROM unnest($24::bigint[], $25::text[], $26::text[], $27::bigint[]) AS t (room_nid, type, state_key, event_nid)
         JOIN moved USING (room_nid)
     WHERE event_nid IS NOT NULL
     ON CONFLICT (room_nid, type, state_key) DO UPDATE SET event_nid = excluded.event_nid
 ), unset_state AS (
     DELETE FROM current_state s
-    USING unnest($23::bigint[], $24::text[], $25::text[], $26::bigint[]) AS t (room_nid, type, state_key, event_nid)
+    USING unnest($24::bigint[], $25::text[], $26::text[], $27::bigint[]) AS t (room_nid, type, state_key, event_nid)
         JOIN moved USING (room_nid)
     WHERE t.event_nid IS NULL AND s.room_nid = t.room_nid AND s.type = t.type AND s.state_key = t.state_key
 ), put_nodes AS (
     INSERT INTO state_nodes (node_id, node)
-    SELECT node_id, node FROM unnest($27::bigint[], $28::bytea[], $29::bytea[]) AS t (room_nid, node_id, node)
+    SELECT node_id, node FROM unnest($28::bigint[], $29::bytea[], $30::bytea[]) AS t (room_nid, node_id, node)
         JOIN moved USING (room_nid)
     ON CONFLICT DO NOTHING
 ), put_memberships AS (
@@ -238,7 +247,7 @@ WITH wanted AS (
         coalesce(e.position, l.position),
         CASE WHEN t.may_be_older AND was.membership = t.membership THEN was.since
             ELSE coalesce(began.position, l.position) END
-    FROM unnest($30::bigint[], $31::text[], $32::text[], $33::bigint[], $34::text[], $35::bigint[], $36::boolean[])
+    FROM unnest($31::bigint[], $32::text[], $33::text[], $34::bigint[], $35::text[], $36::bigint[], $37::boolean[])
         AS t (room_nid, user_id, membership, event_nid, sender, since_nid, may_be_older)
         JOIN last_placed l USING (room_nid)
         LEFT JOIN placed e ON e.event_nid = t.event_nid LEFT JOIN placed began ON began.event_nid = t.since_nid
@@ -247,23 +256,29 @@ WITH wanted AS (
         membership = excluded.membership, event_nid = excluded.event_nid, sender = excluded.sender,
         position = excluded.position, since = excluded.since,
         forgotten = m.forgotten AND excluded.membership IN ('leave', 'ban')
+), put_outgoing AS (
+    INSERT INTO outgoing_events (position, event_nid, room_nid)
+    SELECT position, event_nid, room_nid FROM placed
+    WHERE forward AND EXISTS (
+        SELECT FROM room_servers s WHERE s.room_nid = placed.room_nid AND s.until IS NULL
+    )
 ), put_relations AS (
     INSERT INTO event_relations (room_nid, parent_id, rel_type, child_nid, child_type, sender)
-    SELECT t.* FROM unnest($37::bigint[], $38::text[], $39::text[], $40::bigint[], $41::text[], $42::text[])
+    SELECT t.* FROM unnest($38::bigint[], $39::text[], $40::text[], $41::bigint[], $42::text[], $43::text[])
         AS t (room_nid, parent_id, rel_type, child_nid, child_type, sender) JOIN moved USING (room_nid)
 ), put_redactions AS (
     UPDATE events e SET json = t.json, redacted_because = t.redacted_because
-    FROM unnest($43::bigint[], $44::bigint[], $45::bytea[], $46::text[])
+    FROM unnest($44::bigint[], $45::bigint[], $46::bytea[], $47::text[])
         AS t (room_nid, event_nid, json, redacted_because) JOIN moved USING (room_nid)
     WHERE e.event_nid = t.event_nid
 ), put_transactions AS (
     INSERT INTO client_transactions (digest, event_nid, created_ts)
     SELECT digest, event_nid, created_ts
-    FROM unnest($47::bigint[], $48::bytea[], $49::bigint[], $50::bigint[])
+    FROM unnest($48::bigint[], $49::bytea[], $50::bigint[], $51::bigint[])
         AS t (room_nid, digest, event_nid, created_ts) JOIN moved USING (room_nid)
 ), put_missing AS (
     INSERT INTO missing_events (event_id, named_by)
-    SELECT event_id, named_by FROM unnest($51::bigint[], $52::text[], $53::bigint[]) AS t (room_nid, event_id, named_by)
+    SELECT event_id, named_by FROM unnest($52::bigint[], $53::text[], $54::bigint[]) AS t (room_nid, event_id, named_by)
         JOIN moved USING (room_nid)
     ON CONFLICT DO NOTHING
 ), found AS (
@@ -271,7 +286,7 @@ WITH wanted AS (
 ), put_waiting AS (
     INSERT INTO waiting_redactions (event_id, redaction_nid)
     SELECT event_id, redaction_nid
-    FROM unnest($54::bigint[], $55::text[], $56::bigint[]) AS t (room_nid, event_id, redaction_nid)
+    FROM unnest($55::bigint[], $56::text[], $57::bigint[]) AS t (room_nid, event_id, redaction_nid)
         JOIN moved USING (room_nid)
     ON CONFLICT (event_id) DO UPDATE SET redaction_nid = excluded.redaction_nid
 ), served AS (
