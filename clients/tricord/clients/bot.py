@@ -25,7 +25,7 @@ from tricord.clients.events import Invitation, Message, RoomEvent, invitation, t
 from tricord.clients.follow import Delta
 from tricord.clients.timelines import missed_events, own_join
 from tricord.protocol.globs import Glob
-from tricord.protocol.identifiers import EventId, RoomId, UserId
+from tricord.protocol.identifiers import EventId, RoomId, UserId, localpart_of
 
 E = TypeVar("E", bound=RoomEvent)
 
@@ -136,6 +136,18 @@ class Bot:
         self._nursery = None
         if failure is not None:
             raise failure
+
+    async def register(self) -> None:
+        """Make our account, on a homeserver where anybody may register; it is no error if it is there already."""
+        if self._password is None:
+            raise ValueError("a bot with an access token has an account")
+        try:
+            session = await self.client.register(localpart_of(self.user_id), self._password, device_name="bot")
+        except Refused as refusal:
+            if refusal.errcode != "M_USER_IN_USE":
+                raise
+        else:
+            self._cursor.keep_session(session)
 
     def move_to(self, base_url: str, *, transport: httpx.AsyncBaseTransport | None = None) -> None:
         """Talk to another homeserver than the one we were made for, before `serve`: for tests."""

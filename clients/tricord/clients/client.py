@@ -43,10 +43,10 @@ class Client(
             room_id = await client.create_room(name="Tea")
             await client.send_text(room_id, "Is anybody here?")
 
-    Refusals are raised as `Refused`; a rate limit is waited for, and so is a homeserver that cannot be reached, both for
-    at most `patience_seconds`. `on_new_tokens` is awaited with the session whenever its tokens have been renewed, before
-    they are first used: keep it there. `websocket=False` follows over HTTP alone. `transport` replaces the network, for
-    tests.
+    Refusals are raised as `Refused`; a rate limit is waited for, and so is a homeserver that cannot be reached, both
+    for at most `patience_seconds`. `on_new_tokens` is awaited with the session whenever its tokens have been renewed,
+    before they are first used: keep it there. `websocket=False` follows over HTTP alone. `transport` replaces the
+    network, for tests.
     """
 
     def __init__(

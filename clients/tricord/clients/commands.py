@@ -2,8 +2,8 @@
 
     async def remind(message: Message, minutes: float, text: str) -> None
 
-takes `!remind 10 water the plants`: one word for `minutes`, the rest of the message for `text`, since it is the last and
-a `str`.
+takes `!remind 10 water the plants`: one word for `minutes`, the rest of the message for `text`, since it is the last
+and a `str`.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ Handler = Callable[..., Awaitable[None]]
 
 
 class WrongArguments(Exception):
-    """What the user typed does not fit the command. Handlers may raise it too: the user is told its words and the usage."""
+    """What the user typed does not fit the command; the user is told so, and the usage. Handlers may raise it too."""
 
 
 def _finite(word: str) -> float:

@@ -39,7 +39,7 @@ class RoomEvent:
         return await self.context.send(self.room_id, event_type, content)
 
     async def reply(self, text: str, *, html: str | None = None, notice: bool = True) -> EventId:
-        """Answer this event with a text, in its thread if it is in one; a notice, so that other bots do not answer back.
+        """Answer this event with a text, in its thread if it is in one; a notice, so that no other bot answers back.
 
         https://spec.matrix.org/v1.19/client-server-api/#rich-replies
         """

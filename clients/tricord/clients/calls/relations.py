@@ -24,10 +24,10 @@ class RelationCalls(Calls):
         limit: int = 50,
         recurse: bool = False,
     ) -> api.RelationsPage:
-        """Read a page of what relates to an event, newest first unless told otherwise; its `next_batch` is the next `start`.
+        """Read a page of what relates to an event, newest first unless told otherwise.
 
-        `rel_type` (`m.annotation`, `m.thread`, …) and with it `event_type` choose; `recurse` brings what relates to what
-        relates to the event as well.
+        `rel_type` (`m.annotation`, `m.thread`, …) and with it `event_type` choose; `recurse` brings what relates to
+        what relates to the event as well. The page's `next_batch` is the next `start`.
         https://spec.matrix.org/v1.19/client-server-api/#relationships-api
         """
         if event_type is not None and rel_type is None:

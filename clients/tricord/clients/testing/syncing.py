@@ -1,0 +1,194 @@
+"""What is new for somebody after a position: `/sync` of the homeserver in memory.
+
+https://spec.matrix.org/v1.19/client-server-api/#syncing
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import trio
+
+from tricord.clients.api.sync import Sync
+from tricord.clients.testing.accounts import Accounts, Device, User
+from tricord.clients.testing.call import Call, Route
+from tricord.clients.testing.formats import client_event, stripped_state, summary
+from tricord.clients.testing.room import MEMBER, Room, State, Stored
+from tricord.clients.testing.rooms import Rooms
+from tricord.clients.testing.world import World, position_of, token
+from tricord.protocol.errors import BadJson, InvalidParam, NotJson
+from tricord.protocol.event_filters import Filter
+from tricord.protocol.strict_json import JsonObject, parse_object
+
+_DEFAULT_LIMIT = 10
+_AWAY = frozenset({"leave", "ban"})
+
+
+class Syncing:
+    """Tells what changed."""
+
+    def __init__(self, world: World, accounts: Accounts, rooms: Rooms) -> None:
+        self._world = world
+        self._accounts = accounts
+        self._rooms = rooms
+
+    def routes(self) -> list[Route]:
+        """Return the route."""
+        return [(Sync, self.sync)]
+
+    async def sync(self, call: Call) -> JsonObject:
+        """Answer what is new, once something is or the time is over."""
+        query: Sync.Query = call.query
+        since = None if query.since is None else position_of(query.since)
+        if since is not None and since > self._world.position:
+            raise InvalidParam("this position was never given out")
+        wanted = _filter(call.user, query.filter)
+        answer = self._news(call.device, since, wanted, full_state=query.full_state)
+        with trio.move_on_after(0 if since is None or query.full_state else query.timeout / 1000):
+            while not _says_something(answer):
+                await self._world.change()
+                # It may be the end of this very session.
+                self._accounts.authenticate(call.device.access_token)
+                answer = self._news(call.device, since, wanted, full_state=False)
+        return answer
+
+    def _news(self, device: Device, since: int | None, wanted: Filter, *, full_state: bool) -> JsonObject:
+        kinds: dict[str, JsonObject] = {"join": {}, "invite": {}, "knock": {}, "leave": {}}
+        for room in self._rooms.with_user(device.user):
+            if wanted.room.allows_room(room.room_id):
+                kind, news = self._room_news(room, device, since, wanted, full_state=full_state)
+                if news:
+                    kinds[kind][room.room_id] = news
+        answer: JsonObject = {"next_batch": token(self._world.position)}
+        if rooms := {kind: news for kind, news in kinds.items() if news}:
+            answer["rooms"] = rooms
+        if events := _account_data(device.user, None, since):
+            answer["account_data"] = {
+                "events": [event for event in events if wanted.account_data.allows_type(event["type"])]
+            }
+        return answer
+
+    def _room_news(
+        self, room: Room, device: Device, since: int | None, wanted: Filter, *, full_state: bool
+    ) -> tuple[str, JsonObject]:
+        user = device.user
+        changes = room.changes_of(user.user_id)
+        now, past = changes[-1], [change for change in changes if since is not None and change.position <= since]
+        is_news = since is None or now.position > since
+        if now.membership in {"invite", "knock"}:
+            if not is_news:
+                return now.membership, {}
+            return now.membership, {f"{now.membership}_state": {"events": stripped_state(now.after, now)}}
+        new = [change for change in changes if since is None or change.position > since]
+        before = past[-1].membership if past else None
+        newly = before != "join" or any(change.membership != "join" for change in new[:-1])
+        if now.membership in _AWAY:
+            if not is_news or (since is None and not wanted.room.include_leave):
+                return "leave", {}
+            return "leave", self._stretch(room, device, since, now.position, wanted, full_state=newly)
+        after = since
+        if newly:
+            # From where they last saw it.
+            left = [change.position for change in changes if change.membership in _AWAY]
+            after = max(left) if left and since is not None else None
+        news = self._stretch(room, device, after, None, wanted, full_state=newly or full_state)
+        # What a newly joined room has of the things that are not events is all news.
+        news |= self._surroundings(room, user, None if newly or full_state else since, wanted)
+        if full_state or any(stored.event.type == MEMBER for stored in room.timeline if stored.position > (after or 0)):
+            news["summary"] = summary(room, user.user_id)
+        return "join", news
+
+    def _stretch(
+        self, room: Room, device: Device, after: int | None, upto: int | None, wanted: Filter, *, full_state: bool
+    ) -> JsonObject:
+        """Return the newest of the visible events of a stretch of history, and the state before them."""
+        timeline_filter = wanted.room.timeline
+        events: list[Stored] = []
+        if timeline_filter.allows_room(room.room_id):
+            seen = room.visible(device.user.user_id, after=after or 0, upto=upto)
+            events = [stored for stored in seen if timeline_filter.allows(stored.event)]
+        limit = _DEFAULT_LIMIT if timeline_filter.limit is None else timeline_filter.limit
+        kept = events[len(events) - limit :] if len(events) > limit else events
+        limited = len(kept) < len(events)
+        news: JsonObject = {}
+        if kept or limited or full_state:
+            begins_after = kept[0].position - 1 if kept else self._world.position
+            news["timeline"] = {
+                "events": [client_event(stored, device, self._world, with_room_id=False) for stored in kept],
+                "limited": limited,
+                "prev_batch": token(begins_after),
+            }
+        start = kept[0].before if kept else room.state_at(self._world.position if upto is None else upto)
+        known: State = {} if full_state else room.state_at(after or 0)
+        state = [stored for key, stored in start.items() if known.get(key) is not stored]
+        if not limited and not full_state:
+            state = []
+        if state := _wanted_state(state, kept, wanted, room):
+            news["state"] = {
+                "events": [client_event(stored, device, self._world, with_room_id=False) for stored in state]
+            }
+        return news
+
+    def _surroundings(self, room: Room, user: User, since: int | None, wanted: Filter) -> JsonObject:
+        """Return what is going on beside the events: typing, receipts, the user's data about the room."""
+        news: JsonObject = {}
+        ephemeral: list[JsonObject] = []
+        if room.typing if since is None else room.typing_position > since:
+            ephemeral.append({"type": "m.typing", "content": {"user_ids": sorted(room.typing)}})
+        if receipts := _receipts(room, user, since):
+            ephemeral.append({"type": "m.receipt", "content": receipts})
+        ephemeral = [event for event in ephemeral if wanted.room.ephemeral.allows_type(event["type"])]
+        if ephemeral and wanted.room.ephemeral.allows_room(room.room_id):
+            news["ephemeral"] = {"events": ephemeral}
+        data = [
+            event for event in _account_data(user, room, since) if wanted.room.account_data.allows_type(event["type"])
+        ]
+        if data and wanted.room.account_data.allows_room(room.room_id):
+            news["account_data"] = {"events": data}
+        return news
+
+
+def _says_something(answer: JsonObject) -> bool:
+    return len(answer) > 1
+
+
+def _filter(user: User, text: str | None) -> Filter:
+    if not text:
+        return Filter()
+    try:
+        if text.startswith("{"):
+            return Filter.parse(parse_object(text.encode()))
+        return Filter.parse(user.filters[int(text)])
+    except (NotJson, BadJson, ValueError, IndexError) as error:
+        raise InvalidParam("`filter` is neither a filter nor the id of one") from error
+
+
+def _wanted_state(state: Sequence[Stored], timeline: Sequence[Stored], wanted: Filter, room: Room) -> list[Stored]:
+    state_filter = wanted.room.state
+    if not state_filter.allows_room(room.room_id):
+        return []
+    senders = {stored.event.sender for stored in timeline}
+    return [
+        stored
+        for stored in state
+        if state_filter.allows(stored.event)
+        # https://spec.matrix.org/v1.19/client-server-api/#lazy-loading-room-members
+        and (not state_filter.lazy_load_members or stored.event.type != MEMBER or stored.event.state_key in senders)
+    ]
+
+
+def _receipts(room: Room, user: User, since: int | None) -> JsonObject:
+    content: JsonObject = {}
+    for (reader, kind, _thread), (event_id, data, position) in room.receipts.items():
+        if (since is None or position > since) and (kind != "m.read.private" or reader == user.user_id):
+            content.setdefault(event_id, {}).setdefault(kind, {})[reader] = data
+    return content
+
+
+def _account_data(user: User, room: Room | None, since: int | None) -> list[JsonObject]:
+    room_id = None if room is None else room.room_id
+    return [
+        {"type": data_type, "content": content}
+        for (of_room, data_type), (content, position) in user.account_data.items()
+        if of_room == room_id and (since is None or position > since)
+    ]
