@@ -1,12 +1,12 @@
-"""The ASGI application: hot endpoints answered straight from their description, the others by way of quart-trio.
+"""The application: hot endpoints answered straight from their description, the others by way of quart-trio.
 
-Both ways end in the same dispatcher, so that a client cannot tell them apart.
+Both ways end in the same dispatcher, and quart neither reads bodies nor minds disconnects, so that a client cannot tell
+the ways apart. The application is ASGI 3; the HTTP/1.1 lane saves itself the messages and calls `find` and `respond`.
 """
 
 from __future__ import annotations
 
 import contextlib
-import ipaddress
 from collections.abc import AsyncIterator, Awaitable, Callable, MutableMapping, Sequence
 from typing import Any
 
@@ -15,8 +15,10 @@ from quart import Response as QuartResponse
 from quart import request as quart_request
 from quart_trio import QuartTrio
 
-from tricord.homeserver.serving.call import Route
-from tricord.homeserver.serving.dispatch import Dispatcher, RawRequest, Response
+from tricord.homeserver.serving.call import Header, Route
+from tricord.homeserver.serving.client_address import ClientAddresses
+from tricord.homeserver.serving.dispatch import Dispatcher, RawRequest, Response, reads_json, stopping
+from tricord.homeserver.serving.errors import ClientDisconnected, Refused
 
 Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
@@ -40,11 +42,19 @@ class Application:
         everything_by_quart: bool = False,
     ) -> None:
         self._dispatcher = dispatcher
-        self._trusted = [ipaddress.ip_network(network) for network in trusted_proxies]
         self._everything_by_quart = everything_by_quart
         self._quart = self._quart_application()
-        # Set when the server stops: whoever waits for something to happen is let go.
-        self.draining = trio.Event()
+        self._waiting: set[trio.CancelScope] = set()
+        self.find = dispatcher.find
+        self.client_addresses = ClientAddresses(trusted_proxies)
+        self.draining = False
+        """The server stops: connections end after the answer under way."""
+
+    def drain(self) -> None:
+        """Let go of whoever waits for something to happen, from now on."""
+        self.draining = True
+        for scope in self._waiting:
+            scope.cancel()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one ASGI scope."""
@@ -54,72 +64,101 @@ class Application:
         if scope["type"] != "http":
             await send({"type": "websocket.close", "code": 1000})
             return
+        client = scope.get("client")
         request = RawRequest(
             scope["method"],
             scope.get("raw_path") or scope["path"].encode(),
             scope["query_string"],
             scope["headers"],
-            self._client_address(scope),
-            _body(receive),
+            self.client_addresses.of(str(client[0]) if client else "", scope["headers"]),
+            Body(receive),
         )
-        found = self._dispatcher.find(request)
+        response: Response | None
+        found = self.find(request)
         if isinstance(found, Response):
-            await _send(found, send)
+            response = found
+        elif self.goes_straight(found[0]):
+            response = await self.respond(request, *found, receive)
+        else:
+            await self.by_quart(request, *found, scope, receive, send)
             return
-        route, path = found
-        if route.endpoint.hot and not self._everything_by_quart:
-            response = await self._respond(request, route, path, receive)
-            if response is not None:
-                await _send(response, send)
-            return
-        scope["tricord.found"] = (request, route, path, receive)
-        quart: Any = self._quart  # its types spell out every ASGI message
-        await quart(scope, receive, send)
+        if response is not None:
+            await _send(response, scope["http_version"], send)
 
-    async def _respond(
+    def goes_straight(self, route: Route) -> bool:
+        """Whether a route is served without quart."""
+        return route.endpoint.hot and not self._everything_by_quart
+
+    async def respond(
         self, request: RawRequest, route: Route, path: dict[str, str], receive: Receive
     ) -> Response | None:
-        """Answer; None if the client has gone away meanwhile, or the server stops, and nobody waits for an answer."""
+        """Answer; None if the client has gone away meanwhile, and nobody waits for an answer."""
         if not route.endpoint.cancel_on_disconnect:
-            return await self._dispatcher.respond(request, route, path)
+            try:
+                return await self._dispatcher.respond(request, route, path)
+            except ClientDisconnected:
+                return None
+        if self.draining:
+            return stopping()
         response: Response | None = None
+        gone = False
         async with trio.open_nursery() as nursery:
 
             async def watch() -> None:
-                while (await receive())["type"] != "http.disconnect":
-                    pass
+                nonlocal gone
+                if isinstance(request.body, Body) and reads_json(route.endpoint, request.method):
+                    await request.body.ended.wait()
+                with contextlib.suppress(Refused):
+                    while (await receive())["type"] != "http.disconnect":
+                        pass
+                gone = True
                 nursery.cancel_scope.cancel()
 
-            async def drain() -> None:
-                await self.draining.wait()
-                nursery.cancel_scope.cancel()
-
-            nursery.start_soon(watch)
-            nursery.start_soon(drain)
-            response = await self._dispatcher.respond(request, route, path)
+            self._waiting.add(nursery.cancel_scope)
+            try:
+                nursery.start_soon(watch)
+                response = await self._dispatcher.respond(request, route, path)
+            except ClientDisconnected:
+                gone = True
+            finally:
+                self._waiting.discard(nursery.cancel_scope)
             nursery.cancel_scope.cancel()
+        if response is None and not gone:
+            return stopping()
         return response
 
-    def _client_address(self, scope: Scope) -> str:
-        """Return who calls: the peer, or the last address in `X-Forwarded-For` that is not a proxy of ours."""
-        client = scope.get("client")
-        address = str(client[0]) if client else ""
-        if not self._trusted or not self._is_trusted(address):
-            return address
-        for name, value in scope["headers"]:
-            if name == b"x-forwarded-for":
-                for hop in reversed(value.decode("latin1").split(",")):
-                    address = str(hop.strip())
-                    if not self._is_trusted(address):
-                        return address
-        return address
+    async def by_quart(
+        self, request: RawRequest, route: Route, path: dict[str, str], scope: Scope, receive: Receive, send: Send
+    ) -> None:
+        """Answer by way of quart-trio. Raises ClientDisconnected."""
+        given = gone = False
 
-    def _is_trusted(self, address: str) -> bool:
+        async def answer() -> Response | None:
+            nonlocal gone
+            response = await self.respond(request, route, path, receive)
+            gone = response is None
+            return response
+
+        async def nothing() -> MutableMapping[str, Any]:
+            # Quart would gather the body as it comes, of any size, and cancel a write that has begun.
+            nonlocal given
+            if given:
+                await trio.sleep_forever()
+            given = True
+            return {"type": "http.request", "body": b"", "more_body": False}
+
+        async def send_unless_gone(message: MutableMapping[str, Any]) -> None:
+            if not gone:
+                await send(message)
+
+        scope["tricord.answer"] = answer
+        quart: Any = self._quart  # its types spell out every ASGI message
         try:
-            ip = ipaddress.ip_address(address)
-        except ValueError:
-            return False
-        return any(ip in network for network in self._trusted)
+            await quart(scope, nothing, send_unless_gone)
+        except* (trio.BrokenResourceError, trio.ClosedResourceError, ClientDisconnected):
+            gone = True
+        if gone:
+            raise ClientDisconnected
 
     def _quart_application(self) -> QuartTrio:
         quart = QuartTrio(__name__, static_folder=None)
@@ -129,28 +168,56 @@ class Application:
         quart.url_map.strict_slashes = False
 
         async def carry(**_path: str) -> QuartResponse:
-            request, route, path, receive = quart_request.scope["tricord.found"]  # type: ignore[typeddict-item]
-            request.body = quart_request.body
-            if route.endpoint.cancel_on_disconnect:
-                # Quart reads the disconnect itself and cancels us.
-                response = await self._dispatcher.respond(request, route, path)
-            else:
-                with trio.CancelScope(shield=True):
-                    response = await self._dispatcher.respond(request, route, path)
-            del receive
+            scope: Any = quart_request.scope
+            response = await scope["tricord.answer"]()
+            if response is None:
+                return QuartResponse(b"")
             answer = QuartResponse(response.body, status=response.status)
             answer.headers.clear()
-            for name, value in response.headers:
+            for name, value in headers_of(response, http1=quart_request.http_version in ("1.0", "1.1")):
                 answer.headers.add(name.decode(), value.decode("latin1"))
-            if isinstance(response.body, bytes):
-                answer.headers["content-length"] = str(len(response.body))
-            if response.close:
-                answer.headers["connection"] = "close"
             return answer
 
         quart.add_url_rule("/", "root", carry, methods=_METHODS, provide_automatic_options=False)
         quart.add_url_rule("/<path:anything>", "any", carry, methods=_METHODS, provide_automatic_options=False)
         return quart
+
+
+class Body:
+    """The body of a request, as it comes. Raises ClientDisconnected and Refused."""
+
+    __slots__ = ("_receive", "ended")
+
+    def __init__(self, receive: Receive) -> None:
+        self._receive = receive
+        self.ended = trio.Event()
+
+    def __aiter__(self) -> AsyncIterator[bytes]:
+        """Return itself."""
+        return self
+
+    async def __anext__(self) -> bytes:
+        """Return the next part."""
+        while not self.ended.is_set():
+            message = await self._receive()
+            if message["type"] == "http.disconnect":
+                raise ClientDisconnected
+            if not message.get("more_body"):
+                self.ended.set()
+            if message.get("body"):
+                return bytes(message["body"])
+        raise StopAsyncIteration
+
+
+def headers_of(response: Response, *, http1: bool) -> list[Header]:
+    """Return the headers of an answer: its own, and those of how it is carried."""
+    headers = response.headers
+    if isinstance(response.body, bytes):
+        headers = [*headers, (b"content-length", b"%d" % len(response.body))]
+    # Connection-specific headers are malformed in HTTP/2: https://www.rfc-editor.org/rfc/rfc9113#section-8.2.2
+    if response.close and http1:
+        headers = [*headers, (b"connection", b"close")]
+    return headers
 
 
 async def _lifespan(receive: Receive, send: Send) -> None:
@@ -161,28 +228,9 @@ async def _lifespan(receive: Receive, send: Send) -> None:
             return
 
 
-async def _body(receive: Receive) -> AsyncIterator[bytes]:
-    while True:
-        message = await receive()
-        if message["type"] == "http.disconnect":
-            raise ClientDisconnected
-        if message.get("body"):
-            yield message["body"]
-        if not message.get("more_body"):
-            return
-
-
-class ClientDisconnected(Exception):
-    """The client went away before its request was complete."""
-
-
-async def _send(response: Response, send: Send) -> None:
-    headers = response.headers
+async def _send(response: Response, http_version: str, send: Send) -> None:
+    headers = headers_of(response, http1=http_version in ("1.0", "1.1"))
     body = response.body
-    if isinstance(body, bytes):
-        headers = [*headers, (b"content-length", b"%d" % len(body))]
-    if response.close:
-        headers = [*headers, (b"connection", b"close")]
     await send({"type": "http.response.start", "status": response.status, "headers": headers})
     if isinstance(body, bytes):
         await send({"type": "http.response.body", "body": body})

@@ -32,6 +32,7 @@ from tricord.homeserver.serving.call import (
     Requester,
     Route,
 )
+from tricord.homeserver.serving.errors import ClientDisconnected, Refused
 from tricord.homeserver.serving.router import Router
 from tricord.homeserver.storage.errors import DatabaseUnavailable
 from tricord.protocol.errors import (
@@ -40,6 +41,7 @@ from tricord.protocol.errors import (
     GuestAccessForbidden,
     InvalidParam,
     MatrixError,
+    MethodNotAllowed,
     MissingParam,
     MissingToken,
     TooLarge,
@@ -85,7 +87,7 @@ class Response:
     headers: list[Header]
     body: bytes | AsyncIterator[bytes]
     close: bool = False
-    """The request was not read to its end: the connection cannot go on."""
+    """The connection does not go on: the request was not read to its end, or the server stops."""
     route: str = field(default="", compare=False)
 
 
@@ -118,11 +120,15 @@ class Dispatcher:
             return Response(200, [_JSON, *CORS_HEADERS], b"{}", route="preflight")
         try:
             return self.router.match(request.method, request.path)
+        except MethodNotAllowed as error:
+            response = _refusal(error)
+            response.headers.append((b"allow", ", ".join(self.router.methods(request.path)).encode()))
+            return response
         except MatrixError as error:
             return _refusal(error)
 
     async def respond(self, request: RawRequest, route: Route, path: Mapping[str, str]) -> Response:
-        """Serve a request for which `find` found a route. Raises nothing but cancellation."""
+        """Serve a request for which `find` found a route. Raises nothing but ClientDisconnected and cancellation."""
         started = trio.current_time()
         endpoint = route.endpoint
         number = next(self._numbers)
@@ -133,6 +139,10 @@ class Dispatcher:
         except DatabaseUnavailable as error:
             _log.warning("the database does not answer", request=number, route=endpoint.path, reason=str(error))
             response = _failure(503, "the server cannot reach its database, try again later", (b"retry-after", b"2"))
+        except Refused as refusal:
+            response = refused(refusal)
+        except ClientDisconnected:
+            raise
         except Exception:  # noqa: BLE001  # one failing request must not end the others
             _log.exception("a request failed", request=number, method=request.method, route=endpoint.path)
             response = _failure(500, f"internal error, see request {number} in the server's log")
@@ -184,7 +194,7 @@ class Dispatcher:
     async def _call(self, request: RawRequest, endpoint: type[Endpoint], path: Mapping[str, str]) -> Call[Any, Any]:
         requester = await self._authenticated(request, endpoint)
         body: JsonObject | None = None
-        if endpoint.body_kind == "json" and request.method not in ("GET", "HEAD"):
+        if reads_json(endpoint, request.method):
             data = await read_body(request.body, _content_length(request.headers), endpoint.max_body)
             if data:
                 body = parse_object(data)
@@ -249,6 +259,11 @@ class Dispatcher:
         if requester.is_guest and wanted is Authentication.ACCESS_TOKEN:
             raise GuestAccessForbidden("guests may not do this")
         return requester
+
+
+def reads_json(endpoint: type[Endpoint], method: str) -> bool:
+    """Whether a JSON body is read before the handler is called."""
+    return endpoint.body_kind == "json" and method not in ("GET", "HEAD")
 
 
 async def read_body(body: AsyncIterator[bytes] | None, length: int | None, most: int) -> bytes:
@@ -353,6 +368,20 @@ def _refusal(error: MatrixError) -> Response:
     if isinstance(retry_after_ms, int):
         headers.append((b"retry-after", str(math.ceil(retry_after_ms / 1000)).encode()))
     return Response(error.status, headers, orjson.dumps(error.body()), close=isinstance(error, TooLarge))
+
+
+def refused(refusal: Refused) -> Response:
+    """Return the answer to a request that cannot be read."""
+    response = _failure(refusal.status, refusal.words)
+    response.close = True
+    return response
+
+
+def stopping() -> Response:
+    """Return the answer to who waits for something to happen while the server stops."""
+    response = _failure(503, "the server stops, try again", (b"retry-after", b"1"))
+    response.close = True
+    return response
 
 
 def _failure(status: int, words: str, *headers: Header) -> Response:

@@ -1,181 +1,41 @@
 """The HTTP/1.1 lane: httptools parses, the connection's own task serves, and an answer is one send.
 
 hypercorn's own way through HTTP/1.1 costs about ten times as much (a task, a channel and a timer for each request).
-What the lane does not speak it hands over with the bytes read so far: HTTP/2 (by ALPN or prior knowledge) and h2c
-upgrades to hypercorn, WebSockets to trio-websocket.
-
-Framing is strict, since a proxy in front may read a request differently: llhttp's lenient modes stay off, what it lets
-pass is checked here, and after any doubt the connection is closed.
+What the lane does not speak it hands over with the bytes read so far: HTTP/2 (by ALPN or prior knowledge) to
+`http2.py`, WebSockets to trio-websocket. Other upgrades are not made, and their requests served as HTTP/1.1: h2c, which
+HTTP/2 has abandoned, has been a way past the rules of proxies.
 """
 
 from __future__ import annotations
 
+import contextlib
 import http
+import re
 from collections.abc import Mapping, MutableMapping
 from typing import Any
 from urllib.parse import parse_qs
 
-import httptools
 import structlog
 import trio
-from hypercorn.app_wrappers import ASGIWrapper
-from hypercorn.config import Config
-from hypercorn.trio.tcp_server import TCPServer
-from hypercorn.trio.worker_context import WorkerContext
 from trio_websocket import ConnectionClosed, wrap_server_stream
 
-from tricord.homeserver.serving import limits
-from tricord.homeserver.serving.asgi import Application, ClientDisconnected
+from tricord.homeserver.serving.asgi import Application, Body
 from tricord.homeserver.serving.call import Header, WebSocketRoute
+from tricord.homeserver.serving.date import date
+from tricord.homeserver.serving.dispatch import RawRequest, Response, refused
+from tricord.homeserver.serving.errors import ClientDisconnected, Refused
+from tricord.homeserver.serving.framing import Message, Reader
+from tricord.homeserver.serving.http2 import PREFACE, serve_http2
+from tricord.homeserver.serving.limits import Limits
 
 _log = structlog.get_logger(__name__)
 
 _STATUS_LINES = {status.value: f"HTTP/1.1 {status.value} {status.phrase}\r\n".encode() for status in http.HTTPStatus}
 _READ = 65_536
-_HTTP2_PREFACE = b"PRI * HTTP/2"
+_WEBSOCKET_GOING_AWAY = 1001
+_WEBSOCKET_KEY = re.compile(r"[A-Za-z0-9+/]{22}==")
 
-
-class _Refused(Exception):
-    """The bytes are not a request that we take; the connection ends with this status."""
-
-    def __init__(self, status: int, words: str) -> None:
-        super().__init__(words)
-        self.status = status
-        self.words = words
-
-
-class _Message:
-    """A request as far as it has been read."""
-
-    __slots__ = (
-        "body",
-        "complete",
-        "expects_continue",
-        "headers",
-        "keep_alive",
-        "method",
-        "target",
-        "upgrade",
-        "version",
-    )
-
-    def __init__(self) -> None:
-        self.target = b""
-        self.headers: list[Header] = []
-        self.body: list[bytes] = []
-        self.complete = False
-        self.expects_continue = False
-        self.method = ""
-        self.version = "1.1"
-        self.keep_alive = True
-        self.upgrade = b""
-
-
-class _Reader:
-    """What httptools calls while it parses. `ready` holds requests whose headers are complete, in order."""
-
-    def __init__(self) -> None:
-        self.parser = httptools.HttpRequestParser(self)
-        self.ready: list[_Message] = []
-        self._current: _Message | None = None
-        self._head_bytes = 0
-        self._arrived = 0
-
-    @property
-    def in_head(self) -> bool:
-        """Whether a request has begun whose headers are not complete."""
-        return self._current is not None and self._current not in self.ready and not self._current.complete
-
-    def feed(self, data: bytes) -> None:
-        self._arrived = 0
-        try:
-            self.parser.feed_data(data)
-        except httptools.HttpParserUpgrade:
-            pass
-        except httptools.HttpParserCallbackError as error:
-            if isinstance(error.__context__, _Refused):
-                raise error.__context__ from None
-            raise
-        except httptools.HttpParserError as error:
-            raise _Refused(400, f"not HTTP: {error}") from None
-
-    def on_message_begin(self) -> None:
-        self._current = _Message()
-        self._head_bytes = 0
-        self._arrived += 1
-        if self._arrived > limits.PIPELINED:
-            raise _Refused(400, "too many requests at once")
-
-    def on_url(self, part: bytes) -> None:
-        message = self._message
-        message.target += part
-        self._count(len(part))
-        if len(message.target) > limits.TARGET_BYTES:
-            raise _Refused(414, "the request target is too long")
-
-    def on_header(self, name: bytes, value: bytes) -> None:
-        headers = self._message.headers
-        headers.append((name.lower(), value))
-        self._count(len(name) + len(value) + 4)
-        if len(headers) > limits.HEADERS:
-            raise _Refused(431, "too many headers")
-
-    def on_headers_complete(self) -> None:
-        message = self._message
-        message.method = self.parser.get_method().decode()
-        message.version = self.parser.get_http_version()
-        message.keep_alive = self.parser.should_keep_alive()
-        _check_head(message)
-        self.ready.append(message)
-
-    def on_body(self, part: bytes) -> None:
-        self._message.body.append(part)
-
-    def on_message_complete(self) -> None:
-        self._message.complete = True
-
-    @property
-    def _message(self) -> _Message:
-        if self._current is None:
-            raise _Refused(400, "not HTTP")
-        return self._current
-
-    def _count(self, more: int) -> None:
-        self._head_bytes += more
-        if self._head_bytes > limits.HEAD_BYTES:
-            raise _Refused(431, "the headers are too large")
-
-
-def _check_head(message: _Message) -> None:
-    """Refuse what two readers could read differently, even where the parser lets it pass."""
-    hosts = lengths = encodings = 0
-    for name, value in message.headers:
-        if name == b"host":
-            hosts += 1
-        elif name == b"content-length":
-            lengths += 1
-            if not value.isdigit():
-                raise _Refused(400, "Content-Length is not a number")
-        elif name == b"transfer-encoding":
-            encodings += 1
-            if value.lower() != b"chunked":
-                raise _Refused(400, "Transfer-Encoding is not chunked")
-        elif name == b"expect":
-            message.expects_continue = value.lower() == b"100-continue"
-        elif name == b"upgrade":
-            message.upgrade = value.lower()
-        if not name or b"\0" in value or b"\r" in value or b"\n" in value:
-            raise _Refused(400, "a header holds a control character")
-    if message.version not in ("1.0", "1.1"):
-        raise _Refused(505, "only HTTP/1.1 and HTTP/2 are spoken here")
-    if hosts > 1 or (hosts == 0 and message.version == "1.1"):
-        raise _Refused(400, "there must be one Host")
-    if lengths > 1 or encodings > 1 or (lengths and encodings):
-        raise _Refused(400, "the length of the body is given twice")
-    if encodings and message.version == "1.0":
-        raise _Refused(400, "HTTP/1.0 has no Transfer-Encoding")
-    if not message.target.startswith(b"/") and message.target != b"*":
-        raise _Refused(400, "the request target is not a path")
+Stream = trio.SocketStream | trio.SSLStream[trio.SocketStream]
 
 
 class Lane:
@@ -186,27 +46,23 @@ class Lane:
     """
 
     def __init__(
-        self,
-        application: Application,
-        websockets: Mapping[bytes, WebSocketRoute],
-        config: Config,
-        context: WorkerContext,
+        self, application: Application, websockets: Mapping[bytes, WebSocketRoute], limits: Limits | None = None
     ) -> None:
         self.application = application
         self.websockets = websockets
-        self.config = config
-        self.context = context
+        self.limits = limits or Limits()
         self.idle: set[trio.CancelScope] = set()
 
-    def end_idle(self) -> None:
-        """Let go of everybody who only waits."""
+    def drain(self) -> None:
+        """Let go of everybody who only waits; what is under way ends with its answer."""
+        self.application.drain()
         for scope in self.idle:
             scope.cancel()
 
-    async def serve(self, stream: trio.SocketStream | trio.SSLStream[trio.SocketStream]) -> None:
+    async def serve(self, stream: Stream) -> None:
         """Serve one connection to its end."""
         try:
-            await _Connection(self, stream).run()
+            await self._connection(stream)
         except (trio.BrokenResourceError, trio.ClosedResourceError, OSError):
             pass  # the client is gone, and nobody is left to tell
         except Exception:  # noqa: BLE001  # whatever it is, it must harm this connection only
@@ -215,92 +71,170 @@ class Lane:
             with trio.CancelScope(shield=True), trio.move_on_after(1):
                 await stream.aclose()
 
-
-class _Connection:
-    def __init__(self, lane: Lane, stream: trio.SocketStream | trio.SSLStream[trio.SocketStream]) -> None:
-        self._lane = lane
-        self._stream = stream
-        self._transport = stream.transport_stream if isinstance(stream, trio.SSLStream) else stream
-        self._reader = _Reader()
-        # What was read since the connection was last idle: handed over with an upgrade.
-        self._unserved = b""
-
-    async def run(self) -> None:
-        stream = self._stream
+    async def _connection(self, stream: Stream) -> None:
+        transport = stream.transport_stream if isinstance(stream, trio.SSLStream) else stream
+        peer = transport.socket.getpeername()
         if isinstance(stream, trio.SSLStream):
-            with trio.move_on_after(limits.HANDSHAKE_SECONDS) as patience:
-                await stream.do_handshake()
+            with trio.CancelScope() as patience:
+                patience.deadline = trio.current_time() + self.limits.handshake_seconds
+                self.idle.add(patience)
+                try:
+                    await stream.do_handshake()
+                finally:
+                    self.idle.discard(patience)
             if patience.cancelled_caught:
                 return
             if stream.selected_alpn_protocol() == "h2":
-                await self._hand_to_hypercorn()
+                await serve_http2(self.application, stream, peer, self.limits, self.idle)
                 return
-        sock = self._transport.socket
-        self._client = sock.getpeername()[:2] if sock.family != trio.socket.AF_UNIX else None
-        self._server = sock.getsockname()[:2] if sock.family != trio.socket.AF_UNIX else None
-        try:
-            await self._requests()
-        except _Refused as refusal:
-            await self._refuse(refusal)
+        await _Connection(self, stream, peer).run()
 
-    async def _requests(self) -> None:
+
+class _Connection:
+    def __init__(self, lane: Lane, stream: Stream, peer: tuple[Any, ...]) -> None:
+        self._lane = lane
+        self._application = lane.application
+        self._limits = lane.limits
+        self._stream = stream
+        self._peer = peer
+        self._reader = Reader(lane.limits)
+        self._head_deadline = 0.0
+        # When the body under way began, and how much of it has come.
+        self._body_begun = 0.0
+        self._body_received = 0
+        # What came while nobody was to read, but the end of the connection to be noticed.
+        self._early = b""
+
+    async def run(self) -> None:
+        """Serve requests until the connection ends."""
+        try:
+            if data := await self._opening():
+                await self._requests(data)
+        except Refused as refusal:
+            with trio.move_on_after(self._limits.linger_seconds), contextlib.suppress(trio.BrokenResourceError):
+                await _Exchange(self, Message()).answer(refused(refusal))
+                await self._linger()
+
+    async def _opening(self) -> bytes:
+        """Return the first bytes of HTTP/1.1; b"" if there are none, or once HTTP/2 has been served."""
+        data = await self._next_read(self._limits.head_seconds)
+        while len(data) < len(PREFACE) and PREFACE.startswith(data) and data:
+            more = await self._rest_of_head()
+            if not more:
+                return b""
+            data += more
+        if not data.startswith(PREFACE):
+            return data
+        await serve_http2(self._application, self._stream, self._peer, self._limits, self._lane.idle, data)
+        return b""
+
+    async def _requests(self, data: bytes) -> None:
         reader = self._reader
-        fresh = True
-        while not self._lane.application.draining.is_set():
-            data = await self._next_head(fresh=fresh)
-            if not data:
-                return
-            if fresh and data.startswith(_HTTP2_PREFACE[: len(data)]) and data[:1] == b"P" and b"PRI" in data[:3]:
-                await self._hand_to_hypercorn(data)
-                return
-            fresh = False
-            self._unserved = data if not self._unserved else self._unserved + data
+        while data:
             reader.feed(data)
-            first = True
             while reader.ready:
                 message = reader.ready.pop(0)
-                if message.upgrade and await self._upgraded(message, first=first):
-                    return
-                first = False
+                if message.upgrade:
+                    websocket = self._lane.websockets.get(message.target.partition(b"?")[0])
+                    if websocket is not None and message.upgrade == b"websocket" and message.method == "GET":
+                        await self._converse(websocket, message)
+                        return
+                    reader.ignore_upgrade(message)
+                    continue
                 await self._serve(message)
                 if not message.keep_alive:
                     return
-            if not reader.in_head:
-                self._unserved = b""
+            if reader.refusal is not None:
+                raise reader.refusal
+            if self._application.draining:
+                return
+            if self._early:
+                data, self._early = self._early, b""
+            elif reader.in_head:
+                data = await self._rest_of_head()
+            else:
+                data = await self._next_read(self._limits.idle_seconds)
 
-    async def _next_head(self, *, fresh: bool) -> bytes:
-        """Read on until something came; b"" when the client has closed, was idle for too long, or we stop."""
-        if self._reader.in_head or fresh:
-            if not self._unserved:
-                self._head_deadline = trio.current_time() + limits.HEAD_SECONDS
-            with trio.CancelScope(deadline=self._head_deadline) as patience:
-                return bytes(await self._stream.receive_some(_READ))
-            if patience.cancelled_caught:
-                raise _Refused(408, "the request took too long")
-        with trio.move_on_after(limits.IDLE_SECONDS) as patience:
-            self._lane.idle.add(patience)
+    async def _next_read(self, patience_seconds: float) -> bytes:
+        """Wait for a request; b"" when the client has closed, was idle for too long, or the server stops."""
+        idle = self._lane.idle
+        if self._application.draining:
+            return b""
+        with trio.CancelScope(deadline=trio.current_time() + patience_seconds) as patience:
+            idle.add(patience)
             try:
-                data = bytes(await self._stream.receive_some(_READ))
+                data = await self._stream.receive_some(_READ)
             finally:
-                self._lane.idle.discard(patience)
-            self._head_deadline = trio.current_time() + limits.HEAD_SECONDS
-            return data
+                idle.discard(patience)
+            self._head_deadline = trio.current_time() + self._limits.head_seconds
+            return bytes(data)
         return b""
 
-    async def more_body(self) -> bool:
-        """Read on within a body; False when the client has gone."""
-        with trio.move_on_after(limits.BODY_PAUSE_SECONDS):
-            data = await self._stream.receive_some(_READ)
-            if not data:
-                return False
-            self._reader.feed(bytes(data))
-            return True
-        raise _Refused(408, "the body took too long")
+    async def _rest_of_head(self) -> bytes:
+        with trio.CancelScope(deadline=self._head_deadline):
+            return bytes(await self._stream.receive_some(_READ))
+        raise Refused(408, "the request took too long")
 
-    async def _serve(self, message: _Message) -> None:
+    async def more_body(self, message: Message) -> bool:
+        """Read on within a body; False when the client has gone. Raises Refused."""
+        now = trio.current_time()
+        if not self._body_begun:
+            self._body_begun = now
+        reader = self._reader
+        deadline = self._limits.body_deadline(self._body_begun, now, self._body_received)
+        data = None
+        with trio.CancelScope(deadline=deadline):
+            data = await self._stream.receive_some(_READ)
+        if data is None:
+            raise Refused(408, "the body took too long")
+        if not data:
+            return False
+        self._body_received += len(data)
+        reader.feed(bytes(data))
+        if reader.refusal is not None and not message.complete:
+            raise reader.refusal
+        return True
+
+    async def _serve(self, message: Message) -> None:
+        application = self._application
         exchange = _Exchange(self, message)
         path, _, query_string = message.target.partition(b"?")
-        scope: MutableMapping[str, Any] = {
+        headers = message.headers
+        request = RawRequest(
+            message.method,
+            path,
+            query_string,
+            headers,
+            application.client_addresses.of(self._peer[0], headers),
+            None if message.complete and not message.body else Body(exchange.receive),
+        )
+        response: Response | None = None
+        found = application.find(request)
+        if isinstance(found, Response):
+            response = found
+        elif application.goes_straight(found[0]):
+            response = await application.respond(request, *found, exchange.receive)
+        else:
+            scope = self._scope(message, path, query_string)
+            try:
+                await application.by_quart(request, *found, scope, exchange.receive, exchange.send)
+            except ClientDisconnected:
+                message.keep_alive = False
+                return
+        if response is not None:
+            await exchange.answer(response)
+        elif not exchange.answered:
+            message.keep_alive = False
+            return
+        if not message.complete:
+            await self._read_away(message)
+        self._body_begun = 0.0
+        self._body_received = 0
+        if self._reader.in_head:
+            self._head_deadline = trio.current_time() + self._limits.head_seconds
+
+    def _scope(self, message: Message, path: bytes, query_string: bytes) -> MutableMapping[str, Any]:
+        return {
             "type": "http",
             "asgi": {"version": "3.0", "spec_version": "2.3"},
             "http_version": message.version,
@@ -311,73 +245,81 @@ class _Connection:
             "query_string": query_string,
             "root_path": "",
             "headers": message.headers,
-            "client": self._client,
-            "server": self._server,
+            "client": self._peer[:2],
+            "server": None,
             "extensions": {},
         }
-        try:
-            await self._lane.application(scope, exchange.receive, exchange.send)
-        except ClientDisconnected:
-            message.keep_alive = False
-            return
-        if not exchange.answered:
-            # The client was gone before there was an answer, or the server stops.
-            message.keep_alive = False
-        elif not message.complete:
-            # What is left of a small body may already be here; a large one is not read for nothing.
-            message.keep_alive = False
+
+    async def _read_away(self, message: Message) -> None:
+        """Read what is left of a body, so that the next request can be found; or end the connection well."""
+        if message.keep_alive:
+            try:
+                while not message.complete:
+                    message.body.clear()
+                    if not await self.more_body(message):
+                        message.keep_alive = False
+                        return
+            except Refused:
+                message.keep_alive = False  # it has been answered already
+            message.body.clear()
+        else:
+            await self._linger()
 
     async def send(self, data: bytes) -> None:
-        with trio.move_on_after(limits.SEND_PAUSE_SECONDS) as patience:
+        """Send, as long as the client goes on taking it. Raises BrokenResourceError."""
+        limits = self._limits
+        if len(data) <= limits.send_bytes:
+            await self._send_part(data)
+            return
+        view = memoryview(data)
+        for start in range(0, len(view), limits.send_bytes):
+            await self._send_part(view[start : start + limits.send_bytes])
+
+    async def _send_part(self, data: bytes | memoryview) -> None:
+        with trio.CancelScope(deadline=trio.current_time() + self._limits.send_pause_seconds):
             await self._stream.send_all(data)
-        if patience.cancelled_caught:
-            raise trio.BrokenResourceError("the client does not take its answer")
+            return
+        raise trio.BrokenResourceError("the client does not take its answer")
 
     async def disconnected(self) -> None:
-        """Wait until the client closes its side; after bytes of a further request we cannot know, and wait for ever."""
-        if isinstance(self._stream, trio.SSLStream):
-            await trio.sleep_forever()
-        sock = self._transport.socket
-        await trio.lowlevel.wait_readable(sock)
-        try:
-            if await _peek(sock):
-                await trio.sleep_forever()
-        except OSError:
-            pass
+        """Wait until the client closes its side. Of what it sends ahead, one read is kept; then we cannot know."""
+        while len(self._early) < _READ:
+            try:
+                data = await self._stream.receive_some(_READ)
+            except trio.BrokenResourceError:
+                return
+            if not data:
+                return
+            self._early += data
+        await trio.sleep_forever()
 
-    async def _refuse(self, refusal: _Refused) -> None:
-        body = b'{"errcode":"M_UNKNOWN","error":"%b"}' % refusal.words.replace('"', "'").encode("ascii", "replace")
-        head = _STATUS_LINES[refusal.status]
-        with trio.move_on_after(1):
-            await self._stream.send_all(
-                b"%bcontent-type: application/json\r\ncontent-length: %d\r\nconnection: close\r\n\r\n%b"
-                % (head, len(body), body)
-            )
-            if isinstance(self._stream, trio.SocketStream):
-                # Closing with unread bytes would reset the connection before the client has read why.
-                await self._stream.send_eof()
-                while await self._stream.receive_some(_READ):
-                    pass
+    async def _linger(self) -> None:
+        """Let the client read the answer: closing with unread bytes would reset the connection before it has."""
+        if not isinstance(self._stream, trio.SocketStream):
+            return
+        with trio.move_on_after(self._limits.linger_seconds), contextlib.suppress(trio.BrokenResourceError):
+            await self._stream.send_eof()
+            while await self._stream.receive_some(_READ):
+                pass
 
-    async def _upgraded(self, message: _Message, *, first: bool) -> bool:
-        """Hand the connection over; False if we do not know the upgrade, and the request is served as it is."""
-        path, _, query = message.target.partition(b"?")
-        websocket = self._lane.websockets.get(path)
-        if websocket is None and message.upgrade != b"h2c":
-            return False
-        if not first:
-            raise _Refused(400, "an upgrade cannot be pipelined")
-        if websocket is None or message.upgrade != b"websocket":
-            await self._hand_to_hypercorn(self._unserved)
-            return True
+    async def _converse(self, websocket: WebSocketRoute, message: Message) -> None:
+        if not message.complete or message.body_length != 0:
+            raise Refused(400, "an upgrade has no body")
         headers = {name.decode("latin1"): value.decode("latin1") for name, value in message.headers}
-        parameters = parse_qs(query.decode("latin1"))
-        address = str(self._client[0]) if self._client else ""
+        if headers.get("sec-websocket-version") != "13":
+            raise Refused(426, "only version 13 of WebSocket is spoken here")
+        if not _WEBSOCKET_KEY.fullmatch(headers.get("sec-websocket-key", "")):
+            raise Refused(400, "the key of the WebSocket is missing")
+        _, _, query = message.target.partition(b"?")
+        try:
+            parameters = parse_qs(query.decode("latin1"), max_num_fields=self._limits.headers)
+        except ValueError:
+            raise Refused(400, "too many parameters") from None
+        address = self._application.client_addresses.of(self._peer[0], message.headers)
+        stream: Any = _ReadAhead(self._stream, message.head() + self._reader.rest + self._early)
         async with trio.open_nursery() as nursery:
-            with trio.fail_after(limits.HEAD_SECONDS):
-                request = await wrap_server_stream(
-                    nursery, _with(self._stream, self._unserved), max_message_size=websocket.largest_message
-                )
+            with trio.fail_after(self._limits.head_seconds):
+                request = await wrap_server_stream(nursery, stream, max_message_size=websocket.largest_message)
                 connection = await request.accept()
             with trio.CancelScope() as until_stopped:
                 self._lane.idle.add(until_stopped)
@@ -388,30 +330,35 @@ class _Connection:
                 finally:
                     self._lane.idle.discard(until_stopped)
             with trio.CancelScope(shield=True), trio.move_on_after(1):
-                await connection.aclose(1001 if until_stopped.cancelled_caught else 1000)
+                await connection.aclose(_WEBSOCKET_GOING_AWAY if until_stopped.cancelled_caught else 1000)
             nursery.cancel_scope.cancel()
-        return True
 
-    async def _hand_to_hypercorn(self, read: bytes = b"") -> None:
-        lane = self._lane
-        application: Any = lane.application  # hypercorn types scopes more narrowly than ASGI does
-        await TCPServer(ASGIWrapper(application), lane.config, lane.context, {}, _with(self._stream, read))
+    def goes_on_after(self, message: Message) -> bool:
+        """Whether the connection can carry a further request."""
+        if not message.keep_alive or self._application.draining:
+            return False
+        if message.complete:
+            return True
+        # Who waits for 100 Continue may send its body or not: we could not tell it from the next request.
+        length = message.body_length
+        return not message.expects_continue and length is not None and length <= self._limits.unread_body_bytes
 
 
 class _Exchange:
-    """One request and its answer, as ASGI's `receive` and `send`."""
+    """One request and its answer; for quart as ASGI's `receive` and `send`."""
 
-    __slots__ = ("_body_given", "_chunked", "_connection", "_head", "_message", "answered")
+    __slots__ = ("_bodiless", "_body_given", "_chunked", "_connection", "_head", "_message", "answered")
 
-    def __init__(self, connection: _Connection, message: _Message) -> None:
+    def __init__(self, connection: _Connection, message: Message) -> None:
         self._connection = connection
         self._message = message
         self._body_given = False
-        self._chunked = False
-        self._head: list[bytes] = []
+        self._chunked = self._bodiless = False
+        self._head = b""
         self.answered = False
 
     async def receive(self) -> MutableMapping[str, Any]:
+        """Return the next part of the body, and after it that the client has gone. Raises Refused."""
         message = self._message
         if self._body_given:
             await self._connection.disconnected()
@@ -420,64 +367,89 @@ class _Exchange:
             message.expects_continue = False
             await self._connection.send(b"HTTP/1.1 100 Continue\r\n\r\n")
         while not message.body and not message.complete:
-            if not await self._connection.more_body():
+            if not await self._connection.more_body(message):
                 return {"type": "http.disconnect"}
         body = b"".join(message.body)
         message.body.clear()
         self._body_given = message.complete
         return {"type": "http.request", "body": body, "more_body": not message.complete}
 
-    async def send(self, event: MutableMapping[str, Any]) -> None:
-        message = self._message
-        if event["type"] == "http.response.start":
-            head = [_STATUS_LINES[event["status"]]]
-            has_length = False
-            for name, value in event["headers"]:
-                lower = name.lower()
-                if lower == b"content-length":
-                    has_length = True
-                elif lower == b"connection":
-                    if value.lower() == b"close":
-                        message.keep_alive = False
-                    continue
-                head.append(b"%b: %b\r\n" % (name, value))
-            bodiless = message.method == "HEAD" or event["status"] in (204, 304)
-            self._chunked = not has_length and not bodiless and message.version == "1.1"
-            if not has_length and not bodiless and message.version == "1.0":
-                message.keep_alive = False
-            if self._chunked:
-                head.append(b"transfer-encoding: chunked\r\n")
-            if not message.keep_alive or not message.complete:
-                head.append(b"connection: close\r\n")
-            head.append(b"\r\n")
-            self._head = head
+    async def answer(self, response: Response) -> None:
+        """Send an answer."""
+        body = response.body
+        if response.close:
+            self._message.keep_alive = False
+        if isinstance(body, bytes):
+            head = self._begin(response.status, response.headers, len(body))
+            self.answered = True
+            await self._connection.send(head if self._bodiless else head + body)
             return
-        body = event.get("body", b"")
-        parts = self._head
-        self._head = []
-        if body and message.method != "HEAD":
-            parts.append(b"%x\r\n%b\r\n" % (len(body), body) if self._chunked else body)
+        async with contextlib.aclosing(body) as parts:  # type: ignore[type-var]  # handlers give generators
+            head = self._begin(response.status, response.headers, None)
+            async for part in parts:
+                await self._connection.send(head + self._part(part))
+                head = b""
+        await self._connection.send(head + (b"0\r\n\r\n" if self._chunked else b""))
+        self.answered = True
+
+    async def send(self, event: MutableMapping[str, Any]) -> None:
+        """Send a part of an answer, as ASGI has them."""
+        if event["type"] == "http.response.start":
+            length = None
+            headers = []
+            for name, value in event["headers"]:
+                name = name.lower()
+                if name == b"content-length":
+                    length = int(value)
+                elif name != b"connection":
+                    headers.append((name, value))
+                elif value.lower() == b"close":
+                    self._message.keep_alive = False
+            self._head = self._begin(event["status"], headers, length)
+            return
+        data = self._head + self._part(event.get("body", b""))
+        self._head = b""
         if not event.get("more_body"):
             self.answered = True
             if self._chunked:
-                parts.append(b"0\r\n\r\n")
-        if parts:
-            await self._connection.send(b"".join(parts))
+                data += b"0\r\n\r\n"
+        if data:
+            await self._connection.send(data)
 
+    def _begin(self, status: int, headers: list[Header], length: int | None) -> bytes:
+        """Return the head of the answer, and settle whether the connection goes on after it."""
+        message = self._message
+        lines = [_STATUS_LINES[status], b"date: ", date(), b"\r\n"]
+        for name, value in headers:
+            lines += (name, b": ", value, b"\r\n")
+        self._bodiless = message.method == "HEAD" or status in (204, 304)
+        if length is not None:
+            if status != http.HTTPStatus.NO_CONTENT:
+                lines.append(b"content-length: %d\r\n" % length)
+        elif not self._bodiless:
+            if message.version == "1.1":
+                self._chunked = True
+                lines.append(b"transfer-encoding: chunked\r\n")
+            else:
+                message.keep_alive = False
+        if not self._connection.goes_on_after(message):
+            message.keep_alive = False
+            lines.append(b"connection: close\r\n")
+        elif message.version == "1.0":
+            lines.append(b"connection: keep-alive\r\n")
+        lines.append(b"\r\n")
+        return b"".join(lines)
 
-async def _peek(sock: trio.socket.SocketType) -> bytes:
-    return await sock.recv(1, trio.socket.MSG_PEEK)
-
-
-def _with(stream: Any, read: bytes) -> Any:
-    """Return the stream with bytes in front that were read from it already."""
-    return _ReadAhead(stream, read) if read else stream
+    def _part(self, body: bytes) -> bytes:
+        if self._bodiless or not body:
+            return b""
+        return b"%x\r\n%b\r\n" % (len(body), body) if self._chunked else body
 
 
 class _ReadAhead:
-    """A stream with bytes in front; in all else, attributes too, the stream itself."""
+    """A stream with bytes in front that were read from it already; in all else, attributes too, the stream itself."""
 
-    def __init__(self, stream: Any, read: bytes) -> None:
+    def __init__(self, stream: Stream, read: bytes) -> None:
         self._stream = stream
         self._read = read
 

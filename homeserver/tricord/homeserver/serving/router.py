@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from typing import Generic, TypeVar
 from urllib.parse import unquote_to_bytes
@@ -12,6 +13,7 @@ from tricord.protocol.errors import InvalidParam, MethodNotAllowed, Unrecognized
 T = TypeVar("T")
 
 _LONGEST_PATH = 16_384
+_BROKEN_ESCAPE = re.compile(rb"%(?![0-9A-Fa-f]{2})")
 # The current major version of the client API, and the one before, which had the same endpoints.
 _CURRENT, _BEFORE = "/_matrix/client/v3/", "/_matrix/client/r0/"
 
@@ -66,11 +68,20 @@ class Router:
         found = node.by_method.get("GET" if method == "HEAD" else method)
         if found is None:
             raise MethodNotAllowed(f"the endpoint has no method {method[:16]}; it has {', '.join(node.by_method)}")
+        if b"%" in path and _BROKEN_ESCAPE.search(path):
+            raise InvalidParam("a percent sign in the path is not followed by two hexadecimal digits")
         route, names = found
         parameters = dict.fromkeys(route.endpoint.parameters(), "")
         for name, value in zip(names, values, strict=True):
             parameters[name] = _decoded(name, value)
         return route, parameters
+
+    def methods(self, path: bytes) -> list[str]:
+        """Return the methods that a path has."""
+        node = _find(self._root, path.split(b"/")[1:], 0, [])
+        if node is None:
+            return []
+        return sorted({"OPTIONS", *node.by_method, *(["HEAD"] if "GET" in node.by_method else [])})
 
 
 def _find(node: _Node[T], segments: list[bytes], depth: int, values: list[bytes]) -> _Node[T] | None:

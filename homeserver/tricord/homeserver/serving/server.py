@@ -7,18 +7,16 @@ import errno
 import socket
 import ssl
 from collections.abc import AsyncIterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import structlog
 import trio
-from hypercorn.config import Config
-from hypercorn.trio.worker_context import WorkerContext
 
-from tricord.homeserver.serving import limits
 from tricord.homeserver.serving.asgi import Application
 from tricord.homeserver.serving.call import WebSocketRoute
 from tricord.homeserver.serving.lane import Lane
+from tricord.homeserver.serving.limits import Limits
 
 _log = structlog.get_logger(__name__)
 
@@ -38,6 +36,7 @@ class Listener:
     websockets: Mapping[bytes, WebSocketRoute]
     tls_certificate: Path | None = None
     tls_key: Path | None = None
+    limits: Limits = field(default_factory=Limits)
 
 
 @contextlib.asynccontextmanager
@@ -47,36 +46,36 @@ async def listening(listeners: Sequence[Listener], *, drain_seconds: float = 8) 
     Raises CannotListen.
     """
     with contextlib.ExitStack() as stack:
-        opened = [(listener, stack.enter_context(_socket(listener.bind))) for listener in listeners]
+        opened = [_Opened(each, stack.enter_context(_socket(each.bind)), _tls_context(each)) for each in listeners]
         async with trio.open_nursery() as connections:
             async with trio.open_nursery() as accepting:
-                context = WorkerContext(None)
-                lanes = []
-                for listener, sock in opened:
-                    lane = Lane(listener.application, listener.websockets, _hypercorn_config(listener), context)
-                    lanes.append(lane)
-                    accepting.start_soon(_accept, listener, sock, lane, connections)
+                for each in opened:
+                    accepting.start_soon(each.accept, connections)
                 try:
-                    yield [_url(listener, sock) for listener, sock in opened]
+                    yield [each.url for each in opened]
                 finally:
                     accepting.cancel_scope.cancel()
-            for listener in listeners:
-                listener.application.draining.set()
-            with trio.CancelScope(shield=True):
-                await context.terminated.set()
-            for lane in lanes:
-                lane.end_idle()
+            for each in opened:
+                each.lane.drain()
             connections.cancel_scope.deadline = trio.current_time() + drain_seconds
 
 
-async def _accept(listener: Listener, sock: socket.socket, lane: Lane, connections: trio.Nursery) -> None:
-    trio_listener: trio.abc.Listener[trio.SocketStream | trio.SSLStream[trio.SocketStream]]
-    trio_listener = trio.SocketListener(trio.socket.from_stdlib_socket(sock))
-    if listener.tls_certificate is not None and listener.tls_key is not None:
-        trio_listener = trio.SSLListener(
-            trio_listener, _tls_context(listener.tls_certificate, listener.tls_key), https_compatible=True
-        )
-    await trio.serve_listeners(lane.serve, [trio_listener], handler_nursery=connections)
+class _Opened:
+    """A listener with its socket."""
+
+    def __init__(self, listener: Listener, sock: socket.socket, tls: ssl.SSLContext | None) -> None:
+        self.lane = Lane(listener.application, listener.websockets, listener.limits)
+        self.url = _url(listener, sock)
+        self._sock = sock
+        self._tls = tls
+
+    async def accept(self, connections: trio.Nursery) -> None:
+        """Accept connections until cancelled; they go on in `connections`."""
+        listener: trio.abc.Listener[trio.SocketStream | trio.SSLStream[trio.SocketStream]]
+        listener = trio.SocketListener(trio.socket.from_stdlib_socket(self._sock))
+        if self._tls is not None:
+            listener = trio.SSLListener(listener, self._tls, https_compatible=True)
+        await trio.serve_listeners(self.lane.serve, [listener], handler_nursery=connections)
 
 
 def _socket(bind: str) -> socket.socket:
@@ -100,7 +99,10 @@ def _socket(bind: str) -> socket.socket:
     return sock
 
 
-def _tls_context(certificate: Path, key: Path) -> ssl.SSLContext:
+def _tls_context(listener: Listener) -> ssl.SSLContext | None:
+    certificate, key = listener.tls_certificate, listener.tls_key
+    if certificate is None or key is None:
+        return None
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     context.set_alpn_protocols(["h2", "http/1.1"])
@@ -109,23 +111,6 @@ def _tls_context(certificate: Path, key: Path) -> ssl.SSLContext:
     except (OSError, ssl.SSLError) as error:
         raise CannotListen(f"{certificate} and {key} are not a certificate and its key: {error}") from error
     return context
-
-
-def _hypercorn_config(listener: Listener) -> Config:
-    config = Config()
-    config.accesslog = None
-    config.errorlog = None
-    config.keep_alive_timeout = limits.IDLE_SECONDS
-    config.keep_alive_max_requests = 1_000_000
-    config.read_timeout = int(limits.IDLE_SECONDS)
-    config.ssl_handshake_timeout = limits.HANDSHAKE_SECONDS
-    config.h11_max_incomplete_size = limits.HEAD_BYTES
-    config.h2_max_header_list_size = limits.HEAD_BYTES
-    config.include_server_header = False
-    config.include_date_header = False
-    if listener.tls_certificate is not None:
-        config.certfile, config.keyfile = str(listener.tls_certificate), str(listener.tls_key)
-    return config
 
 
 def _url(listener: Listener, sock: socket.socket) -> str:
