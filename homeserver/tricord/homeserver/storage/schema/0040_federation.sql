@@ -31,7 +31,14 @@ CREATE TABLE destinations (
     server_name text PRIMARY KEY,
     event_position bigint NOT NULL,           -- it has every outgoing event up to here
     receipt_position bigint NOT NULL,         -- and every receipt up to here
-    failures integer NOT NULL DEFAULT 0,      -- in a row, most lately
-    failing_since_ts bigint,
+    failing_since_ts bigint,                  -- since when it has not answered
     newest_only_upto bigint NOT NULL DEFAULT 0 -- after a long absence: of the events up to here, the newest of each room
-) WITH (fillfactor = 50);
+) WITH (fillfactor = 50);                     -- so that moving on touches no index
+
+-- What goes to one server and must not be lost, and is no event: messages to devices, changes of keys and devices.
+CREATE TABLE outgoing_edus (
+    server_name text NOT NULL,
+    number bigint GENERATED ALWAYS AS IDENTITY,
+    edu bytea NOT NULL,                       -- JSON
+    PRIMARY KEY (server_name, number)
+);
