@@ -58,7 +58,8 @@ async def test_an_invitation_is_turned_down(both: list[Town]) -> None:
     await bob.leave(room_id)
     answer = await bob.sync()
     assert room_id not in answer.get("rooms", {}).get("invite", {})
-    state = await alice.state_event(room_id, "m.room.member", bob.user_id)
+    state = await alice.state(room_id, "m.room.member", bob.user_id)
+    assert state is not None
     assert state["membership"] == "leave"
 
 
@@ -68,7 +69,8 @@ async def test_somebody_knocks_elsewhere(both: list[Town]) -> None:
     rule = {"type": "m.room.join_rules", "state_key": "", "content": {"join_rule": "knock"}}
     room_id = await alice.create_room(preset="private_chat", name="Door", initial_state=[rule])
     await bob.knock(room_id, via=[north.name])
-    state = await alice.state_event(room_id, "m.room.member", bob.user_id)
+    state = await alice.state(room_id, "m.room.member", bob.user_id)
+    assert state is not None
     assert state["membership"] == "knock"
     shown = (await bob.sync())["rooms"]["knock"][room_id]["knock_state"]["events"]
     assert {"name": "Door"} in [event["content"] for event in shown]

@@ -89,6 +89,7 @@ def _event_row(room_nid: int, link: Link) -> EventRow:
         _array(link.auth_nids),
         event.json,
         link.forward,
+        link.resolved_state,
     )
 
 

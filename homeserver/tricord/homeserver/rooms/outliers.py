@@ -5,7 +5,7 @@ They are judged by their own auth events alone. One that fails is kept as reject
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 
 import structlog
 import trio
@@ -44,11 +44,11 @@ class Outliers:
         Such are left out, and whatever stands on them.
         """
         new = {event.event_id: event for event in events}
-        named = {auth_id for event in new.values() for auth_id in event.auth_events}
+        named = {before for event in new.values() for before in _judged_by(event)}
         judged = await self.known(named | new.keys())
         rows: list[OutlierRow] = []
         numbers = await self._numbers.take(len(new))
-        for count, event in enumerate(auth_order(new)):
+        for count, event in enumerate(in_order(new, _judged_by)):
             if count % 50 == 0:
                 await trio.lowlevel.checkpoint()
             if event.event_id in judged:
@@ -57,8 +57,8 @@ class Outliers:
             if len(auth) < len(event.auth_events):
                 _logger.info("an event is left out: not all of its auth events are known", event_id=event.event_id)
                 continue
-            create = _create_of(event, judged)
-            reason = rejection_by_auth_events(event, auth, create)
+            create = _create_id(event)
+            reason = rejection_by_auth_events(event, auth, None if create is None else judged.get(create))
             if reason is not None:
                 _logger.info("an event is rejected", event_id=event.event_id, reason=reason)
             stored = StoredEvent(event, next(numbers), None, EMPTY, rejected=reason is not None)
@@ -76,31 +76,39 @@ class Outliers:
         return await self._nodes.using(lambda nodes: apply(nodes, EMPTY, state))
 
 
-def auth_order(events: Mapping[EventId, VerifiedEvent]) -> Iterator[VerifiedEvent]:
-    """Yield events so that each comes after those of them that it names as its auth events."""
+def in_order(
+    events: Mapping[EventId, VerifiedEvent], before: Callable[[VerifiedEvent], Iterable[EventId]]
+) -> Iterator[VerifiedEvent]:
+    """Yield events so that each comes after those of them that are `before` it."""
     done: set[EventId] = set()
+    opened: set[EventId] = set()
     for first in events:
         waiting = [first]
         while waiting:
             event_id = waiting[-1]
-            if event_id in done:
-                waiting.pop()
+            # Ids that servers choose may lead in a circle: what has been opened once is not waited for again.
+            new = [id_ for id_ in before(events[event_id]) if id_ in events and id_ not in opened]
+            opened.add(event_id)
+            if new:
+                waiting += new
                 continue
-            before = [id_ for id_ in events[event_id].auth_events if id_ in events and id_ not in done]
-            if before and not set(before) <= set(waiting):
-                waiting += [id_ for id_ in before if id_ not in waiting]
-            else:
-                # Ids are hashes of what they name, so there is no circle but among the ids that servers chose.
-                waiting.pop()
+            waiting.pop()
+            if event_id not in done:
                 done.add(event_id)
                 yield events[event_id]
 
 
-def _create_of(event: VerifiedEvent, known: Mapping[EventId, StoredEvent]) -> StoredEvent | None:
-    """Return the create event of rooms that are named after it: no event names it, and the rules look at it."""
-    if not event.version.room_id_is_create_event_id:
+def _judged_by(event: VerifiedEvent) -> list[EventId]:
+    """Return the events that have to be judged before one can be."""
+    create = _create_id(event)
+    return list(event.auth_events) if create is None else [*event.auth_events, create]
+
+
+def _create_id(event: VerifiedEvent) -> EventId | None:
+    """Return the id of the create event in rooms that are named after it: no event names it, and the rules want it."""
+    if not event.version.room_id_is_create_event_id or event.type == "m.room.create":
         return None
-    return known.get(EventId("$" + event.room_id[1:]))
+    return EventId("$" + event.room_id[1:])
 
 
 def _row(room_nid: int, stored: StoredEvent, auth_nids: Sequence[int]) -> OutlierRow:

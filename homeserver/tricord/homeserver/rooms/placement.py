@@ -326,6 +326,8 @@ class _Sorting:
         else:
             roots = {self._known[event_id].state_after for event_id in ends}
             self._root = await self._placement.resolved(self._room, roots, self._pending, self._made)
+        if self._root != link.state_after:
+            link.resolved_state = self._root
 
     def _redact(self, link: Link, state: Mapping[StateKey, StoredEvent]) -> None:
         """Let a redaction take effect, now or when what it redacts comes."""

@@ -9,7 +9,7 @@ https://spec.matrix.org/v1.19/server-server-api/#checks-performed-on-receipt-of-
 from __future__ import annotations
 
 import contextlib
-from collections.abc import AsyncIterator, Collection, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -18,7 +18,7 @@ import trio
 
 from tricord.federation.errors import PeerError
 from tricord.homeserver.rooms.cached_rooms import CachedRoom, CachedRooms
-from tricord.homeserver.rooms.outliers import Outliers
+from tricord.homeserver.rooms.outliers import Outliers, in_order
 from tricord.homeserver.rooms.placement import Arrival, Outcome, Placement, Verdict
 from tricord.homeserver.rooms.state_map import EMPTY
 from tricord.homeserver.rooms.stored_event import StoredEvent
@@ -207,7 +207,7 @@ class Receiver:
             if not new:
                 break
             found |= new
-        return _in_order(found)
+        return list(in_order(found, lambda event: event.prev_events))
 
     async def _lacking(self, events: Sequence[VerifiedEvent]) -> set[EventId]:
         """Return which events follow one that is neither here nor among them."""
@@ -269,24 +269,3 @@ class Receiver:
             for event_id in event_ids:
                 nursery.start_soon(fetch, event_id)
         return pdus
-
-
-def _in_order(events: Mapping[EventId, VerifiedEvent]) -> list[VerifiedEvent]:
-    """Return events so that each comes after those of them that it follows."""
-    ordered: list[VerifiedEvent] = []
-    done: set[EventId] = set()
-    for first in events:
-        waiting = [first]
-        seen: set[EventId] = set()
-        while waiting:
-            event_id = waiting[-1]
-            before = [one for one in events[event_id].prev_events if one in events and one not in done | seen]
-            seen.add(event_id)
-            if before:
-                waiting += before
-                continue
-            waiting.pop()
-            if event_id not in done:
-                done.add(event_id)
-                ordered.append(events[event_id])
-    return ordered

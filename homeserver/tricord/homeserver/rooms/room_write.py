@@ -28,6 +28,8 @@ class Link:
     """What a local user wanted, if that is where it comes from."""
     rejected: bool = False
     soft_failed: bool = False
+    resolved_state: StateRoot | None = None
+    """The state of the room once the event is in it, where that is another than the state after the event."""
     forward: bool = False
     """Whether this server sends it to the others in the room."""
 
@@ -55,6 +57,7 @@ class Link:
             rejected=self.rejected,
             sender_device=None if transaction is None else DeviceId(transaction.device_id),
             transaction_id=None if transaction is None else transaction.transaction_id,
+            resolved_state=self.resolved_state,
         )
 
 

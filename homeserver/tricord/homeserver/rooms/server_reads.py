@@ -85,12 +85,7 @@ class ServerReads:
 
     async def state_before(self, event: StoredEvent) -> list[StoredEvent]:
         """Return the whole state before an event."""
-        state = await self._state.all_at(event)
-        if event.key is not None and not event.rejected:
-            state.pop(event.key, None)
-            if event.replaces is not None and (replaced := await self._timeline.event(event.replaces)) is not None:
-                state[event.key] = replaced
-        return list(state.values())
+        return list((await self._state.before(event)).values())
 
     async def auth_chain(self, events: Collection[StoredEvent]) -> list[StoredEvent]:
         """Return all events that vouch for some events, directly or not."""

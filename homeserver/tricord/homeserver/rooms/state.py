@@ -12,7 +12,7 @@ from tricord.homeserver.rooms.node_cache import NodeCache
 from tricord.homeserver.rooms.state_map import EMPTY, difference, event_numbers, get_many
 from tricord.homeserver.rooms.stored_event import StateKey, StoredEvent
 from tricord.homeserver.storage.database import Database, Transaction
-from tricord.homeserver.storage.events import events_by_nid
+from tricord.homeserver.storage.events import events_by_id, events_by_nid
 from tricord.homeserver.storage.rooms import current_state_nids_of_room, current_state_nids_of_types
 from tricord.protocol.identifiers import RoomId
 
@@ -70,10 +70,28 @@ class RoomState:
         nids = await self._nodes.using(lambda nodes: event_numbers(nodes, event.state_after))
         return _by_key((await self._events(nids)).values())
 
+    async def of_room_at(self, event: StoredEvent) -> dict[StateKey, StoredEvent]:
+        """Return the whole state of the room once an event was in it: on a fork, not the state after the event."""
+        nids = await self._nodes.using(lambda nodes: event_numbers(nodes, event.room_state))
+        return _by_key((await self._events(nids)).values())
+
+    async def before(self, event: StoredEvent) -> dict[StateKey, StoredEvent]:
+        """Return the whole state before an event."""
+        state = await self.all_at(event)
+        if event.key is not None and not event.rejected:
+            state.pop(event.key, None)
+            if event.replaces is not None:
+                replaced = await self._database.read(events_by_id, [event.replaces])
+                state |= {key: stored for stored in replaced.values() if (key := stored.key) is not None}
+        return state
+
     async def changes(self, before: StoredEvent | None, after: StoredEvent) -> dict[StateKey, StoredEvent]:
-        """Return what is set after `after` and was not, or otherwise, after `before` (None: before the room began)."""
-        old = EMPTY if before is None else before.state_after
-        new = after.state_after
+        """Return what is set in the room once `after` was in it, and was not, or otherwise, once `before` was.
+
+        None stands for before the room began.
+        """
+        old = EMPTY if before is None else before.room_state
+        new = after.room_state
         pairs = await self._nodes.using(lambda nodes: difference(nodes, old, new))
         return _by_key((await self._events([nid for _, nid in pairs if nid is not None])).values())
 

@@ -32,6 +32,8 @@ class StoredEvent:
     rejected: bool = False
     sender_device: DeviceId | None = None
     transaction_id: str | None = None
+    resolved_state: StateRoot | None = None
+    """The state of the room once this event was in it, where that is not the state after the event: on forks."""
     client_json: bytes | None = field(default=None, init=False, repr=False)
     """`client_format.py` keeps its work here."""
 
@@ -50,6 +52,11 @@ class StoredEvent:
         """The piece of state that the event sets."""
         event = self.event
         return None if event.state_key is None else (event.type, event.state_key)
+
+    @property
+    def room_state(self) -> StateRoot:
+        """The state of the room once this event was in it."""
+        return self.state_after if self.resolved_state is None else self.resolved_state
 
     @property
     def place(self) -> Place:

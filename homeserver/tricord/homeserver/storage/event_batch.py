@@ -46,6 +46,7 @@ class EventRow(NamedTuple):
     auth_nids: str  # an array literal
     json: bytes
     forward: bool
+    resolved_state: bytes | None
 
 
 class StateRow(NamedTuple):
@@ -194,11 +195,11 @@ WITH wanted AS (
     SELECT * FROM unnest(
         $5::bigint[], $6::bigint[], $7::text[], $8::bigint[], $9::text[], $10::text[], $11::text[], $12::bigint[],
         $13::bytea[], $14::text[], $15::text[], $16::boolean[], $17::boolean[], $18::text[], $19::text[],
-        $20::text[], $21::text[], $22::bytea[], $23::boolean[]
+        $20::text[], $21::text[], $22::bytea[], $23::boolean[], $24::bytea[]
     ) WITH ORDINALITY AS t (
         room_nid, event_nid, event_id, depth, type, state_key, sender, origin_server_ts,
         state_after, replaces, redacted_because, soft_failed, rejected, sender_device, transaction_id,
-        prev_nids, auth_nids, json, forward, number
+        prev_nids, auth_nids, json, forward, resolved_state, number
     ) JOIN moved USING (room_nid)
 ), taken AS (
     UPDATE stream SET position = position + let_in.count
@@ -213,32 +214,32 @@ WITH wanted AS (
     INSERT INTO events AS e (
         room_nid, event_nid, event_id, position, depth, type, state_key, sender, origin_server_ts,
         state_after, replaces, redacted_because, soft_failed, rejected, sender_device, transaction_id,
-        prev_nids, auth_nids, json
+        prev_nids, auth_nids, json, resolved_state
     )
     SELECT n.room_nid, event_nid, event_id, p.position, depth, type, state_key, sender, origin_server_ts,
         state_after, replaces, redacted_because, soft_failed, rejected, sender_device, transaction_id,
-        prev_nids::bigint[], auth_nids::bigint[], json
+        prev_nids::bigint[], auth_nids::bigint[], json, resolved_state
     FROM new_events n LEFT JOIN placed p USING (event_nid)
     ON CONFLICT (event_nid) DO UPDATE SET
         position = excluded.position, state_after = excluded.state_after, replaces = excluded.replaces,
         redacted_because = excluded.redacted_because, soft_failed = excluded.soft_failed,
         rejected = excluded.rejected, prev_nids = excluded.prev_nids, auth_nids = excluded.auth_nids,
-        json = excluded.json
+        json = excluded.json, resolved_state = excluded.resolved_state
 ), put_state AS (
     INSERT INTO current_state (room_nid, type, state_key, event_nid)
     SELECT room_nid, type, state_key, event_nid
-    FROM unnest($24::bigint[], $25::text[], $26::text[], $27::bigint[]) AS t (room_nid, type, state_key, event_nid)
+    FROM unnest($25::bigint[], $26::text[], $27::text[], $28::bigint[]) AS t (room_nid, type, state_key, event_nid)
         JOIN moved USING (room_nid)
     WHERE event_nid IS NOT NULL
     ON CONFLICT (room_nid, type, state_key) DO UPDATE SET event_nid = excluded.event_nid
 ), unset_state AS (
     DELETE FROM current_state s
-    USING unnest($24::bigint[], $25::text[], $26::text[], $27::bigint[]) AS t (room_nid, type, state_key, event_nid)
+    USING unnest($25::bigint[], $26::text[], $27::text[], $28::bigint[]) AS t (room_nid, type, state_key, event_nid)
         JOIN moved USING (room_nid)
     WHERE t.event_nid IS NULL AND s.room_nid = t.room_nid AND s.type = t.type AND s.state_key = t.state_key
 ), put_nodes AS (
     INSERT INTO state_nodes (node_id, node)
-    SELECT node_id, node FROM unnest($28::bigint[], $29::bytea[], $30::bytea[]) AS t (room_nid, node_id, node)
+    SELECT node_id, node FROM unnest($29::bigint[], $30::bytea[], $31::bytea[]) AS t (room_nid, node_id, node)
         JOIN moved USING (room_nid)
     ON CONFLICT DO NOTHING
 ), put_memberships AS (
@@ -247,7 +248,7 @@ WITH wanted AS (
         coalesce(e.position, l.position),
         CASE WHEN t.may_be_older AND was.membership = t.membership THEN was.since
             ELSE coalesce(began.position, l.position) END
-    FROM unnest($31::bigint[], $32::text[], $33::text[], $34::bigint[], $35::text[], $36::bigint[], $37::boolean[])
+    FROM unnest($32::bigint[], $33::text[], $34::text[], $35::bigint[], $36::text[], $37::bigint[], $38::boolean[])
         AS t (room_nid, user_id, membership, event_nid, sender, since_nid, may_be_older)
         JOIN last_placed l USING (room_nid)
         LEFT JOIN placed e ON e.event_nid = t.event_nid LEFT JOIN placed began ON began.event_nid = t.since_nid
@@ -264,21 +265,21 @@ WITH wanted AS (
     )
 ), put_relations AS (
     INSERT INTO event_relations (room_nid, parent_id, rel_type, child_nid, child_type, sender)
-    SELECT t.* FROM unnest($38::bigint[], $39::text[], $40::text[], $41::bigint[], $42::text[], $43::text[])
+    SELECT t.* FROM unnest($39::bigint[], $40::text[], $41::text[], $42::bigint[], $43::text[], $44::text[])
         AS t (room_nid, parent_id, rel_type, child_nid, child_type, sender) JOIN moved USING (room_nid)
 ), put_redactions AS (
     UPDATE events e SET json = t.json, redacted_because = t.redacted_because
-    FROM unnest($44::bigint[], $45::bigint[], $46::bytea[], $47::text[])
+    FROM unnest($45::bigint[], $46::bigint[], $47::bytea[], $48::text[])
         AS t (room_nid, event_nid, json, redacted_because) JOIN moved USING (room_nid)
     WHERE e.event_nid = t.event_nid
 ), put_transactions AS (
     INSERT INTO client_transactions (digest, event_nid, created_ts)
     SELECT digest, event_nid, created_ts
-    FROM unnest($48::bigint[], $49::bytea[], $50::bigint[], $51::bigint[])
+    FROM unnest($49::bigint[], $50::bytea[], $51::bigint[], $52::bigint[])
         AS t (room_nid, digest, event_nid, created_ts) JOIN moved USING (room_nid)
 ), put_missing AS (
     INSERT INTO missing_events (event_id, named_by)
-    SELECT event_id, named_by FROM unnest($52::bigint[], $53::text[], $54::bigint[]) AS t (room_nid, event_id, named_by)
+    SELECT event_id, named_by FROM unnest($53::bigint[], $54::text[], $55::bigint[]) AS t (room_nid, event_id, named_by)
         JOIN moved USING (room_nid)
     ON CONFLICT DO NOTHING
 ), found AS (
@@ -286,7 +287,7 @@ WITH wanted AS (
 ), put_waiting AS (
     INSERT INTO waiting_redactions (event_id, redaction_nid)
     SELECT event_id, redaction_nid
-    FROM unnest($55::bigint[], $56::text[], $57::bigint[]) AS t (room_nid, event_id, redaction_nid)
+    FROM unnest($56::bigint[], $57::text[], $58::bigint[]) AS t (room_nid, event_id, redaction_nid)
         JOIN moved USING (room_nid)
     ON CONFLICT (event_id) DO UPDATE SET redaction_nid = excluded.redaction_nid
 ), served AS (

@@ -233,9 +233,10 @@ class Windows:
     async def _all_before(self, window: Window) -> dict[StateKey, StoredEvent]:
         """Return the whole state before the first event."""
         last = await self._last_before(window)
-        if last is None:
-            return {}
-        return await self._state.all_at(last)
+        if last is not None:
+            return await self._state.of_room_at(last)
+        # The room begins with the window; one that was joined elsewhere begins with the state it had there.
+        return await self._state.before(window.events[0]) if window.events else {}
 
     async def _changed_before(self, window: Window) -> dict[StateKey, StoredEvent]:
         """Return what changed between the beginning of the stretch and the first event."""

@@ -32,6 +32,7 @@ CREATE TABLE events (
     sender text NOT NULL,
     origin_server_ts bigint NOT NULL,
     state_after bytea NOT NULL,
+    resolved_state bytea,                     -- of the room with this event, where it is not the state after it: on forks
     replaces text,                            -- the state event whose place it took
     redacted_because text,                    -- the redaction; `json` is the redacted form then
     soft_failed boolean NOT NULL DEFAULT false,
