@@ -1,9 +1,14 @@
-"""What can go wrong when talking to another server.
+"""What can go wrong when talking to another server, or to any host that somebody else named.
 
 PeerError
 ├── PeerRefused         it answered, and said no: status, errcode, message
 ├── PeerUnreachable     no answer: no such name, no connection, no certificate, no time left, or backed off from
 └── PeerAnswerInvalid   it answered something that the specification does not know
+
+EgressError
+├── HostUnreachable     no such name, no connection, no certificate, no time left
+│   └── AddressRefused  the host is where we do not go: in a network that is not public
+└── AnswerInvalid       the answer is too large, or no HTTP
 
 None of these is a refusal to our own clients; who calls says what they mean to them.
 """
@@ -52,3 +57,19 @@ class PeerUnreachable(PeerError):
 
 class PeerAnswerInvalid(PeerError):
     """The answer is too large, not JSON, or not of the shape it must have."""
+
+
+class EgressError(Exception):
+    """The base of all that requests to foreign hosts raise on purpose."""
+
+
+class HostUnreachable(EgressError):
+    """There was no answer from the host."""
+
+
+class AddressRefused(HostUnreachable):
+    """All addresses of the host are in networks that no request may go to."""
+
+
+class AnswerInvalid(EgressError):
+    """The host's answer is too large, or is no HTTP."""

@@ -1,0 +1,124 @@
+"""Names to addresses, as the system looks them up; and names to services, by SRV records."""
+
+from __future__ import annotations
+
+import secrets
+import socket
+from collections.abc import Iterable
+from dataclasses import dataclass
+from ipaddress import ip_address
+from itertools import groupby
+from typing import Protocol
+
+import dns.asyncresolver
+import dns.exception
+import dns.resolver
+import trio
+
+from tricord.federation.addresses import Address
+from tricord.federation.errors import HostUnreachable
+
+_AT_ONCE = 32
+_LOOKUP_SECONDS = 10.0
+_MOST_ADDRESSES = 16
+_MOST_SERVICES = 16
+_CACHED_ANSWERS = 10_000
+
+_random = secrets.SystemRandom()
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Place:
+    """A host and port that might be connected to; lower priorities first, among equals by chance and weight."""
+
+    priority: int
+    host: str
+    port: int
+    weight: int = 0
+
+    @classmethod
+    def at(cls, host: str, port: int) -> Place:
+        """Return the one place that there is."""
+        return cls(0, host, port)
+
+
+class Dns(Protocol):
+    """What is asked of the domain name system."""
+
+    async def addresses(self, host: str) -> list[Address]:
+        """Return the addresses of a host, in the order to try them; raise HostUnreachable if there are none."""
+        ...
+
+    async def services(self, name: str) -> list[Place]:
+        """Return the places that SRV records name, none if there are none; raise HostUnreachable if it is not known."""
+        ...
+
+
+class SystemDns:
+    """Asks as the system is set up to: addresses by its resolver, SRV records of its name servers."""
+
+    def __init__(self) -> None:
+        self._limiter = trio.CapacityLimiter(_AT_ONCE)
+        self._resolver: dns.asyncresolver.Resolver | None = None
+
+    async def addresses(self, host: str) -> list[Address]:
+        """Return the addresses of a host."""
+        try:
+            return [ip_address(host)]
+        except ValueError:
+            pass  # a name, then
+        try:
+            with trio.fail_after(_LOOKUP_SECONDS):
+                found = await trio.to_thread.run_sync(
+                    lambda: socket.getaddrinfo(host, None, type=socket.SOCK_STREAM),
+                    abandon_on_cancel=True,
+                    limiter=self._limiter,
+                )
+        except (OSError, UnicodeError, trio.TooSlowError) as error:
+            raise HostUnreachable(f"{host} has no address: {error}") from error
+        texts = dict.fromkeys(str(sockaddr[0]) for *_, sockaddr in found)
+        return [ip_address(text) for text in list(texts)[:_MOST_ADDRESSES]]
+
+    async def services(self, name: str) -> list[Place]:
+        """Return the places that SRV records name."""
+        try:
+            resolver = self._resolver = self._resolver or _resolver()
+        except dns.resolver.NoResolverConfiguration:
+            # A machine without name servers, whose names are in a file: there are no SRV records.
+            return []
+        try:
+            answer = await resolver.resolve(name, "SRV", lifetime=_LOOKUP_SECONDS)
+        except (dns.resolver.NXDOMAIN, dns.resolver.NoAnswer):
+            return []
+        except (dns.exception.DNSException, OSError, UnicodeError) as error:
+            raise HostUnreachable(f"SRV records of {name} cannot be looked up: {error}") from error
+        places = [
+            Place(record.priority, record.target.to_text(omit_final_dot=True), record.port, record.weight)
+            for record in answer
+        ]
+        if [place.host for place in places] == ["."]:
+            # https://www.rfc-editor.org/rfc/rfc2782: "the service is decidedly not available at this domain".
+            raise HostUnreachable(f"{name} says that there is no such service")
+        return sorted(places)[:_MOST_SERVICES]
+
+
+def in_order(places: Iterable[Place]) -> list[Place]:
+    """Return places in the order to try them, by priority, and by chance as their weights have it.
+
+    https://www.rfc-editor.org/rfc/rfc2782
+    """
+    ordered: list[Place] = []
+    for _, equals in groupby(sorted(places), key=lambda place: place.priority):
+        left = list(equals)
+        while left:
+            # One more than the weight, so that those of no weight get their turn at all.
+            chosen = _random.choices(left, [place.weight + 1 for place in left])[0]
+            left.remove(chosen)
+            ordered.append(chosen)
+    return ordered
+
+
+def _resolver() -> dns.asyncresolver.Resolver:
+    resolver = dns.asyncresolver.Resolver()
+    resolver.cache = dns.resolver.LRUCache(_CACHED_ANSWERS)
+    return resolver
