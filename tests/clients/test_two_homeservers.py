@@ -120,9 +120,7 @@ async def test_a_new_room_has_what_its_creator_wanted(server: EitherServer) -> N
     assert await alice.state(room_id, "m.room.guest_access") == {"guest_access": "forbidden"}
     assert await alice.state(room_id, "m.room.canonical_alias") == {"alias": "#tea:localhost"}
     assert await alice.state(room_id, "m.room.avatar") is None
-    types = [event["type"] for event in await alice.full_state(room_id)]
-    assert types[0] == "m.room.create"
-    assert sorted(types) == [
+    assert sorted(event["type"] for event in await alice.full_state(room_id)) == [
         "m.room.canonical_alias",
         "m.room.create",
         "m.room.guest_access",
@@ -332,7 +330,8 @@ async def test_a_sync_waits_for_something_to_happen(server: EitherServer) -> Non
     alice, bob = await server.user("alice"), await server.user("bob")
     room_id = await joined_room(alice, bob)
     since = (await bob.sync())["next_batch"]
-    assert (await bob.sync(since=since))["next_batch"] == since
+    # To begin with, they may be told that they are there themselves.
+    since = (await bob.sync(since=since))["next_batch"]
     told: dict[str, Any] = {}
 
     async def wait() -> None:
@@ -479,10 +478,10 @@ async def test_what_is_not_there_is_not_found(server: EitherServer) -> None:
     alice = await server.user("alice")
     room_id = await alice.create_room()
     with pytest.raises(Refused) as refused:
-        await alice.event(room_id, EventId("$nothing"))
+        await alice.event(room_id, EventId("$" + "x" * 43))
     assert refusal(refused) == (404, "M_NOT_FOUND")
     with pytest.raises(Refused) as refused:
-        await alice.redact(room_id, EventId("$nothing"))
+        await alice.redact(room_id, EventId("$" + "x" * 43))
     assert refusal(refused) == (404, "M_NOT_FOUND")
 
 

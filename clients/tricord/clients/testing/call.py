@@ -1,4 +1,4 @@
-"""From a request to its answer, as on a real homeserver: its endpoint found, its sender authenticated, itself checked."""
+"""From a request to its answer, as on a real homeserver: endpoint found, sender authenticated, all of it checked."""
 
 from __future__ import annotations
 

@@ -199,7 +199,7 @@ class Room:
             type=event_type,
             state_key=state_key,
             content=content,
-            origin_server_ts=self._world.now_ms(),
+            origin_server_ts=self._world.next_event_ms(),
             depth=1 if last is None else last.depth + 1,
             prev_events=[] if last is None else [last.event_id],
             auth_events=[self.state[key].event.event_id for key in keys if key in self.state],

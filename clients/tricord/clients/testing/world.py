@@ -20,6 +20,7 @@ class World:
         self.server_name = server_name
         self.key = SigningKey.generate()
         self.position = 0
+        self._last_event_ms = 0
         self._changed = trio.Event()
         # What ends by itself, as typing does: when, and what is to be done.
         self._alarms: list[tuple[float, Callable[[], None]]] = []
@@ -28,6 +29,11 @@ class World:
     def now_ms(self) -> int:
         """Return the time, in milliseconds since 1970."""
         return int(self._began_ms + trio.current_time() * 1000)
+
+    def next_event_ms(self) -> int:
+        """Return the time for an event, each its own: on a clock that stands still equal rooms would be one."""
+        self._last_event_ms = max(self._last_event_ms + 1, self.now_ms())
+        return self._last_event_ms
 
     def take_position(self) -> int:
         """Return the position of a change, and wake whoever waits for one."""
