@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 
 import orjson
 import pytest
 import trio
 
 from tests.homeserver.rooms.house import ALICE, BOB, CAROL, SERVER, House, opened_house
+from tricord.homeserver.rooms import append
 from tricord.homeserver.rooms.append import ClientTransaction, Draft
+from tricord.homeserver.rooms.stored_event import StoredEvent
+from tricord.homeserver.storage.database import Transaction
 from tricord.protocol.errors import BadJson, Forbidden, NotFound
 from tricord.protocol.events import VerifiedEvent
 from tricord.protocol.identifiers import EventId, RoomId
@@ -256,6 +259,27 @@ async def test_two_processes_get_the_same_transactions(database_url: str) -> Non
                 for house in (one, other, one, other):
                     nursery.start_soon(send, house, f"t{number}")
         assert [len(same) for same in ids.values()] == [1] * 20
+
+
+async def test_a_transaction_that_another_process_answers_meanwhile_makes_no_second_event(
+    database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with opened_house(database_url) as one, opened_house(database_url) as other:
+        room_id = await one.create()
+        found = append._answers
+        by_other: list[str] = []
+
+        async def found_too_early(tx: Transaction, digests: Sequence[bytes]) -> dict[bytes, StoredEvent]:
+            answers = await found(tx, digests)
+            if not by_other:
+                by_other.append("asked")
+                by_other.append((await other.say(room_id, "once", transaction_id="t")).event.event_id)
+                one.rooms.forget(room_id)
+            return answers
+
+        monkeypatch.setattr(append, "_answers", found_too_early)
+        assert (await one.say(room_id, "once", transaction_id="t")).event.event_id == by_other[1]
+        assert await one.bodies(room_id) == ["once"]
 
 
 async def test_a_redaction_takes_the_content_away_everywhere(house: House) -> None:

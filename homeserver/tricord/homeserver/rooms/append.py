@@ -237,6 +237,8 @@ class Log:
     async def _write(self, requests: list[_Request]) -> None:
         """Write requests; each is answered in the end, with its events or with what is wrong with it."""
         for _ in range(_MOST_TRIES):
+            # A try that fails in the end may have answered some.
+            requests = [request for request in requests if not request.done.is_set()]
             if not requests:
                 return
             try:
@@ -263,8 +265,9 @@ class Log:
 
     async def _write_once(self, requests: list[_Request]) -> list[_Request]:
         """Write requests, and return those that have to be tried again."""
-        requests, again = await self._not_yet_answered(requests)
+        # Heads first: what another process answers after we have looked for answers has moved its room from this head.
         chains = await self._chains(requests)
+        requests, again = await self._not_yet_answered(requests)
         nids = await self._numbers.take(sum(len(request.drafts) for request in requests))
         built = [(request, results) for request in requests if (results := _built(request, chains, nids)) is not None]
         written = [chain for chain in chains.values() if chain.links]
