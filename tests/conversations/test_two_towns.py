@@ -99,3 +99,25 @@ async def test_what_is_said_is_heard_on_both_sides(both: list[Town]) -> None:
     assert (await heard(bob, room_id, hello))["content"]["body"] == "Hello south"
     answer = await bob.send_text(room_id, "Hello north")
     assert (await heard(alice, room_id, answer))["sender"] == bob.user_id
+
+
+async def test_history_from_before_the_join_is_fetched_when_somebody_reads_it(both: list[Town]) -> None:
+    north, south = both
+    alice, bob = north["alice"], south["bob"]
+    room_id = await alice.create_room(preset="public_chat")
+    said = [await alice.send_text(room_id, f"number {number}") for number in range(30)]
+    await bob.join(room_id, via=[north.name])
+    read: list[str] = []
+    events: list[str] = []
+    start = None
+    for _ in range(20):
+        page = await bob.messages(room_id, start=start, limit=10)
+        events += [event["event_id"] for event in page.chunk]
+        read += [event["event_id"] for event in page.chunk if event["type"] == "m.room.message"]
+        start = page.end
+        if start is None:
+            break
+    assert read == said[::-1]
+    assert len(events) == len(set(events))
+    first = await alice.messages(room_id, direction="f", limit=1)
+    assert events[-1] == first.chunk[0]["event_id"]

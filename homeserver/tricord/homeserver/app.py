@@ -63,6 +63,7 @@ from tricord.homeserver.federation_api.memberships import FederationMembershipsA
 from tricord.homeserver.federation_api.queries import FederationQueriesApi
 from tricord.homeserver.federation_api.rooms import FederationRoomsApi
 from tricord.homeserver.federation_api.transactions import TransactionsApi
+from tricord.homeserver.peers.backfill import Backfill
 from tricord.homeserver.peers.edus import Edus
 from tricord.homeserver.peers.hosting import Hosting
 from tricord.homeserver.peers.incoming import IncomingTransactions
@@ -319,7 +320,8 @@ def _parts(
     # Rooms that are shared with other servers.
     outsiders = Outsiders(database, publisher, memberships)
     outliers = Outliers(database, nodes)
-    placement = Placement(database, log, cached_rooms, nodes, StateResolver(database, nodes))
+    resolver = StateResolver(database, nodes)
+    placement = Placement(database, log, cached_rooms, nodes, resolver)
     receiver = Receiver(cached_rooms, outliers, placement, verifier, peers)
     server_reads = ServerReads(database, cached_rooms, nodes, state, timeline, memberships)
     elsewhere = RemoteMemberships(
@@ -365,7 +367,8 @@ def _parts(
         elsewhere=elsewhere,
     )
     sending = Sending(log, state, timeline, membership_changes, aliases)
-    history = History(state, timeline, visibility, client_events, publisher)
+    backfill = Backfill(database, cached_rooms, nodes, residence, peers, verifier, outliers, receiver, resolver)
+    history = History(state, timeline, visibility, client_events, publisher, backfill)
     state_view = StateView(state, timeline, visibility, client_events)
     relations = Relations(database, timeline, visibility, client_events)
     user_rooms = UserRooms(memberships, state, log, membership_changes, profiles)

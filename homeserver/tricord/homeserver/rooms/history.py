@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 import orjson
 
@@ -55,6 +56,14 @@ class _Read:
     next: Place | None
 
 
+class OlderHistory(Protocol):
+    """Fetches history that is elsewhere."""
+
+    async def fill(self, room_id: RoomId, read: Sequence[StoredEvent]) -> bool:
+        """Fetch what comes before some events that were read; return whether anything was."""
+        ...
+
+
 class History:
     """Answers what happened in rooms, to those who may know."""
 
@@ -65,12 +74,14 @@ class History:
         visibility: Visibility,
         client_events: ClientEvents,
         publisher: Publisher,
+        older: OlderHistory | None = None,
     ) -> None:
         self._state = state
         self._timeline = timeline
         self._visibility = visibility
         self._client_events = client_events
         self._publisher = publisher
+        self._older = older
 
     async def page(self, requester: Requester, room_id: RoomId, request: PageRequest) -> JsonObject:
         """Return a page; without `end` there is nothing further."""
@@ -176,6 +187,8 @@ class History:
                 break
             size = missing if wanted.allows_everything else max(missing, _BATCH)
             page = await self._timeline.page(room_id, place, end, direction, size)
+            if direction is Direction.BACKWARD and await self._filled(room_id, page.events):
+                page = await self._timeline.page(room_id, place, end, direction, size)
             more = await self._visibility.seen(
                 user_id, [stored for stored in page.events if wanted.allows(stored.event)]
             )
@@ -185,6 +198,10 @@ class History:
                 last = seen[-1].stored.place
                 place = _just_before(last) if direction is Direction.BACKWARD else last
         return _Read(seen, place)
+
+    async def _filled(self, room_id: RoomId, read: Sequence[StoredEvent]) -> bool:
+        """Fetch what belongs into the holes of a part of history; return whether there is more of it now."""
+        return self._older is not None and await self._older.fill(room_id, read)
 
 
 def _just_before(place: Place) -> Place:

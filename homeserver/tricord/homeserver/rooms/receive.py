@@ -20,7 +20,7 @@ from tricord.federation.errors import PeerError
 from tricord.homeserver.rooms.cached_rooms import CachedRoom, CachedRooms
 from tricord.homeserver.rooms.outliers import Outliers, in_order
 from tricord.homeserver.rooms.placement import Arrival, Outcome, Placement, Verdict
-from tricord.homeserver.rooms.state_map import EMPTY
+from tricord.homeserver.rooms.state_map import EMPTY, NodeId, StateRoot
 from tricord.homeserver.rooms.stored_event import StoredEvent
 from tricord.homeserver.rooms.verification import Verifier
 from tricord.protocol.errors import Forbidden, NotFound
@@ -175,7 +175,7 @@ class Receiver:
             if event.event_id in lacking:
                 arrival = await self._with_state(origin, room, arrival)
             arrivals.append(arrival)
-        await self._bring_auth_events(origin, room, events)
+        await self.bring_auth_events(origin, room, events)
         return arrivals
 
     async def _with_earlier(
@@ -217,7 +217,13 @@ class Receiver:
 
     async def _with_state(self, origin: ServerName, room: CachedRoom, arrival: Arrival) -> Arrival:
         """Return an arrival with the state before it, as its server knows it."""
-        event = arrival.event
+        told = await self.told_state(origin, room, arrival.event)
+        return arrival if told is None else Arrival(arrival.event, *told, forward=arrival.forward)
+
+    async def told_state(
+        self, origin: ServerName, room: CachedRoom, event: VerifiedEvent
+    ) -> tuple[StateRoot, dict[NodeId, bytes]] | None:
+        """Return the state before an event as a server tells it, and its new nodes; None if that cannot be had."""
         try:
             state_ids, auth_ids = await self._source.state_ids(origin, room.room_id, event.event_id)
             unknown = {*state_ids, *auth_ids} - (await self._outliers.known({*state_ids, *auth_ids})).keys()
@@ -228,15 +234,13 @@ class Receiver:
                 pdus = await self._single_events(origin, unknown)
         except PeerError as error:
             _logger.info("the state was not to be had", event_id=event.event_id, origin=origin, reason=str(error))
-            return arrival
+            return None
         await self._outliers.keep(room.nid, await self._verifier.read(pdus, room.version, room.room_id))
         root, nodes = await self._outliers.state_of(state_ids)
-        if root == EMPTY:
-            return arrival
-        return Arrival(event, root, nodes, forward=arrival.forward)
+        return None if root == EMPTY else (root, nodes)
 
-    async def _bring_auth_events(self, origin: ServerName, room: CachedRoom, events: Sequence[VerifiedEvent]) -> None:
-        """See to it that the auth events of some events are here."""
+    async def bring_auth_events(self, origin: ServerName, room: CachedRoom, events: Sequence[VerifiedEvent]) -> None:
+        """See to it that the auth events of some events are here, asking the server that told of them."""
         own = {event.event_id for event in events}
         named = {auth_id for event in events for auth_id in event.auth_events} - own
         unknown = named - (await self._outliers.known(named)).keys()

@@ -16,6 +16,7 @@ from tricord.homeserver.rooms.preferences import Preferences
 from tricord.homeserver.rooms.state import RoomState
 from tricord.homeserver.rooms.stored_event import StateKey, StoredEvent
 from tricord.homeserver.rooms.timeline import Timeline
+from tricord.homeserver.stream.tokens import Place
 from tricord.protocol.errors import Forbidden
 from tricord.protocol.history_visibility import WORLD_READABLE, Standing, may_see, visibility_of
 from tricord.protocol.identifiers import EventId, RoomId, UserId
@@ -110,7 +111,7 @@ class Visibility:
         seen, others = [], []
         for stored in events:
             # Whoever is in the room, and has been since before the event, was in it at the event.
-            if joined_since is not None and stored.position is not None and stored.position >= joined_since:
+            if joined_since is not None and stored.place >= Place(joined_since):
                 seen.append(Seen(stored, "join"))
             else:
                 others.append(stored)

@@ -55,6 +55,8 @@ CREATE TABLE missing_events (
     PRIMARY KEY (event_id, named_by)
 );
 
+CREATE INDEX missing_events_by_who_names_them ON missing_events (named_by);
+
 -- Redactions that came before what they redact.
 CREATE TABLE waiting_redactions (
     event_id text PRIMARY KEY,                -- to be redacted

@@ -1,0 +1,273 @@
+"""History that other servers have and we lack, fetched when somebody reads up to it.
+
+What is fetched stands before the event it leads up to, and is judged like any event: signed, vouched for, and allowed
+by the state before it, which is asked for where the fetched part begins.
+
+https://spec.matrix.org/v1.19/server-server-api/#backfilling-and-retrieving-missing-events
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import structlog
+import trio
+
+from tricord.federation.calls import Peers
+from tricord.federation.errors import PeerError
+from tricord.homeserver.rooms.cached_rooms import CachedRoom, CachedRooms
+from tricord.homeserver.rooms.chain_rows import relation_of
+from tricord.homeserver.rooms.event_numbers import EventNumbers
+from tricord.homeserver.rooms.node_cache import NodeCache
+from tricord.homeserver.rooms.outliers import Outliers, in_order
+from tricord.homeserver.rooms.placement import rejection_by_auth_events
+from tricord.homeserver.rooms.receive import Receiver
+from tricord.homeserver.rooms.residence import Residence
+from tricord.homeserver.rooms.resolution import StateResolver
+from tricord.homeserver.rooms.state_map import EMPTY, NodeId, Overlay, StateRoot, apply, get_many
+from tricord.homeserver.rooms.stored_event import StateKey, StoredEvent
+from tricord.homeserver.rooms.verification import Verifier
+from tricord.homeserver.storage.database import Database
+from tricord.homeserver.storage.events import events_by_nid
+from tricord.homeserver.storage.history import HistoryRow, holes_before, write_history
+from tricord.protocol.authorization import auth_event_keys, authorize
+from tricord.protocol.errors import EventRejected, ResolutionTooLarge
+from tricord.protocol.events import VerifiedEvent
+from tricord.protocol.identifiers import EventId, RoomId, ServerName
+
+_SERVERS = 3
+_EVENTS = 100
+_MOST_HOLES = 20
+# How long a hole that nobody could fill is left alone.
+_PAUSE_SECONDS = 120
+_MOST_REMEMBERED = 10_000
+_CREATE: StateKey = ("m.room.create", "")
+
+_logger = structlog.get_logger(__name__)
+
+
+class Backfill:
+    """Fills holes in the history of rooms."""
+
+    def __init__(
+        self,
+        database: Database,
+        rooms: CachedRooms,
+        nodes: NodeCache,
+        residence: Residence,
+        peers: Peers,
+        verifier: Verifier,
+        outliers: Outliers,
+        receiver: Receiver,
+        resolver: StateResolver,
+    ) -> None:
+        self._database = database
+        self._rooms = rooms
+        self._nodes = nodes
+        self._residence = residence
+        self._peers = peers
+        self._verifier = verifier
+        self._outliers = outliers
+        self._receiver = receiver
+        self._resolver = resolver
+        self._numbers = EventNumbers(database)
+        self._left_alone: dict[int, float] = {}
+        self._under_way: dict[RoomId, trio.Event] = {}
+
+    async def fill(self, room_id: RoomId, read: Sequence[StoredEvent]) -> bool:
+        """Fetch what comes before some events that were read; return whether anything was."""
+        holes = await self._database.read(holes_before, [stored.nid for stored in read]) if read else []
+        now = trio.current_time()
+        wanted = [stored for stored in read if stored.nid in holes and self._left_alone.get(stored.nid, 0) <= now]
+        if not wanted:
+            return False
+        if (under_way := self._under_way.get(room_id)) is not None:
+            await under_way.wait()
+            return True
+        done = self._under_way[room_id] = trio.Event()
+        try:
+            room = await self._rooms.room(room_id)
+            filled = room is not None and await self._fetch(room, wanted[:_MOST_HOLES])
+        finally:
+            del self._under_way[room_id]
+            done.set()
+        if not filled:
+            self._left_alone |= {stored.nid: now + _PAUSE_SECONDS for stored in wanted}
+            while len(self._left_alone) > _MOST_REMEMBERED:
+                del self._left_alone[next(iter(self._left_alone))]
+        return filled
+
+    async def _fetch(self, room: CachedRoom, holes: Sequence[StoredEvent]) -> bool:
+        for server in (await self._residence.servers_in(room.room_id))[:_SERVERS]:
+            try:
+                pdus = await self._peers.backfill(
+                    server, room.room_id, [stored.event.event_id for stored in holes], _EVENTS
+                )
+            except PeerError as error:
+                _logger.info("history was not to be had", room_id=room.room_id, server=server, reason=str(error))
+                continue
+            events = await self._verifier.read(pdus[: 2 * _EVENTS], room.version, room.room_id)
+            placed = await self._outliers.known([event.event_id for event in events])
+            new = {e.event_id: e for e in events if (known := placed.get(e.event_id)) is None or known.position is None}
+            if new and await self._place(server, room, holes, new):
+                return True
+        return False
+
+    async def _place(
+        self,
+        server: ServerName,
+        room: CachedRoom,
+        holes: Sequence[StoredEvent],
+        events: Mapping[EventId, VerifiedEvent],
+    ) -> bool:
+        ordered = list(in_order(events, lambda event: event.prev_events))
+        await self._receiver.bring_auth_events(server, room, ordered)
+        named = {id_ for event in ordered for id_ in (*event.prev_events, *event.auth_events)}
+        history = _History(self, room, await self._outliers.known(named | events.keys()))
+        for event in ordered:
+            await history.add(server, event)
+        anchor = min(holes, key=lambda stored: stored.place).place
+        rows, missing, relations = history.rows(anchor.position, anchor.rank)
+        if not rows:
+            return False
+        nodes = list(history.made.items())
+        await self._database.run(write_history, room.nid, rows, nodes, missing, relations)
+        self._nodes.add(history.made)
+        _logger.info("history was fetched", room_id=room.room_id, server=server, events=len(rows))
+        return True
+
+    # What a part of history needs while it is put together.
+
+    async def number(self) -> int:
+        """Return the number for a new event."""
+        return next(await self._numbers.take(1))
+
+    async def state_before(
+        self, server: ServerName, room: CachedRoom, event: VerifiedEvent
+    ) -> tuple[StateRoot, Mapping[NodeId, bytes]] | None:
+        """Return the state before an event as a server tells it."""
+        return await self._receiver.told_state(server, room, event)
+
+    async def resolved(
+        self, room: CachedRoom, roots: set[StateRoot], pending: Mapping[int, StoredEvent], made: dict[NodeId, bytes]
+    ) -> StateRoot:
+        """Return the one state that stands for several."""
+        if len(roots) == 1:
+            return next(iter(roots))
+        root, new = await self._resolver.resolve(room.version, roots, pending, made)
+        made |= new
+        return root
+
+    async def state(
+        self, root: StateRoot, keys: Sequence[StateKey], known: Mapping[int, StoredEvent], made: Mapping[NodeId, bytes]
+    ) -> dict[StateKey, StoredEvent]:
+        """Return some of a state."""
+        nids = await self._nodes.using(lambda nodes: get_many(Overlay(made, nodes), root, keys))
+        unknown = [nid for nid in nids.values() if nid not in known]
+        events = {**known, **(await self._database.read(events_by_nid, unknown) if unknown else {})}
+        return {key: events[nid] for key, nid in nids.items()}
+
+    async def applied(self, root: StateRoot, key: StateKey, nid: int, made: dict[NodeId, bytes]) -> StateRoot:
+        """Return a state with a key set."""
+        after, new = await self._nodes.using(lambda nodes: apply(Overlay(made, nodes), root, {key: nid}))
+        made |= new
+        return after
+
+
+class _History:
+    """A part of a room's past that is being put together, oldest first."""
+
+    def __init__(self, backfill: Backfill, room: CachedRoom, known: Mapping[EventId, StoredEvent]) -> None:
+        self.made: dict[NodeId, bytes] = {}
+        self._backfill = backfill
+        self._room = room
+        self._known = dict(known)
+        self._added: list[StoredEvent] = []
+        self._missing: list[tuple[str, int]] = []
+
+    async def add(self, server: ServerName, event: VerifiedEvent) -> None:
+        """Add an event, if it can be judged and is allowed."""
+        auth = [self._known[id_] for id_ in event.auth_events if id_ in self._known]
+        before = await self._state_before(server, event)
+        if before is None or len(auth) < len(event.auth_events):
+            return
+        keys = [
+            *auth_event_keys(event.type, event.sender, event.state_key, event.content, event.version),
+            _CREATE,
+        ]
+        if event.state_key is not None:
+            keys.append((event.type, event.state_key))
+        by_nid = {stored.nid: stored for stored in self._known.values()}
+        state = await self._backfill.state(before, keys, by_nid, self.made)
+        try:
+            authorize(event, {key: stored.event for key, stored in state.items()})
+        except EventRejected:
+            return
+        if rejection_by_auth_events(event, auth, state.get(_CREATE)) is not None:
+            return
+        existing = self._known.get(event.event_id)
+        nid = await self._backfill.number() if existing is None else existing.nid
+        after, replaces = before, None
+        if event.state_key is not None:
+            key = (event.type, event.state_key)
+            after = await self._backfill.applied(before, key, nid, self.made)
+            replaced = state.get(key)
+            replaces = None if replaced is None or replaced.nid == nid else replaced.event.event_id
+        stored = StoredEvent(event, nid, None, after, replaces=replaces)
+        self._missing += [(id_, nid) for id_ in event.prev_events if id_ not in self._known]
+        self._known[event.event_id] = stored
+        self._added.append(stored)
+
+    def rows(
+        self, position: int, rank: int
+    ) -> tuple[list[HistoryRow], list[tuple[str, int]], list[tuple[str, str, int, str, str]]]:
+        """Return what is to be written, right before a place: events, events still missing, relations."""
+        rows: list[HistoryRow] = []
+        relations: list[tuple[str, str, int, str, str]] = []
+        for number, stored in enumerate(reversed(self._added), 1):
+            event = stored.event
+            rows.append(
+                HistoryRow(
+                    self._room.nid,
+                    stored.nid,
+                    event.event_id,
+                    position,
+                    rank - number,
+                    event.depth,
+                    event.type,
+                    event.state_key,
+                    event.sender,
+                    event.origin_server_ts,
+                    stored.state_after,
+                    stored.replaces,
+                    None,
+                    self._nids(event.prev_events),
+                    self._nids(event.auth_events),
+                    event.json,
+                )
+            )
+            relation = relation_of(event)
+            if relation is not None:
+                relations.append((*relation, stored.nid, event.type, event.sender))
+        return rows, self._missing, relations
+
+    async def _state_before(self, server: ServerName, event: VerifiedEvent) -> StateRoot | None:
+        if event.type == "m.room.create" and event.state_key == "":
+            return EMPTY
+        previous = [self._known.get(event_id) for event_id in event.prev_events]
+        roots = {one.state_after for one in previous if one is not None}
+        if previous and None not in previous and EMPTY not in roots:
+            pending = {stored.nid: stored for stored in self._added}
+            try:
+                return await self._backfill.resolved(self._room, roots, pending, self.made)
+            except ResolutionTooLarge:
+                return None
+        told = await self._backfill.state_before(server, self._room, event)
+        if told is None:
+            return None
+        root, nodes = told
+        self.made |= nodes
+        return root
+
+    def _nids(self, event_ids: Sequence[EventId]) -> str:
+        return "{" + ",".join(str(self._known[id_].nid) for id_ in event_ids if id_ in self._known) + "}"
