@@ -25,6 +25,8 @@ class Oracle:
         full_conflicted_set = conflicted_state_set | self._auth_difference(states)
         if self._version >= 12:
             full_conflicted_set |= self._conflicted_state_subgraph(conflicted_state_set)
+        # "a sorted list of state events"
+        full_conflicted_set = {event_id for event_id in full_conflicted_set if "state_key" in self._events[event_id]}
 
         # 1. Select the set X of all power events that appear in the full conflicted set …
         x = {event_id for event_id in full_conflicted_set if self._is_power_event(event_id)}

@@ -59,7 +59,8 @@ def _full_conflicted_set(
     subgraph = chains.between(event_ids) if with_subgraph else set()
     full = event_ids | difference | subgraph
     steps.take(len(full))
-    return source.events(full)
+    # Only what was refused names messages among its `auth_events`; whoever holds that for state shall not hold these.
+    return {event_id: event for event_id, event in source.events(full).items() if event.is_state}
 
 
 def _with_auth_events(events: Iterable[Event], among: Mapping[EventId, Event]) -> dict[EventId, Event]:
