@@ -71,7 +71,7 @@ async def signed_in(homeserver: Homeserver | str, name: str, **options: Any) -> 
 
 @dataclass
 class ServerProcess:
-    """`tricord serve` with a settings file, as an operator runs it."""
+    """`tricord serve` with a settings file, as an operator runs it. Started again, it answers where it did before."""
 
     config_file: Path
     process: subprocess.Popen[bytes] | None = None
@@ -94,6 +94,9 @@ class ServerProcess:
                     raise AssertionError(f"it ended with status {self.process.returncode}:\n{log.read_text()}")
                 await trio.sleep(0.02)
         self.url = found[1]
+        settings = self.config_file.read_text(encoding="utf-8")
+        address = self.url.partition("://")[2]
+        self.config_file.write_text(settings.replace('"127.0.0.1:0"', f'"{address}"'), encoding="utf-8")
 
     def kill(self) -> None:
         """End it as a power cut would, for it alone."""
