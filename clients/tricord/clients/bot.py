@@ -271,7 +271,10 @@ class Bot:
                 await self._answering(handler, event, f"{number} {getattr(handler, '__qualname__', '')}")
 
     async def _handle_command(self, message: Message) -> None:
-        word, *more = message.text.removeprefix(self._prefix).split(maxsplit=1) or [""]
+        typed = message.text.removeprefix(self._prefix)
+        if not typed or typed[0].isspace():
+            return
+        word, *more = typed.split(maxsplit=1)
         command = self._commands.get(word)
         if command is None:
             if word == "help":
