@@ -16,7 +16,7 @@ from structlog.testing import capture_logs
 from trio_websocket import WebSocketConnection, open_websocket_url
 
 from tests.servers import PASSWORD, running_homeserver
-from tricord.clients.follow import WEBSOCKET_PATH
+from tricord.clients.api.websocket import PATH as WEBSOCKET_PATH
 from tricord.homeserver.app import Homeserver
 
 _MEMORY = Path("/proc/self/statm")

@@ -131,6 +131,39 @@ async def test_who_is_kicked_is_told_nothing_newer(house: House, visibility: str
     assert await house.bob.refused("PUT", path, {"body": "x"}) == (403, "M_FORBIDDEN")
 
 
+async def test_who_is_banned_after_a_kick_is_told_nothing_from_between(house: House) -> None:
+    old = (await house.bob.sync())["next_batch"]
+    await house.alice.granted("POST", f"/v3/rooms/{house.room}/kick", {"user_id": house.bob.user_id})
+    await house.alice.granted("PUT", f"/v3/rooms/{house.room}/state/m.room.topic/", {"topic": "him"})
+    for number in range(5):
+        await house.alice.say(house.room, f"without him {number}")
+    await house.alice.granted("PUT", f"/v3/rooms/{house.room}/state/m.room.name/", {"name": "him"})
+    await house.alice.granted("POST", f"/v3/rooms/{house.room}/ban", {"user_id": house.bob.user_id})
+    room: dict[str, Any] = {"include_leave": True}
+    for limit in (1, 3, 100):
+        for extra in ({}, {"types": ["m.room.member"]}, {"types": ["m.room.message"]}):
+            room["timeline"] = {"limit": limit, **extra}
+            wanted = orjson.dumps({"room": room}).decode()
+            for since in (None, old):
+                for query in ({}, {"full_state": "true"}, {"use_state_after": "true"}):
+                    told = (await house.bob.sync(since, filter=wanted, **query))["rooms"]["leave"][house.room]
+                    assert "without him" not in str(told), (since, query)
+                    assert "{'topic': 'him'}" not in str(told), (since, query)
+                    assert "{'name': 'him'}" not in str(told), (since, query)
+
+
+async def test_who_declines_an_invitation_is_not_shown_the_room(house: House) -> None:
+    old = (await house.outsider.sync())["next_batch"]
+    await house.alice.granted("PUT", f"/v3/rooms/{house.room}/state/org.example.secret/", {"a": 1})
+    await house.alice.granted("POST", f"/v3/rooms/{house.room}/invite", {"user_id": house.outsider.user_id})
+    await house.outsider.granted("POST", f"/v3/rooms/{house.room}/leave")
+    for since in (None, old):
+        for query in ({}, {"full_state": "true"}, {"use_state_after": "true"}):
+            told = await house.outsider.sync(since, filter='{"room":{"include_leave":true}}', **query)
+            assert "org.example.secret" not in str(told)
+            assert house.bob.user_id not in str(told)
+
+
 async def received(socket: Any, seconds: float) -> str:
     """Return all that comes within a while."""
     told = ""

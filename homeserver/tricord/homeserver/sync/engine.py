@@ -241,7 +241,7 @@ class SyncEngine:
         room_id = window.stretch.room_id
         summary = summaries.get(room_id)
         news = await self._news(window, viewer, since, summary.get("m.heroes", ()) if summary else ())
-        # One's own receipts change the counts; of others' private ones nobody else is told, not even that there are any.
+        # One's own receipts change the counts; of others' private ones nobody is told, not even that there are any.
         if not news and not own and not any(receipt.user_id == viewer.user_id for receipt in window.receipts):
             return
         unread, threads = _unread(counts.get(room_id), viewer.filter)

@@ -47,6 +47,8 @@ class Window:
     limited: bool = False
     # The position just before the first event.
     start: int = 0
+    # The first event that was looked at, whether it is shown or not.
+    first: StoredEvent | None = None
     # Before the first event: all of it, or what changed since the stretch began.
     state: dict[StateKey, StoredEvent] = field(default_factory=dict)
     receipts: Sequence[Receipt] = ()
@@ -220,6 +222,8 @@ class Windows:
                 break
         window = _window(stretch, Read(tuple(reversed(kept)), limited=more), limit)
         window.start = upto
+        looked_at = [*kept, *passed_over]
+        window.first = min(looked_at, key=lambda stored: stored.place) if looked_at else None
         # State that the filter keeps out of the timeline is told beside it, or nobody would ever hear of it.
         return window.without(passed_over)
 
@@ -236,7 +240,9 @@ class Windows:
         if last is not None:
             return await self._state.of_room_at(last)
         # The room begins with the window; one that was joined elsewhere begins with the state it had there.
-        return await self._state.before(window.events[0]) if window.events else {}
+        if window.first is None or not window.tells_state_of(window.first):
+            return {}
+        return await self._state.before(window.first)
 
     async def _changed_before(self, window: Window) -> dict[StateKey, StoredEvent]:
         """Return what changed between the beginning of the stretch and the first event."""
@@ -301,7 +307,8 @@ def _window(stretch: Stretch, read: Read, limit: int) -> Window:
     limited = read.limited or (not limit and bool(read.events))
     # Where events are left out, everything up to the end is a gap.
     start = stretch.upto if limited or stretch.full_state else stretch.after
-    return Window(stretch, events, limited, events[0].place.position - 1 if events else start)
+    first = events[0] if events else None
+    return Window(stretch, events, limited, start if first is None else first.place.position - 1, first)
 
 
 async def _for_each(windows: Iterable[Window], act: Callable[[Window], Awaitable[None]]) -> None:
