@@ -22,7 +22,7 @@ from tricord.homeserver.serving.call import Answer, Call, Route
 from tricord.homeserver.stream.tokens import decode_place
 from tricord.protocol.errors import InvalidParam
 from tricord.protocol.event_filters import RoomEventFilter
-from tricord.protocol.identifiers import parse_event_id, parse_room_id
+from tricord.protocol.identifiers import EventId, parse_event_id, parse_room_id
 from tricord.protocol.strict_json import JsonObject, parse_object
 
 
@@ -78,13 +78,13 @@ class MessagesApi:
 
     async def context(self, call: Call[Any, GetContext.Query]) -> JsonObject:
         """Read an event and its surroundings."""
-        room_id, event_id = parse_room_id(call.path["room_id"]), parse_event_id(call.path["event_id"])
+        room_id, event_id = parse_room_id(call.path["room_id"]), EventId(call.path["event_id"])
         limit, wanted = _checked_limit(call.query.limit), _filter(call.query.filter)
         return await self._history.context(call.requester, room_id, event_id, limit, wanted)
 
     async def event(self, call: Call[Any, Any]) -> Answer:
         """Read one event."""
-        room_id, event_id = parse_room_id(call.path["room_id"]), parse_event_id(call.path["event_id"])
+        room_id, event_id = parse_room_id(call.path["room_id"]), EventId(call.path["event_id"])
         return Answer(orjson.dumps(await self._history.event(call.requester, room_id, event_id)))
 
     async def closest_to(self, call: Call[Any, TimestampToEvent.Query]) -> TimestampToEvent.Response:

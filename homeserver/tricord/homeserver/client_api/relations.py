@@ -14,7 +14,7 @@ from tricord.homeserver.rooms.relations import Relations, RelationsRequest
 from tricord.homeserver.rooms.timeline import Direction
 from tricord.homeserver.serving.call import Call, Route
 from tricord.homeserver.stream.tokens import decode_place
-from tricord.protocol.identifiers import parse_event_id, parse_room_id
+from tricord.protocol.identifiers import EventId, parse_room_id
 from tricord.protocol.strict_json import JsonObject
 
 
@@ -41,5 +41,5 @@ class RelationsApi:
             limit=wanted.limit,
             recurse=wanted.recurse,
         )
-        room_id, event_id = parse_room_id(path["room_id"]), parse_event_id(path["event_id"])
+        room_id, event_id = parse_room_id(path["room_id"]), EventId(path["event_id"])
         return await self._relations.page(call.requester, room_id, event_id, request)
