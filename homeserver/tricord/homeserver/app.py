@@ -12,6 +12,7 @@ from tricord.clients.api.websocket import PATH as WEBSOCKET_PATH
 from tricord.federation.calls import Peers
 from tricord.federation.client import FederationClient
 from tricord.federation.health import PeerHealth
+from tricord.federation.https import HttpsTransport
 from tricord.federation.keys import KeyRing
 from tricord.federation.request_auth import RequestAuthenticator
 from tricord.federation.transport import NoNetwork, Transport
@@ -126,7 +127,8 @@ from tricord.homeserver.sync.sections.presence import PresenceSection
 from tricord.homeserver.sync.sections.summary import SummarySection
 from tricord.homeserver.sync.websocket import WebSocketSync
 from tricord.homeserver.sync.windows import Windows
-from tricord.protocol.identifiers import ServerName
+from tricord.protocol.events import Event
+from tricord.protocol.identifiers import RoomId, ServerName
 from tricord.protocol.signing import SigningKey
 
 DRAIN_SECONDS = 8
@@ -140,6 +142,11 @@ class Homeserver:
     urls: list[str]
     """The base URL of each listener, in the order of the settings."""
     administration: Administration
+    state: RoomState
+
+    async def room_state(self, room_id: RoomId) -> list[Event]:
+        """Return the state of a room as this server has it, for who runs it."""
+        return [stored.event for stored in (await self.state.current_all(room_id)).values()]
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,6 +174,7 @@ class _Parts:
     requesters: Requesters
     limits: EndpointLimits
     administration: Administration
+    state: RoomState
     run: list[Callable[[], Awaitable[None]]]
     """The parts that live long, in the order in which they start."""
 
@@ -199,18 +207,19 @@ async def open_homeserver(
     """
     settings.data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
     key = load_or_create_signing_key(settings.data_dir)
-    async with opened_database(settings) as database:
+    async with opened_database(settings) as database, contextlib.AsyncExitStack() as stack:
         position = await database.read(current_position)
-        network = transport or _network(settings)
         publisher = Publisher(database, position)
-        parts = _parts(settings, database, publisher, key, clock or SystemClock(), password_cost, network)
+        if transport is None:
+            transport = await stack.enter_async_context(_network(settings))
+        parts = _parts(settings, database, publisher, key, clock or SystemClock(), password_cost, transport)
         listeners = [_listener(each, parts, everything_by_quart) for each in settings.listeners]
         async with trio.open_nursery() as nursery:
             await nursery.start(database.run_listeners)
             for run in parts.run:
                 nursery.start_soon(run)
             async with listening(listeners, drain_seconds=DRAIN_SECONDS) as urls:
-                yield Homeserver(settings, urls, parts.administration)
+                yield Homeserver(settings, urls, parts.administration, parts.state)
             nursery.cancel_scope.cancel()
 
 
@@ -220,11 +229,21 @@ def administration_of(settings: Settings, database: Database) -> Administration:
     return _accounts(settings, database, SystemClock(), None, rooms_to_tell=lambda: None).administration
 
 
-def _network(settings: Settings) -> Transport:
-    """Return the way to other servers, if this one meets any."""
+@contextlib.asynccontextmanager
+async def _network(settings: Settings) -> AsyncIterator[Transport]:
+    """Give the way to other servers, if this one meets any."""
     if not any("federation" in listener.serves for listener in settings.listeners):
-        return NoNetwork()
-    raise NotImplementedError
+        yield NoNetwork()
+        return
+    transport = HttpsTransport.on_this_machine(
+        allowed_addresses=settings.federation.allowed_addresses,
+        address_overrides=settings.federation.address_overrides,
+        trusted_ca=settings.federation.trusted_ca,
+    )
+    try:
+        yield transport
+    finally:
+        await transport.aclose()
 
 
 def _accounts(
@@ -477,6 +496,7 @@ def _parts(
         requesters=requesters,
         limits=limits,
         administration=accounts.administration,
+        state=state,
         run=[publisher.run, log.run, sightings.run, tell_rooms, typing.run, presences.run, transactions.run],
     )
 
