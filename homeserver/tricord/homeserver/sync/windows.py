@@ -233,6 +233,24 @@ class Windows:
             window.state = {**await self._all_before(window), **beside}
         elif window.limited or (window.stretch.after and not stretch.all_visible):
             window.state = {**await self._changed_before(window), **beside}
+        if any(stored.resolved_state is not None for stored in window.events):
+            await self._follow_forks(window)
+
+    async def _follow_forks(self, window: Window) -> None:
+        """Let a window of a room with forks end in the room's state.
+
+        Clients take the last event of a timeline that sets a key for what is set. Where forks were resolved otherwise,
+        events that lost are left out, and what won is told beside the timeline.
+        """
+        before, last = await self._last_before(window), window.events[-1]
+        changes = await self._state.changes(before, last)
+        by_timeline = _state_set_by(window.events)
+        unchanged = [key for key in by_timeline if key not in changes]
+        kept = {} if before is None or not unchanged else await self._state.of_room_at(before)
+        really = {**changes, **{key: kept[key] for key in unchanged if key in kept}}
+        wrong = {key for key, stored in by_timeline.items() if really.get(key) != stored}
+        window.events = tuple(stored for stored in window.events if stored.key not in wrong)
+        window.state |= {key: stored for key, stored in changes.items() if by_timeline.get(key) != stored}
 
     async def _all_before(self, window: Window) -> dict[StateKey, StoredEvent]:
         """Return the whole state before the first event."""
