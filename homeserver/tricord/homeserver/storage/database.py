@@ -102,6 +102,15 @@ class Database:
         async with self.pool.connection() as connection:
             return await function(Transaction(connection), *args, **kwargs)
 
+    @contextlib.asynccontextmanager
+    async def session(self) -> AsyncIterator[Transaction]:
+        """Open a connection apart from the pool: for locks that last as long as it does."""
+        connection = await Connection.open(self._url, application_name="tricord session")
+        try:
+            yield Transaction(connection)
+        finally:
+            connection.terminate()
+
     async def notify(self, channel: str, payload: str) -> None:
         """Tell every process that listens; the payload is below 8,000 bytes."""
         async with self.pool.connection() as connection:

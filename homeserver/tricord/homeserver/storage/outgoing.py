@@ -38,7 +38,7 @@ async def outgoing_between(
         upto,
         limit,
     )
-    found = []
+    found: list[tuple[OutgoingEvent, Sequence[ServerName]]] = []
     for row in rows:
         event = OutgoingEvent(row[0], row[1], row[2], row[3], row[4])
         author = server_name_of(event.sender)
@@ -132,7 +132,8 @@ async def outgoing_receipts_for(
     """
     rows = await tx.fetch(
         """
-        SELECT r.room_id, r.user_id, r.receipt_type, r.thread_id, r.event_id, r.event_position, r.received_ts, r.position
+        SELECT r.room_id, r.user_id, r.receipt_type, r.thread_id, r.event_id, r.event_position, r.received_ts,
+            r.position
         FROM room_servers s JOIN rooms USING (room_nid) JOIN receipts r USING (room_id)
         WHERE s.server_name = $1 AND s.until IS NULL AND r.position > greatest(s.since, $3) AND r.position <= $4
             AND r.receipt_type = 'm.read' AND substr(r.user_id, strpos(r.user_id, ':') + 1) = $2

@@ -1,0 +1,295 @@
+"""What is said here is heard elsewhere: once, in order, whatever happens in between."""
+
+from __future__ import annotations
+
+import trio
+
+from tests.homeserver.peers.post import Post, Transaction, branch, hasty
+from tests.homeserver.rooms.foreign import ELSEWHERE, YAN, ZOE, Foreign
+from tests.homeserver.rooms.house import ALICE, BOB, House
+from tricord.homeserver.peers.leases import PARTS, part_of
+from tricord.homeserver.storage.database import Transaction as Tx
+from tricord.homeserver.storage.outgoing import prune_outgoing, put_outgoing_edus
+from tricord.protocol.identifiers import ServerName, UserId
+
+FARAWAY = ServerName("faraway.test")
+XIA = UserId(f"@xia:{FARAWAY}")
+
+
+async def rows(house: House, table: str) -> int:
+    async def count(tx: Tx) -> int:
+        found: int = await tx.fetchval(f"SELECT count(*) FROM {table}")
+        return found
+
+    return await house.database.read(count)
+
+
+async def test_a_server_hears_what_is_said_after_its_join_and_nothing_before(database_url: str) -> None:
+    async with branch(database_url, Post()) as here:
+        room_id = await here.house.create()
+        await here.say_all(room_id, "before")
+        await here.joins(room_id, ZOE)
+        await here.say_all(room_id, "one", "two")
+        elsewhere = here.post[ELSEWHERE]
+        await here.post.until(lambda: len(elsewhere.events) == 2)
+        assert elsewhere.heard == ["one", "two"]
+        assert await here.room_servers.of(room_id) == {ELSEWHERE}
+
+
+async def test_rooms_without_other_servers_leave_nothing_to_send(database_url: str) -> None:
+    async with branch(database_url, Post()) as here:
+        room_id = await here.house.create()
+        await here.house.member(room_id, BOB, "join")
+        await here.say_all(room_id, "among ourselves")
+        assert await rows(here.house, "outgoing_events") == 0
+        assert await here.room_servers.of(room_id) == frozenset()
+
+
+async def test_a_server_is_told_that_its_last_user_was_kicked_and_nothing_more(database_url: str) -> None:
+    async with branch(database_url, Post()) as here:
+        room_id = await here.house.create()
+        await here.joins(room_id, ZOE, YAN, XIA)
+        await here.house.member(room_id, YAN, "leave", ALICE)
+        await here.say_all(room_id, "Zoe is still here")
+        await here.house.member(room_id, ZOE, "leave", ALICE)
+        await here.say_all(room_id, "now they are gone")
+        elsewhere, faraway = here.post[ELSEWHERE], here.post[FARAWAY]
+        await here.post.until(lambda: "now they are gone" in faraway.heard)
+        await here.post.until(lambda: len(elsewhere.events) == 3)
+        assert [event.get("state_key", event["content"].get("body")) for event in elsewhere.events] == [
+            YAN,
+            "Zoe is still here",
+            ZOE,
+        ]
+        assert await here.room_servers.of(room_id) == {FARAWAY}
+        await here.joins(room_id, YAN)
+        await here.say_all(room_id, "welcome back")
+        await here.post.until(lambda: elsewhere.heard[-1] == "welcome back")
+        assert elsewhere.heard == ["Zoe is still here", "welcome back"]
+
+
+async def test_an_outage_is_caught_up_in_order_though_the_sender_is_restarted(database_url: str) -> None:
+    post = Post()
+    elsewhere = post[ELSEWHERE]
+    async with branch(database_url, post) as here:
+        room_id = await here.house.create()
+        await here.joins(room_id, ZOE)
+        await here.say_all(room_id, "heard")
+        await post.until(lambda: elsewhere.heard)
+        elsewhere.is_there = False
+        await here.say_all(room_id, *(f"a{number}" for number in range(70)))
+        tried = len(elsewhere.attempts)
+        await post.until(lambda: len(elsewhere.attempts) > tried + 2)
+    async with branch(database_url, post) as here:
+        await here.say_all(room_id, *(f"b{number}" for number in range(70)))
+        elsewhere.is_there = True
+        await post.until(lambda: "b69" in elsewhere.heard)
+        assert elsewhere.heard == ["heard", *(f"a{n}" for n in range(70)), *(f"b{n}" for n in range(70))]
+
+
+async def test_a_transaction_whose_answer_was_lost_is_repeated_under_its_id(database_url: str) -> None:
+    post = Post()
+    elsewhere = post[ELSEWHERE]
+    elsewhere.is_there = False
+    async with branch(database_url, post) as here:
+        room_id = await here.house.create()
+        await here.joins(room_id, ZOE)
+        await here.say_all(room_id, "once")
+        await post.until(lambda: len(elsewhere.attempts) >= 3)
+    async with branch(database_url, post):
+        elsewhere.is_there = True
+        await post.until(lambda: elsewhere.heard)
+    assert elsewhere.heard == ["once"]
+    assert len({attempt.transaction_id for attempt in elsewhere.attempts}) == 1
+
+
+async def test_one_server_that_hangs_keeps_no_other_waiting(database_url: str) -> None:
+    async with branch(database_url, Post()) as here:
+        room_id = await here.house.create()
+        await here.joins(room_id, ZOE, XIA)
+        elsewhere, faraway = here.post[ELSEWHERE], here.post[FARAWAY]
+        elsewhere.hangs = trio.Event()
+        said = [f"{number}" for number in range(150)]
+        await here.say_all(room_id, *said)
+        await here.post.until(lambda: faraway.heard == said)
+        assert elsewhere.heard == []
+        elsewhere.hangs.set()
+        await here.post.until(lambda: elsewhere.heard == said)
+
+
+async def test_what_a_server_will_not_take_is_left_out(database_url: str) -> None:
+    def refuse(transaction: Transaction) -> int | None:
+        return 413 if any(pdu["content"].get("body") == "poison" for pdu in transaction.pdus) else None
+
+    async with branch(database_url, Post()) as here:
+        room_id = await here.house.create()
+        await here.joins(room_id, ZOE)
+        elsewhere = here.post[ELSEWHERE]
+        elsewhere.refuse = refuse
+        elsewhere.hangs = trio.Event()
+        await here.say_all(room_id, "a", "b", "poison", "c", "d")
+        elsewhere.hangs.set()
+        await here.post.until(lambda: "d" in elsewhere.heard)
+        assert elsewhere.heard == ["a", "b", "c", "d"]
+
+
+async def test_a_server_that_fails_at_one_event_but_is_well_gets_the_others(database_url: str) -> None:
+    def refuse(transaction: Transaction) -> int | None:
+        return 500 if any(pdu["content"].get("body") == "poison" for pdu in transaction.pdus) else None
+
+    async with branch(database_url, Post()) as here:
+        room_id = await here.house.create()
+        await here.joins(room_id, ZOE)
+        elsewhere = here.post[ELSEWHERE]
+        elsewhere.refuse = refuse
+        await here.say_all(room_id, "poison", "antidote")
+        await here.post.until(lambda: elsewhere.heard)
+        assert elsewhere.heard == ["antidote"]
+
+
+async def test_a_server_that_fails_at_everything_misses_nothing_and_is_asked_ever_more_rarely(
+    database_url: str,
+) -> None:
+    async with branch(database_url, Post()) as here:
+        room_id = await here.house.create()
+        await here.joins(room_id, ZOE)
+        elsewhere = here.post[ELSEWHERE]
+        elsewhere.refuse = lambda _: 503
+        await here.say_all(room_id, "one", "two")
+        await here.post.until(lambda: len(here.pauses) >= 6)
+        elsewhere.refuse = lambda _: None
+        await here.post.until(lambda: len(elsewhere.heard) == 2)
+        assert elsewhere.heard == ["one", "two"]
+        assert here.pauses[:5] == [0.75, 1.5, 3.0, 6.0, 12.0]
+
+
+async def test_an_invited_server_learns_that_the_invitation_is_no_more(database_url: str) -> None:
+    async with branch(database_url, Post()) as here:
+        room_id = await here.house.create()
+        await here.house.member(room_id, ZOE, "invite", ALICE)
+        await here.say_all(room_id, "not for Zoe")
+        await here.house.member(room_id, ZOE, "leave", ALICE)
+        await here.say_all(room_id, "nor this")
+        elsewhere = here.post[ELSEWHERE]
+        await here.post.until(lambda: elsewhere.events)
+        await here.joins(room_id, YAN)
+        await here.say_all(room_id, "for Yan")
+        await here.post.until(lambda: elsewhere.heard)
+        assert [event.get("state_key", "") for event in elsewhere.events] == [ZOE, ""]
+
+
+async def test_what_was_handed_to_us_goes_to_all_but_its_author(database_url: str) -> None:
+    async with branch(database_url, Post()) as here:
+        room_id = await here.house.create()
+        await here.joins(room_id, XIA)
+        await here.arrives(room_id, await Foreign(here.house, room_id).joins(ZOE), forward=True)
+        await here.arrives(room_id, await Foreign(here.house, room_id).says(ZOE, "not ours to send"))
+        await here.say_all(room_id, "hello")
+        elsewhere, faraway = here.post[ELSEWHERE], here.post[FARAWAY]
+        await here.post.until(lambda: faraway.heard and elsewhere.heard)
+        assert [event["sender"] for event in faraway.events] == [ZOE, ALICE]
+        assert [event["sender"] for event in elsewhere.events] == [ALICE]
+
+
+async def test_many_servers_hear_what_is_said_in_their_room(database_url: str) -> None:
+    async with branch(database_url, Post()) as here:
+        room_id = await here.house.create()
+        servers = [ServerName(f"s{number}.test") for number in range(60)]
+        await here.joins(room_id, *(UserId(f"@u:{server}") for server in servers))
+        said = [f"{number}" for number in range(5)]
+        await here.say_all(room_id, *said)
+        await here.post.until(lambda: all(here.post[server].heard == said for server in servers))
+
+
+async def test_a_server_that_was_away_for_long_gets_the_newest_event_of_each_room(database_url: str) -> None:
+    post = Post()
+    elsewhere = post[ELSEWHERE]
+    async with branch(database_url, post) as here:
+        rooms = [await here.house.create() for _ in range(3)]
+        for room_id in rooms:
+            await here.joins(room_id, ZOE)
+        await here.say_all(rooms[0], "start")
+        await post.until(lambda: elsewhere.heard)
+        elsewhere.is_there = False
+        await here.say_all(rooms[0], "trigger")
+        await post.until(lambda: len(elsewhere.attempts) > 3)
+        here.house.clock.now += 8 * 24 * 3600 * 1000
+        for room_id in rooms:
+            await here.say_all(room_id, *(f"{number}" for number in range(60)))
+        await here.house.database.run(prune_outgoing, here.house.clock.now_ms() - 7 * 24 * 3600 * 1000)
+        assert await rows(here.house, "outgoing_events") == 3
+        tried = len(elsewhere.attempts)
+        await post.until(lambda: len(elsewhere.attempts) > tried + 2)
+        elsewhere.is_there = True
+        await post.until(lambda: elsewhere.heard.count("59") == 3)
+        assert len(elsewhere.heard) <= 1 + 50 + 3
+        await here.say_all(rooms[1], "and on")
+        await post.until(lambda: elsewhere.heard[-1] == "and on")
+
+
+async def test_what_everybody_has_is_deleted(database_url: str) -> None:
+    post = Post()
+    async with branch(database_url, post) as here:
+        room_id = await here.house.create()
+        await here.joins(room_id, ZOE, XIA)
+        await here.say_all(room_id, "one", "two")
+        await post.until(lambda: len(post[ELSEWHERE].heard) == 2 and len(post[FARAWAY].heard) == 2)
+        post[FARAWAY].is_there = False
+        await here.say_all(room_id, "three")
+        await post.until(lambda: len(post[ELSEWHERE].heard) == 3)
+        await trio.sleep(0.1)
+        await here.house.database.run(prune_outgoing, 0)
+        assert await rows(here.house, "outgoing_events") == 1
+        post[FARAWAY].is_there = True
+        await post.until(lambda: len(post[FARAWAY].heard) == 3)
+        await trio.sleep(0.1)
+        await here.house.database.run(prune_outgoing, 0)
+        assert await rows(here.house, "outgoing_events") == 0
+
+
+async def test_two_processes_share_the_servers_and_one_takes_over(database_url: str) -> None:
+    first_post, second_post = Post(), Post()
+    servers = [ServerName(f"s{number}.test") for number in range(20)]
+    async with branch(database_url, first_post) as first:
+        room_id = await first.house.create()
+        await first.joins(room_id, *(UserId(f"@u:{server}") for server in servers))
+        async with branch(database_url, second_post):
+            with trio.fail_after(20):
+                while True:
+                    await first.house.say(room_id, "ping")
+                    if any(peer.heard for peer in second_post.peers.values()):
+                        break
+                    await trio.sleep(0.2)
+            await trio.sleep(0.5)
+            marks = {server: len(first_post[server].heard) for server in servers}
+            await first.house.say(room_id, "shared")
+            await second_post.until(lambda: any("shared" in peer.heard for peer in second_post.peers.values()))
+            await trio.sleep(0.5)
+            by_first = {server for server in servers if "shared" in first_post[server].heard}
+            by_second = {server for server in servers if "shared" in second_post[server].heard}
+            assert by_first | by_second == set(servers)
+            assert not by_first & by_second
+            assert marks
+        with trio.fail_after(20):
+            await first.house.say(room_id, "alone")
+            while not all("alone" in first_post[server].heard for server in servers):
+                await trio.sleep(0.1)
+    assert len({part_of(server) for server in servers}) <= PARTS
+
+
+async def test_durable_edus_arrive_once_and_in_order_after_an_outage(database_url: str) -> None:
+    post = Post()
+    elsewhere = post[ELSEWHERE]
+    elsewhere.is_there = False
+    edus = [f'{{"edu_type":"m.test","content":{{"number":{number}}}}}'.encode() for number in range(130)]
+    async with branch(database_url, post, hasty()) as here:
+        await here.house.database.run(put_outgoing_edus, [(ELSEWHERE, edu) for edu in edus[:60]])
+        await here.sender.look_for_edus([ELSEWHERE])
+        await post.until(lambda: len(elsewhere.attempts) > 1)
+    async with branch(database_url, post) as here:
+        elsewhere.is_there = True
+        await post.until(lambda: len(elsewhere.edus("m.test")) >= 60)
+        await here.house.database.run(put_outgoing_edus, [(ELSEWHERE, edu) for edu in edus[60:]])
+        await here.sender.look_for_edus([ELSEWHERE])
+        await post.until(lambda: len(elsewhere.edus("m.test")) >= 130)
+        assert [edu["number"] for edu in elsewhere.edus("m.test")] == list(range(130))
