@@ -250,9 +250,11 @@ class _Body:
         self._max_bytes = max_bytes
         self._parts: list[bytes] = []
         self._size = 0
+        self._begun = False
 
     def feed(self, chunk: bytes) -> None:
         """Take in a part of the body."""
+        self._begun = True
         if self._decoder is not None:
             try:
                 # One byte more than there may be tells that there is more.
@@ -266,7 +268,7 @@ class _Body:
 
     def whole(self) -> bytes:
         """Return the body after its last part."""
-        if self._decoder is not None and self._size and not self._decoder.eof:
+        if self._decoder is not None and self._begun and not self._decoder.eof:
             raise AnswerInvalid("the answer is not the gzip that it says it is")
         return b"".join(self._parts)
 
@@ -318,6 +320,7 @@ def _response_headers(pairs: Iterable[tuple[bytes, bytes]]) -> dict[str, str]:
 
 def _words(error: BaseException) -> str:
     """Return what an error says, or what the one behind it does."""
-    while not str(error) and error.__cause__ is not None:
-        error = error.__cause__
+    # httpcore hides the cause, but it is still what was being handled.
+    while not str(error) and (behind := error.__cause__ or error.__context__) is not None:
+        error = behind
     return str(error) or type(error).__name__
