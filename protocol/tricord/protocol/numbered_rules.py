@@ -1,6 +1,8 @@
 """Lists of rules whose numbers are those of the specification, because they stand where its text has them.
 
 A version that adds or drops a rule moves the numbers of those after it; so they are counted, not written down.
+
+https://spec.matrix.org/v1.19/rooms/v12/#authorisation-rules
 """
 
 from __future__ import annotations
@@ -93,12 +95,13 @@ Rule = Callable[[Case], bool]
 
 
 class NumberedRules:
-    """Rules asked one after the other until one decides."""
+    """Rules asked one after the other until one decides; itself a rule, for lists within lists."""
 
     def __init__(self, *rules: Rule) -> None:
         self._rules = rules
 
     def __call__(self, case: Case) -> bool:
+        """Return whether any rule allows the event; raise RuleBroken with the number of the one that refuses."""
         for number, rule in enumerate(self._rules, 1):
             try:
                 if rule(case):

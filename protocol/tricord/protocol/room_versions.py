@@ -58,6 +58,7 @@ class RoomVersion:
     """`prev_events` and `auth_events` are pairs of an event id and hashes, not plain ids."""
 
     max_depth: int
+    """The highest `depth` of an event; it is limited by how the version writes integers."""
 
     key_sizes_are_in_bytes: bool
     """The limit of 255 on `type`, `state_key` and the ids counts bytes. The text always said so, but servers counted
@@ -70,8 +71,10 @@ class RoomVersion:
     """A signature counts only if its key had not run out by the event's `origin_server_ts`."""
 
     state_resolution: StateResolutionAlgorithm
+    """How the states after several `prev_events` become one."""
 
     redaction: RedactionRules
+    """What a redaction leaves; hashes and signatures cover just that."""
 
     redactions_are_authorized: bool
     """Who may redact is one of the authorization rules, not asked only when the redaction is applied."""
@@ -89,10 +92,13 @@ class RoomVersion:
     """Power levels are integers and nothing else; before, `" +50 "` counted as 50 and `50.57` too."""
 
     knocking: bool
+    """The join rule `knock` and the membership `knock` exist: one may ask to be invited."""
 
     restricted_joins: bool
+    """The join rule `restricted` exists: members of other rooms come in if the server of one who may invite signs."""
 
     knock_restricted_joins: bool
+    """The join rule `knock_restricted` exists: both of these at once."""
 
     create_content_names_creator: bool
     """The creator is `content.creator` of the create event, not its sender."""

@@ -2,6 +2,8 @@
 
 Most rules ask for one type of event, so that is compared first and by itself. Rules are compiled once for all the users
 who have the same: of the predefined ones only two name their user.
+
+https://spec.matrix.org/v1.19/client-server-api/#push-rules
 """
 
 from __future__ import annotations

@@ -39,7 +39,13 @@ def resolve(
     chains: AuthChains,
     steps: Steps | None = None,
 ) -> dict[StateKey, EventId]:
-    """Return the one state that stands for several, the states after each of an event's `prev_events`."""
+    """Return the one state that stands for several, the states after each of an event's `prev_events`.
+
+    All states are of the same room, and there is at least one. The outcome depends neither on their order nor on how
+    often one is among them. Raises ResolutionTooLarge when `steps` are used up; hand the same to a walking `chains`.
+
+    https://spec.matrix.org/v1.19/rooms/v12/#state-resolution
+    """
     if version.state_resolution is StateResolutionAlgorithm.V1:
         conflict = differing(state_sets)
     else:
@@ -54,7 +60,10 @@ def resolve_conflict(
     chains: AuthChains,
     steps: Steps | None = None,
 ) -> dict[StateKey, EventId]:
-    """Return what the resolved state has besides what the states share."""
+    """Return what the resolved state has besides what the states share; raise ResolutionTooLarge.
+
+    For who knows where states differ without reading all of them; `resolve` finds it by comparing.
+    """
     if not any(conflict.forks):
         return {}
     steps = steps or Steps()

@@ -28,15 +28,24 @@ class EventSource(Protocol):
 class AuthChains(Protocol):
     """Answers about chains of auth events: all that can be reached by `auth_events`, without where one started.
 
-    `walked_chains.py` finds them by walking; an index knows them without loading whole chains.
+    `walked_chains.py` finds them by walking; an index knows them without loading whole chains. Mind that by the text an
+    event is not in its own chain: where an index counts it in, a fork in some thousand resolves to another state.
+
+    https://spec.matrix.org/v1.19/rooms/v2/#definitions ("Auth chain", "Auth difference")
     """
 
     def difference(self, shared: Collection[EventId], forks: Sequence[Collection[EventId]]) -> set[EventId]:
-        """Return the events in the chain of some fork which are not in that of every fork, nor in that of `shared`."""
+        """Return the events in the chain of some fork which are not in that of every fork, nor in that of `shared`.
+
+        This is "the auth difference" of the states that consist of what is shared and of one of the forks each.
+        """
         ...
 
     def between(self, event_ids: Collection[EventId]) -> set[EventId]:
-        """Return all events on any path by `auth_events` from one of some events to another, with its ends."""
+        """Return all events on any path by `auth_events` from one of some events to another, with its ends.
+
+        This is "the conflicted state subgraph" of https://spec.matrix.org/v1.19/rooms/v12/#definitions
+        """
         ...
 
 
