@@ -106,7 +106,7 @@ class Reader:
         if self._unseen <= self._limits.head_bytes or self.refusal is not None:
             return
         if not current.head_complete:
-            self.refusal = _too_large(current)
+            self.refusal = Refused(431, "the headers are too large")
         elif self._unseen > 2 * self._limits.head_bytes + _MOST_CHUNK_FRAMING * self._body_bytes:
             self.refusal = Refused(400, "the framing of the body is larger than the body")
 
@@ -169,12 +169,6 @@ class Reader:
         if self._current is None:
             raise Refused(400, "not HTTP")
         return self._current
-
-
-def _too_large(message: Message) -> Refused:
-    if message.headers:
-        return Refused(431, "the headers are too large")
-    return Refused(414, "the request target is too long")
 
 
 def _check_head(message: Message) -> None:

@@ -177,10 +177,12 @@ class _Connection:
 
     async def more_body(self, message: Message) -> bool:
         """Read on within a body; False when the client has gone. Raises Refused."""
+        reader = self._reader
+        if reader.refusal is not None:
+            raise reader.refusal
         now = trio.current_time()
         if not self._body_begun:
             self._body_begun = now
-        reader = self._reader
         deadline = self._limits.body_deadline(self._body_begun, now, self._body_received)
         data = None
         with trio.CancelScope(deadline=deadline):
