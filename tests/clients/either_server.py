@@ -20,7 +20,10 @@ class EitherServer(Protocol):
     """What both kinds have."""
 
     url: str
-    transport: httpx.AsyncBaseTransport | None
+
+    @property
+    def transport(self) -> httpx.AsyncBaseTransport | None:
+        """What replaces the network, if anything does."""
 
     async def user(self, name: str, *, refresh_token: bool = False) -> Person:
         """Register somebody."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import enum
 import re
 from typing import Any, ClassVar
+from urllib.parse import quote
 
 from pydantic import BaseModel, ConfigDict
 
@@ -64,6 +65,9 @@ class Endpoint:
     @classmethod
     def url(cls, **parameters: Any) -> str:
         """Return the path with its parameters percent-encoded."""
-        from urllib.parse import quote
+        return _PARAMETER.sub(lambda found: _segment(str(parameters[found[1]])), cls.path)
 
-        return _PARAMETER.sub(lambda found: quote(str(parameters[found[1]]), safe=""), cls.path)
+
+def _segment(text: str) -> str:
+    # Bare dots would be taken for the way to another folder, and left out.
+    return "%2E" * len(text) if text in {".", ".."} else quote(text, safe="")

@@ -1,0 +1,190 @@
+"""Every endpoint that is described can be called, and the real homeserver answers what the description says."""
+
+from __future__ import annotations
+
+import importlib
+import pkgutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import tricord.clients.api
+from tests.clients.either_server import real_server
+from tricord.clients import Client, Refused
+from tricord.clients.endpoint import Endpoint
+from tricord.clients.http import Http
+from tricord.clients.testing import PASSWORD, Person
+from tricord.protocol.identifiers import DeviceId, RoomAlias
+
+# Other spellings of what is called, pages for browsers, and what is for Synapse's scripts.
+NOT_CALLED = {
+    "GetPushRules",
+    "JoinRoomById",
+    "GetFallbackPage",
+    "SubmitFallbackPage",
+    "GetRegistrationNonce",
+    "RegisterWithSharedSecret",
+}
+
+
+def described() -> set[str]:
+    """Return the names of all endpoints of the client API."""
+    for module in pkgutil.iter_modules(tricord.clients.api.__path__):
+        importlib.import_module(f"tricord.clients.api.{module.name}")
+    return {
+        endpoint.__name__
+        for endpoint in Endpoint.__subclasses__()
+        if endpoint.__module__.startswith("tricord.clients.api")
+    }
+
+
+@pytest.fixture
+def called(monkeypatch: pytest.MonkeyPatch) -> set[str]:
+    """The names of the endpoints that have been called."""
+    names: set[str] = set()
+    call = Http.call
+
+    async def noted(self: Http, endpoint: type[Endpoint], *arguments: Any, **options: Any) -> Any:
+        answer = await call(self, endpoint, *arguments, **options)
+        names.add(endpoint.__name__)
+        return answer
+
+    monkeypatch.setattr(Http, "call", noted)
+    return names
+
+
+async def sessions_and_accounts(alice: Person, url: str) -> None:
+    assert (await alice.whoami()).user_id == alice.user_id
+    assert (await alice.versions()).versions
+    assert "m.room_versions" in await alice.capabilities()
+    assert (await alice.well_known()).homeserver.base_url
+    assert (await alice.server_well_known()).server
+    assert (await alice.support()).contacts
+    assert "m.login.password" in [flow.type for flow in await alice.login_flows()]
+    assert await alice.is_available("nobody")
+    assert not await alice.registration_token_is_valid("nonsense")
+    assert await alice.third_party_ids() == []
+
+    async with Client(url) as phone:
+        await phone.login_with_token(await alice.login_token(PASSWORD), device_name="Phone")
+        assert phone.user_id == alice.user_id
+        await alice.rename_device(phone.device_id, "Telephone")
+        assert (await alice.device(phone.device_id)).display_name == "Telephone"
+        await alice.delete_device(phone.device_id, PASSWORD)
+        await phone.login("alice", PASSWORD, device_id="PHONE")
+        assert {device.device_id for device in await alice.devices()} == {alice.device_id, "PHONE"}
+        await alice.delete_devices([DeviceId("PHONE")], PASSWORD)
+        with pytest.raises(Refused):
+            await alice.delete_devices([alice.device_id], "wrong")
+
+    await alice.set_profile("displayname", "Alice")
+    await alice.set_profile("org.example.colour", {"name": "blue"})
+    assert await alice.profile_field("org.example.colour") == {"name": "blue"}
+    await alice.delete_profile("org.example.colour")
+    assert await alice.profile() == {"displayname": "Alice"}
+    await alice.set_account_data("org.example.note", {"text": "a"})
+    assert await alice.account_data("org.example.note") == {"text": "a"}
+    filter_id = await alice.create_filter({"room": {"timeline": {"limit": 3}}})
+    assert await alice.get_filter(filter_id) == {"room": {"timeline": {"limit": 3}}}
+
+
+async def rooms(alice: Person, bob: Person) -> None:
+    room_id = await alice.create_room(name="Tea", preset="public_chat")
+    alias = RoomAlias("#tea:localhost")
+    await alice.set_alias(alias, room_id)
+    assert (await alice.resolve_alias(alias)).servers == ["localhost"]
+    assert await alice.aliases(room_id) == [alias]
+    await alice.set_directory_visibility(room_id, "public")
+    assert await bob.directory_visibility(room_id) == "public"
+    assert [room.name for room in (await bob.public_rooms(limit=10)).chunk] == ["Tea"]
+    assert (await bob.public_rooms(search="coffee")).chunk == []
+    await alice.delete_alias(alias)
+
+    await bob.join(room_id)
+    assert await bob.joined_rooms() == [room_id]
+    await bob.leave(room_id, reason="no cake")
+    await bob.forget(room_id)
+    await alice.invite(room_id, bob.user_id)
+    await alice.kick(room_id, bob.user_id)
+    await alice.ban(room_id, bob.user_id)
+    await alice.unban(room_id, bob.user_id)
+    await alice.set_state(room_id, "m.room.join_rules", {"join_rule": "knock"})
+    await bob.knock(room_id)
+    await alice.invite(room_id, bob.user_id)
+    await bob.join(room_id)
+    # What looks like a folder in a path is a state key like any other.
+    for state_key in ("", ".", "..", "a/b", "ä %2F?#"):
+        await alice.set_state(room_id, "org.example.thing", {"key": state_key}, state_key)
+    for state_key in ("", ".", "..", "a/b", "ä %2F?#"):
+        assert await bob.state(room_id, "org.example.thing", state_key) == {"key": state_key}
+    assert await bob.state(room_id, "org.example.other") is None
+    assert len(await bob.full_state(room_id)) > 8
+    assert len(await bob.members(room_id, membership="join")) == 2
+    assert (await bob.joined_members(room_id))[alice.user_id].display_name == "Alice"
+
+    said = await alice.send_text(room_id, "Hello", html="<b>Hello</b>")
+    answer = await bob.reply(room_id, said, "Good day")
+    edited = await bob.edit(room_id, answer, "Good evening", html="<i>Good evening</i>")
+    reaction = await bob.react(room_id, said, "👋")
+    assert {event["event_id"] for event in (await alice.relations(room_id, said)).chunk} >= {reaction}
+    kinds = await alice.relations(room_id, answer, rel_type="m.replace")
+    assert [event["event_id"] for event in kinds.chunk] == [edited]
+    typed = await alice.relations(room_id, said, rel_type="m.annotation", event_type="m.reaction")
+    assert [event["event_id"] for event in typed.chunk] == [reaction]
+    with pytest.raises(ValueError, match="rel_type"):
+        await alice.relations(room_id, said, event_type="m.reaction")
+    event = await bob.event(room_id, said)
+    assert event["content"]["formatted_body"] == "<b>Hello</b>"
+    assert await bob.event_at(room_id, event["origin_server_ts"]) == said
+    assert (await bob.context(room_id, said, event_filter={"types": ["m.room.message"]})).event["event_id"] == said
+    assert (await bob.messages(room_id, limit=1)).chunk[0]["event_id"] == reaction
+    await bob.redact(room_id, reaction)
+
+    await alice.set_typing(room_id)
+    await alice.mark_read(room_id, said, thread="main")
+    await alice.set_read_markers(room_id, fully_read=said, read=said, read_private=said)
+    await alice.set_account_data("org.example.note", {"text": "b"}, room_id=room_id)
+    assert await alice.account_data("org.example.note", room_id=room_id) == {"text": "b"}
+    await alice.set_tag(room_id, "m.favourite", order=0.5)
+    assert await alice.tags(room_id) == {"m.favourite": {"order": 0.5}}
+    await alice.delete_tag(room_id, "m.favourite")
+    await alice.set_presence("online", status="at tea")
+    assert (await bob.presence_of(alice.user_id)).status_msg == "at tea"
+    assert (await alice.sync(full_state=True))["rooms"]["join"]
+
+
+async def notifications(alice: Person) -> None:
+    assert "override" in await alice.push_rules()
+    await alice.set_push_rule("content", "tea", ["notify"], pattern="tea")
+    await alice.set_push_rule("content", "cake", ["notify"], pattern="cake", after="tea")
+    assert (await alice.push_rule("content", "cake"))["pattern"] == "cake"
+    await alice.enable_push_rule("content", "tea", enabled=False)
+    assert not await alice.push_rule_is_enabled("content", "tea")
+    await alice.set_push_rule_actions("content", "tea", ["notify", {"set_tweak": "highlight"}])
+    assert await alice.push_rule_actions("content", "tea") == ["notify", {"set_tweak": "highlight"}]
+    await alice.delete_push_rule("content", "tea")
+    with pytest.raises(Refused):
+        await alice.push_rule("content", "tea")
+
+
+async def the_end(alice: Person, bob: Person) -> None:
+    await alice.change_password(PASSWORD, PASSWORD + "!")
+    await alice.refresh()
+    await alice.logout()
+    await alice.login("alice", PASSWORD + "!")
+    await alice.logout_all()
+    await bob.deactivate(PASSWORD, erase=True)
+    with pytest.raises(Refused):
+        await bob.login("bob", PASSWORD)
+
+
+async def test_every_endpoint_is_called(database_url: str, tmp_path: Path, called: set[str]) -> None:
+    well_known = {"server": "localhost:8448", "support_email": "help@localhost"}
+    async with real_server(database_url, tmp_path, well_known=well_known) as real:
+        alice, bob = await real.user("alice", refresh_token=True), await real.user("bob")
+        await sessions_and_accounts(alice, real.url)
+        await rooms(alice, bob)
+        await notifications(alice)
+        await the_end(alice, bob)
+    assert described() - called == NOT_CALLED
