@@ -72,6 +72,8 @@ from tricord.homeserver.peers.joining import RemoteJoins
 from tricord.homeserver.peers.key_store import StoredKeys
 from tricord.homeserver.peers.memberships import RemoteMemberships
 from tricord.homeserver.peers.remote_queries import RemoteQueries
+from tricord.homeserver.peers.room_servers import RoomServers
+from tricord.homeserver.peers.sender import Sender
 from tricord.homeserver.push.counts import NotificationCounts
 from tricord.homeserver.push.rules import PushRules
 from tricord.homeserver.rooms.aliases import Aliases
@@ -111,10 +113,12 @@ from tricord.homeserver.serving.dispatch import Dispatcher
 from tricord.homeserver.serving.health import HealthApi
 from tricord.homeserver.serving.server import Listener, listening
 from tricord.homeserver.settings import ListenerSettings, Settings
+from tricord.homeserver.settings_sources import SettingsError
 from tricord.homeserver.signing_key import load_or_create_signing_key
 from tricord.homeserver.storage.database import Database, Transaction, open_database
 from tricord.homeserver.storage.embedded import embedded_postgres
 from tricord.homeserver.storage.migrations import migrate
+from tricord.homeserver.storage.server_name import claim_server_name
 from tricord.homeserver.storage.stream import current_position
 from tricord.homeserver.stream.publisher import Publisher
 from tricord.homeserver.stream.recent_changes import RecentChanges
@@ -187,7 +191,9 @@ async def opened_database(settings: Settings) -> AsyncIterator[Database]:
         if not url:
             url = await stack.enter_async_context(embedded_postgres(settings.data_dir / "postgres"))
         await migrate(url)
-        yield await stack.enter_async_context(open_database(url, connections=settings.database.connections))
+        database = await stack.enter_async_context(open_database(url, connections=settings.database.connections))
+        await database.run(claim_server_name, settings.server_name)
+        yield database
 
 
 @contextlib.asynccontextmanager
@@ -201,11 +207,10 @@ async def open_homeserver(
 ) -> AsyncIterator[Homeserver]:
     """Run a homeserver while inside the block, and drain it afterwards.
 
-    Raises SettingsError, DatabaseError, CannotListen or ValueError (a signing key that is none), with words for the
-    operator. The last three arguments are for tests: cheap password hashes, the other way through the web framework,
-    and another network between servers.
+    Raises SettingsError, SigningKeyError, DatabaseError or CannotListen, with words for the operator. The last three
+    arguments are for tests: cheap password hashes, the other way through the web framework, and another network between
+    servers.
     """
-    settings.data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
     key = load_or_create_signing_key(settings.data_dir)
     async with opened_database(settings) as database, contextlib.AsyncExitStack() as stack:
         position = await database.read(current_position)
@@ -235,11 +240,15 @@ async def _network(settings: Settings) -> AsyncIterator[Transport]:
     if not any("federation" in listener.serves for listener in settings.listeners):
         yield NoNetwork()
         return
-    transport = HttpsTransport.on_this_machine(
-        allowed_addresses=settings.federation.allowed_addresses,
-        address_overrides=settings.federation.address_overrides,
-        trusted_ca=settings.federation.trusted_ca,
-    )
+    try:
+        transport = HttpsTransport.on_this_machine(
+            allowed_addresses=settings.federation.allowed_addresses,
+            address_overrides=settings.federation.address_overrides,
+            trusted_ca=settings.federation.trusted_ca,
+        )
+    except OSError as error:  # which ssl's errors are
+        ca = settings.federation.trusted_ca
+        raise SettingsError(f"federation.trusted_ca: {ca} holds no certificates: {error.strerror}") from error
     try:
         yield transport
     finally:
@@ -471,6 +480,9 @@ def _parts(
         Edus(typing, receipts, timeline, memberships, clock),
         clock,
     )
+    sender = Sender(
+        server_name, database, publisher, RoomServers(database, publisher), memberships, peers, health, clock
+    )
     federation_apis = (
         KeysApi(keys, server_name, clock),
         TransactionsApi(transactions),
@@ -497,7 +509,16 @@ def _parts(
         limits=limits,
         administration=accounts.administration,
         state=state,
-        run=[publisher.run, log.run, sightings.run, tell_rooms, typing.run, presences.run, transactions.run],
+        run=[
+            publisher.run,
+            log.run,
+            sightings.run,
+            tell_rooms,
+            typing.run,
+            presences.run,
+            transactions.run,
+            sender.run,
+        ],
     )
 
 
