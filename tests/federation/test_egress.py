@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import contextlib
 import gzip
 import ssl
 import zlib
@@ -8,6 +9,8 @@ from functools import partial
 
 import pytest
 import trio
+from hypothesis import given
+from hypothesis import strategies as st
 
 from tests.federation.web import LOOPBACK, Host, ScriptedDns, Seen, hosting, reply
 from tricord.federation import egress as module
@@ -271,3 +274,32 @@ async def test_names_that_cannot_be_are_unreachable(name: str) -> None:
         await egress.send(
             Route(name, name, (Place.at(name, 1),)), "GET", "/", {}, None, timeout_seconds=10, max_bytes=10
         )
+
+
+async def test_a_request_that_was_given_up_harms_no_other(egress: Egress, host: Host) -> None:
+    begun = trio.Event()
+
+    async def never(_: Seen) -> bytes:
+        begun.set()
+        await trio.sleep_forever()
+        raise AssertionError
+
+    host.answer = never
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(ask, egress, route_to(host))
+        await begun.wait()
+        nursery.cancel_scope.cancel()
+    host.answer = lambda _: reply(b"{}")
+    for _ in range(module._CONNECTIONS_PER_ROUTE + 1):
+        assert await ask(egress, route_to(host)) == b"{}"
+
+
+@given(st.text(max_size=60), st.sampled_from(["", "https://", "http://", "//", "https://[", "https://a.example:"]))
+def test_any_place_to_be_redirected_to_is_a_url_or_no_answer(text: str, start: str) -> None:
+    base = module._url("https://a.example/", BOTH)
+    with contextlib.suppress(AnswerInvalid):
+        url = module._url(start + text, BOTH, base)
+        route = module._route(url)
+        assert route.scheme in BOTH
+        assert url.raw_path.startswith(b"/")
+        module._request_headers(route, {}, None)

@@ -51,6 +51,7 @@ class _Line:
     """The connections of a route."""
 
     pool: httpcore.AsyncConnectionPool
+    limiter: trio.CapacityLimiter
     used_at: float
     in_use: int = 0
     answers: int = 0
@@ -86,8 +87,7 @@ class Egress:
             extensions={"timeout": {"connect": _CONNECT_SECONDS}},
         )
         with trio.move_on_after(timeout_seconds):
-            async with self._limiter:
-                return await self._exchange(route, request, max_bytes)
+            return await self._exchange(route, request, max_bytes)
         raise HostUnreachable(f"{route.host_header} has not answered within {timeout_seconds:.0f} s")
 
     async def fetch(
@@ -140,13 +140,15 @@ class Egress:
         line.in_use += 1
         try:
             await self._close_idle()
-            try:
-                return await self._answer(line, request, max_bytes)
-            except (httpcore.RemoteProtocolError, httpcore.ReadError, httpcore.WriteError):
-                # A connection that was kept may have been closed at the other end just now.
-                if request.method.decode() not in _SAFE_TO_REPEAT or not answers_before:
-                    raise
-                return await self._answer(line, request, max_bytes)
+            # A host that is slow has its own queue, and takes no more than its share of what all have.
+            async with line.limiter, self._limiter:
+                try:
+                    return await self._answer(line, request, max_bytes)
+                except (httpcore.RemoteProtocolError, httpcore.ReadError, httpcore.WriteError):
+                    # A connection that was kept may have been closed at the other end just now.
+                    if request.method.decode() not in _SAFE_TO_REPEAT or not answers_before:
+                        raise
+                    return await self._answer(line, request, max_bytes)
         except httpcore.RemoteProtocolError as error:
             raise AnswerInvalid(f"{route.host_header} answers no HTTP: {error}") from error
         except (httpcore.NetworkError, httpcore.TimeoutException, httpcore.ProtocolError, OSError) as error:
@@ -181,7 +183,7 @@ class Egress:
                 keepalive_expiry=_IDLE_SECONDS,
                 network_backend=_CheckedConnections(route, self._dns, self._allowed),
             )
-            line = self._lines[route] = _Line(pool, trio.current_time())
+            line = self._lines[route] = _Line(pool, trio.CapacityLimiter(_CONNECTIONS_PER_ROUTE), trio.current_time())
         self._lines.move_to_end(route)
         return line
 
