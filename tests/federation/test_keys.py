@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 import trio
+import trio.testing
 from trio.testing import MockClock
 
 from tests.federation.servers import HERE, THERE, HandClock, new_key
@@ -354,3 +355,18 @@ async def test_as_a_notary_we_tell_what_a_server_said_last(scene: Scene, autojum
     scene.clock.now += 30 * DAY
     assert await ring.document_of(THERE, scene.clock.now) is not None
     assert await ring.document_of(OTHER, scene.clock.now) is None
+
+
+async def test_questions_to_us_as_a_notary_do_not_stand_in_the_way_of_our_own(
+    scene: Scene, autojump_clock: MockClock
+) -> None:
+    scene.publish()
+    scene.published.seconds = 10
+    ring = scene.ring()
+    async with trio.open_nursery() as nursery:
+        for number in range(1000):
+            nursery.start_soon(ring.document_of, ServerName(f"slow{number}.example"), scene.clock.now)
+        await trio.testing.wait_all_tasks_blocked()
+        with trio.fail_after(11):
+            assert await ring.keys([(THERE, scene.key.key_id)], valid_at_ts=scene.clock.now)
+        nursery.cancel_scope.cancel()

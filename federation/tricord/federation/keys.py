@@ -26,7 +26,9 @@ __all__ = ["KeyDocument", "KeyRing", "KeySource", "KeyStore"]
 _CLOCK_SKEW_MS = 3600 * 1000
 # How long a server is left alone, at most, that has not the keys that are said to be its own. Anybody can claim them.
 _LONGEST_PAUSE_SECONDS = 600.0
-_AT_ONCE = 20
+_AT_ONCE = 100
+# Anybody may ask us as a notary, about servers that answer as slowly as they like.
+_AT_ONCE_FOR_OTHERS = 10
 _MOST_REMEMBERED = 10_000
 # With more servers than this to ask, notaries are asked first: one request tells the keys of many.
 _MANY_SERVERS = 20
@@ -82,6 +84,7 @@ class KeyRing:
         self._under_way: dict[ServerName, trio.Event] = {}
         self._fruitless = PeerHealth(longest_pause_seconds=_LONGEST_PAUSE_SECONDS)
         self._limiter = trio.CapacityLimiter(_AT_ONCE)
+        self._limiter_for_others = trio.CapacityLimiter(_AT_ONCE_FOR_OTHERS)
 
     async def keys(self, names: Iterable[KeyName], *, valid_at_ts: int) -> Mapping[KeyName, ServerKey]:
         """Return those of the keys that can be had, valid at a time as far as their servers say so.
@@ -95,7 +98,7 @@ class KeyRing:
         if self._key.key_id in wanted.pop(self._server_name, ()):
             found[self._server_name, self._key.key_id] = ServerKey(self._key.public_key, MAX_INTEGER)
         until = min(valid_at_ts, self._now_ms() + _CLOCK_SKEW_MS)
-        documents = await self._documents(wanted, until)
+        documents = await self._documents(wanted, until, self._limiter)
         for server, key_ids in wanted.items():
             if (document := documents.get(server)) is not None:
                 found |= {(server, key_id): document.keys[key_id] for key_id in key_ids & document.keys.keys()}
@@ -107,7 +110,7 @@ class KeyRing:
         Where the server does not answer, what it said last is good enough.
         """
         until = min(valid_at_ts, self._now_ms() + _CLOCK_SKEW_MS)
-        return (await self._documents({server: set()}, until)).get(server)
+        return (await self._documents({server: set()}, until, self._limiter_for_others)).get(server)
 
     def own_document(self) -> JsonObject:
         """Return the keys of this server as it publishes them."""
@@ -120,7 +123,7 @@ class KeyRing:
         return sign_json(copy, self._server_name, self._key)
 
     async def _documents(
-        self, wanted: Mapping[ServerName, Collection[KeyId]], until: int
+        self, wanted: Mapping[ServerName, Collection[KeyId]], until: int, limiter: trio.CapacityLimiter
     ) -> dict[ServerName, KeyDocument]:
         """Return the documents of servers, fetched where what is known does not do."""
         documents = await self._remembered(wanted)
@@ -133,7 +136,7 @@ class KeyRing:
             documents |= await self._told_by_notaries(missing, until)
 
         async def find(server: ServerName, key_ids: Collection[KeyId]) -> None:
-            document = await self._find(server, key_ids, until)
+            document = await self._find(server, key_ids, until, limiter)
             if document is not None:
                 documents[server] = document
 
@@ -160,7 +163,9 @@ class KeyRing:
                 self._known.popitem(last=False)
         return documents
 
-    async def _find(self, server: ServerName, key_ids: Collection[KeyId], until: int) -> KeyDocument | None:
+    async def _find(
+        self, server: ServerName, key_ids: Collection[KeyId], until: int, limiter: trio.CapacityLimiter
+    ) -> KeyDocument | None:
         """Ask for the keys of a server, once for all who want them at the time."""
         while (under_way := self._under_way.get(server)) is not None:
             await under_way.wait()
@@ -171,7 +176,7 @@ class KeyRing:
             return self._known.get(server)
         done = self._under_way[server] = trio.Event()
         try:
-            async with self._limiter:
+            async with limiter:
                 await self._ask(server, key_ids, until)
             document = self._known.get(server)
             if _suffices(document, key_ids, until):
