@@ -5,6 +5,7 @@ from __future__ import annotations
 import click
 
 from tricord.homeserver.cli.config import config
+from tricord.homeserver.cli.demo import demo
 from tricord.homeserver.cli.doctor import doctor
 from tricord.homeserver.cli.init import init
 from tricord.homeserver.cli.serve import serve
@@ -21,5 +22,5 @@ def main() -> None:
     """
 
 
-for command in (serve, init, config, user, token, doctor, version):
+for command in (serve, init, config, user, token, doctor, demo, version):
     main.add_command(command)

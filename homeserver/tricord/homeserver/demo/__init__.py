@@ -1,0 +1,1 @@
+"""A demonstration: two homeservers on one machine, and people on them."""
