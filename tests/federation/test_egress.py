@@ -225,6 +225,15 @@ async def test_what_is_no_http_is_no_answer(egress: Egress, host: Host, answer: 
         await ask(egress, route_to(host))
 
 
+async def test_a_host_that_hangs_up_without_an_answer_is_unreachable(egress: Egress, host: Host) -> None:
+    def hang_up(_: Seen) -> bytes:
+        raise trio.BrokenResourceError
+
+    host.answer = hang_up
+    with pytest.raises(HostUnreachable):
+        await ask(egress, route_to(host))
+
+
 async def test_an_answer_that_trickles_is_given_up_in_time(egress: Egress, host: Host) -> None:
     async def never(_: Seen) -> bytes:
         await trio.sleep_forever()

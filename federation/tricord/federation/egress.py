@@ -150,6 +150,8 @@ class Egress:
                         raise
                     return await self._answer(line, request, max_bytes)
         except httpcore.RemoteProtocolError as error:
+            if str(error).startswith("Server disconnected"):
+                raise HostUnreachable(f"{route.host_header} closes the connection without an answer") from error
             raise AnswerInvalid(f"{route.host_header} answers no HTTP: {error}") from error
         except (httpcore.NetworkError, httpcore.TimeoutException, httpcore.ProtocolError, OSError) as error:
             raise HostUnreachable(f"{route.host_header}: {_words(error)}") from error
