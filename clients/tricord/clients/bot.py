@@ -67,7 +67,8 @@ class Bot:
         if auto_join is None:
             auto_join = (f"@*:{user_id.partition(':')[2]}",)
         self._auto_join = [Glob(pattern) for pattern in auto_join]
-        self._cursor = Cursor(None if store is None else Path(store), self.user_id)
+        self._store = None if store is None else Path(store)
+        self._cursor = Cursor(self._store, self.user_id)
         self._commands: dict[str, Command] = {}
         self._handlers: list[tuple[type[RoomEvent], Callable[[Any], Awaitable[None]]]] = []
         self._invitation_handlers: list[Callable[[Invitation], Awaitable[None]]] = []
@@ -150,7 +151,11 @@ class Bot:
             self._cursor.keep_session(session)
 
     def move_to(self, base_url: str, *, transport: httpx.AsyncBaseTransport | None = None) -> None:
-        """Talk to another homeserver than the one we were made for, before `serve`: for tests."""
+        """Talk to another homeserver than the one we were made for, before `serve`: for tests.
+
+        Without a `store` we know nothing of what was before.
+        """
+        self._cursor = Cursor(self._store, self.user_id)
         self.client = Client(base_url, access_token=self._access_token, transport=transport)
 
     async def _run(self) -> None:

@@ -22,7 +22,7 @@ class EventContext:
     """One handling of one event by one handler."""
 
     def __init__(self, sender: Sender, event_id: EventId, handler: str = "") -> None:
-        self.sender = sender
+        self._sender = sender
         self._event_id = event_id
         self._handler = handler
         self._sent = 0
@@ -35,4 +35,4 @@ class EventContext:
         """
         self._sent += 1
         mark = hashlib.sha256(f"{self._event_id} {self._handler} {self._sent}".encode()).hexdigest()[:32]
-        return await self.sender.send(room_id, event_type, content, transaction_id=mark)
+        return await self._sender.send(room_id, event_type, content, transaction_id=mark)

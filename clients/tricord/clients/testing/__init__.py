@@ -2,7 +2,7 @@
 
     async with testing.homeserver() as homeserver, homeserver.running(bot):
         alice = await homeserver.user("alice")
-        room_id = await alice.create_room(invite=[bot.user_id])
+        room_id = await alice.room_with(bot.user_id)
         await alice.send_text(room_id, "!echo Hello")
         assert (await alice.hears(room_id)).text == "Hello"
 

@@ -7,14 +7,24 @@ from typing import Any
 from tricord.clients.client import Client
 from tricord.clients.events import Message, typed_event
 from tricord.clients.timelines import missed_events
-from tricord.protocol.identifiers import RoomId
+from tricord.protocol.identifiers import RoomId, UserId
 
 
 class Person(Client):
-    """A client that waits for what others say: `await alice.hears(room_id)`. It works on any homeserver."""
+    """A client that waits for what others do. It works on any homeserver."""
 
     _position: str | None = None
     _unheard: dict[RoomId, list[Message]] | None = None
+
+    async def room_with(self, *user_ids: UserId, **options: Any) -> RoomId:
+        """Create a room and invite others, and return it when they have joined; `options` are those of `create_room`.
+
+        What is said before somebody has joined is not said to them: bots leave it unanswered.
+        """
+        room_id = await self.create_room(invite=user_ids, **options)
+        while not set(user_ids) <= set(await self.joined_members(room_id)):
+            await self._listen()
+        return room_id
 
     async def hears(self, room_id: RoomId) -> Message:
         """Return the next message of somebody else in the room that we have not heard yet; wait for it if need be.
