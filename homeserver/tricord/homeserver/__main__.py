@@ -2,4 +2,4 @@
 
 from tricord.homeserver.cli import main
 
-main()
+main(prog_name="tricord")

@@ -114,7 +114,7 @@ class Settings(Section):
     )
     data_dir: Path = Field(
         Path("tricord-data"),
-        description="keys, and the embedded database; a relative path starts at this file",
+        description="folder of the keys and of the embedded database",
     )
     default_room_version: Annotated[str, AfterValidator(_room_version)] = Field(
         "12", description="the version of rooms created here, unless a client asks for another"

@@ -6,6 +6,7 @@ Every setting appears once, commented out at its default, so that the file is al
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from pydantic_core import PydanticUndefined
 from tricord.homeserver.settings import ListenerSettings, Settings
 
 _WIDTH = 100
+_BARE = re.compile(r"[A-Za-z0-9_-]+")
 
 
 def settings_file(chosen: Mapping[str, Any]) -> str:
@@ -94,6 +96,8 @@ def toml_value(value: Any) -> str:
         # TOML's basic strings escape as JSON's do.
         return json.dumps(str(value), ensure_ascii=False)
     if isinstance(value, Mapping):
-        pairs = ", ".join(f"{json.dumps(key)} = {toml_value(item)}" for key, item in value.items())
+        pairs = ", ".join(
+            f"{key if _BARE.fullmatch(key) else json.dumps(key)} = {toml_value(item)}" for key, item in value.items()
+        )
         return f"{{ {pairs} }}" if pairs else "{}"
     return f"[{', '.join(toml_value(item) for item in value)}]"

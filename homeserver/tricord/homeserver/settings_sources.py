@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from pydantic import BaseModel, SecretStr, ValidationError
+from pydantic_core import ErrorDetails
 
 from tricord.homeserver.settings import Settings
 
@@ -155,7 +156,8 @@ def _from_environment(name: str, text: str) -> dict[str, Any]:
         if last and key != secret and secret in _secrets(model):
             return _nested([*path[:-1], secret], _secret_from(Path(text), name))
         if key not in model.model_fields:
-            raise SettingsError(f"{name}: {_unknown((*path[: depth + 1],), set(model.model_fields))}")
+            known = set(model.model_fields) | {f"{each}_file" for each in _secrets(model)}
+            raise SettingsError(f"{name}: {_unknown((*path[: depth + 1],), known)}")
         annotation = model.model_fields[key].annotation
         if last:
             return _nested(path, _value(name, text, annotation))
@@ -191,7 +193,40 @@ def _merge(into: dict[str, Any], table: Mapping[str, Any]) -> None:
 def _in_words(error: ValidationError) -> Iterator[str]:
     for fault in error.errors(include_url=False, include_input=False):
         path = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in fault["loc"])
-        yield f"{path.removeprefix('.') or 'settings'}: {fault['msg'].removeprefix('Value error, ')}"
+        yield f"{path.removeprefix('.') or 'settings'}: {_rule(fault)}"
+
+
+# pydantic's messages are about Python's types; an operator writes TOML.
+_RULES = {
+    "bool": "must be true or false",
+    "dict": "must be a table: { key = value, … }",
+    "float": "must be a number",
+    "int": "must be a whole number",
+    "model": "must be a table: { key = value, … }",
+    "path": "must be a path in quotes",
+    "string": "must be text in quotes",
+    "tuple": "must be a list: [ … ]",
+}
+
+
+def _rule(fault: ErrorDetails) -> str:
+    kind, context = fault["type"], fault.get("ctx", {})
+    if kind == "greater_than":
+        return f"must be more than {context['gt']}"
+    if kind == "greater_than_equal":
+        return f"must be at least {context['ge']}"
+    if kind == "less_than_equal":
+        return f"must be at most {context['le']}"
+    if kind == "literal_error":
+        return f"must be {context['expected']}"
+    if kind == "missing":
+        return "must be given"
+    if kind == "too_short":
+        return f"must have at least {context['min_length']}"
+    if kind == "extra_forbidden":
+        return "is no setting"
+    words = fault["msg"].removeprefix("Value error, ")
+    return _RULES.get(kind.partition("_")[0], words) if kind.endswith(("_type", "_parsing", "_from_float")) else words
 
 
 def _check_whole(settings: Settings) -> None:

@@ -28,7 +28,7 @@ class Finding:
     fix: str = ""
 
 
-@click.command()
+@click.command(short_help="Find what is wrong, and say the fix.")
 @settings_options
 def doctor(config_file: Path | None, data_dir: Path | None, server_name: str | None) -> None:
     """Check PostgreSQL, clock, keys, ports, certificates and well-known files; exit status 1 if something is wrong."""
@@ -66,7 +66,7 @@ def _check_data(settings: Settings) -> Iterator[Finding]:
 
 
 def _check_key(settings: Settings) -> Iterator[Finding]:
-    from tricord.homeserver.signing_key import FILE_NAME, load_or_create_signing_key
+    from tricord.homeserver.signing_key import FILE_NAME, SigningKeyError, load_or_create_signing_key
 
     file = settings.data_dir / FILE_NAME
     if not file.exists():
@@ -74,7 +74,7 @@ def _check_key(settings: Settings) -> Iterator[Finding]:
         return
     try:
         key = load_or_create_signing_key(settings.data_dir)
-    except (ValueError, OSError) as error:
+    except SigningKeyError as error:
         yield Finding(well=False, words=str(error), fix="restore the file from a backup; a new key makes a new server")
         return
     if file.stat().st_mode & 0o077:

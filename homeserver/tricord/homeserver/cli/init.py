@@ -8,10 +8,13 @@ from pathlib import Path
 
 import click
 
+from tricord.homeserver.cli.faults import faults_explained
+from tricord.homeserver.cli.options import how_to
+
 SECRET_FILE = "registration_shared_secret"  # noqa: S105  # a file's name
 
 
-@click.command()
+@click.command(short_help="Write a settings file, a key and a secret.")
 @click.option("--server-name", metavar="NAME", help="The part after the colon of user ids, such as example.org.")
 @click.option(
     "--config",
@@ -51,31 +54,31 @@ def init(server_name: str | None, config_file: Path, data_dir: Path) -> None:
     if config_file.exists():
         raise click.ClickException(f"{config_file} exists; remove it or name another with --config")
 
-    data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
-    key = load_or_create_signing_key(data_dir)
     secret_file = data_dir / SECRET_FILE
-    if not secret_file.exists():
-        _write_private(secret_file, secrets.token_urlsafe(32) + "\n")
-    config_file.parent.mkdir(parents=True, exist_ok=True)
     folder = config_file.parent.resolve()
     chosen = {
         "server_name": server_name,
         "data_dir": _from(folder, data_dir),
         "registration": {"shared_secret_file": _from(folder, secret_file)},
     }
-    _write_private(config_file, settings_file(chosen))
+    with faults_explained():
+        key = load_or_create_signing_key(data_dir)
+        if not secret_file.exists():
+            _write_private(secret_file, secrets.token_urlsafe(32) + "\n")
+        config_file.parent.mkdir(parents=True, exist_ok=True)
+        _write_private(config_file, settings_file(chosen))
 
     click.echo(f"{config_file}: settings, each explained where it stands")
     click.echo(f"{data_dir}: signing key {key.key_id} and the registration secret. Keep a copy of this folder.")
     click.echo("")
     click.echo("Next:")
-    click.echo(f"  tricord serve --config {config_file}")
-    click.echo(f"  tricord user add NAME --admin --config {config_file}")
+    click.echo(f"  {how_to('serve', config_file)}")
+    click.echo(f"  {how_to('user add NAME --admin', config_file)}")
     if server_name != "localhost":
         click.echo("For a real domain also:")
         click.echo("  - let a reverse proxy with a certificate forward https to 127.0.0.1:8008,")
         click.echo("    or give a [[listeners]] table tls_certificate and tls_key;")
-        click.echo(f"  - tricord doctor --config {config_file} checks it all and says the fix.")
+        click.echo(f"  - {how_to('doctor', config_file)} checks it all and says the fix.")
 
 
 def _from(folder: Path, path: Path) -> str:

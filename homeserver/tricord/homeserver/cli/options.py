@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import os
+import shlex
+import shutil
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -32,7 +35,7 @@ def settings_options(function: F) -> F:
             "config_file",
             type=click.Path(dir_okay=False, path_type=Path),
             metavar="FILE",
-            help="Settings file; ./tricord.toml if there is one.",
+            help="Settings file; if left out, ./tricord.toml if there is one.",
         ),
     ):
         function = option(function)
@@ -50,3 +53,21 @@ def read_settings(config_file: Path | None, data_dir: Path | None, server_name: 
         return load_settings(config_file, os.environ, flags)
     except SettingsError as error:
         raise click.ClickException(str(error)) from None
+
+
+def how_to(
+    verb: str, config_file: Path | None = None, data_dir: Path | None = None, server_name: str | None = None
+) -> str:
+    """Return the command line for a verb, as this one was called: by the same program, with the same options."""
+    program = Path(sys.argv[0])
+    if program.name != "tricord":
+        words = ["python", "-m", "tricord.homeserver"]
+    elif (found := shutil.which("tricord")) is not None and Path(found).samefile(program):
+        words = ["tricord"]
+    else:
+        words = [str(program)]
+    options = {"--config": config_file, "--data-dir": data_dir, "--server-name": server_name}
+    for name, value in options.items():
+        if value is not None:
+            verb += f" {name} {shlex.quote(str(value))}"
+    return f"{shlex.join(words)} {verb}"

@@ -8,13 +8,14 @@ from typing import TYPE_CHECKING
 
 import click
 
-from tricord.homeserver.cli.options import read_settings, settings_options
+from tricord.homeserver.cli.faults import faults_explained
+from tricord.homeserver.cli.options import how_to, read_settings, settings_options
 
 if TYPE_CHECKING:
     from tricord.homeserver.app import Homeserver
 
 
-@click.command()
+@click.command(short_help="Run the homeserver.")
 @settings_options
 def serve(config_file: Path | None, data_dir: Path | None, server_name: str | None) -> None:
     """Run the homeserver.
@@ -25,8 +26,6 @@ def serve(config_file: Path | None, data_dir: Path | None, server_name: str | No
     import trio
 
     from tricord.homeserver.logs import configure_logs
-    from tricord.homeserver.serving.server import CannotListen
-    from tricord.homeserver.storage.errors import DatabaseError
 
     settings = read_settings(config_file, data_dir, server_name)
     configure_logs(settings.log)
@@ -40,38 +39,36 @@ def serve(config_file: Path | None, data_dir: Path | None, server_name: str | No
                 async def stop_on_signal() -> None:
                     async for number in signals:
                         click.echo(f"{signal.Signals(number).name}: stopping", err=True)
+                        if not serving:
+                            nursery.cancel_scope.cancel()
                         stop.set()
                         break
                     # A second signal does not wait for anything.
                     async for _ in signals:
                         nursery.cancel_scope.cancel()
 
+                serving = False
                 stop = trio.Event()
                 nursery.start_soon(stop_on_signal)
                 async with open_homeserver(settings) as homeserver:
-                    _tell(homeserver, config_file)
+                    serving = True
+                    await _tell(homeserver, config_file, data_dir, server_name)
                     await stop.wait()
                 nursery.cancel_scope.cancel()
 
-    try:
+    with faults_explained():
         trio.run(run)
-    except* (DatabaseError, CannotListen, ValueError) as group:
-        raise click.ClickException("\n".join(str(error) for error in _leaves(group))) from None
 
 
-def _leaves(group: BaseException) -> list[BaseException]:
-    if isinstance(group, BaseExceptionGroup):
-        return [leaf for part in group.exceptions for leaf in _leaves(part)]
-    return [group]
-
-
-def _tell(homeserver: Homeserver, config_file: Path | None) -> None:
+async def _tell(
+    homeserver: Homeserver, config_file: Path | None, data_dir: Path | None, server_name: str | None
+) -> None:
     settings = homeserver.settings
     click.echo(f"Tricord serves {settings.server_name} at {', '.join(homeserver.urls)}, data in {settings.data_dir}.")
-    if config_file is not None:
+    async for _ in homeserver.administration.users():
         return
     click.echo("Add the first user from another terminal, in this folder:")
-    click.echo("  tricord user add NAME --admin")
+    click.echo(f"  {how_to('user add NAME --admin', config_file, data_dir, server_name)}")
     if settings.server_name == "localhost":
         click.echo("This server is for this machine only. For a real domain, stop it and start anew:")
-        click.echo("  tricord init --server-name example.org --data-dir /var/lib/tricord")
+        click.echo(f"  {how_to('init --server-name example.org --data-dir /var/lib/tricord')}")

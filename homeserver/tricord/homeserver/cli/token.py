@@ -15,12 +15,12 @@ if TYPE_CHECKING:
     from tricord.homeserver.accounts.administration import Administration
 
 
-@click.group()
+@click.group(short_help="Make registration tokens.")
 def token() -> None:
     """Registration tokens, for servers whose settings ask for one."""
 
 
-@token.command()
+@token.command(short_help="Make a registration token.")
 @click.argument("text", required=False)
 @click.option("--uses", type=click.IntRange(min=1), help="How often it can be used; without limit if left out.")
 @click.option("--days", type=click.FloatRange(min=0, min_open=True), help="For how long; for ever if left out.")

@@ -18,12 +18,12 @@ if TYPE_CHECKING:
 _FROM_STDIN = "Read the password from standard input instead of asking for it."
 
 
-@click.group()
+@click.group(short_help="Add, list and change users.")
 def user() -> None:
     """Add, list and change users. Works whether the server runs or not."""
 
 
-@user.command()
+@user.command(short_help="Make an account.")
 @click.argument("name")
 @click.option("--admin", is_flag=True, help="Make the user an administrator of the server.")
 @click.option("--password-stdin", is_flag=True, help=_FROM_STDIN)
@@ -47,7 +47,7 @@ def add(
     click.echo(f"{user_id} can sign in now{', as an administrator' if admin else ''}.")
 
 
-@user.command("list")
+@user.command("list", short_help="List every account.")
 @settings_options
 def list_(config_file: Path | None, data_dir: Path | None, server_name: str | None) -> None:
     """List every account, a line each."""
@@ -68,7 +68,7 @@ def list_(config_file: Path | None, data_dir: Path | None, server_name: str | No
         click.echo(f"{account.user_id} ({', '.join(marks)})" if marks else account.user_id)
 
 
-@user.command()
+@user.command(short_help="Give a user another password.")
 @click.argument("name")
 @click.option("--password-stdin", is_flag=True, help=_FROM_STDIN)
 @settings_options
@@ -90,7 +90,7 @@ def password(
     click.echo(f"{name} has another password, and is signed out everywhere.")
 
 
-@user.command()
+@user.command(short_help="End an account for good.")
 @click.argument("name")
 @click.option("--erase", is_flag=True, help="Also forget what they said, for those who come later.")
 @click.option("--yes", is_flag=True, help="Do not ask.")

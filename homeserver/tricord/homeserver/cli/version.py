@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 
-@click.command()
+@click.command(short_help="Print versions.")
 def version() -> None:
     """Print the version of Tricord, of Python, and of the Matrix specification."""
     import platform
