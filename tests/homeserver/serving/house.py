@@ -147,7 +147,7 @@ class House:
             raise
         return {"waited": call.body}
 
-    async def works(self, call: Call[Any, Any]) -> JsonObject:
+    async def works(self, _call: Call[Any, Any]) -> JsonObject:
         self.started.set()
         try:
             await self.release.wait()
@@ -180,13 +180,18 @@ class House:
         raise RuntimeError("a fault of ours")
 
     async def authenticate(
-        self, token: str, *, client_address: str, user_agent: str, locked_users_too: bool = False
+        self,
+        token: str,
+        *,
+        client_address: str,  # noqa: ARG002
+        user_agent: str,  # noqa: ARG002
+        locked_users_too: bool = False,  # noqa: ARG002
     ) -> Requester:
         if token != "good":
             raise UnknownToken("nobody has this token")
         return Requester(UserId("@alice:hs.test"), DeviceId("A"), 1, is_guest=False, is_admin=False)
 
-    async def chat(self, connection: WebSocketConnection, query: Any, headers: Any, client_address: str) -> None:
+    async def chat(self, connection: WebSocketConnection, query: Any, headers: Any, client_address: str) -> None:  # noqa: ARG002
         self.started.set()
         await connection.send_message(orjson.dumps({"query": query, "address": client_address}).decode())
         while True:
@@ -210,13 +215,9 @@ async def opened(
         trusted_proxies=trusted_proxies,
         everything_by_quart=everything_by_quart,
     )
-    listener = Listener(
-        "127.0.0.1:0",
-        application,
-        {b"/chat": WebSocketRoute("/chat", house.chat, largest_message=1000)},
-        *(tls or (None, None)),
-        limits=limits or Limits(),
-    )
+    certificate, key = tls or (None, None)
+    websockets = {b"/chat": WebSocketRoute("/chat", house.chat, largest_message=1000)}
+    listener = Listener("127.0.0.1:0", application, websockets, certificate, key, limits or Limits())
     with trio.fail_after(PATIENCE_SECONDS):
         async with listening([listener], drain_seconds=drain_seconds) as urls:
             yield urls[0].partition("://")[2]

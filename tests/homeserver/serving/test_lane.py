@@ -167,12 +167,8 @@ async def test_an_endless_chunked_body_is_cut_off(house: House, by_quart: bool) 
     limits = Limits(linger_seconds=0.05)
     async with opened(house, everything_by_quart=by_quart, limits=limits) as address, wire(address) as client:
         await client.say(request("POST", "/echo", b"", "Transfer-Encoding: chunked"))
-        sent = 0
         with pytest.raises(trio.BrokenResourceError):
-            while True:
-                await client.say(b"400\r\n" + b"x" * 1024 + b"\r\n")
-                sent += 1
-                assert sent < 100_000
+            await client.say((b"400\r\n" + b"x" * 1024 + b"\r\n") * 100_000)
 
 
 async def test_an_upload_is_handed_on_part_by_part(house: House, by_quart: bool) -> None:

@@ -36,8 +36,11 @@ class Ready(Endpoint):
 class HealthApi:
     """`/health` and `/ready`."""
 
-    def __init__(self, check_database: Callable[[], Awaitable[object]]) -> None:
+    def __init__(
+        self, check_database: Callable[[], Awaitable[object]], *, patience_seconds: float = _PATIENCE_SECONDS
+    ) -> None:
         self._check_database = check_database
+        self._patience_seconds = patience_seconds
 
     def routes(self) -> list[Route]:
         """Return the routes."""
@@ -48,9 +51,9 @@ class HealthApi:
         return {"status": "alive"}
 
     async def ready(self, _call: Call[Any, Any]) -> Answer:
-        """Ask the database; 503 when it does not answer within two seconds."""
-        reason = f"the database did not answer within {_PATIENCE_SECONDS} s"
-        with trio.move_on_after(_PATIENCE_SECONDS):
+        """Ask the database; 503 when it does not answer soon."""
+        reason = f"the database did not answer within {self._patience_seconds} s"
+        with trio.move_on_after(self._patience_seconds):
             try:
                 await self._check_database()
             except DatabaseError as error:

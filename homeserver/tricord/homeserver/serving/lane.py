@@ -307,6 +307,8 @@ class _Connection:
     async def _converse(self, websocket: WebSocketRoute, message: Message) -> None:
         if not message.complete or message.body_length != 0:
             raise Refused(400, "an upgrade has no body")
+        if self._reader.rest:
+            raise Refused(400, "a WebSocket begins with our answer")
         headers = {name.decode("latin1"): value.decode("latin1") for name, value in message.headers}
         if headers.get("sec-websocket-version") != "13":
             raise Refused(426, "only version 13 of WebSocket is spoken here")
@@ -318,7 +320,7 @@ class _Connection:
         except ValueError:
             raise Refused(400, "too many parameters") from None
         address = self._application.client_addresses.of(self._peer[0], message.headers)
-        stream: Any = _ReadAhead(self._stream, message.head() + self._reader.rest + self._early)
+        stream: Any = _ReadAhead(self._stream, message.head())
         async with trio.open_nursery() as nursery:
             with trio.fail_after(self._limits.head_seconds):
                 request = await wrap_server_stream(nursery, stream, max_message_size=websocket.largest_message)

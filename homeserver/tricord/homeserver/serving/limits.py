@@ -41,6 +41,6 @@ class Limits:
     resets: int = 200
     """Requests that one HTTP/2 connection may take back, beyond as many as it let us answer."""
 
-    def body_deadline(self, begun: float, now: float, received: int) -> float:
+    def body_deadline(self, begun: float, now: float, received: float) -> float:
         """Return until when the next part of a body must have come."""
         return min(now + self.body_pause_seconds, begun + self.body_seconds + received / self.slowest_body)
