@@ -81,6 +81,7 @@ class Post:
         """Bring a transaction to a peer."""
         assert len(pdus) <= 50
         assert len(edus) <= 100
+        assert origin_server_ts > 0
         await trio.lowlevel.checkpoint()
         peer = self[destination]
         transaction = Transaction(transaction_id, [orjson.loads(pdu) for pdu in pdus], list(edus))
@@ -107,6 +108,14 @@ class Post:
                 await self._changed.wait()
 
 
+async def arrive(house: House, room_id: RoomId, *events: VerifiedEvent, forward: bool = False) -> None:
+    """Let events of other servers arrive."""
+    resolver = StateResolver(house.database, house.nodes)
+    placement = Placement(house.database, house.log, house.rooms, house.nodes, resolver)
+    outcomes = await placement.place(room_id, [Arrival(event, forward=forward) for event in events])
+    assert {outcome.verdict for outcome in outcomes.values()} == {Verdict.ACCEPTED}
+
+
 @dataclass
 class Branch:
     """A house, and what makes it send."""
@@ -121,12 +130,7 @@ class Branch:
 
     async def arrives(self, room_id: RoomId, *events: VerifiedEvent, forward: bool = False) -> None:
         """Let events of other servers arrive."""
-        house = self.house
-        placement = Placement(
-            house.database, house.log, house.rooms, house.nodes, StateResolver(house.database, house.nodes)
-        )
-        outcomes = await placement.place(room_id, [Arrival(event, forward=forward) for event in events])
-        assert {outcome.verdict for outcome in outcomes.values()} == {Verdict.ACCEPTED}
+        await arrive(self.house, room_id, *events, forward=forward)
 
     async def joins(self, room_id: RoomId, *user_ids: UserId) -> None:
         """Let users of other servers join."""

@@ -9,7 +9,7 @@ https://spec.matrix.org/v1.19/client-server-api/#presence
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
@@ -78,9 +78,17 @@ class Presences:
     """The only writer of presence of local users."""
 
     def __init__(
-        self, database: Database, publisher: Publisher, neighbours: Neighbours, clock: Clock, *, enabled: bool = True
+        self,
+        database: Database,
+        publisher: Publisher,
+        neighbours: Neighbours,
+        clock: Clock,
+        *,
+        is_local: Callable[[UserId], bool] = lambda _: True,
+        enabled: bool = True,
     ) -> None:
         self.enabled = enabled
+        self._is_local = is_local
         self._database = database
         self._publisher = publisher
         self._neighbours = neighbours
@@ -169,7 +177,7 @@ class Presences:
         """Adopt those who were there before a restart: without a sign of life they go offline."""
         now, now_ms = trio.current_time(), self._clock.now_ms()
         for presence in await self._database.read(users_present):
-            if presence.user_id not in self._locals:
+            if presence.user_id not in self._locals and self._is_local(presence.user_id):
                 last_active = now - (now_ms - presence.last_active_ts) / 1000
                 self._locals[presence.user_id] = _Local(presence, last_active, here_until=now + OFFLINE_AFTER_SECONDS)
 

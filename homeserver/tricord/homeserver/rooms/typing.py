@@ -46,9 +46,11 @@ class Typing:
         self._next_end: int | None = None
         self._next_end_changed = trio.Event()
 
-    async def start(self, room_id: RoomId, user_id: UserId, timeout_ms: int = LONGEST_MS) -> None:
+    async def start(
+        self, room_id: RoomId, user_id: UserId, timeout_ms: int = LONGEST_MS, *, longest_ms: int = LONGEST_MS
+    ) -> None:
         """Show a member as typing for some time, or for longer than before."""
-        until_ts = self._clock.now_ms() + min(max(timeout_ms, 0), LONGEST_MS)
+        until_ts = self._clock.now_ms() + min(max(timeout_ms, 0), longest_ms)
         await self._writes.submit(_Change(room_id, user_id, until_ts))
         if self._next_end is None or until_ts < self._next_end:
             self._next_end = until_ts

@@ -1,0 +1,97 @@
+"""Presence of users of other servers, as those tell it.
+
+A server tells it again every 25 minutes or so; of whom nothing is heard for longer than that, nothing is known.
+https://spec.matrix.org/v1.19/server-server-api/#presence
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import structlog
+import trio
+
+from tricord.homeserver.accounts.presence import OFFLINE, Neighbours
+from tricord.homeserver.clock import Clock
+from tricord.homeserver.storage.database import Database, Transaction
+from tricord.homeserver.storage.errors import DatabaseError
+from tricord.homeserver.storage.presence import Presence, presence_of, put_presence, users_present
+from tricord.homeserver.storage.stream import take_positions
+from tricord.homeserver.stream.publisher import Commit, Publisher
+from tricord.protocol.identifiers import ServerName, UserId, server_name_of
+
+_LASTS_SECONDS = 35 * 60
+_LOOK_EVERY_SECONDS = 60
+# What is said again without being news is not written again.
+_NEWS_AFTER_MS = 60_000
+
+_logger = structlog.get_logger(__name__)
+
+
+class RemotePresences:
+    """The only writer of presence of users of other servers."""
+
+    def __init__(
+        self, own_name: ServerName, database: Database, publisher: Publisher, neighbours: Neighbours, clock: Clock
+    ) -> None:
+        self._own_name = own_name
+        self._database = database
+        self._publisher = publisher
+        self._neighbours = neighbours
+        self._clock = clock
+        # When somebody who is there was last heard of; the longest ago comes first.
+        self._heard: dict[UserId, float] = {}
+
+    async def note(self, presences: Sequence[Presence]) -> None:
+        """Take in what another server says; the caller has checked whom it may speak of."""
+        known = {one.user_id: one for one in await self._database.read(presence_of, [p.user_id for p in presences])}
+        for presence in presences:
+            self._heard.pop(presence.user_id, None)
+            if presence.state != OFFLINE:
+                self._heard[presence.user_id] = trio.current_time()
+        news = [presence for presence in presences if _is_news(known.get(presence.user_id), presence)]
+        if not news:
+            return
+        seen_by: set[UserId] = set()
+        for presence in news:
+            seen_by.update(await self._neighbours.neighbours_of(presence.user_id))
+        position = await self._database.run(_put, news)
+        self._publisher.publish(Commit(position=position, rooms=frozenset(), users=frozenset(seen_by)))
+
+    async def run(self) -> None:
+        """Let those go offline of whom nothing is heard, for ever."""
+        await self._take_over()
+        while True:
+            await trio.sleep(_LOOK_EVERY_SECONDS)
+            before = trio.current_time() - _LASTS_SECONDS
+            lost = [user_id for user_id, heard in self._heard.items() if heard < before]
+            if not lost:
+                continue
+            try:
+                there = await self._database.read(presence_of, lost)
+                await self.note([replace(one, state=OFFLINE, currently_active=False) for one in there])
+            except DatabaseError as error:
+                _logger.warning("presence could not be written", reason=str(error))
+
+    async def _take_over(self) -> None:
+        """Wait for news of those who were there before a restart, as for everybody."""
+        for presence in await self._database.read(users_present):
+            if server_name_of(presence.user_id) != self._own_name:
+                self._heard.setdefault(presence.user_id, trio.current_time())
+
+
+def _is_news(before: Presence | None, now: Presence) -> bool:
+    if before is None:
+        return now.state != OFFLINE
+    return (before.state, before.status_msg, before.currently_active) != (
+        now.state,
+        now.status_msg,
+        now.currently_active,
+    ) or (now.state != OFFLINE and now.last_active_ts - before.last_active_ts > _NEWS_AFTER_MS)
+
+
+async def _put(tx: Transaction, presences: Sequence[Presence]) -> int:
+    position = await take_positions(tx, 1)
+    await put_presence(tx, [replace(presence, position=position) for presence in presences])
+    return position
