@@ -202,6 +202,13 @@ def test_what_is_not_understood_never_matches(condition: Any) -> None:
     assert not holds(condition, event())
 
 
+def test_integers_of_any_size_are_compared() -> None:
+    for value in (2**63, 2**64, -(2**70)):
+        condition = {"kind": "event_property_is", "key": "content.x", "value": value}
+        assert holds(condition, event({"x": value}))
+        assert not holds(condition, event({"x": value + 1}))
+
+
 json = st.recursive(
     st.none() | st.booleans() | st.integers() | st.text(max_size=5),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),

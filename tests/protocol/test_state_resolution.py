@@ -70,12 +70,12 @@ def test_events_lead_to_the_same_state_in_whatever_order_they_are_delivered(hist
 
 
 def delivered(events: Mapping[EventId, Event], random: Random) -> State:
-    """Deliver events in some order in which each finds those before it; return the state at the end."""
+    """Deliver events in some order in which each finds those that it names; return the state at the end."""
     known: dict[EventId, Event] = {}
     after: dict[EventId, State] = {}
-    waiting = {event_id: set(event.prev_events) for event_id, event in events.items()}
+    waiting = {event_id: {*event.prev_events, *event.auth_events} for event_id, event in events.items()}
     while waiting:
-        event_id = random.choice([event_id for event_id, before in waiting.items() if before <= after.keys()])
+        event_id = random.choice([event_id for event_id, named in waiting.items() if named <= after.keys()])
         event = known[event_id] = events[event_id]
         version, source = event.version, EventsInMemory(known)
         before = [after[previous] for previous in random.sample(event.prev_events, len(event.prev_events))]

@@ -98,14 +98,22 @@ def _first_match(rules: Sequence[_CompiledRule], event: PushedEvent, display_nam
 
 
 def _compiled(ruleset: Ruleset, kind: str) -> tuple[_CompiledRule, ...]:
-    return tuple(
-        _compiled_rule(kind, orjson.dumps(rule)) for rule in ruleset.get(kind, ()) if rule.get("enabled", True)
-    )
+    return tuple(_compiled_rule(kind, rule) for rule in ruleset.get(kind, ()) if rule.get("enabled", True))
+
+
+def _compiled_rule(kind: str, rule: Rule) -> _CompiledRule:
+    try:
+        return _compiled_once(kind, orjson.dumps(rule))
+    except orjson.JSONEncodeError:  # an integer of more than 64 bits, which nothing forbids
+        return _compile(kind, rule)
 
 
 @lru_cache(maxsize=8192)
-def _compiled_rule(kind: str, encoded: bytes) -> _CompiledRule:
-    rule = orjson.loads(encoded)
+def _compiled_once(kind: str, encoded: bytes) -> _CompiledRule:
+    return _compile(kind, orjson.loads(encoded))
+
+
+def _compile(kind: str, rule: Rule) -> _CompiledRule:
     event_type: str | None = None
     conditions: list[Condition] = []
     if kind == "content":
