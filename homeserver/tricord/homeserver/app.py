@@ -30,6 +30,7 @@ from tricord.homeserver.accounts.presence import Presences
 from tricord.homeserver.accounts.profiles import Profiles
 from tricord.homeserver.accounts.rate_limits import LoginLimits, RegistrationLimits
 from tricord.homeserver.accounts.registration import Registration, SharedSecret
+from tricord.homeserver.accounts.remote_presence import RemotePresences
 from tricord.homeserver.accounts.requesters import Requesters
 from tricord.homeserver.accounts.revocations import Revocations
 from tricord.homeserver.accounts.room_updates import RoomUpdates
@@ -68,6 +69,9 @@ from tricord.homeserver.peers.backfill import Backfill
 from tricord.homeserver.peers.edus import Edus
 from tricord.homeserver.peers.hosting import Hosting
 from tricord.homeserver.peers.incoming import IncomingTransactions
+from tricord.homeserver.peers.incoming_presence import IncomingPresence
+from tricord.homeserver.peers.incoming_receipts import IncomingReceipts
+from tricord.homeserver.peers.incoming_typing import IncomingTyping
 from tricord.homeserver.peers.joining import RemoteJoins
 from tricord.homeserver.peers.key_store import StoredKeys
 from tricord.homeserver.peers.memberships import RemoteMemberships
@@ -407,7 +411,8 @@ def _parts(
     receipts = Receipts(database, publisher)
     read_markers = ReadMarkers(receipts, timeline, memberships, account_data, clock)
     typing = Typing(database, publisher, clock)
-    presences = Presences(database, publisher, memberships, clock)
+    presences = Presences(database, publisher, memberships, clock, is_local=residence.is_local)
+    remote_presences = RemotePresences(server_name, database, publisher, memberships, clock)
 
     # Sync: what changed between two positions.
     sync_filters = SyncFilters(database)
@@ -468,6 +473,13 @@ def _parts(
         SyncApi(engine, sync_filters, presences),
     )
     routes = [route for api in apis for route in api.routes()]
+    edus = Edus(
+        {
+            "m.typing": IncomingTyping(typing, memberships, server_reads).receive,
+            "m.receipt": IncomingReceipts(receipts, timeline, memberships, server_reads, clock).receive,
+            "m.presence": IncomingPresence(remote_presences, memberships, clock).receive,
+        }
+    )
     transactions = IncomingTransactions(
         database,
         cached_rooms,
@@ -477,11 +489,19 @@ def _parts(
         memberships,
         outsiders,
         verifier,
-        Edus(typing, receipts, timeline, memberships, clock),
+        edus,
         clock,
     )
     sender = Sender(
-        server_name, database, publisher, RoomServers(database, publisher), memberships, peers, health, clock
+        server_name,
+        database,
+        publisher,
+        RoomServers(database, publisher),
+        memberships,
+        peers,
+        health,
+        clock,
+        sends_presence=settings.federation.presence,
     )
     federation_apis = (
         KeysApi(keys, server_name, clock),
@@ -516,6 +536,7 @@ def _parts(
             tell_rooms,
             typing.run,
             presences.run,
+            remote_presences.run,
             transactions.run,
             sender.run,
         ],

@@ -81,6 +81,7 @@ class ListenerSettings(Section):
 class FederationSettings(Section):
     """How this server meets others."""
 
+    presence: bool = Field(True, description="whether to tell other servers which of our users are there")
     trusted_ca: Path | None = Field(None, description="PEM file of further authorities to trust for other servers")
     allowed_addresses: Networks = Field(
         (), description="networks that are not public and may still be called, such as 127.0.0.0/8"

@@ -21,6 +21,7 @@ from tricord.protocol.strict_json import JsonObject
 _logger = structlog.get_logger(__name__)
 
 EduHandler = Callable[[ServerName, JsonObject], Awaitable[None]]
+"""Takes the origin and the content of an EDU."""
 
 
 class Edus:
@@ -28,6 +29,10 @@ class Edus:
 
     def __init__(self, handlers: Mapping[str, EduHandler]) -> None:
         self._handlers = dict(handlers)
+
+    def handle(self, edu_type: str, handler: EduHandler) -> None:
+        """Let somebody take in the EDUs of one more type."""
+        self._handlers[edu_type] = handler
 
     async def receive(self, origin: ServerName, edus: Sequence[Any]) -> None:
         """Take in the EDUs of a transaction in their order; one that is wrong, or of no known type, is left out.
