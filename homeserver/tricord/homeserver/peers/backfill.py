@@ -214,7 +214,11 @@ class _History:
             replaced = state.get(key)
             replaces = None if replaced is None or replaced.nid == nid else replaced.event.event_id
         stored = StoredEvent(event, nid, None, after, replaces=replaces)
-        self._missing += [(id_, nid) for id_ in event.prev_events if id_ not in self._known]
+        self._missing += [
+            (id_, nid)
+            for id_ in event.prev_events
+            if (previous := self._known.get(id_)) is None or previous.state_after == EMPTY
+        ]
         self._known[event.event_id] = stored
         self._added.append(stored)
 

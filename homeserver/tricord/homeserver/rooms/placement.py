@@ -318,7 +318,7 @@ class _Sorting:
         follows_all = arrival.starts_anew or ends.keys() <= set(event.prev_events)
         for event_id in list(ends) if arrival.starts_anew else event.prev_events:
             ends.pop(event_id, None)
-        self._missing += [(event_id, link.nid) for event_id in event.prev_events if event_id not in self._known]
+        self._missing += [(event_id, link.nid) for event_id in event.prev_events if not self._is_placed(event_id)]
         if event.event_id not in self._expected:
             ends[event.event_id] = Extremity(event.event_id, link.nid, event.depth)
         if follows_all and len(ends) == 1:
@@ -328,6 +328,11 @@ class _Sorting:
             self._root = await self._placement.resolved(self._room, roots, self._pending, self._made)
         if self._root != link.state_after:
             link.resolved_state = self._root
+
+    def _is_placed(self, event_id: EventId) -> bool:
+        """Return whether an event is in its place. An outlier is not: when it comes to it, others follow it already."""
+        stored = self._known.get(event_id)
+        return stored is not None and stored.state_after != EMPTY
 
     def _redact(self, link: Link, state: Mapping[StateKey, StoredEvent]) -> None:
         """Let a redaction take effect, now or when what it redacts comes."""
