@@ -30,7 +30,12 @@ def faults() -> list[str]:
     runtime = project["project"]["dependencies"] + project["project"]["optional-dependencies"]["server"]
     tools = project["dependency-groups"]["dev"]
     found = []
-    for file, wanted in (("requirements.lock", runtime), ("tests/requirements.lock", runtime + tools)):
+    locks = {
+        "requirements.lock": runtime,
+        "tests/requirements.lock": runtime + tools,
+        "tests/peers/synapse/requirements.lock": ["matrix-synapse"],
+    }
+    for file, wanted in locks.items():
         text = (ROOT / file).read_text()
         pinned = {_normalized(name) for name in PINNED.findall(text)}
         for requirement in wanted:

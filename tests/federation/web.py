@@ -145,6 +145,12 @@ class Authority:
 
     def tls_for(self, *names: str) -> ssl.SSLContext:
         """Return the TLS of a server that may call itself by some names or addresses."""
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(self.certify(*names))
+        return context
+
+    def certify(self, *names: str) -> Path:
+        """Write a key and a certificate for some names or addresses to one file, and return where."""
         key = ec.generate_private_key(ec.SECP256R1())
         subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "test server")])
         authority = self._key.public_key()
@@ -162,9 +168,7 @@ class Authority:
             )
             + certificate.public_bytes(serialization.Encoding.PEM)
         )
-        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        context.load_cert_chain(file)
-        return context
+        return file
 
     def _builder(self, subject: x509.Name, key: ec.EllipticCurvePrivateKey) -> x509.CertificateBuilder:
         now = dt.datetime.now(dt.UTC)
