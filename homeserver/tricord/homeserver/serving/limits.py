@@ -36,6 +36,8 @@ class Limits:
     linger_seconds: float = 2
     """After an answer to a request that was not read to its end, for the client to read it."""
 
+    linger_bytes: int = 16 << 20
+
     streams: int = 100
     """Requests at once on one HTTP/2 connection."""
     resets: int = 200
