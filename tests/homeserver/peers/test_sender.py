@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from random import Random
+
 import trio
 
 from tests.homeserver.peers.post import Post, Transaction, branch, hasty
 from tests.homeserver.rooms.foreign import ELSEWHERE, YAN, ZOE, Foreign
-from tests.homeserver.rooms.house import ALICE, BOB, House
+from tests.homeserver.rooms.house import ALICE, BOB, House, opened_house
+from tricord.federation.health import PeerHealth
 from tricord.homeserver.storage.database import Transaction as Tx
 from tricord.homeserver.storage.outgoing import prune_outgoing, put_outgoing_edus
 from tricord.protocol.identifiers import ServerName, UserId
@@ -287,3 +290,53 @@ async def test_durable_edus_arrive_once_and_in_order_after_an_outage(database_ur
         await here.sender.look_for_edus([ELSEWHERE])
         await post.until(lambda: len(elsewhere.edus("m.test")) >= 130)
         assert [edu["number"] for edu in elsewhere.edus("m.test")] == list(range(130))
+
+
+async def test_a_sign_of_life_ends_the_pause(database_url: str) -> None:
+    async with branch(database_url, Post(), PeerHealth(jitter=lambda _low, _high: 3600)) as here:
+        room_id = await here.house.create()
+        await here.joins(room_id, ZOE)
+        elsewhere = here.post[ELSEWHERE]
+        elsewhere.is_there = False
+        await here.say_all(room_id, "hello")
+        await here.post.until(lambda: here.health.pause_seconds(ELSEWHERE) > 3000)
+        elsewhere.is_there = True
+        here.health.note_alive(ELSEWHERE)
+        await here.post.until(lambda: elsewhere.heard)
+
+
+async def test_what_another_process_writes_is_sent(database_url: str) -> None:
+    async with branch(database_url, Post()) as here, opened_house(database_url) as other:
+        room_id = await here.house.create()
+        await here.joins(room_id, ZOE)
+        await other.say(room_id, "from the other one")
+        elsewhere = here.post[ELSEWHERE]
+        await here.post.until(lambda: elsewhere.heard)
+
+
+async def test_whatever_comes_and_goes_everything_is_heard_once_and_in_order(database_url: str) -> None:
+    chance = Random(7)
+    servers = [ServerName(f"s{number}.test") for number in range(6)]
+    async with branch(database_url, Post()) as here, opened_house(database_url) as other:
+        rooms = [await here.house.create() for _ in range(2)]
+        for room_id in rooms:
+            await here.joins(room_id, *(UserId(f"@u:{server}") for server in servers))
+        said: list[str] = []
+
+        async def flap() -> None:
+            while True:
+                peer = here.post[chance.choice(servers)]
+                peer.is_there = not peer.is_there
+                await trio.sleep(0.002)
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(flap)
+            for number in range(250):
+                house = other if number % 5 == 0 else here.house
+                await house.say(chance.choice(rooms), f"{number}")
+                said.append(f"{number}")
+            nursery.cancel_scope.cancel()
+        for server in servers:
+            here.post[server].is_there = True
+        await here.post.until(lambda: all(said[-1] in here.post[server].heard for server in servers))
+        assert {tuple(here.post[server].heard) for server in servers} == {tuple(said)}

@@ -72,17 +72,14 @@ class Outbox:
     _presences: dict[UserId, Presence] = field(default_factory=dict)
 
     @property
+    def must_read(self) -> bool:
+        """Whether more may wait than is known here."""
+        return self.progress is None or self._reads_events or self._reads_receipts or self._reads_durable
+
+    @property
     def is_empty(self) -> bool:
-        """Whether nothing waits, as far as is known here."""
-        return not (
-            self._reads_events
-            or self._reads_receipts
-            or self._reads_durable
-            or self._events
-            or self._receipts
-            or self._passing
-            or self._presences
-        )
+        """Whether nothing waits."""
+        return not (self.must_read or self._events or self._receipts or self._passing or self._presences)
 
     def add_event(self, event: OutgoingEvent) -> None:
         """Let an event wait, which comes after all that have been added."""

@@ -44,7 +44,12 @@ _MOST_IDLE_OUTBOXES = 5_000
 # After a restart those who did not answer before are not all asked in the same second.
 _SPREAD_SECONDS = 30
 _REFUSALS_BEFORE_A_PROBE = 3
-_LONGEST_PAUSE_SECONDS = 3600.0
+# A server that refuses is there, so asking it costs little.
+_LONGEST_PAUSE_SECONDS = 600.0
+# Catching up takes database connections, and trying takes sockets: neither is for thousands at once.
+_READERS = 4
+_TRIALS_AT_ONCE = 100
+_SENDING_AT_ONCE = 1_000
 # What the server says about the content, not about us or itself.
 _CONTENT_REFUSED = (400, 413, 422)
 
@@ -109,6 +114,9 @@ class Sender:
         )
         self._progress: GroupedWrites[Progress, None] = GroupedWrites(self._save)
         self._nursery: trio.Nursery | None = None
+        self._readers = trio.CapacityLimiter(_READERS)
+        self._trials = trio.CapacityLimiter(_TRIALS_AT_ONCE)
+        self._sendings = trio.CapacityLimiter(_SENDING_AT_ONCE)
         database.listen(_EDU_CHANNEL, self._take_notification)
 
     async def run(self) -> None:
@@ -196,7 +204,7 @@ class Sender:
             await trio.sleep(delay_seconds)
             while True:
                 try:
-                    departure = await outbox.next_departure(self._database, self._added, self._clock.now_ms())
+                    departure = await self._next_departure(outbox)
                     if departure is not None:
                         await self._deliver(outbox, departure)
                     elif outbox.is_empty:
@@ -213,6 +221,12 @@ class Sender:
         # Without an await since the last look: what is added from here on starts another task.
         outbox.scope = None
 
+    async def _next_departure(self, outbox: Outbox) -> Departure | None:
+        if not outbox.must_read:
+            return await outbox.next_departure(self._database, self._added, self._clock.now_ms())
+        async with self._readers:
+            return await outbox.next_departure(self._database, self._added, self._clock.now_ms())
+
     def _added(self) -> int:
         return self._distributor.position
 
@@ -226,13 +240,13 @@ class Sender:
                 waiting[:0] = halves
                 if not halves:
                     _logger.warning("a server will not take this", destination=outbox.server, what=parcel.contents)
-        absent = outbox.progress is not None and outbox.progress.failing_since_ts is not None
+        was_absent = _is_absent(outbox)
         outbox.progress = replace(
             departure.progress,
             failing_since_ts=None,
             newest_only_upto=outbox.progress.newest_only_upto if outbox.progress else 0,
         )
-        if absent:
+        if was_absent:
             _logger.info("a server is there again", destination=outbox.server)
             # It may have become a long absence meanwhile.
             outbox.read_everything()
@@ -247,13 +261,15 @@ class Sender:
         while True:
             await self._health.wait_until_callable(outbox.server)
             try:
-                answer = await self._carrier.send_transaction(
-                    outbox.server,
-                    parcel.transaction_id,
-                    sent_ts,
-                    [event.json for event in parcel.events],
-                    parcel.edus,
-                )
+                # Those who did not answer the last time must not take the places of those who do.
+                async with self._trials if _is_absent(outbox) else self._sendings:
+                    answer = await self._carrier.send_transaction(
+                        outbox.server,
+                        parcel.transaction_id,
+                        sent_ts,
+                        [event.json for event in parcel.events],
+                        parcel.edus,
+                    )
             except PeerRefused as refusal:
                 if refusal.status in _CONTENT_REFUSED:
                     return False
@@ -310,3 +326,7 @@ class Sender:
                 await self._database.run(prune_outgoing, self._clock.now_ms() - LONG_ABSENCE_MS)
             except DatabaseError as error:
                 _logger.warning("what everybody has could not be deleted", reason=str(error))
+
+
+def _is_absent(outbox: Outbox) -> bool:
+    return outbox.progress is not None and outbox.progress.failing_since_ts is not None
