@@ -191,7 +191,11 @@ def _merge(into: dict[str, Any], table: Mapping[str, Any]) -> None:
 
 
 def _in_words(error: ValidationError) -> Iterator[str]:
-    for fault in error.errors(include_url=False, include_input=False):
+    faults = error.errors(include_url=False, include_input=False)
+    for fault in faults:
+        depth = len(fault["loc"])
+        if fault["type"] == "too_short" and any(f["loc"][:depth] == fault["loc"] != f["loc"] for f in faults):
+            continue  # only because the fault below it has been left out
         path = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in fault["loc"])
         yield f"{path.removeprefix('.') or 'settings'}: {_rule(fault)}"
 

@@ -29,7 +29,7 @@ def load_or_create_signing_key(data_dir: Path) -> SigningKey:
     except OSError as error:
         raise SigningKeyError(f"{file} cannot be read or made: {error.strerror}") from error
     except (InvalidParam, UnicodeDecodeError) as error:
-        raise SigningKeyError(f"{file} is not a signing key ({error}); restore it from a copy") from error
+        raise SigningKeyError(f"{file} is not a signing key ({error}): restore it from a copy") from error
 
 
 def _write_once(file: Path, text: str) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 
-@click.command()
+@click.command(short_help="Show two servers whose people talk.")
 @click.option(
     "--data-dir",
     type=click.Path(path_type=Path, file_okay=False),

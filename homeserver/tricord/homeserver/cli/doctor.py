@@ -59,8 +59,8 @@ def _check_data(settings: Settings) -> Iterator[Finding]:
     if not folder.exists():
         yield Finding(well=True, words=f"{folder} does not exist yet; `tricord serve` makes it")
         return
-    if folder.stat().st_mode & 0o006:
-        yield Finding(well=False, words=f"{folder} can be read by everybody", fix=f"chmod o-rw {folder}")
+    if folder.stat().st_mode & 0o077:
+        yield Finding(well=False, words=f"{folder} is open to others", fix=f"chmod 700 {folder}")
     else:
         yield Finding(well=True, words=f"{folder} is private")
 
@@ -75,7 +75,11 @@ def _check_key(settings: Settings) -> Iterator[Finding]:
     try:
         key = load_or_create_signing_key(settings.data_dir)
     except SigningKeyError as error:
-        yield Finding(well=False, words=str(error), fix="restore the file from a backup; a new key makes a new server")
+        yield Finding(
+            well=False,
+            words=str(error),
+            fix="restore the file from a copy; with another key this is another server to others",
+        )
         return
     if file.stat().st_mode & 0o077:
         yield Finding(well=False, words=f"{file} can be read by others", fix=f"chmod 600 {file}")

@@ -1,0 +1,84 @@
+"""Every verb explains itself, and the page of settings is that of the settings."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import click
+import pytest
+from click.testing import CliRunner
+
+from tricord.homeserver.cli import main
+from tricord.homeserver.settings_reference import settings_reference
+
+ROOT = Path(__file__).resolve().parents[3]
+
+
+def verbs(group: click.Group, *path: str) -> Iterator[tuple[str, ...]]:
+    """Return the words of every command below a group."""
+    for name, command in group.commands.items():
+        yield (*path, name)
+        if isinstance(command, click.Group):
+            yield from verbs(command, *path, name)
+
+
+def test_these_are_the_verbs() -> None:
+    assert {" ".join(words) for words in verbs(main)} == {
+        "config",
+        "config check",
+        "config reference",
+        "demo",
+        "doctor",
+        "init",
+        "serve",
+        "token",
+        "token create",
+        "user",
+        "user add",
+        "user deactivate",
+        "user list",
+        "user password",
+        "version",
+    }
+
+
+@pytest.mark.parametrize("words", [(), *verbs(main)], ids=" ".join)
+def test_help_is_whole_and_every_option_explained(words: tuple[str, ...]) -> None:
+    done = CliRunner().invoke(main, [*words, "--help"], prog_name="tricord")
+    assert done.exit_code == 0
+    assert done.output.startswith(f"Usage: {' '.join(('tricord', *words))} ")
+    assert "..." not in done.output.replace("[ARGS]...", ""), "a short help was cut off"
+    command: click.Command = main
+    for word in words:
+        assert isinstance(command, click.Group)
+        command = command.commands[word]
+    assert command.help
+    for option in command.params:
+        assert not isinstance(option, click.Option) or option.help, option
+
+
+def test_the_page_of_settings_is_up_to_date() -> None:
+    page = (ROOT / "docs" / "settings.md").read_text(encoding="utf-8")
+    assert page == settings_reference(), "write it anew: tricord config reference > docs/settings.md"
+
+
+def test_the_page_of_settings_can_be_printed() -> None:
+    assert CliRunner().invoke(main, ["config", "reference"]).output == settings_reference()
+
+
+def test_versions_are_printed() -> None:
+    assert CliRunner().invoke(main, ["version"]).output.startswith("tricord 0.")
+
+
+@pytest.mark.parametrize(
+    "key",
+    [
+        *("`server_name`", "`data_dir`", "`default_room_version`", "`url`", "`bind`", "`serves`", "`tls_certificate`"),
+        *("`tls_key`", "`shared_secret`", "`trusted_ca`", "`allowed_addresses`", "`address_overrides`", "`enabled`"),
+        *("`level`", "`format`", "`[database]`", "`[[listeners]]`", "`[registration]`", "`[federation]`"),
+        *("`[rate_limits]`", "`[log]`"),
+    ],
+)
+def test_the_page_lists(key: str) -> None:
+    assert key in settings_reference()

@@ -1,0 +1,139 @@
+"""`tricord serve`, with its own PostgreSQL, and the verbs about accounts beside it."""
+
+from __future__ import annotations
+
+import re
+import signal
+from pathlib import Path
+
+import httpx
+import pytest
+
+from tests.homeserver.cli.commands import serving, started, tricord, written
+
+PASSWORD = "correct horse battery staple"
+FREE_PORT = {"TRICORD__LISTENERS": '[{ bind = "127.0.0.1:0" }]'}
+
+
+def signed_in(url: str, name: str, password: str = PASSWORD) -> httpx.Response:
+    """Try to sign in."""
+    body = {"type": "m.login.password", "identifier": {"type": "m.id.user", "user": name}, "password": password}
+    return httpx.post(f"{url}/_matrix/client/v3/login", json=body)
+
+
+@pytest.mark.slow
+def test_without_arguments_it_serves_this_machine_and_says_how_to_go_on(tmp_path: Path) -> None:
+    with serving(tmp_path, env=FREE_PORT) as server:
+        server.wait_for(" init --server-name")
+        assert re.search(
+            r"Tricord serves localhost at http://127\.0\.0\.1:\d+, data in tricord-data\.\n"
+            r"Add the first user from another terminal, in this folder:\n"
+            r"  \S*python -m tricord\.homeserver user add NAME --admin\n"
+            r"This server is for this machine only\. For a real domain, stop it and start anew:\n"
+            r"  \S*python -m tricord\.homeserver init --server-name example\.org --data-dir /var/lib/tricord\n",
+            server.said,
+        )
+        data_dir = tmp_path / "tricord-data"
+        assert data_dir.stat().st_mode & 0o777 == 0o700
+        assert (data_dir / "signing.key").stat().st_mode & 0o777 == 0o600
+        assert httpx.get(f"{server.url}/_matrix/client/versions").json()["versions"]
+
+        added = tricord(tmp_path, "user", "add", "alice", "--admin", "--password-stdin", text=f"{PASSWORD}\n").good()
+        assert added == "@alice:localhost can sign in now, as an administrator.\n"
+        token = signed_in(server.url, "alice").json()["access_token"]
+        again = tricord(tmp_path, "user", "add", "alice", "--password-stdin", text="x\n").fault()
+        assert again == "@alice:localhost is taken"
+        assert tricord(tmp_path, "user", "list").good() == "@alice:localhost (administrator)\n"
+
+        tricord(tmp_path, "user", "password", "alice", "--password-stdin", text="another one\n").good()
+        bearer = {"Authorization": f"Bearer {token}"}
+        assert httpx.get(f"{server.url}/_matrix/client/v3/account/whoami", headers=bearer).status_code == 401
+        assert signed_in(server.url, "alice").status_code == 403
+        assert signed_in(server.url, "alice", "another one").status_code == 200
+        assert "another process" in tricord(tmp_path, "serve", env=FREE_PORT).fault()
+        assert server.stop(signal.SIGINT) == 0
+
+    tricord(tmp_path, "user", "add", "bob", "--password-stdin", text=f"{PASSWORD}\n").good()
+    with serving(tmp_path, env=FREE_PORT) as server:
+        assert signed_in(server.url, "bob").status_code == 200
+        assert "Add the first user" not in server.said
+        tricord(tmp_path, "user", "deactivate", "bob", "--yes").good()
+        assert signed_in(server.url, "bob").status_code == 403
+        assert tricord(tmp_path, "user", "list").good().splitlines()[1] == "@bob:localhost (deactivated)"
+        elsewhere = tricord(tmp_path, "user", "list", "--server-name", "example.org").fault()
+        assert "the database is that of localhost" in elsewhere
+        there = {"TRICORD__LISTENERS": f'[{{ bind = "{server.url.removeprefix("http://")}" }}]'}
+        healthy = tricord(tmp_path, "doctor", env=there).good()
+        assert "PostgreSQL 18" in healthy
+        assert "the server runs and answers" in healthy
+    assert "that of localhost" in tricord(tmp_path, "serve", "--server-name", "example.org", env=FREE_PORT).fault()
+
+
+def test_a_server_on_a_real_domain_goes_from_init_to_its_first_user(tmp_path: Path, database_url: str) -> None:
+    said = tricord(tmp_path, "init", "--server-name", "example.org", "--data-dir", "data").good()
+    assert "serve --config tricord.toml" in said
+    assert "user add NAME --admin --config tricord.toml" in said
+    assert "doctor --config tricord.toml" in said
+    assert "tricord.toml exists" in tricord(tmp_path, "init", "--server-name", "example.org").fault()
+    env = FREE_PORT | {"TRICORD__DATABASE__URL": database_url}
+    assert (
+        "example.org, database the one at database.url, data in "
+        in tricord(tmp_path, "config", "check", env=env).good()
+    )
+    with serving(tmp_path, "--config", "tricord.toml", env=env) as server:
+        assert f"data in {tmp_path}/data" in server.said.replace(" in data.", f" in {tmp_path}/data.")
+        server.wait_for("user add NAME --admin --config tricord.toml")
+        tricord(tmp_path, "user", "add", "alice", "--password-stdin", text=f"{PASSWORD}\n", env=env).good()
+        assert signed_in(server.url, "alice").json()["user_id"] == "@alice:example.org"
+
+
+def test_tokens_let_people_register(tmp_path: Path, database_url: str) -> None:
+    env = FREE_PORT | {"TRICORD__DATABASE__URL": database_url, "TRICORD__REGISTRATION__ENABLED": "true"}
+    needless = tricord(tmp_path, "token", "create", env=env)
+    assert "Registration does not ask for tokens" in needless.errors
+    env["TRICORD__REGISTRATION__TOKEN_REQUIRED"] = "true"
+    token = tricord(tmp_path, "token", "create", "--uses", "1", "--days", "1", env=env).good().strip()
+    assert tricord(tmp_path, "token", "create", "welcome", env=env).good() == "welcome\n"
+    assert "already" in tricord(tmp_path, "token", "create", "welcome", env=env).fault()
+    assert "1 to 64 characters" in tricord(tmp_path, "token", "create", "not a token", env=env).fault()
+    with serving(tmp_path, env=env) as server:
+        valid = f"{server.url}/_matrix/client/v1/register/m.login.registration_token/validity"
+        for each, is_valid in ((token, True), ("welcome", True), ("unheard", False)):
+            assert httpx.get(valid, params={"token": each}).json() == {"valid": is_valid}
+
+
+def test_accounts_are_refused_with_a_sentence(tmp_path: Path, database_url: str) -> None:
+    env = {"TRICORD__DATABASE__URL": database_url, "TRICORD__REGISTRATION__MINIMUM_PASSWORD_LENGTH": "8"}
+    new = ("--password-stdin",)
+    assert "user" in tricord(tmp_path, "user", "add", "Not A Name", *new, text="longenough\n", env=env).fault()
+    assert "8" in tricord(tmp_path, "user", "add", "alice", *new, text="short\n", env=env).fault()
+    assert tricord(tmp_path, "user", "password", "nobody", *new, text="longenough\n", env=env).fault() == (
+        "there is no user nobody"
+    )
+    assert tricord(tmp_path, "user", "deactivate", "nobody", "--yes", env=env).fault() == "there is no user nobody"
+    assert tricord(tmp_path, "user", "list", env=env).good() == ""
+
+
+def test_no_database_is_made_where_there_is_no_server(tmp_path: Path) -> None:
+    fault = tricord(tmp_path, "user", "add", "alice", "--password-stdin", text="x\n").fault()
+    assert fault.startswith("there is no server in tricord-data")
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_it_ends_well_even_while_it_starts(tmp_path: Path, number: int) -> None:
+    with started(tmp_path, env=FREE_PORT) as server:
+        server.wait_for("making the database")
+        assert server.stop(number) == 0
+    with serving(tmp_path, env=FREE_PORT):
+        pass
+
+
+def test_the_environment_wins_over_the_file_and_flags_over_both(tmp_path: Path, database_url: str) -> None:
+    file = written(tmp_path, f'server_name = "file.test"\n[database]\nurl = "{database_url}"\n[log]\nformat = "json"\n')
+    env = FREE_PORT | {"TRICORD__SERVER_NAME": "environment.test", "TRICORD__DATA_DIR": "environment"}
+    said = tricord(tmp_path, "config", "check", "--config", file, "--data-dir", "flag", env=env).good()
+    assert "right: environment.test," in said
+    assert "data in flag." in said
+    with serving(tmp_path, "--config", file, "--server-name", "flag.test", "--data-dir", "flag", env=env) as server:
+        assert "serves flag.test at " in server.said
