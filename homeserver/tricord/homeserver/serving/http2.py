@@ -76,7 +76,7 @@ async def serve_http2(
     stream: Stream,
     peer: tuple[Any, ...],
     limits: Limits,
-    idle: set[trio.CancelScope],
+    idle: dict[trio.CancelScope, float],
     read: bytes = b"",
 ) -> None:
     """Serve a connection to its end. `idle` holds its scope while it has no request; `read` came already."""
@@ -93,7 +93,7 @@ class _Connection:
         stream: Stream,
         peer: tuple[Any, ...],
         limits: Limits,
-        idle: set[trio.CancelScope],
+        idle: dict[trio.CancelScope, float],
     ) -> None:
         self.application = application
         self.limits = limits
@@ -116,7 +116,7 @@ class _Connection:
             try:
                 with self._patience:
                     self._patience.deadline = trio.current_time() + self.limits.head_seconds
-                    self._idle.add(self._patience)
+                    self._idle[self._patience] = math.inf
                     await protocol.initiate()
                     data = read or bytes(await self._stream.receive_some(_READ))
                     frames = _FrameLengths()
@@ -128,7 +128,7 @@ class _Connection:
             except (trio.BrokenResourceError, trio.ClosedResourceError, OSError):
                 pass
             finally:
-                self._idle.discard(self._patience)
+                self._idle.pop(self._patience, None)
                 await protocol.end()
 
     def spawn(self, run: Callable[..., Awaitable[Any]], *arguments: Any) -> None:
@@ -155,7 +155,7 @@ class _Connection:
         """Serve a request."""
         self.exchanges[exchange.stream_id] = exchange
         self._patience.deadline = math.inf
-        self._idle.discard(self._patience)
+        self._idle.pop(self._patience, None)
         self.spawn(self._serve, exchange)
 
     async def _serve(self, exchange: _Exchange) -> None:
@@ -170,7 +170,7 @@ class _Connection:
             del self.exchanges[exchange.stream_id]
         await self._protocol.finish(exchange)
         if not self.exchanges and not self._protocol.closed:
-            self._idle.add(self._patience)
+            self._idle[self._patience] = math.inf
             if self.application.draining:
                 self._patience.cancel()
             self._patience.deadline = trio.current_time() + self.limits.idle_seconds

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import http
+import math
 import os
 import re
 from collections.abc import Mapping, MutableMapping
@@ -42,8 +43,8 @@ Stream = trio.SocketStream | trio.SSLStream[trio.SocketStream]
 class Lane:
     """The parts that all connections of a listener share.
 
-    `idle` holds the scopes of connections that only wait: for a next request, or as WebSockets. They end when the
-    server stops.
+    `idle` holds the scopes of connections that only wait, for a next request or as WebSockets, and until when they may.
+    They end when the server stops.
     """
 
     def __init__(
@@ -52,13 +53,22 @@ class Lane:
         self.application = application
         self.websockets = websockets
         self.limits = limits or Limits()
-        self.idle: set[trio.CancelScope] = set()
+        self.idle: dict[trio.CancelScope, float] = {}
 
     def drain(self) -> None:
         """Let go of everybody who only waits; what is under way ends with its answer."""
         self.application.drain()
         for scope in self.idle:
             scope.cancel()
+
+    async def run(self) -> None:
+        """End connections that were idle for too long; a scope with a deadline for each request would cost more."""
+        while True:
+            await trio.sleep(min(1, self.limits.idle_seconds / 2, self.limits.head_seconds / 2))
+            now = trio.current_time()
+            for scope, until in self.idle.items():
+                if until < now:
+                    scope.cancel()
 
     async def serve(self, stream: Stream) -> None:
         """Serve one connection to its end."""
@@ -78,11 +88,11 @@ class Lane:
         if isinstance(stream, trio.SSLStream):
             with trio.CancelScope() as patience:
                 patience.deadline = trio.current_time() + self.limits.handshake_seconds
-                self.idle.add(patience)
+                self.idle[patience] = math.inf
                 try:
                     await stream.do_handshake()
                 finally:
-                    self.idle.discard(patience)
+                    del self.idle[patience]
             if patience.cancelled_caught:
                 return
             if stream.selected_alpn_protocol() == "h2":
@@ -100,6 +110,8 @@ class _Connection:
         self._peer = peer
         self._socket = stream.socket if isinstance(stream, trio.SocketStream) else None
         self._reader = Reader(lane.limits)
+        # Cancelled only while the connection is idle.
+        self._patience = trio.CancelScope()
         self._head_deadline = 0.0
         # When the body under way began, and how much of it has come.
         self._body_begun = 0.0
@@ -110,8 +122,9 @@ class _Connection:
     async def run(self) -> None:
         """Serve requests until the connection ends."""
         try:
-            if data := await self._opening():
-                await self._requests(data)
+            with self._patience:
+                if data := await self._opening():
+                    await self._requests(data)
         except Refused as refusal:
             with trio.move_on_after(self._limits.linger_seconds), contextlib.suppress(trio.BrokenResourceError):
                 await _Exchange(self, Message()).answer(refused(refusal))
@@ -162,15 +175,28 @@ class _Connection:
         idle = self._lane.idle
         if self._application.draining:
             return b""
-        with trio.CancelScope(deadline=trio.current_time() + patience_seconds) as patience:
-            idle.add(patience)
+        idle[self._patience] = trio.current_time() + patience_seconds
+        try:
+            data = await self._receive()
+        finally:
+            del idle[self._patience]
+        if self._patience.cancel_called:
+            return b""  # it came too late: what it asks must not begin, since it would be cut short
+        self._head_deadline = trio.current_time() + self._limits.head_seconds
+        return data
+
+    async def _receive(self) -> bytes:
+        if self._socket is None:
+            return bytes(await self._stream.receive_some(_READ))
+        # As receive_some, without first trying in vain: between two requests there is nothing to read yet.
+        while True:
+            await trio.lowlevel.wait_readable(self._socket)
             try:
-                data = await self._stream.receive_some(_READ)
-            finally:
-                idle.discard(patience)
-            self._head_deadline = trio.current_time() + self._limits.head_seconds
-            return bytes(data)
-        return b""
+                return os.read(self._socket.fileno(), _READ)
+            except BlockingIOError:
+                pass
+            except OSError as error:
+                raise trio.BrokenResourceError from error
 
     async def _rest_of_head(self) -> bytes:
         with trio.CancelScope(deadline=self._head_deadline):
@@ -281,7 +307,7 @@ class _Connection:
 
     async def _send_part(self, data: bytes | memoryview) -> None:
         if self._socket is not None:
-            # An answer mostly fits into the socket's buffer: then it needs neither a turn of the scheduler nor patience.
+            # Mostly an answer fits into the buffer of the socket, and needs no turn of the scheduler.
             try:
                 sent = os.write(self._socket.fileno(), data)
             except BlockingIOError:
@@ -340,13 +366,13 @@ class _Connection:
                 request = await wrap_server_stream(nursery, stream, max_message_size=websocket.largest_message)
                 connection = await request.accept()
             with trio.CancelScope() as until_stopped:
-                self._lane.idle.add(until_stopped)
+                self._lane.idle[until_stopped] = math.inf
                 try:
                     await websocket.handle(connection, parameters, headers, address)
                 except ConnectionClosed:
                     pass
                 finally:
-                    self._lane.idle.discard(until_stopped)
+                    del self._lane.idle[until_stopped]
             with trio.CancelScope(shield=True), trio.move_on_after(1):
                 await connection.aclose(_WEBSOCKET_GOING_AWAY if until_stopped.cancelled_caught else 1000)
             nursery.cancel_scope.cancel()

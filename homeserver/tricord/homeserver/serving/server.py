@@ -51,6 +51,7 @@ async def listening(listeners: Sequence[Listener], *, drain_seconds: float = 8) 
             async with trio.open_nursery() as accepting:
                 for each in opened:
                     accepting.start_soon(each.accept, connections)
+                    accepting.start_soon(each.lane.run)
                 try:
                     yield [each.url for each in opened]
                 finally:
