@@ -47,7 +47,7 @@ class Accounts:
     def register(self, username: str, password: str) -> User:
         """Make an account. Raises InvalidUsername or UserInUse."""
         user_id = self.check_available(username)
-        user = self._users[user_id] = User(user_id, password, {"displayname": username.lower()})
+        user = self._users[user_id] = User(user_id, password)
         return user
 
     def check_available(self, username: str) -> UserId:

@@ -42,10 +42,14 @@ class Stored:
     redacted_because: Stored | None = None
 
     @property
+    def key(self) -> StateKey:
+        """Its place in the state, if it is a state event."""
+        return self.event.type, self.event.state_key or ""
+
+    @property
     def replaces(self) -> Stored | None:
         """The state event that stood in its place before."""
-        event = self.event
-        return None if event.state_key is None else self.before.get((event.type, event.state_key))
+        return self.before.get(self.key) if self.event.is_state else None
 
     @property
     def membership(self) -> str:
@@ -87,14 +91,14 @@ class Room:
         if transaction is not None and transaction in self._sent:
             return self._sent[transaction]
         check_event_integers(content)
-        current = None if state_key is None else self.state.get((event_type, state_key))
-        if current is not None and current.event.sender == sender and _same(current.event.content, content):
-            return current
         event = self._build(sender, event_type, content, state_key, redacts)
         try:
             authorize(event, {key: stored.event for key, stored in self.state.items()})
         except EventRejected as reason:
             raise Forbidden(str(reason)) from reason
+        current = None if state_key is None else self.state.get((event_type, state_key))
+        if current is not None and current.event.sender == sender and _same(current.event.content, content):
+            return current
         before = self.state
         stored = Stored(event, self._world.take_position(), before, before, transaction)
         if state_key is not None:
@@ -128,6 +132,11 @@ class Room:
         stored = self.state.get(JOIN_RULES)
         return "invite" if stored is None else str(stored.event.content.get("join_rule", "invite"))
 
+    @property
+    def is_world_readable(self) -> bool:
+        """Whether anybody may read it, from now on."""
+        return _visibility(self.state) == WORLD_READABLE
+
     def membership(self, user_id: str) -> str | None:
         """Return what a user is to the room; None if they never had to do with it."""
         return membership_in(self.state, user_id)
@@ -152,7 +161,7 @@ class Room:
 
     def state_for(self, user_id: UserId) -> State:
         """Return the state that a user may read: that of now, or of when they left. Raises Forbidden."""
-        if self.membership(user_id) == "join" or _visibility(self.state) == WORLD_READABLE:
+        if self.membership(user_id) == "join" or self.is_world_readable:
             return self.state
         changes = self.changes_of(user_id)
         if changes and changes[-1].membership in {"leave", "ban"} and any(c.membership == "join" for c in changes):
@@ -168,6 +177,12 @@ class Room:
             state = stored.after
         return state
 
+    def between(self, after: int, upto: int | None) -> list[Stored]:
+        """Return what happened after one position and up to another."""
+        return [
+            stored for stored in self.timeline if after < stored.position and (upto is None or stored.position <= upto)
+        ]
+
     def visible(self, user_id: UserId, *, after: int = 0, upto: int | None = None) -> Iterator[Stored]:
         """Return what a user may see of what happened after one position and up to another.
 
@@ -175,9 +190,7 @@ class Room:
         """
         joins = [change.position for change in self.changes_of(user_id) if change.membership == "join"]
         last_join = joins[-1] if joins else 0
-        for stored in self.timeline:
-            if stored.position <= after or (upto is not None and stored.position > upto):
-                continue
+        for stored in self.between(after, upto):
             own = stored.event.type == MEMBER and stored.event.state_key == user_id
             if own or may_see(
                 Standing(_visibility(stored.before), membership_in(stored.before, user_id)),

@@ -65,7 +65,6 @@ class RoomRoutes:
         """Ask to be invited."""
         room = self._rooms.resolve(call.path["room_id_or_alias"])
         self._rooms.set_own(room, call.user_id, "knock", _reason(call))
-        call.user.forgotten.discard(room.room_id)
         return {"room_id": room.room_id}
 
     def invite(self, call: Call) -> JsonObject:
@@ -144,8 +143,11 @@ class RoomRoutes:
             stored
             for (event_type, _), stored in state.items()
             if event_type == MEMBER
-            and query.membership in {None, stored.membership}
-            and query.not_membership != stored.membership
+            and (
+                (query.membership is None and query.not_membership is None)
+                or query.membership == stored.membership
+                or (query.not_membership is not None and query.not_membership != stored.membership)
+            )
         ]
         return {"chunk": [client_event(stored, call.device, self._world) for stored in found]}
 

@@ -37,7 +37,7 @@ class Rooms:
     def room_for(self, user: User, room_id: str) -> Room:
         """Return a room to somebody who may read it; to others it is all the same whether it exists."""
         room = self._rooms.get(RoomId(room_id))
-        if room is None or room.room_id in user.forgotten:
+        if room is None or (room.room_id in user.forgotten and not room.is_world_readable):
             raise Forbidden(f"{user.user_id} is not in {room_id}")
         room.state_for(user.user_id)
         return room
@@ -89,7 +89,6 @@ class Rooms:
 
     def join(self, room: Room, user: User, extra: JsonObject) -> None:
         """Let somebody in, if the room does; who is in it already stays as they are."""
-        user.forgotten.discard(room.room_id)
         if room.membership(user.user_id) != "join":
             self.set_own(room, user.user_id, "join", extra)
 
@@ -120,7 +119,9 @@ class Rooms:
     def set_own(self, room: Room, user_id: UserId, membership: str, extra: JsonObject) -> Stored:
         """Join or knock."""
         content = {**self._member_content(user_id, membership), **extra, "membership": membership}
-        return room.append(user_id, MEMBER, content, user_id)
+        stored = room.append(user_id, MEMBER, content, user_id)
+        self._accounts.user(user_id).forgotten.discard(room.room_id)
+        return stored
 
     def tell_profile(self, user: User) -> None:
         """Let the rooms of a user know of their new name or picture."""
@@ -179,15 +180,17 @@ def _power_levels(creator: UserId, version: RoomVersion, preset: str, equals: Se
 
 
 def _first_state(preset: str, alias: RoomAlias | None, wanted: CreateRoom.Body) -> list[tuple[str, str, JsonObject]]:
-    """Return the state that a room begins with, each piece once: what is asked for outdoes the preset."""
+    """Return the state that a room begins with, in order and each piece once: what is asked for outdoes the preset."""
     state: dict[tuple[str, str], JsonObject] = {}
     if alias is not None:
         state["m.room.canonical_alias", ""] = {"alias": alias}
-    state["m.room.join_rules", ""] = {"join_rule": _JOIN_RULES[preset]}
-    state["m.room.history_visibility", ""] = {"history_visibility": "shared"}
-    state["m.room.guest_access", ""] = {"guest_access": "forbidden" if preset == "public_chat" else "can_join"}
-    for event in wanted.initial_state:
-        state[event.type, event.state_key] = event.content
+    of_preset: dict[str, JsonObject] = {
+        "m.room.join_rules": {"join_rule": _JOIN_RULES[preset]},
+        "m.room.history_visibility": {"history_visibility": "shared"},
+        "m.room.guest_access": {"guest_access": "forbidden" if preset == "public_chat" else "can_join"},
+    }
+    asked = {(event.type, event.state_key): event.content for event in wanted.initial_state}
+    state |= {(kind, ""): content for kind, content in of_preset.items() if (kind, "") not in asked} | asked
     if wanted.name is not None:
         state["m.room.name", ""] = {"name": wanted.name}
     if wanted.topic is not None:

@@ -79,19 +79,19 @@ class Syncing:
             if not is_news:
                 return now.membership, {}
             return now.membership, {f"{now.membership}_state": {"events": stripped_state(now.after, now)}}
-        new = [change for change in changes if since is None or change.position > since]
-        before = past[-1].membership if past else None
-        newly = before != "join" or any(change.membership != "join" for change in new[:-1])
+        known = past[-1].membership if past else None
+        joined = known == "join"
+        meanwhile = any(change.membership == "join" for change in changes if change not in past)
         if now.membership in _AWAY:
-            if not is_news or (since is None and not wanted.room.include_leave):
+            if not is_news or (since is None and not (wanted.room.include_leave and meanwhile)):
                 return "leave", {}
-            return "leave", self._stretch(room, device, since, now.position, wanted, full_state=newly)
-        after = since
-        if newly:
-            # From where they last saw it.
-            left = [change.position for change in changes if change.membership in _AWAY]
-            after = max(left) if left and since is not None else None
-        news = self._stretch(room, device, after, None, wanted, full_state=newly or full_state)
+            after = since if joined else _last_seen(past) if meanwhile else now.position - 1
+            return "leave", self._stretch(
+                room, device, after or 0, now.position, wanted, full_state=not joined and meanwhile
+            )
+        newly = not joined or any(change.membership != "join" for change in changes if change not in past)
+        after = since if joined else _last_seen(past)
+        news = self._stretch(room, device, after or 0, None, wanted, full_state=newly or full_state)
         # What a newly joined room has of the things that are not events is all news.
         news |= self._surroundings(room, user, None if newly or full_state else since, wanted)
         if full_state or any(stored.event.type == MEMBER for stored in room.timeline if stored.position > (after or 0)):
@@ -99,30 +99,31 @@ class Syncing:
         return "join", news
 
     def _stretch(
-        self, room: Room, device: Device, after: int | None, upto: int | None, wanted: Filter, *, full_state: bool
+        self, room: Room, device: Device, after: int, upto: int | None, wanted: Filter, *, full_state: bool
     ) -> JsonObject:
         """Return the newest of the visible events of a stretch of history, and the state before them."""
         timeline_filter = wanted.room.timeline
         events: list[Stored] = []
         if timeline_filter.allows_room(room.room_id):
-            seen = room.visible(device.user.user_id, after=after or 0, upto=upto)
-            events = [stored for stored in seen if timeline_filter.allows(stored.event)]
+            events = [stored for stored in room.between(after, upto) if timeline_filter.allows(stored.event)]
         limit = _DEFAULT_LIMIT if timeline_filter.limit is None else timeline_filter.limit
-        kept = events[len(events) - limit :] if len(events) > limit else events
-        limited = len(kept) < len(events)
+        window = events[len(events) - limit :] if len(events) > limit else events
+        limited = len(window) < len(events)
+        seen = set(room.visible(device.user.user_id, after=after, upto=upto))
+        kept = [stored for stored in window if stored in seen]
+        begins = window[0].position - 1 if window else self._world.position if upto is None else upto
         news: JsonObject = {}
         if kept or limited or full_state:
-            begins_after = kept[0].position - 1 if kept else self._world.position
             news["timeline"] = {
                 "events": [client_event(stored, device, self._world, with_room_id=False) for stored in kept],
                 "limited": limited,
-                "prev_batch": token(begins_after),
+                "prev_batch": token(begins),
             }
-        start = kept[0].before if kept else room.state_at(self._world.position if upto is None else upto)
-        known: State = {} if full_state else room.state_at(after or 0)
-        state = [stored for key, stored in start.items() if known.get(key) is not stored]
-        if not limited and not full_state:
-            state = []
+        known: State = {} if full_state else room.state_at(after)
+        start = room.state_at(begins) if limited or full_state else known
+        # What they may not see happen has changed the state nevertheless.
+        hidden = {stored.key: stored for stored in window if stored not in seen and stored.event.is_state}
+        state = [stored for key, stored in {**start, **hidden}.items() if known.get(key) is not stored]
         if state := _wanted_state(state, kept, wanted, room):
             news["state"] = {
                 "events": [client_event(stored, device, self._world, with_room_id=False) for stored in state]
@@ -161,6 +162,19 @@ def _filter(user: User, text: str | None) -> Filter:
         return Filter.parse(user.filters[int(text)])
     except (NotJson, BadJson, ValueError, IndexError) as error:
         raise InvalidParam("`filter` is neither a filter nor the id of one") from error
+
+
+def _last_seen(past: Sequence[Stored]) -> int:
+    """Return when somebody who is not in a room was there for the last time, by what they were to it; 0 for never."""
+    if past and past[-1].membership in {"invite", "knock"}:
+        # They may never have been told of how they left.
+        return 0
+    left = 0
+    for change in reversed(past):
+        if change.membership == "join":
+            return left
+        left = change.position
+    return 0
 
 
 def _wanted_state(state: Sequence[Stored], timeline: Sequence[Stored], wanted: Filter, room: Room) -> list[Stored]:
