@@ -27,7 +27,7 @@ from tricord.homeserver.rooms.timeline import Timeline
 from tricord.homeserver.rooms.verification import Verifier
 from tricord.protocol.errors import Forbidden, MatrixError, NotFound, Unknown
 from tricord.protocol.events import VerifiedEvent, build_event, parse_event, with_unsigned
-from tricord.protocol.identifiers import EventId, RoomId, ServerName, UserId, server_name_of
+from tricord.protocol.identifiers import EventId, RoomId, ServerName, UserId, is_valid_user_id, server_name_of
 from tricord.protocol.room_versions import ROOM_VERSIONS
 from tricord.protocol.strict_json import JsonObject
 
@@ -75,7 +75,13 @@ class RemoteMemberships:
         now = await self._memberships.membership(user_id, room_id)
         if now is None:
             raise Forbidden(f"{user_id} is not in {room_id}")
-        servers = candidates([server_name_of(now.sender)], _named_in(room_id), without=self._signer.server_name)
+        told = await self._timeline.event(now.event_id)
+        servers = candidates(
+            [server_name_of(now.sender)],
+            _named_in(room_id),
+            _named_by(told.event.unsigned) if told else (),
+            without=self._signer.server_name,
+        )
 
         async def leave_through(server: ServerName) -> VerifiedEvent:
             template = await self._peers.make_leave(server, room_id, user_id)
@@ -155,6 +161,14 @@ class RemoteMemberships:
             server_name=self._signer.server_name,
             key=self._signer.key,
         )
+
+
+def _named_by(unsigned: JsonObject) -> list[ServerName]:
+    """Return the servers of those who made the room what we were told when we were invited, or knocked."""
+    told = unsigned.get("invite_room_state") or unsigned.get("knock_room_state")
+    events = told if isinstance(told, list) else []
+    senders = [event.get("sender") for event in events if isinstance(event, dict)]
+    return [server_name_of(sender) for sender in senders if is_valid_user_id(sender)]
 
 
 def _named_in(room_id: RoomId) -> list[ServerName]:
