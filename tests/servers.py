@@ -113,8 +113,14 @@ class ServerProcess:
 
 
 @asynccontextmanager
-async def server_process(database_url: str, folder: Path, *, more: str = "") -> AsyncIterator[ServerProcess]:
-    """Run `tricord serve`, on a database; `more` is TOML for the settings file."""
+async def server_process(
+    database_url: str,
+    folder: Path,
+    *,
+    more: str = "",
+    registration: str = f'enabled = true\nshared_secret = "{SHARED_SECRET}"',
+) -> AsyncIterator[ServerProcess]:
+    """Run `tricord serve`, on a database or, without a URL, its own; `more` and `registration` are TOML of its file."""
     config_file = folder / "tricord.toml"
     config_file.write_text(
         f"""
@@ -125,8 +131,7 @@ url = "{database_url}"
 [[listeners]]
 bind = "127.0.0.1:0"
 [registration]
-enabled = true
-shared_secret = "{SHARED_SECRET}"
+{registration}
 [rate_limits]
 enabled = false
 {more}
