@@ -22,6 +22,8 @@ class Health(Endpoint):
     path = "/health"
     authentication = Authentication.NONE
     body_kind = "none"
+    # Monitoring is answered with the least machinery.
+    hot = True
 
 
 class Ready(Endpoint):
@@ -31,6 +33,8 @@ class Ready(Endpoint):
     path = "/ready"
     authentication = Authentication.NONE
     body_kind = "none"
+    # Monitoring is answered with the least machinery.
+    hot = True
 
 
 class HealthApi:
