@@ -13,8 +13,9 @@ from tests.homeserver.rooms.foreign import Foreign
 from tests.homeserver.rooms.house import SERVER, House, opened_house
 from tricord.federation.errors import PeerRefused, PeerUnreachable
 from tricord.federation.health import PeerHealth
+from tricord.homeserver.peers.leases import Leases
 from tricord.homeserver.peers.room_servers import RoomServers
-from tricord.homeserver.peers.sender import Sender
+from tricord.homeserver.peers.sender import LEASE_KIND, Sender
 from tricord.homeserver.rooms.placement import Arrival, Placement, Verdict
 from tricord.homeserver.rooms.resolution import StateResolver
 from tricord.homeserver.rooms.stored_event import StoredEvent
@@ -144,7 +145,7 @@ class Branch:
 
 def hasty() -> PeerHealth:
     """Return a health whose pauses are too short to be waited for."""
-    return PeerHealth(jitter=lambda low, _high: low / 100)
+    return PeerHealth(longest_pause_seconds=1, jitter=lambda low, _high: low / 100)
 
 
 @asynccontextmanager
@@ -169,6 +170,7 @@ async def branch(url: str, post: Post, health: PeerHealth | None = None, **optio
             health,
             house.clock,
             jitter=jitter,
+            leases=Leases(house.database, LEASE_KIND, look_seconds=0.2),
             **options,
         )
         nursery.start_soon(sender.run)

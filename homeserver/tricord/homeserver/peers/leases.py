@@ -30,10 +30,11 @@ def part_of(name: str) -> int:
 class Leases:
     """The parts of one kind of work that this process does."""
 
-    def __init__(self, database: Database, kind: int) -> None:
+    def __init__(self, database: Database, kind: int, *, look_seconds: float = _LOOK_SECONDS) -> None:
         self.held: frozenset[int] = frozenset()
         self._database = database
         self._kind = kind
+        self._look_seconds = look_seconds
 
     def covers(self, name: str) -> bool:
         """Return whether what belongs to a name is this process's to do."""
@@ -62,11 +63,11 @@ class Leases:
                                 await end_leases(session, self._kind, taken[wanted:])
                             if taken:
                                 self._hold(self.held.union(taken[:wanted]), on_change)
-                        await trio.sleep(_LOOK_SECONDS)
+                        await trio.sleep(self._look_seconds)
             except DatabaseError as error:
                 _logger.warning("leases are lost with their connection", reason=str(error))
                 self._hold(frozenset(), on_change)
-                await trio.sleep(1)
+                await trio.sleep(min(1, self._look_seconds))
 
     def _hold(self, parts: frozenset[int], on_change: Callable[[], None]) -> None:
         if parts != self.held:

@@ -35,7 +35,7 @@ from tricord.protocol.strict_json import JsonObject
 
 # A server that has been away for longer gets the newest event of each room, and finds the others by itself.
 LONG_ABSENCE_MS = 7 * 24 * 3600 * 1000
-_LEASE_KIND = 0x5EED
+LEASE_KIND = 0x5EED
 _EDU_CHANNEL = "tricord_outgoing_edus"
 # A notification has less than 8,000 bytes, and a name up to 255.
 _MOST_NAMES_TOLD = 30
@@ -100,6 +100,7 @@ class Sender:
         *,
         sends_presence: bool = True,
         jitter: Callable[[float, float], float] = _uniform,
+        leases: Leases | None = None,
     ) -> None:
         self._own_name = own_name
         self._database = database
@@ -107,7 +108,7 @@ class Sender:
         self._health = health
         self._clock = clock
         self._jitter = jitter
-        self._leases = Leases(database, _LEASE_KIND)
+        self._leases = leases or Leases(database, LEASE_KIND)
         self._outboxes: dict[ServerName, Outbox] = {}
         self._distributor = Distributor(
             own_name, database, publisher, room_servers, memberships, self, sends_presence=sends_presence

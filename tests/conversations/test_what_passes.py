@@ -1,0 +1,104 @@
+"""What passes between two servers: typing, receipts and presence; and what is said while the road is closed."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import trio
+
+from tests.conversations.network import Network
+from tests.conversations.towns import Town, heard, towns
+from tests.postgres import PostgresServer
+from tricord.clients import Client
+from tricord.protocol.identifiers import RoomId
+
+_PATIENCE_SECONDS = 15
+
+
+@pytest.fixture
+def network() -> Network:
+    return Network()
+
+
+@pytest.fixture
+async def both(postgres: PostgresServer, tmp_path: Path, network: Network) -> AsyncIterator[list[Town]]:
+    async with towns(postgres, tmp_path, network, north=["alice"], south=["bob"]) as found:
+        yield found
+
+
+async def shared_room(alice: Client, bob: Client, through: Town) -> RoomId:
+    room_id = await alice.create_room(preset="public_chat")
+    await bob.join(room_id, via=[through.name])
+    return room_id
+
+
+async def sees(client: Client, found: Callable[[dict[str, Any]], bool]) -> None:
+    """Follow a client's sync until it shows something."""
+    since = None
+    with trio.fail_after(_PATIENCE_SECONDS):
+        while True:
+            answer = await client.sync(since=since, timeout_seconds=5)
+            since = answer["next_batch"]
+            if found(answer):
+                return
+
+
+def passing(answer: dict[str, Any], room_id: RoomId, event_type: str) -> list[dict[str, Any]]:
+    room = answer.get("rooms", {}).get("join", {}).get(room_id, {})
+    return [event["content"] for event in room.get("ephemeral", {}).get("events", []) if event["type"] == event_type]
+
+
+async def test_typing_is_seen_across_servers(both: list[Town]) -> None:
+    north, south = both
+    alice, bob = north["alice"], south["bob"]
+    room_id = await shared_room(alice, bob, north)
+    await alice.set_typing(room_id)
+    await sees(bob, lambda answer: {"user_ids": [alice.user_id]} in passing(answer, room_id, "m.typing"))
+    await bob.set_typing(room_id)
+    await sees(
+        alice, lambda answer: any(bob.user_id in one["user_ids"] for one in passing(answer, room_id, "m.typing"))
+    )
+
+
+async def test_who_has_read_is_seen_across_servers(both: list[Town]) -> None:
+    north, south = both
+    alice, bob = north["alice"], south["bob"]
+    room_id = await shared_room(alice, bob, north)
+    said = await alice.send_text(room_id, "Read this")
+    await heard(bob, room_id, said)
+    await bob.mark_read(room_id, said)
+    await sees(
+        alice,
+        lambda answer: any(
+            bob.user_id in one.get(said, {}).get("m.read", {}) for one in passing(answer, room_id, "m.receipt")
+        ),
+    )
+
+
+async def test_who_is_there_is_seen_across_servers(both: list[Town]) -> None:
+    north, south = both
+    alice, bob = north["alice"], south["bob"]
+    await shared_room(alice, bob, north)
+    await bob.set_presence("unavailable", status="At the market")
+    await sees(
+        alice,
+        lambda answer: any(
+            event["sender"] == bob.user_id and event["content"].get("status_msg") == "At the market"
+            for event in answer.get("presence", {}).get("events", [])
+        ),
+    )
+
+
+async def test_what_is_said_while_the_road_is_closed_is_heard_when_it_opens(both: list[Town], network: Network) -> None:
+    north, south = both
+    alice, bob = north["alice"], south["bob"]
+    room_id = await shared_room(alice, bob, north)
+    network.part(north.name, south.name)
+    said = [await alice.send_text(room_id, f"number {number}") for number in range(5)]
+    network.heal()
+    await heard(bob, room_id, said[-1])
+    page = await bob.messages(room_id, limit=5)
+    assert [event["event_id"] for event in page.chunk] == said[::-1]
