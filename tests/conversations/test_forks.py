@@ -20,7 +20,7 @@ from tests.conversations.network import Network
 from tests.conversations.towns import Town, towns
 from tests.postgres import PostgresServer
 from tricord.clients import Client, Refused
-from tricord.protocol.identifiers import RoomId
+from tricord.protocol.identifiers import RoomId, UserId, server_name_of
 
 _STEPS = 14
 _PATIENCE_SECONDS = 30
@@ -108,7 +108,7 @@ async def agreed(found: list[Town], room_id: RoomId) -> list[State]:
     states: list[State] = []
     with trio.move_on_after(_PATIENCE_SECONDS):
         while True:
-            states = [await state_of(town, room_id) for town in found]
+            states = [state for town in found if (state := await state_of(town, room_id))]
             if all(one == other for one, other in itertools.pairwise(states)):
                 return states
             await trio.sleep(0.1)
@@ -116,6 +116,11 @@ async def agreed(found: list[Town], room_id: RoomId) -> list[State]:
 
 
 async def state_of(town: Town, room_id: RoomId) -> State:
-    """Return the state of a room as a server has it, whoever may read it."""
+    """Return the state of a room as a server has it; empty once it is out of it, for then it hears no more."""
     events = await town.homeserver.room_state(room_id)
-    return {(event.type, event.state_key or ""): event.event_id for event in events}
+    inside = any(
+        event.content.get("membership") == "join" and server_name_of(UserId(event.state_key or "")) == town.name
+        for event in events
+        if event.type == "m.room.member"
+    )
+    return {(event.type, event.state_key or ""): event.event_id for event in events} if inside else {}
