@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import socket
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from email.utils import parsedate_to_datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
 
 import click
 
@@ -127,14 +130,7 @@ def _check_database(settings: Settings) -> Iterator[Finding]:
             words="synchronous_commit is off: what was acknowledged is lost when the machine fails",
             fix="ALTER DATABASE … SET synchronous_commit = on",
         )
-    if abs(seen.clock_ahead_seconds) > _CLOCK_TOLERANCE_SECONDS:
-        yield Finding(
-            well=False,
-            words=f"this machine's clock and PostgreSQL's differ by {seen.clock_ahead_seconds:+.0f} s",
-            fix="run an NTP client (systemd-timesyncd, chrony) on both machines",
-        )
-    else:
-        yield Finding(well=True, words="the clocks agree")
+    yield _clock_finding("PostgreSQL's", seen.clock_ahead_seconds)
 
 
 def _check_listeners(settings: Settings) -> Iterator[Finding]:
@@ -208,13 +204,14 @@ def _check_well_known(settings: Settings) -> Iterator[Finding]:
     if settings.server_name == "localhost" or settings.server_name.startswith("127."):
         yield Finding(well=True, words="not needed for a server that serves this machine only")
         return
-    host = settings.server_name.partition(":")[0]
+    host = urlsplit(f"https://{settings.server_name}").hostname or ""
+    fix = (
+        f"let {host} forward /.well-known/matrix/ to this server, or serve the files there; "
+        f"[well_known] says what is in them"
+    )
+    ahead: float | None = None
     for document, key, needed in (("client", "m.homeserver", True), ("server", "m.server", False)):
-        url = f"https://{host}/.well-known/matrix/{document}"
-        fix = (
-            f"let {host} forward /.well-known/matrix/ to this server, or serve the file there; "
-            f"[well_known] says what is in it"
-        )
+        url = f"https://{f'[{host}]' if ':' in host else host}/.well-known/matrix/{document}"
         try:
             answer = httpx.get(url, timeout=5, follow_redirects=True)
             found = answer.json() if answer.status_code == 200 else None
@@ -225,3 +222,24 @@ def _check_well_known(settings: Settings) -> Iterator[Finding]:
             yield Finding(well=True, words=f"{url} is there")
         else:
             yield Finding(well=not needed, words=f"{url} answers {answer.status_code} without {key}", fix=fix)
+        ahead = _seconds_ahead(answer.headers.get("date", ""))
+    if ahead is not None:
+        yield _clock_finding("that of " + host, ahead)
+
+
+def _seconds_ahead(date: str) -> float | None:
+    """Return how far this machine's clock is ahead of the one that wrote a Date header."""
+    try:
+        return time.time() - parsedate_to_datetime(date).timestamp()
+    except ValueError:
+        return None
+
+
+def _clock_finding(other: str, seconds_ahead: float) -> Finding:
+    if abs(seconds_ahead) <= _CLOCK_TOLERANCE_SECONDS:
+        return Finding(well=True, words=f"this machine's clock and {other} agree")
+    return Finding(
+        well=False,
+        words=f"this machine's clock and {other} differ by {seconds_ahead:+.0f} s",
+        fix="run an NTP client (systemd-timesyncd, chrony) on both machines",
+    )

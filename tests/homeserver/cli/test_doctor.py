@@ -1,0 +1,90 @@
+"""`tricord doctor` against a world that is well or not: another machine's clock, well-known files, certificates."""
+
+from __future__ import annotations
+
+import datetime as dt
+from email.utils import format_datetime
+from pathlib import Path
+
+import httpx
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
+
+from tests.homeserver.cli.commands import in_process, written
+
+FREE_PORT = '[[listeners]]\nbind = "127.0.0.1:0"\n'
+CLIENT = {"m.homeserver": {"base_url": "https://matrix.example.org"}}
+
+
+def well_known(monkeypatch: pytest.MonkeyPatch, *, client: object, seconds_behind: float = 0) -> None:
+    """Let example.org answer with a document, by a clock of its own."""
+
+    def get(url: str, **_: object) -> httpx.Response:
+        date = format_datetime(dt.datetime.now(dt.UTC) - dt.timedelta(seconds=seconds_behind), usegmt=True)
+        if url == "https://example.org/.well-known/matrix/client":
+            return httpx.Response(200, json=client, headers={"Date": date})
+        return httpx.Response(404, headers={"Date": date})
+
+    monkeypatch.setattr(httpx, "get", get)
+
+
+def certificate(folder: Path, *, days: int) -> None:
+    """Make a certificate for example.org that lasts for some days."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "example.org")])
+    now = dt.datetime.now(dt.UTC)
+    made = (
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(name)
+        .public_key(key.public_key())
+        .serial_number(1)
+        .not_valid_before(now - dt.timedelta(days=1))
+        .not_valid_after(now + dt.timedelta(days=days, hours=1))
+        .add_extension(x509.SubjectAlternativeName([x509.DNSName("example.org")]), critical=False)
+        .sign(key, hashes.SHA256())
+    )
+    (folder / "certificate.pem").write_bytes(made.public_bytes(serialization.Encoding.PEM))
+    (folder / "key.pem").write_bytes(
+        key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+    )
+
+
+def test_a_server_that_is_well_is_told_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    well_known(monkeypatch, client=CLIENT)
+    certificate(tmp_path, days=60)
+    tls = 'tls_certificate = "certificate.pem"\ntls_key = "key.pem"\n'
+    file = written(tmp_path, f'server_name = "example.org"\n{FREE_PORT}{tls}')
+    said = in_process("doctor", "--config", file).good()
+    assert "https://example.org/.well-known/matrix/client is there" in said
+    assert "this machine's clock and that of example.org agree" in said
+    assert "for example.org, 60 days left" in said
+    assert said.endswith("All is well.\n")
+
+
+def test_a_certificate_that_ends_soon_is_told_of(tmp_path: Path) -> None:
+    certificate(tmp_path, days=3)
+    tls = 'tls_certificate = "certificate.pem"\ntls_key = "key.pem"\n'
+    outcome = in_process("doctor", "--config", written(tmp_path, FREE_PORT + tls))
+    assert "expires in 3 days" in outcome.output
+    assert "fix: renew it" in outcome.output
+    assert outcome.fault() == "1 thing needs a fix"
+
+
+def test_a_clock_that_is_wrong_is_told_of(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    well_known(monkeypatch, client=CLIENT, seconds_behind=300)
+    outcome = in_process("doctor", "--config", written(tmp_path, f'server_name = "example.org"\n{FREE_PORT}'))
+    assert "this machine's clock and that of example.org differ by +30" in outcome.output
+    assert "fix: run an NTP client" in outcome.output
+    assert outcome.fault() == "1 thing needs a fix"
+
+
+def test_a_missing_well_known_file_is_told_of(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    well_known(monkeypatch, client=[])
+    outcome = in_process("doctor", "--config", written(tmp_path, f'server_name = "example.org"\n{FREE_PORT}'))
+    assert "matrix/client answers 200 without m.homeserver" in outcome.output
+    assert "fix: let example.org forward /.well-known/matrix/ to this server" in outcome.output
+    assert outcome.fault() == "1 thing needs a fix"
