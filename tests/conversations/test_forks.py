@@ -10,6 +10,7 @@ import contextlib
 import itertools
 import os
 import random
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,8 @@ from tests.conversations.network import Network
 from tests.conversations.towns import Town, towns
 from tests.postgres import PostgresServer
 from tricord.clients import Client, Refused
-from tricord.protocol.identifiers import RoomId, UserId, server_name_of
+from tricord.protocol.events import Event
+from tricord.protocol.identifiers import RoomId, ServerName, UserId, server_name_of
 
 _STEPS = 14
 _PATIENCE_SECONDS = 30
@@ -104,23 +106,32 @@ async def attempt(action: Any) -> None:
 
 
 async def agreed(found: list[Town], room_id: RoomId) -> list[State]:
-    """Wait until all servers have the same state of a room, and return it as each has it."""
+    """Wait until all servers in a room have the same state of it, and return it as each has it."""
     states: list[State] = []
     with trio.move_on_after(_PATIENCE_SECONDS):
         while True:
-            states = [state for town in found if (state := await state_of(town, room_id))]
+            states = await states_inside(found, room_id)
             if all(one == other for one, other in itertools.pairwise(states)):
                 return states
             await trio.sleep(0.1)
     return states
 
 
-async def state_of(town: Town, room_id: RoomId) -> State:
-    """Return the state of a room as a server has it; empty once it is out of it, for then it hears no more."""
-    events = await town.homeserver.room_state(room_id)
-    inside = any(
-        event.content.get("membership") == "join" and server_name_of(UserId(event.state_key or "")) == town.name
-        for event in events
-        if event.type == "m.room.member"
-    )
-    return {(event.type, event.state_key or ""): event.event_id for event in events} if inside else {}
+async def states_inside(found: list[Town], room_id: RoomId) -> list[State]:
+    """Return the state of a room as each server has it that all take to be in it.
+
+    One that is out by what the others hold hears no more, even where that came about by the resolution of a fork.
+    """
+    events = {town.name: await town.homeserver.room_state(room_id) for town in found}
+    inside = {name: servers_in(state) for name, state in events.items()}
+    agreed_on = [name for name in events if all(name in servers for servers in inside.values())]
+    return [{(event.type, event.state_key or ""): event.event_id for event in events[name]} for name in agreed_on]
+
+
+def servers_in(state: Sequence[Event]) -> set[ServerName]:
+    """Return the servers that are in a room by one of its states."""
+    return {
+        server_name_of(UserId(event.state_key or ""))
+        for event in state
+        if event.type == "m.room.member" and event.content.get("membership") == "join"
+    }
