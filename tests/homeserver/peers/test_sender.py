@@ -249,6 +249,20 @@ async def test_what_everybody_has_is_deleted(database_url: str) -> None:
         assert await rows(here.house, "outgoing_events") == 0
 
 
+async def test_a_server_that_needs_nothing_of_a_room_holds_nothing_up(database_url: str) -> None:
+    post = Post()
+    async with branch(database_url, post) as here:
+        room_id = await here.house.create()
+        await here.joins(room_id, ZOE)
+        await here.arrives(room_id, await Foreign(here.house, room_id).says(ZOE, "for all"), forward=True)
+    async with branch(database_url, post) as here:
+        with trio.fail_after(10):
+            while await rows(here.house, "outgoing_events"):
+                await trio.sleep(0.05)
+                await here.house.database.run(prune_outgoing, 0)
+        assert post.peers == {}
+
+
 async def test_two_processes_share_the_servers_and_one_takes_over(database_url: str) -> None:
     first_post, second_post = Post(), Post()
     servers = [ServerName(f"s{number}.test") for number in range(20)]

@@ -63,6 +63,8 @@ class Outbox:
     scope: trio.CancelScope | None = None
     """Of the task that empties it; None while nobody does."""
     progress: Progress | None = None
+    has_passed_by: bool = False
+    """Whether the server got further without being sent anything, which nobody has noted yet."""
     _reads_events: bool = True
     _reads_receipts: bool = True
     _reads_durable: bool = True
@@ -152,6 +154,7 @@ class Outbox:
             edus.append(self._passing.pop(next(iter(self._passing))))
         reached = replace(progress, event_position=event_position, receipt_position=receipt_position)
         if not events and not edus:
+            self.has_passed_by = self.has_passed_by or reached != progress
             self.progress = reached
             return None
         numbers = [number for number, _ in durable]

@@ -208,6 +208,9 @@ class Sender:
                     departure = await self._next_departure(outbox)
                     if departure is not None:
                         await self._deliver(outbox, departure)
+                    elif outbox.has_passed_by and outbox.progress is not None:
+                        outbox.has_passed_by = False
+                        await self._progress.submit(outbox.progress)
                     elif outbox.is_empty:
                         break
                 except DatabaseError as error:

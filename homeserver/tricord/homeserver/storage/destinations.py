@@ -58,20 +58,24 @@ async def save_progress(tx: Transaction, progress: Sequence[Progress]) -> None:
 
 
 async def servers_to_send_to(tx: Transaction, own_name: ServerName, upto: int) -> list[tuple[ServerName, bool]]:
-    """Return the servers for which there is something up to a position, and whether each failed the last time."""
+    """Return the servers for which there is something up to a position, and whether each failed the last time.
+
+    There may be nothing for one that left a room after it was last sent to.
+    """
     rows = await tx.fetch(
         """
-        SELECT d.server_name, d.failing_since_ts IS NOT NULL FROM destinations d
-        WHERE EXISTS (
-            SELECT FROM room_servers s JOIN outgoing_events o USING (room_nid)
-            WHERE s.server_name = d.server_name AND o.position > greatest(d.event_position, s.since)
-                AND o.position <= least(s.until, $2)
-        ) OR EXISTS (
-            SELECT FROM room_servers s JOIN rooms USING (room_nid) JOIN receipts r USING (room_id)
-            WHERE s.server_name = d.server_name AND s.until IS NULL
-                AND r.position > greatest(d.receipt_position, s.since) AND r.position <= $2
-                AND r.receipt_type = 'm.read' AND substr(r.user_id, strpos(r.user_id, ':') + 1) = $1
+        WITH newest_events AS (
+            SELECT room_nid, max(position) AS position FROM outgoing_events WHERE position <= $2 GROUP BY room_nid
+        ), newest_receipts AS (
+            SELECT room_nid, max(position) AS position FROM receipts JOIN rooms USING (room_id)
+            WHERE receipt_type = 'm.read' AND position <= $2 AND substr(user_id, strpos(user_id, ':') + 1) = $1
+            GROUP BY room_nid
         )
+        SELECT server_name, d.failing_since_ts IS NOT NULL
+        FROM room_servers s JOIN destinations d USING (server_name)
+            LEFT JOIN newest_events e USING (room_nid) LEFT JOIN newest_receipts r USING (room_nid)
+        WHERE least(e.position, s.until) > greatest(d.event_position, s.since)
+            OR (s.until IS NULL AND r.position > greatest(d.receipt_position, s.since))
         UNION SELECT server_name, false FROM outgoing_edus
         """,
         own_name,
