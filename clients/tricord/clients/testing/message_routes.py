@@ -65,6 +65,11 @@ class MessageRoutes:
         backward = query.dir == "b"
         start = (self._world.position if backward else 0) if query.from_ is None else position_of(query.from_)
         end = None if query.to is None else position_of(query.to)
+        departure = room.departure_of(call.user_id)
+        if departure is not None and not room.is_world_readable:
+            # There is nothing after that for them to read.
+            last = departure.position
+            start, end = (min(start, last), end) if backward else (start, last if end is None else min(end, last))
         if backward:
             found = self._seen(call, room, after=end or 0, upto=start)[::-1]
         else:

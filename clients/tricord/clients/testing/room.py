@@ -163,10 +163,19 @@ class Room:
         """Return the state that a user may read: that of now, or of when they left. Raises Forbidden."""
         if self.membership(user_id) == "join" or self.is_world_readable:
             return self.state
-        changes = self.changes_of(user_id)
-        if changes and changes[-1].membership in {"leave", "ban"} and any(c.membership == "join" for c in changes):
-            return changes[-1].after
-        raise Forbidden(f"{user_id} may not read {self.room_id}")
+        departure = self.departure_of(user_id)
+        if departure is None:
+            raise Forbidden(f"{user_id} may not read {self.room_id}")
+        return departure.after
+
+    def departure_of(self, user_id: UserId) -> Stored | None:
+        """Return how a user left the room, if they were in it and no longer are."""
+        left: Stored | None = None
+        for change in reversed(self.changes_of(user_id)):
+            if change.membership == "join":
+                return left
+            left = change
+        return None
 
     def state_at(self, position: int) -> State:
         """Return the state of when everything up to a position had happened."""

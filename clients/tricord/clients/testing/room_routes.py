@@ -86,7 +86,8 @@ class RoomRoutes:
         room = self._rooms.room(call.path["room_id"])
         if room.membership(call.user_id) in {"join", "invite", "knock"}:
             raise Unknown(f"{call.user_id} is in {room.room_id}: leave it first")
-        call.user.forgotten.add(room.room_id)
+        if room.membership(call.user_id) is not None:
+            call.user.forgotten.add(room.room_id)
         return {}
 
     def kick(self, call: Call) -> JsonObject:

@@ -122,7 +122,9 @@ class Syncing:
         known: State = {} if full_state else room.state_at(after)
         start = room.state_at(begins) if limited or full_state else known
         # What they may not see happen has changed the state nevertheless.
-        hidden = {stored.key: stored for stored in window if stored not in seen and stored.event.is_state}
+        # Not so for those who have left: what happened since is none of their business.
+        unseen = [stored for stored in window if upto is None and stored not in seen and stored.event.is_state]
+        hidden = {stored.key: stored for stored in unseen}
         state = [stored for key, stored in {**start, **hidden}.items() if known.get(key) is not stored]
         if state := _wanted_state(state, kept, wanted, room):
             news["state"] = {
