@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import trio
 
 from tests.postgres import FAST
+from tricord.homeserver.storage import embedded
 from tricord.homeserver.storage.connection import Connection
 from tricord.homeserver.storage.embedded import EmbeddedPostgresError, embedded_postgres, running_url
 
@@ -183,6 +187,32 @@ async def test_a_log_that_has_grown_large_is_put_aside(tmp_path: Path) -> None:
     async with embedded_postgres(tmp_path, options=FAST):
         assert (tmp_path / "postgres.log").stat().st_size < 1 << 20
     assert (tmp_path / "postgres.log.1").stat().st_size == 11 << 20
+
+
+@pytest.fixture
+def cache() -> Iterator[Path]:
+    """A folder that everybody may enter, for copies of PostgreSQL."""
+    with tempfile.TemporaryDirectory() as folder:
+        Path(folder).chmod(0o755)
+        yield Path(folder)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="root alone starts PostgreSQL as somebody else")
+async def test_root_may_have_installed_it_where_nobody_else_may_look(
+    tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    installed = embedded._installed_binaries().parent
+    private = tmp_path / "private"
+    private.mkdir(mode=0o700)
+    for part in (installed, installed.with_name(f"{installed.name}.libs")):
+        shutil.copytree(part, private / part.name)
+    await trio.run_process(["chmod", "-R", "go-rwx", private])
+    monkeypatch.setattr(embedded, "_CACHE", cache)
+    monkeypatch.setattr(embedded, "_installed_binaries", lambda: private / installed.name / "pginstall")
+    for _ in range(2):
+        async with embedded_postgres(tmp_path / "server", options=FAST) as url:
+            assert await value(url, "SELECT 1") == 1
+        assert len(list(cache.iterdir())) == 1
 
 
 async def socket_folder(url: str) -> Path:

@@ -42,6 +42,7 @@ USER = "tricord"
 _PORT = 5432  # no port at all, but a part of the socket's name
 # What a unix socket's path may measure, less PostgreSQL's own file name in it.
 _LONGEST_SOCKET_FOLDER = 80
+_CACHE = Path("/var/cache")
 _LARGE_LOG = 10 << 20
 _START_SECONDS = 60
 _STOP_SECONDS = 30
@@ -173,17 +174,31 @@ def _reachable_binaries(account: pwd.struct_passwd | None) -> Path:
     if account is None or _can_enter(installed, account):
         return installed
     mark = hashlib.sha256(f"{installed} {installed.stat().st_mtime_ns}".encode()).hexdigest()[:12]
-    copy = Path(tempfile.gettempdir()) / f"tricord-postgres-{mark}"
+    # Not among temporary files if possible, where what is old is swept away piece by piece.
+    parent = _CACHE if os.access(_CACHE, os.W_OK) else Path(tempfile.gettempdir())
+    copy = parent / f"tricord-postgres-{mark}"
     if not copy.exists():
         _log.info("copying PostgreSQL to where an unprivileged user can run it", folder=str(copy))
-        draft = Path(tempfile.mkdtemp(prefix="tricord-postgres-"))
-        shutil.copytree(installed, draft / "pginstall", symlinks=True)
-        draft.chmod(0o755)
-        with contextlib.suppress(OSError):  # another start was quicker
+        draft = Path(tempfile.mkdtemp(prefix="tricord-postgres-", dir=parent))
+        _copy_for_all(installed.parent, draft)
+        try:
             draft.rename(copy)
+        except OSError:  # another start was quicker
+            shutil.rmtree(draft)
     if copy.lstat().st_uid != 0:
         raise EmbeddedPostgresError(f"{copy} does not belong to root; remove it")
-    return copy / "pginstall"
+    return copy / installed.parent.name / installed.name
+
+
+def _copy_for_all(package: Path, folder: Path) -> None:
+    """Copy a package with the libraries that its wheel brings along, next to which it looks for them; all may read."""
+    for part in (package, package.with_name(f"{package.name}.libs")):
+        if part.exists():
+            shutil.copytree(part, folder / part.name, symlinks=True)
+    for path in (folder, *folder.rglob("*")):
+        if not path.is_symlink():
+            mode = path.stat().st_mode
+            path.chmod(mode | (0o555 if mode & stat.S_IXUSR else 0o444))
 
 
 def _can_enter(path: Path, account: pwd.struct_passwd) -> bool:
