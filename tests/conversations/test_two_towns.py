@@ -121,3 +121,24 @@ async def test_history_from_before_the_join_is_fetched_when_somebody_reads_it(bo
     assert len(events) == len(set(events))
     first = await alice.messages(room_id, direction="f", limit=1)
     assert events[-1] == first.chunk[0]["event_id"]
+
+
+async def test_what_was_said_while_a_town_was_away_is_read_in_its_place(both: list[Town]) -> None:
+    north, south = both
+    alice, bob = north["alice"], south["bob"]
+    room_id = await alice.create_room(preset="public_chat")
+    await bob.join(room_id, via=[north.name])
+    before = await bob.send_text(room_id, "I must go")
+    await heard(alice, room_id, before)
+    left = await bob.set_state(room_id, "m.room.member", {"membership": "leave"}, bob.user_id)
+    await heard(alice, room_id, left)
+    meanwhile = [await alice.send_text(room_id, f"alone {number}") for number in range(12)]
+    await bob.join(room_id, via=[north.name])
+    after = await alice.send_text(room_id, "There you are")
+    await heard(bob, room_id, after)
+    page = await bob.messages(room_id, limit=100)
+    assert [event["event_id"] for event in page.chunk if event["type"] == "m.room.message"] == [
+        after,
+        *meanwhile[::-1],
+        before,
+    ]

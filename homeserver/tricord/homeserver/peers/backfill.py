@@ -8,6 +8,7 @@ https://spec.matrix.org/v1.19/server-server-api/#backfilling-and-retrieving-miss
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 
 import structlog
@@ -120,14 +121,14 @@ class Backfill:
         holes: Sequence[StoredEvent],
         events: Mapping[EventId, VerifiedEvent],
     ) -> bool:
-        ordered = list(in_order(events, lambda event: event.prev_events))
+        parts = _parts(holes, events)
+        ordered = [one for one in in_order(events, lambda event: event.prev_events) if one.event_id in parts]
         await self._receiver.bring_auth_events(server, room, ordered)
         named = {id_ for event in ordered for id_ in (*event.prev_events, *event.auth_events)}
         history = _History(self, room, await self._outliers.known(named | events.keys()))
         for event in ordered:
             await history.add(server, event)
-        anchor = min(holes, key=lambda stored: stored.place).place
-        rows, missing, relations = history.rows(anchor.position, anchor.rank)
+        rows, missing, relations = history.rows(parts)
         if not rows:
             return False
         nodes = list(history.made.items())
@@ -172,6 +173,19 @@ class Backfill:
         after, new = await self._nodes.using(lambda nodes: apply(Overlay(made, nodes), root, {key: nid}))
         made |= new
         return after
+
+
+def _parts(holes: Sequence[StoredEvent], events: Mapping[EventId, VerifiedEvent]) -> dict[EventId, int]:
+    """Return before which position events belong: that of the oldest hole from which they are reached."""
+    parts: dict[EventId, int] = {}
+    for hole in sorted(holes, key=lambda stored: stored.place):
+        waiting = list(hole.event.prev_events)
+        while waiting:
+            event_id = waiting.pop()
+            if event_id in events and event_id not in parts:
+                parts[event_id] = hole.place.position
+                waiting += events[event_id].prev_events
+    return parts
 
 
 class _History:
@@ -223,20 +237,23 @@ class _History:
         self._added.append(stored)
 
     def rows(
-        self, position: int, rank: int
+        self, positions: Mapping[EventId, int]
     ) -> tuple[list[HistoryRow], list[tuple[str, int]], list[tuple[str, str, int, str, str]]]:
-        """Return what is to be written, right before a place: events, events still missing, relations."""
+        """Return what is to be written, each event right before a position: events, events still missing, relations."""
         rows: list[HistoryRow] = []
         relations: list[tuple[str, str, int, str, str]] = []
-        for number, stored in enumerate(reversed(self._added), 1):
+        written: Counter[int] = Counter()
+        for stored in reversed(self._added):
             event = stored.event
+            position = positions[event.event_id]
+            written[position] += 1
             rows.append(
                 HistoryRow(
                     self._room.nid,
                     stored.nid,
                     event.event_id,
                     position,
-                    rank - number,
+                    written[position],
                     event.depth,
                     event.type,
                     event.state_key,

@@ -32,6 +32,8 @@ _MAX_EVENTS_AROUND = 100
 # come again from there.
 _BATCH = 100
 _MAX_BATCHES = 20
+# How often what is missing is fetched for one of them: what was fetched may end at the next hole.
+_MAX_FETCHES = 5
 
 _MEMBER = "m.room.member"
 _START = Place(0)
@@ -187,7 +189,9 @@ class History:
                 break
             size = missing if wanted.allows_everything else max(missing, _BATCH)
             page = await self._timeline.page(room_id, place, end, direction, size)
-            if direction is Direction.BACKWARD and await self._filled(room_id, page.events):
+            for _ in range(_MAX_FETCHES):
+                if direction is not Direction.BACKWARD or not await self._filled(room_id, page.events):
+                    break
                 page = await self._timeline.page(room_id, place, end, direction, size)
             more = await self._visibility.seen(
                 user_id, [stored for stored in page.events if wanted.allows(stored.event)]

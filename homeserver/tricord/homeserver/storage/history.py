@@ -9,13 +9,13 @@ from tricord.homeserver.storage.database import Transaction
 
 
 class HistoryRow(NamedTuple):
-    """An event of the past, in its place."""
+    """An event of the past, and how far before everything that is known at a position it belongs."""
 
     room_nid: int
     event_nid: int
     event_id: str
     position: int
-    backfill_rank: int
+    before: int
     depth: int
     type: str
     state_key: str | None
@@ -55,15 +55,19 @@ async def write_history(
             room_nid, event_nid, event_id, position, backfill_rank, depth, type, state_key, sender, origin_server_ts,
             state_after, replaces, redacted_because, prev_nids, auth_nids, json
         )
-        SELECT room_nid, event_nid, event_id, position, backfill_rank, depth, type, state_key, sender,
+        SELECT room_nid, event_nid, event_id, position, lowest - before, depth, type, state_key, sender,
             origin_server_ts, state_after, replaces, redacted_because, prev_nids::bigint[], auth_nids::bigint[], json
         FROM unnest(
             $1::bigint[], $2::bigint[], $3::text[], $4::bigint[], $5::integer[], $6::bigint[], $7::text[], $8::text[],
             $9::text[], $10::bigint[], $11::bytea[], $12::text[], $13::text[], $14::text[], $15::text[], $16::bytea[]
         ) AS t (
-            room_nid, event_nid, event_id, position, backfill_rank, depth, type, state_key, sender, origin_server_ts,
+            room_nid, event_nid, event_id, position, before, depth, type, state_key, sender, origin_server_ts,
             state_after, replaces, redacted_because, prev_nids, auth_nids, json
         )
+        JOIN (
+            SELECT position, min(backfill_rank) AS lowest FROM events
+            WHERE room_nid = $17 AND position = ANY($4::bigint[]) GROUP BY position
+        ) AS there USING (position)
         ON CONFLICT (event_nid) DO UPDATE SET
             position = excluded.position, backfill_rank = excluded.backfill_rank, state_after = excluded.state_after,
             replaces = excluded.replaces, redacted_because = excluded.redacted_because,
@@ -71,6 +75,7 @@ async def write_history(
         WHERE e.position IS NULL AND NOT e.rejected AND NOT e.soft_failed
         """,
         *_columns(rows, len(HistoryRow.__annotations__)),
+        room_nid,
     )
     await tx.execute(
         """
