@@ -102,6 +102,8 @@ class Synapse:
             "enable_registration": True,
             "enable_registration_without_verification": True,
             "bcrypt_rounds": 4,
+            # Or who asks again without a position is told what was so two minutes ago.
+            "caches": {"sync_response_cache_duration": 0},
             "report_stats": False,
             "macaroon_secret_key": "m",
             "form_secret": "f",
