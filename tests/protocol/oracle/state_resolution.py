@@ -66,8 +66,10 @@ class Oracle:
         return unconflicted, conflicted
 
     def _auth_difference(self, states: Sequence[StateMap]) -> set[str]:
+        # An event is counted into its own chain, as servers do: the one point where they all read the text that way.
         full_chains = [
-            {found for event_id in state.values() for found in self.auth_chain(event_id)} for state in states
+            {found for event_id in state.values() for found in {event_id, *self.auth_chain(event_id)}}
+            for state in states
         ]
         return full_chains[0].union(*full_chains) - full_chains[0].intersection(*full_chains)
 

@@ -26,10 +26,11 @@ class EventSource(Protocol):
 
 
 class AuthChains(Protocol):
-    """Answers about chains of auth events: all that can be reached by `auth_events`, without where one started.
+    """Answers about chains of auth events: all that can be reached by `auth_events`.
 
-    `walked_chains.py` finds them by walking; an index knows them without loading whole chains. Mind that by the text an
-    event is not in its own chain: where an index counts it in, a fork in some thousand resolves to another state.
+    `walked_chains.py` finds them by walking; an index knows them without loading whole chains. For the difference an
+    event counts as part of its own chain. The text does not say so, but the servers there are do so, and a fork in some
+    thousand would resolve to another state here than there.
 
     https://spec.matrix.org/v1.19/rooms/v2/#definitions ("Auth chain", "Auth difference")
     """

@@ -21,13 +21,13 @@ class WalkedAuthChains:
 
     def difference(self, shared: Collection[EventId], forks: Sequence[Collection[EventId]]) -> set[EventId]:
         """Return the events in the chain of some fork which are not in that of every fork, nor in that of `shared`."""
-        chains = [self._chain(fork) for fork in forks]
+        chains = [self._chain(fork) | set(fork) for fork in forks]
         in_all = set.intersection(*chains)
         difference = set.union(*chains) - in_all
         if difference:
             # Chains are closed: whoever is in all of them leads to nothing but what is in all. So it is only walked
             # around, and that makes this walk short even from the memberships of a large room.
-            difference -= self._chain(shared, without=in_all)
+            difference -= self._chain(shared, without=in_all) | set(shared)
         return difference
 
     def between(self, event_ids: Collection[EventId]) -> set[EventId]:
