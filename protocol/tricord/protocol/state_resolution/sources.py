@@ -38,6 +38,8 @@ class AuthChains(Protocol):
     def difference(self, shared: Collection[EventId], forks: Sequence[Collection[EventId]]) -> set[EventId]:
         """Return the events in the chain of some fork which are not in that of every fork, nor in that of `shared`.
 
+        Of the forks' own events it does not matter which are among them: they are in conflict anyway.
+
         This is "the auth difference" of the states that consist of what is shared and of one of the forks each.
         """
         ...

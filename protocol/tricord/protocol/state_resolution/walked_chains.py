@@ -21,7 +21,7 @@ class WalkedAuthChains:
 
     def difference(self, shared: Collection[EventId], forks: Sequence[Collection[EventId]]) -> set[EventId]:
         """Return the events in the chain of some fork which are not in that of every fork, nor in that of `shared`."""
-        chains = [self._chain(fork) | set(fork) for fork in forks]
+        chains = [self._chain(fork) for fork in forks]
         in_all = set.intersection(*chains)
         difference = set.union(*chains) - in_all
         if difference:
