@@ -212,7 +212,7 @@ async def test_root_may_have_installed_it_where_nobody_else_may_look(
     for _ in range(2):
         async with embedded_postgres(tmp_path / "server", options=FAST) as url:
             assert await value(url, "SELECT 1") == 1
-        assert len(list(cache.iterdir())) == 1
+        assert len(list(cache.iterdir())) == 1  # noqa: ASYNC240
 
 
 async def socket_folder(url: str) -> Path:
