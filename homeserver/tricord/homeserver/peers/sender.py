@@ -43,6 +43,7 @@ _PRUNE_EVERY_SECONDS = 900
 _MOST_IDLE_OUTBOXES = 5_000
 # After a restart those who did not answer before are not all asked in the same second.
 _SPREAD_SECONDS = 30
+_NOTING_SECONDS = 5
 _REFUSALS_BEFORE_A_PROBE = 3
 # A server that refuses is there, so asking it costs little.
 _LONGEST_PAUSE_SECONDS = 600.0
@@ -254,9 +255,12 @@ class Sender:
             _logger.info("a server is there again", destination=outbox.server)
             # It may have become a long absence meanwhile.
             outbox.read_everything()
-        if departure.durable:
-            await self._database.run(delete_outgoing_edus, outbox.server, departure.durable)
-        await self._progress.submit(outbox.progress)
+        # Also when all this is about to end: else the server would be sent the same again.
+        with trio.move_on_after(_NOTING_SECONDS) as noting:
+            noting.shield = True
+            if departure.durable:
+                await self._database.run(delete_outgoing_edus, outbox.server, departure.durable)
+            await self._progress.submit(outbox.progress)
 
     async def _is_taken(self, outbox: Outbox, parcel: Parcel) -> bool:
         """Send a parcel until the server has it; return False if it will never take all of it."""
