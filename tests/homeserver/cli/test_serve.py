@@ -120,6 +120,15 @@ def test_no_database_is_made_where_there_is_no_server(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.slow
+def test_users_can_be_added_while_the_server_starts(tmp_path: Path) -> None:
+    with started(tmp_path, env=FREE_PORT) as server:
+        server.wait_for("making the database")
+        tricord(tmp_path, "user", "add", "alice", "--password-stdin", text=f"{PASSWORD}\n").good()
+        server.wait_for(", data in ")
+        assert signed_in(server.url, "alice").status_code == 200
+
+
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_it_ends_well_even_while_it_starts(tmp_path: Path, number: int) -> None:
     with started(tmp_path, env=FREE_PORT) as server:

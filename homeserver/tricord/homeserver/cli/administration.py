@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import AsyncIterator, Awaitable, Callable
+from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 import click
@@ -15,6 +16,8 @@ if TYPE_CHECKING:
     from tricord.homeserver.settings import Settings
 
 T = TypeVar("T")
+
+_STARTS_WITHIN_SECONDS = 30
 
 
 def administer(settings: Settings, act: Callable[[Administration], Awaitable[T]]) -> T:
@@ -37,7 +40,6 @@ def administer(settings: Settings, act: Callable[[Administration], Awaitable[T]]
 async def _administration(settings: Settings) -> AsyncIterator[Administration]:
     from tricord.homeserver.app import administration_of, opened_database
     from tricord.homeserver.storage.database import open_database
-    from tricord.homeserver.storage.embedded import running_url
     from tricord.homeserver.storage.server_name import claim_server_name
 
     running = None
@@ -48,7 +50,7 @@ async def _administration(settings: Settings) -> AsyncIterator[Administration]:
                 f"there is no server in {settings.data_dir}: run this in the folder of `tricord serve`, or give its "
                 "--config or --data-dir"
             )
-        running = running_url(settings.data_dir / "postgres")
+        running = await _running_postgres(settings.data_dir / "postgres")
     if running is None:
         async with opened_database(settings) as database:
             yield administration_of(settings, database)
@@ -57,3 +59,27 @@ async def _administration(settings: Settings) -> AsyncIterator[Administration]:
         async with open_database(running, connections=2) as database:
             await database.run(claim_server_name, settings.server_name)
             yield administration_of(settings, database)
+
+
+async def _running_postgres(folder: Path) -> str | None:
+    """Return the URL of the PostgreSQL that another process runs, once it can be used; None if there is none."""
+    import trio
+
+    from tricord.homeserver.storage.embedded import running_url
+    from tricord.homeserver.storage.errors import DatabaseError, DatabaseTooNew
+    from tricord.homeserver.storage.migrations import migrate
+
+    deadline = trio.current_time() + _STARTS_WITHIN_SECONDS
+    while (url := running_url(folder)) is not None:
+        try:
+            await migrate(url)
+        except DatabaseTooNew:
+            raise
+        except DatabaseError:
+            # That process may still be starting it, or just be ending it.
+            if trio.current_time() > deadline:
+                raise
+            await trio.sleep(0.1)
+        else:
+            break
+    return url
