@@ -62,17 +62,20 @@ class Road:
         if not self._network.is_open(self._origin, destination):
             raise PeerUnreachable(destination, "the road is closed")
         url = self._network.urls[destination] + uri
+        body = bytearray()
         try:
-            answer = await self._client.request(
+            async with self._client.stream(
                 method, url, headers=dict(headers), content=content, timeout=timeout_seconds
-            )
+            ) as answer:
+                async for part in answer.aiter_bytes():
+                    body += part
+                    if len(body) > max_bytes:
+                        raise PeerAnswerInvalid(destination, "the answer is too large")
         except httpx.TransportError as error:
             raise PeerUnreachable(destination, repr(error)) from error
         if not self._network.is_open(self._origin, destination):
             raise PeerUnreachable(destination, "the road was closed before the answer")
-        if len(answer.content) > max_bytes:
-            raise PeerAnswerInvalid(destination, "the answer is too large")
-        return Response(answer.status_code, dict(answer.headers), answer.content)
+        return Response(answer.status_code, dict(answer.headers), bytes(body))
 
     async def aclose(self) -> None:
         """Close the connections."""

@@ -68,6 +68,9 @@ def _check_key(
     value = pdu.get(key)
     if type(value) is not str or not value.startswith(sigil) or (with_server_name and ":" not in value):
         raise BadJson(f"the event's `{key}` is missing or malformed")
+    # A character like others to JSON, but databases hold none in what they search by.
+    if "\0" in value:
+        raise BadJson(f"the event's `{key}` holds a NUL")
     if not fits(value) and (version.key_sizes_are_in_bytes or len(value) > MAX_ID_BYTES):
         raise TooLarge(f"the event's `{key}` is longer than {MAX_ID_BYTES} bytes")
 
@@ -81,7 +84,7 @@ def _check_references(pdu: JsonObject, key: str, most: int, version: RoomVersion
             raise BadJson(f"the event's `{key}` are not pairs of an id and hashes")
         references = [pair[0] for pair in references]
     # What an id looks like is left to its room version: one that names nothing is missing, not malformed.
-    if not all(type(event_id) is str and fits(event_id) for event_id in references):
+    if not all(type(event_id) is str and fits(event_id) and "\0" not in event_id for event_id in references):
         raise BadJson(f"the event's `{key}` holds what is not an event id")
 
 

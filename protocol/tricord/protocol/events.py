@@ -18,7 +18,7 @@ import orjson
 
 from tricord.protocol.event_format import check_format, check_size, read_references, write_references
 from tricord.protocol.hashes import content_hash, encode_event, event_id_of, signed_form
-from tricord.protocol.identifiers import EventId, RoomId, ServerName, UserId
+from tricord.protocol.identifiers import EventId, RoomId, ServerName, UserId, fits
 from tricord.protocol.redaction import redact
 from tricord.protocol.room_versions import EventIds, RoomVersion
 from tricord.protocol.signing import SigningKey
@@ -195,7 +195,7 @@ def _values(pdu: JsonObject, json: bytes, event_id: EventId, version: RoomVersio
         pdu["depth"],
         read_references(pdu["prev_events"], version),
         read_references(pdu["auth_events"], version),
-        redacts if isinstance(redacts, str) else None,
+        redacts if isinstance(redacts, str) and fits(redacts) and "\0" not in redacts else None,
         get("unsigned") or {},
         pdu,
         json,

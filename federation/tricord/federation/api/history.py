@@ -12,6 +12,7 @@ from pydantic import Field
 
 from tricord.clients.endpoint import Authentication, Endpoint, Model
 from tricord.federation.api.fields import AnEventId, Pdu
+from tricord.protocol.strict_json import MAX_INTEGER
 
 
 class TransactionOfPdus(Model):
@@ -151,7 +152,7 @@ class TimestampToEvent(Endpoint):
     class Query(Model):
         """When, and on which side of it."""
 
-        ts: int
+        ts: int = Field(ge=-MAX_INTEGER, le=MAX_INTEGER)
         dir: Literal["f", "b"]
 
     class Response(Model):

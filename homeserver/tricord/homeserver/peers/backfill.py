@@ -125,7 +125,7 @@ class Backfill:
         ordered = [one for one in in_order(events, lambda event: event.prev_events) if one.event_id in parts]
         await self._receiver.bring_auth_events(server, room, ordered)
         named = {id_ for event in ordered for id_ in (*event.prev_events, *event.auth_events)}
-        history = _History(self, room, await self._outliers.known(named | events.keys()))
+        history = _History(self, room, await self._outliers.heard_of(named | events.keys()))
         for event in ordered:
             await history.add(server, event)
         rows, missing, relations = history.rows(parts)
@@ -201,7 +201,7 @@ class _History:
 
     async def add(self, server: ServerName, event: VerifiedEvent) -> None:
         """Add an event, if it can be judged and is allowed."""
-        auth = [self._known[id_] for id_ in event.auth_events if id_ in self._known]
+        auth = [known for id_ in event.auth_events if (known := self._known.get(id_)) and not known.unjudged]
         before = await self._state_before(server, event)
         if before is None or len(auth) < len(event.auth_events):
             return

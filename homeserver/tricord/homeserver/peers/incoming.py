@@ -5,6 +5,7 @@ https://spec.matrix.org/v1.19/server-server-api/#transactions
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from typing import Any, Protocol
 
@@ -23,13 +24,23 @@ from tricord.homeserver.rooms.verification import Verifier
 from tricord.homeserver.storage.database import Database
 from tricord.homeserver.storage.incoming_transactions import answer_given, forget_answers, keep_answer
 from tricord.homeserver.storage.remote_memberships import version_of_room
-from tricord.protocol.errors import MatrixError
+from tricord.protocol.errors import InvalidParam, LimitExceeded, MatrixError
 from tricord.protocol.events import Event, parse_event
-from tricord.protocol.identifiers import EventId, RoomId, ServerName, UserId, is_valid_user_id, server_name_of
+from tricord.protocol.identifiers import (
+    EventId,
+    RoomId,
+    ServerName,
+    UserId,
+    fits,
+    is_valid_user_id,
+    server_name_of,
+)
 from tricord.protocol.room_versions import room_version
 from tricord.protocol.strict_json import JsonObject
 
 _ROOMS_AT_ONCE = 8
+_MOST_AT_ONCE = 16
+_RETRY_AFTER_MS = 5_000
 _ANSWERS_LAST_MS = 24 * 3600 * 1000
 _PRUNE_EVERY_SECONDS = 3600
 
@@ -73,9 +84,26 @@ class IncomingTransactions:
         self._edus = edus
         self._clock = clock
         self._under_way: dict[tuple[ServerName, str], trio.Event] = {}
+        self._at_once: Counter[ServerName] = Counter()
 
     async def receive(self, origin: ServerName, transaction_id: str, pdus: Sequence[Any], edus: Sequence[Any]) -> bytes:
         """Take in a transaction and return the JSON of its answer."""
+        if not fits(transaction_id):
+            raise InvalidParam("the id of the transaction is too long")
+        # Servers send one after the other; whoever sends many at once would have us keep them all in memory.
+        if self._at_once[origin] >= _MOST_AT_ONCE:
+            raise LimitExceeded("send one transaction after the other", retry_after_ms=_RETRY_AFTER_MS)
+        self._at_once[origin] += 1
+        try:
+            return await self._receive(origin, transaction_id, pdus, edus)
+        finally:
+            self._at_once[origin] -= 1
+            if not self._at_once[origin]:
+                del self._at_once[origin]
+
+    async def _receive(
+        self, origin: ServerName, transaction_id: str, pdus: Sequence[Any], edus: Sequence[Any]
+    ) -> bytes:
         key = (origin, transaction_id)
         while (under_way := self._under_way.get(key)) is not None:
             await under_way.wait()
@@ -104,7 +132,7 @@ class IncomingTransactions:
         by_room: dict[RoomId, list[JsonObject]] = {}
         for pdu in pdus:
             room_id = pdu.get("room_id") if isinstance(pdu, dict) else None
-            if isinstance(room_id, str):
+            if isinstance(room_id, str) and fits(room_id) and "\0" not in room_id:
                 by_room.setdefault(RoomId(room_id), []).append(pdu)
         results: Results = {}
         limiter = trio.CapacityLimiter(_ROOMS_AT_ONCE)
@@ -154,8 +182,12 @@ class IncomingTransactions:
             except MatrixError:
                 continue
             for event in verified:
-                # A room that we are not in cannot tell us who may do what: only its servers take part in this.
-                if event.content.get("membership") in ("leave", "ban") and server_name_of(event.sender) == origin:
+                # A room that we are not in cannot tell us who may do what: what its server said, it may take back.
+                if (
+                    event.content.get("membership") in ("leave", "ban")
+                    and server_name_of(event.sender) == origin
+                    and origin in await self._outsiders.told_by(now)
+                ):
                     await self._outsiders.note(event)
 
     async def _version_of(self, room_id: RoomId) -> str:

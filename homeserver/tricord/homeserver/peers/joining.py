@@ -17,8 +17,8 @@ from tricord.homeserver.rooms.outliers import Outliers
 from tricord.homeserver.rooms.placement import Arrival, Placement, Verdict
 from tricord.homeserver.rooms.state_map import StateRoot
 from tricord.homeserver.rooms.verification import Verifier, parsed
-from tricord.homeserver.storage.database import Database
-from tricord.homeserver.storage.remote_memberships import known_room
+from tricord.homeserver.storage.database import Database, Transaction
+from tricord.homeserver.storage.remote_memberships import forget_hearsay, known_room
 from tricord.protocol.errors import BadJson, Forbidden, MatrixError
 from tricord.protocol.events import VerifiedEvent, parse_event
 from tricord.protocol.identifiers import EventId, RoomId, ServerName, UserId
@@ -75,9 +75,15 @@ class RemoteJoins:
         events, _ = await self._verifier.verified((chain | state).values())
         if not any(one.type == "m.room.create" for one in events):
             raise BadJson(f"{handshake.destination} tells of no create event of {event.room_id}")
-        nid, head, root = await self._database.run(known_room, event.room_id, version.name)
+        known = await self._database.run(_known_room, event.room_id, version.name)
+        if known is None:
+            raise BadJson(f"{handshake.destination} says that {event.room_id} has version {version.name}: it has not")
+        nid, head, root = known
         await self._outliers.keep(nid, events)
-        before, nodes = await self._outliers.state_of(state.keys())
+        told = await self._outliers.state_of(event.room_id, state.keys())
+        if told is None:
+            raise BadJson(f"{handshake.destination} tells of no create event in the state of {event.room_id}")
+        before, nodes = told
         room = CachedRoom(nid, event.room_id, version, head, StateRoot(root), ())
         arrival = Arrival(event, before, nodes, starts_anew=True)
         outcome = (await self._placement.place(event.room_id, [arrival], new_room=room))[event.event_id]
@@ -98,3 +104,9 @@ class RemoteJoins:
             return event
         verified, _ = await self._verifier.verified([theirs])
         return verified[0] if verified else event
+
+
+async def _known_room(tx: Transaction, room_id: RoomId, version: str) -> tuple[int, int, bytes] | None:
+    # A server that a user joins through is believed before one that invited somebody.
+    await forget_hearsay(tx, room_id, version)
+    return await known_room(tx, room_id, version)

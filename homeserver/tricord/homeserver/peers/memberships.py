@@ -19,7 +19,7 @@ from tricord.homeserver.rooms.append import Log
 from tricord.homeserver.rooms.chain import Signer
 from tricord.homeserver.rooms.drafts import Draft
 from tricord.homeserver.rooms.memberships import Memberships
-from tricord.homeserver.rooms.outsiders import Outsiders
+from tricord.homeserver.rooms.outsiders import Outsiders, servers_in_id, servers_shown
 from tricord.homeserver.rooms.placement import Arrival, Placement, Verdict
 from tricord.homeserver.rooms.state import RoomState
 from tricord.homeserver.rooms.stripped_state import stripped_room_state
@@ -27,7 +27,7 @@ from tricord.homeserver.rooms.timeline import Timeline
 from tricord.homeserver.rooms.verification import Verifier
 from tricord.protocol.errors import Forbidden, MatrixError, NotFound, Unknown
 from tricord.protocol.events import VerifiedEvent, build_event, parse_event, with_unsigned
-from tricord.protocol.identifiers import EventId, RoomId, ServerName, UserId, is_valid_user_id, server_name_of
+from tricord.protocol.identifiers import EventId, RoomId, ServerName, UserId, server_name_of
 from tricord.protocol.room_versions import ROOM_VERSIONS
 from tricord.protocol.strict_json import JsonObject
 
@@ -65,7 +65,7 @@ class RemoteMemberships:
         self, user_id: UserId, room_id: RoomId, servers: Sequence[ServerName], content: JsonObject
     ) -> EventId:
         """Join a room elsewhere."""
-        return await self._joins.join(user_id, room_id, [*servers, *_named_in(room_id)], content)
+        return await self._joins.join(user_id, room_id, [*servers, *servers_in_id(room_id)], content)
 
     async def leave(self, user_id: UserId, room_id: RoomId, content: JsonObject) -> EventId:
         """Reject an invitation to a room elsewhere, or take back a knock.
@@ -78,8 +78,8 @@ class RemoteMemberships:
         told = await self._timeline.event(now.event_id)
         servers = candidates(
             [server_name_of(now.sender)],
-            _named_in(room_id),
-            _named_by(told.event.unsigned) if told else (),
+            servers_in_id(room_id),
+            servers_shown(told.event.unsigned) if told else (),
             without=self._signer.server_name,
         )
 
@@ -109,7 +109,7 @@ class RemoteMemberships:
             told = await self._peers.send_knock(server, room_id, event.event_id, event.pdu)
             return with_unsigned(event, {"knock_room_state": told})
 
-        known = candidates(servers, _named_in(room_id), without=self._signer.server_name)
+        known = candidates(servers, servers_in_id(room_id), without=self._signer.server_name)
         event = await first_that_answers(known, knock_through)
         await self._outsiders.note(event)
         return event.event_id
@@ -161,16 +161,3 @@ class RemoteMemberships:
             server_name=self._signer.server_name,
             key=self._signer.key,
         )
-
-
-def _named_by(unsigned: JsonObject) -> list[ServerName]:
-    """Return the servers of those who made the room what we were told when we were invited, or knocked."""
-    told = unsigned.get("invite_room_state") or unsigned.get("knock_room_state")
-    events = told if isinstance(told, list) else []
-    senders = [event.get("sender") for event in events if isinstance(event, dict)]
-    return [server_name_of(sender) for sender in senders if is_valid_user_id(sender)]
-
-
-def _named_in(room_id: RoomId) -> list[ServerName]:
-    """Return the server that made the room, where its id says so."""
-    return [server_name_of(room_id)] if ":" in room_id else []

@@ -19,9 +19,10 @@ from tricord.homeserver.storage.database import Database
 from tricord.homeserver.storage.events import events_by_id
 from tricord.homeserver.storage.outliers import OutlierRow, insert_outliers
 from tricord.protocol.events import VerifiedEvent
-from tricord.protocol.identifiers import EventId
+from tricord.protocol.identifiers import EventId, RoomId
 
 _AT_A_TIME = 500
+_CREATE: StateKey = ("m.room.create", "")
 
 _logger = structlog.get_logger(__name__)
 
@@ -35,7 +36,11 @@ class Outliers:
         self._numbers = EventNumbers(database)
 
     async def known(self, event_ids: Collection[EventId]) -> dict[EventId, StoredEvent]:
-        """Return those of some events that are here, with or without a place."""
+        """Return those of some events that are here and have been judged, with or without a place."""
+        return {event_id: one for event_id, one in (await self.heard_of(event_ids)).items() if not one.unjudged}
+
+    async def heard_of(self, event_ids: Collection[EventId]) -> dict[EventId, StoredEvent]:
+        """Return those of some events that are here, also those that nobody could judge yet."""
         return await self._database.read(events_by_id, list(event_ids)) if event_ids else {}
 
     async def keep(self, room_nid: int, events: Iterable[VerifiedEvent]) -> None:
@@ -45,7 +50,8 @@ class Outliers:
         """
         new = {event.event_id: event for event in events}
         named = {before for event in new.values() for before in _judged_by(event)}
-        judged = await self.known(named | new.keys())
+        here = await self.heard_of(named | new.keys())
+        judged = {event_id: stored for event_id, stored in here.items() if not stored.unjudged}
         rows: list[OutlierRow] = []
         numbers = await self._numbers.take(len(new))
         for count, event in enumerate(in_order(new, _judged_by)):
@@ -61,18 +67,27 @@ class Outliers:
             reason = rejection_by_auth_events(event, auth, None if create is None else judged.get(create))
             if reason is not None:
                 _logger.info("an event is rejected", event_id=event.event_id, reason=reason)
-            stored = StoredEvent(event, next(numbers), None, EMPTY, rejected=reason is not None)
+            nid = here[event.event_id].nid if event.event_id in here else next(numbers)
+            stored = StoredEvent(event, nid, None, EMPTY, rejected=reason is not None)
             judged[event.event_id] = stored
             rows.append(_row(room_nid, stored, [one.nid for one in auth]))
         for start in range(0, len(rows), _AT_A_TIME):
             await self._database.run(insert_outliers, rows[start : start + _AT_A_TIME])
 
-    async def state_of(self, event_ids: Collection[EventId]) -> tuple[StateRoot, dict[NodeId, bytes]]:
-        """Return the state that some events make up, as far as they are here and were let in, and its new nodes."""
+    async def state_of(
+        self, room_id: RoomId, event_ids: Collection[EventId]
+    ) -> tuple[StateRoot, dict[NodeId, bytes]] | None:
+        """Return the state of a room that some events make up, and its new nodes.
+
+        Of what is named, that counts which is here, of the room, and was let in. None if it has no create event: then
+        it is no state.
+        """
         state: dict[StateKey, int | None] = {}
         for stored in (await self.known(event_ids)).values():
-            if stored.key is not None and not stored.rejected:
+            if stored.key is not None and not stored.rejected and stored.event.room_id == room_id:
                 state[stored.key] = stored.nid
+        if _CREATE not in state:
+            return None
         return await self._nodes.using(lambda nodes: apply(nodes, EMPTY, state))
 
 

@@ -222,7 +222,7 @@ class _Sorting:
         existing = self._known.get(event.event_id)
         if existing is not None and (existing.position is not None or existing.rejected or existing.soft_failed):
             return _outcome_of(existing)
-        auth = [self._known[id_] for id_ in event.auth_events if id_ in self._known]
+        auth = [known for id_ in event.auth_events if (known := self._known.get(id_)) and not known.unjudged]
         if len(auth) < len(event.auth_events):
             return Outcome(Verdict.NOT_PLACED, "not all of its auth events can be had")
         before = await self._state_before(arrival)

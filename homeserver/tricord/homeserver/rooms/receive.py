@@ -236,8 +236,7 @@ class Receiver:
             _logger.info("the state was not to be had", event_id=event.event_id, origin=origin, reason=str(error))
             return None
         await self._outliers.keep(room.nid, await self._verifier.read(pdus, room.version, room.room_id))
-        root, nodes = await self._outliers.state_of(state_ids)
-        return None if root == EMPTY else (root, nodes)
+        return await self._outliers.state_of(room.room_id, state_ids)
 
     async def bring_auth_events(self, origin: ServerName, room: CachedRoom, events: Sequence[VerifiedEvent]) -> None:
         """See to it that the auth events of some events are here, asking the server that told of them."""

@@ -30,6 +30,8 @@ class StoredEvent:
     """The redaction that cut the event down."""
     soft_failed: bool = False
     rejected: bool = False
+    unjudged: bool = False
+    """Whether nobody here could say yet if the rules let it be: for other events of the room it is not here."""
     sender_device: DeviceId | None = None
     transaction_id: str | None = None
     resolved_state: StateRoot | None = None

@@ -14,7 +14,8 @@ from tricord.protocol.room_versions import ROOM_VERSIONS
 
 _SELECT = """
     SELECT e.event_nid, e.event_id, e.json, r.version, e.position, e.backfill_rank, e.state_after, e.replaces,
-        e.redacted_because, e.soft_failed, e.rejected, e.sender_device, e.transaction_id, e.resolved_state
+        e.redacted_because, e.soft_failed, e.rejected, e.sender_device, e.transaction_id, e.resolved_state,
+        e.unjudged AND e.position IS NULL AND NOT e.rejected
     FROM events e JOIN rooms r USING (room_nid)
 """
 # What happened in a room: it has a place, and was let in.
@@ -145,4 +146,5 @@ def _stored(row: Record) -> StoredEvent:
         sender_device=row[11],
         transaction_id=row[12],
         resolved_state=None if row[13] is None else StateRoot(row[13]),
+        unjudged=row[14],
     )

@@ -22,25 +22,30 @@ class OutlierRow(NamedTuple):
     rejected: bool
     auth_nids: str  # an array literal: arrays of arrays cannot be unnested
     json: bytes
+    unjudged: bool = False
 
 
 async def insert_outliers(tx: Transaction, rows: Sequence[OutlierRow]) -> None:
-    """Add events; those that are here already stay as they are."""
+    """Add events; those that are here already stay as they are, but for a judgement on those that had none."""
     await tx.execute(
         """
-        INSERT INTO events (
+        INSERT INTO events AS e (
             room_nid, event_nid, event_id, depth, type, state_key, sender, origin_server_ts, rejected, auth_nids, json,
-            state_after, prev_nids
+            unjudged, state_after, prev_nids
         )
         SELECT room_nid, event_nid, event_id, depth, type, state_key, sender, origin_server_ts, rejected,
-            auth_nids::bigint[], json, '', '{}'
+            auth_nids::bigint[], json, unjudged, '', '{}'
         FROM unnest(
             $1::bigint[], $2::bigint[], $3::text[], $4::bigint[], $5::text[], $6::text[], $7::text[], $8::bigint[],
-            $9::boolean[], $10::text[], $11::bytea[]
+            $9::boolean[], $10::text[], $11::bytea[],
+            $12::boolean[]
         ) AS t (
-            room_nid, event_nid, event_id, depth, type, state_key, sender, origin_server_ts, rejected, auth_nids, json
+            room_nid, event_nid, event_id, depth, type, state_key, sender, origin_server_ts, rejected, auth_nids, json,
+            unjudged
         )
-        ON CONFLICT DO NOTHING
+        ON CONFLICT (event_id) DO UPDATE SET
+            rejected = excluded.rejected, auth_nids = excluded.auth_nids, unjudged = false
+        WHERE e.unjudged AND NOT excluded.unjudged AND e.event_nid = excluded.event_nid
         """,
         *(list(column) for column in zip(*rows, strict=True)),
     )

@@ -8,10 +8,11 @@ from tricord.homeserver.storage.stream import take_positions
 from tricord.protocol.identifiers import RoomId
 
 
-async def known_room(tx: Transaction, room_id: RoomId, version: str) -> tuple[int, int, bytes]:
+async def known_room(tx: Transaction, room_id: RoomId, version: str) -> tuple[int, int, bytes] | None:
     """Return the number, the head and the root of the state of a room; one that is new here gets a number.
 
-    Until its first event has a place, such a room is here for nobody but those who are invited to it, or were.
+    Until its first event has a place, such a room is here for nobody but those who are invited to it, or were. None if
+    it is known to have another version: its events cannot be read by the rules of two.
     """
     await tx.execute(
         """
@@ -21,8 +22,21 @@ async def known_room(tx: Transaction, room_id: RoomId, version: str) -> tuple[in
         room_id,
         version,
     )
-    (row,) = await tx.fetch("SELECT room_nid, head, state_root FROM rooms WHERE room_id = $1", room_id)
-    return row[0], row[1], row[2]
+    row = await tx.fetchrow(
+        "SELECT room_nid, head, state_root FROM rooms WHERE room_id = $1 AND version = $2", room_id, version
+    )
+    return None if row is None else (row[0], row[1], row[2])
+
+
+async def forget_hearsay(tx: Transaction, room_id: RoomId, version: str) -> None:
+    """Forget what was only told of a room as one of another version, before this server is in it."""
+    found = await tx.fetchrow(
+        "SELECT room_nid FROM rooms WHERE room_id = $1 AND version <> $2 AND head = 0 FOR UPDATE", room_id, version
+    )
+    if found is not None:
+        await tx.execute("DELETE FROM room_memberships WHERE room_nid = $1", found[0])
+        await tx.execute("DELETE FROM events WHERE room_nid = $1", found[0])
+        await tx.execute("UPDATE rooms SET version = $2 WHERE room_nid = $1", found[0], version)
 
 
 async def version_of_room(tx: Transaction, room_id: RoomId) -> str | None:
@@ -31,10 +45,24 @@ async def version_of_room(tx: Transaction, room_id: RoomId) -> str | None:
     return version
 
 
-async def put_remote_membership(tx: Transaction, row: OutlierRow, user_id: str, membership: str) -> int:
-    """Write a member event without a place, and what it makes of the user; return the position."""
-    await insert_outliers(tx, [row])
-    (found,) = await tx.fetch("SELECT event_nid FROM events WHERE event_id = $1", row.event_id)
+async def put_remote_membership(
+    tx: Transaction, room_id: RoomId, version: str, row: OutlierRow, user_id: str, membership: str
+) -> int | None:
+    """Write a member event without a place, and what it makes of the user; return the position.
+
+    None, and nothing is written, if there is another room or another event of these names.
+    """
+    room = await known_room(tx, room_id, version)
+    if room is None:
+        return None
+    room_nid = room[0]
+    await insert_outliers(tx, [row._replace(room_nid=room_nid)])
+    # Where servers choose ids, one may have been chosen before, for another room.
+    found = await tx.fetchrow(
+        "SELECT event_nid FROM events WHERE event_id = $1 AND room_nid = $2", row.event_id, room_nid
+    )
+    if found is None:
+        return None
     position = await take_positions(tx, 1)
     await tx.execute(
         """
@@ -47,7 +75,7 @@ async def put_remote_membership(tx: Transaction, row: OutlierRow, user_id: str, 
             forgotten = m.forgotten AND excluded.membership IN ('leave', 'ban')
         """,
         user_id,
-        row.room_nid,
+        room_nid,
         membership,
         found[0],
         row.sender,
