@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+from typing import Any
 
 import h2.errors
 import h2.exceptions
@@ -12,6 +13,7 @@ import trio
 
 from tests.homeserver.serving.house import LARGE, House, opened, settled, wire
 from tests.homeserver.serving.http2_client import http2
+from tricord.homeserver.serving.http2 import _Exchange
 from tricord.homeserver.serving.limits import Limits
 
 SHORT = 0.05
@@ -305,3 +307,23 @@ async def test_a_preface_may_come_in_parts(house: House) -> None:
             await trio.lowlevel.checkpoint()
         # A SETTINGS frame.
         assert (await split.exactly(4))[3] == 4
+
+
+async def test_what_comes_while_a_part_is_handed_on_is_not_lost() -> None:
+    class Flushing:
+        """A protocol that hears the end of the body just when it tells the client to go on."""
+
+        def read(self, _stream_id: int, size: int) -> None:
+            if size == 3:
+                exchange.put(b"end")
+                exchange.complete()
+
+        async def flush(self) -> None:
+            await trio.lowlevel.checkpoint()
+
+    protocol: Any = Flushing()
+    exchange = _Exchange(protocol, Limits(), 1, {"method": "POST"})
+    exchange.put(b"one")
+    first, second = await exchange.receive(), await exchange.receive()
+    assert (first["body"], first["more_body"]) == (b"one", True)
+    assert (second["body"], second["more_body"]) == (b"end", False)

@@ -411,7 +411,8 @@ class _Exchange:
                 self._body_given = self.body_complete
                 self._protocol.read(self.stream_id, len(body))
                 await self._protocol.flush()
-                return {"type": "http.request", "body": body, "more_body": not self.body_complete}
+                # By now more may have come, and with it the end.
+                return {"type": "http.request", "body": body, "more_body": not self._body_given}
         while not self.gone:
             await self._wait()
         return {"type": "http.disconnect"}
