@@ -13,10 +13,11 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from hashlib import sha256
 from typing import Any
-from urllib.parse import quote
+from urllib.parse import quote, unquote
 
 import httpx
 import orjson
+import trio
 
 from tests.conversations.network import Network
 from tests.federation.web import Host, Seen, hosting, reply
@@ -26,6 +27,7 @@ from tricord.homeserver.clock import SystemClock
 from tricord.protocol.authorization import auth_event_keys
 from tricord.protocol.canonical_json import lenient_canonical_json
 from tricord.protocol.errors import MatrixError
+from tricord.protocol.event_format import write_references
 from tricord.protocol.events import Event, VerifiedEvent, build_event, parse_event
 from tricord.protocol.hashes import content_hash, signed_form
 from tricord.protocol.identifiers import EventId, RoomId, ServerName, UserId
@@ -77,6 +79,7 @@ class Peer:
         """What is answered to requests whose method and path match: the last that does, counts."""
         self.keys: Callable[[], JsonObject] = lambda: own_document(self.name, self.key, SystemClock().now_ms())
         self._network = network
+        self._news = trio.Event()
         self._numbers = itertools.count(1)
         self._http = httpx.AsyncClient(timeout=60)
         self._ts = SystemClock().now_ms()
@@ -178,6 +181,61 @@ class Peer:
         self.rooms[room_id] = room
         return room
 
+    # Having rooms
+
+    def found(
+        self, version_name: str, creator: UserId, *, join_rule: str = "public", levels: JsonObject | None = None
+    ) -> Room:
+        """Make a room of this server's own."""
+        version = room_version(version_name)
+        room = Room(RoomId(f"!own{next(self._numbers)}:{self.name}"), version)
+        create: JsonObject = {"room_version": version_name}
+        users = {creator: 100}
+        if version.room_id_is_create_event_id:
+            users = {}
+        else:
+            create["creator"] = creator
+        for event_type, state_key, content in (
+            ("m.room.create", "", create),
+            ("m.room.member", creator, {"membership": "join"}),
+            ("m.room.power_levels", "", {"users": users, **(levels or {})}),
+            ("m.room.join_rules", "", {"join_rule": join_rule}),
+        ):
+            event = self.event(room, creator, event_type, content, state_key=state_key)
+            room.room_id = event.room_id
+            room.take_in(event)
+        self.rooms[room.room_id] = room
+        return room
+
+    def welcomes(self, room: Room, **instead: Any) -> None:
+        """Let others join a room of this server's own; `instead` replaces parts of what `send_join` answers."""
+
+        def template(seen: Seen) -> Answer:
+            user = unquote(seen.target.partition("?")[0].rpartition("/")[2])
+            keys = auth_event_keys("m.room.member", UserId(user), user, {"membership": "join"}, room.version)
+            proposed = {
+                "type": "m.room.member",
+                "room_id": room.room_id,
+                "sender": user,
+                "state_key": user,
+                "content": {"membership": "join"},
+                "depth": max(end.depth for end in room.ends) + 1,
+                "prev_events": write_references([end.event_id for end in room.ends], room.version, {}),
+                "auth_events": write_references(
+                    [room.state[key].event_id for key in keys if key in room.state], room.version, {}
+                ),
+            }
+            return {"room_version": room.version.name, "event": proposed}
+
+        def taken(seen: Seen) -> Answer:
+            state = [event.pdu for event in room.state.values()]
+            told = {"state": state, "auth_chain": state, "origin": self.name, **instead}
+            room.take_in(parse_event(orjson.loads(seen.body), room.version))
+            return told
+
+        self.answers("make_join", template)
+        self.answers("send_join", taken)
+
     # Making events
 
     def event(
@@ -198,7 +256,7 @@ class Peer:
         depth = max((end.depth for end in room.ends), default=0) + 1 if depth is None else depth
         return build_event(
             version=room.version,
-            room_id=room.room_id,
+            room_id=None if room.version.room_id_is_create_event_id and event_type == "m.room.create" else room.room_id,
             sender=sender,
             type=event_type,
             state_key=state_key,
@@ -258,6 +316,12 @@ class Peer:
         """Return the EDUs that were sent to this server."""
         return [edu for transaction in self.received for edu in transaction.get("edus", [])]
 
+    async def heard(self, room_id: RoomId, event_id: EventId) -> None:
+        """Wait until an event of a room was sent to this server."""
+        while event_id not in self.rooms[room_id].events:
+            self._news = trio.Event()
+            await self._news.wait()
+
     async def _answer(self, seen: Seen) -> bytes:
         wanted = f"{seen.method} {seen.target}"
         for pattern, script in reversed(self.script):
@@ -281,6 +345,7 @@ class Peer:
             room = self.rooms.get(pdu.get("room_id", ""))
             if room is not None:
                 room.take_in(parse_event(pdu, room.version))
+        self._news.set()
 
     def _tick(self) -> int:
         self._ts += 1

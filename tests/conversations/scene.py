@@ -93,7 +93,7 @@ class Scene:
         return count
 
     async def check_well(self) -> None:
-        """Everybody who behaves is served as before: our own users, the fair peer, and the hostile one if it behaves."""
+        """Everybody who behaves is served as before: our own users, the fair peer, and the hostile one if it does."""
         async with httpx.AsyncClient() as http:
             with trio.fail_after(1):
                 url = self.town.homeserver.urls[0]
@@ -111,8 +111,7 @@ class Scene:
         last = await self.alice.send_text(room_id, "do you hear me?")
         with trio.fail_after(10):
             for one in (self.fair, self.evil):
-                while last not in one.rooms[room_id].events:
-                    await trio.sleep(0.02)
+                await one.heard(room_id, last)
 
 
 @asynccontextmanager

@@ -27,6 +27,7 @@ _CLOCK_SKEW_MS = 3600 * 1000
 # How long a server is left alone, at most, that has not the keys that are said to be its own. Anybody can claim them.
 _LONGEST_PAUSE_SECONDS = 600.0
 _AT_ONCE = 100
+_PATIENCE_SECONDS = 60
 # Anybody may ask us as a notary, about servers that answer as slowly as they like.
 _AT_ONCE_FOR_OTHERS = 10
 _MOST_REMEMBERED = 10_000
@@ -140,10 +141,12 @@ class KeyRing:
             if document is not None:
                 documents[server] = document
 
-        async with trio.open_nursery() as nursery:
-            for server, key_ids in missing.items():
-                if not _suffices(documents.get(server), key_ids, until):
-                    nursery.start_soon(find, server, key_ids)
+        # Events can be said to be of as many servers as somebody likes to invent: what is not found by then, is not.
+        with trio.move_on_after(_PATIENCE_SECONDS):
+            async with trio.open_nursery() as nursery:
+                for server, key_ids in missing.items():
+                    if not _suffices(documents.get(server), key_ids, until):
+                        nursery.start_soon(find, server, key_ids)
         return documents
 
     async def _remembered(self, servers: Iterable[ServerName]) -> dict[ServerName, KeyDocument]:

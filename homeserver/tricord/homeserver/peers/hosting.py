@@ -23,7 +23,7 @@ from tricord.homeserver.rooms.server_reads import ServerReads
 from tricord.homeserver.rooms.standing import standing
 from tricord.homeserver.rooms.state import RoomState
 from tricord.homeserver.rooms.stored_event import StoredEvent
-from tricord.homeserver.rooms.stripped_state import stripped_room_state
+from tricord.homeserver.rooms.stripped_state import stripped_room_state, told_by_others
 from tricord.homeserver.rooms.verification import Verifier
 from tricord.protocol.errors import (
     BadJson,
@@ -38,7 +38,6 @@ from tricord.protocol.identifiers import EventId, RoomId, ServerName, UserId, is
 from tricord.protocol.room_versions import ROOM_VERSIONS, RoomVersion, room_version
 from tricord.protocol.strict_json import JsonObject
 
-_MOST_STRIPPED = 50
 # What a template does not have: these are for whoever makes an event of it.
 _SIGNED_KEYS = ("hashes", "signatures", "event_id", "unsigned")
 
@@ -153,8 +152,7 @@ class Hosting:
         await self._invitations.check_accepts(user_id)
         verified = countersigned(await self._verified(event), self._signer.server_name, self._signer.key)
         if not await self._residence.is_in(room_id):
-            state = [one for one in shown if isinstance(one, dict)] if isinstance(shown, list) else []
-            await self._outsiders.note(with_unsigned(verified, {"invite_room_state": state[:_MOST_STRIPPED]}))
+            await self._outsiders.note(with_unsigned(verified, {"invite_room_state": told_by_others(shown)}))
         return verified.pdu
 
     async def _admitted(self, origin: ServerName, room_id: RoomId, user_id: UserId) -> RoomVersion:

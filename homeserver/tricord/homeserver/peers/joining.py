@@ -70,8 +70,8 @@ class RemoteJoins:
         event, version = handshake.event, handshake.version
         if answer.event is not None:
             event = await self._countersigned(event, answer.event)
-        state = parsed(answer.state, version, event.room_id)
-        chain = parsed(answer.auth_chain, version, event.room_id)
+        state = await parsed(answer.state, version, event.room_id)
+        chain = await parsed(answer.auth_chain, version, event.room_id)
         events, _ = await self._verifier.verified((chain | state).values())
         if not any(one.type == "m.room.create" for one in events):
             raise BadJson(f"{handshake.destination} tells of no create event of {event.room_id}")

@@ -22,7 +22,7 @@ from tricord.homeserver.rooms.memberships import Memberships
 from tricord.homeserver.rooms.outsiders import Outsiders, servers_in_id, servers_shown
 from tricord.homeserver.rooms.placement import Arrival, Placement, Verdict
 from tricord.homeserver.rooms.state import RoomState
-from tricord.homeserver.rooms.stripped_state import stripped_room_state
+from tricord.homeserver.rooms.stripped_state import stripped_room_state, told_by_others
 from tricord.homeserver.rooms.timeline import Timeline
 from tricord.homeserver.rooms.verification import Verifier
 from tricord.protocol.errors import Forbidden, MatrixError, NotFound, Unknown
@@ -107,7 +107,7 @@ class RemoteMemberships:
             template = await self._peers.make_knock(server, room_id, user_id, versions)
             event = event_from(template, room_id, user_id, content, self._signer)
             told = await self._peers.send_knock(server, room_id, event.event_id, event.pdu)
-            return with_unsigned(event, {"knock_room_state": told})
+            return with_unsigned(event, {"knock_room_state": told_by_others(told)})
 
         known = candidates(servers, servers_in_id(room_id), without=self._signer.server_name)
         event = await first_that_answers(known, knock_through)

@@ -15,6 +15,7 @@ from tricord.homeserver.rooms.node_cache import NodeCache
 from tricord.homeserver.rooms.placement import rejection_by_auth_events
 from tricord.homeserver.rooms.state_map import EMPTY, NodeId, StateRoot, apply
 from tricord.homeserver.rooms.stored_event import StateKey, StoredEvent
+from tricord.homeserver.rooms.turns import Turns
 from tricord.homeserver.storage.database import Database
 from tricord.homeserver.storage.events import events_by_id
 from tricord.homeserver.storage.outliers import OutlierRow, insert_outliers
@@ -34,6 +35,7 @@ class Outliers:
         self._database = database
         self._nodes = nodes
         self._numbers = EventNumbers(database)
+        self._turns: Turns[int] = Turns()
 
     async def known(self, event_ids: Collection[EventId]) -> dict[EventId, StoredEvent]:
         """Return those of some events that are here and have been judged, with or without a place."""
@@ -49,6 +51,11 @@ class Outliers:
         Such are left out, and whatever stands on them.
         """
         new = {event.event_id: event for event in events}
+        # One after the other, or an event that two keep would go by two numbers.
+        async with self._turns.of(room_nid):
+            await self._keep(room_nid, new)
+
+    async def _keep(self, room_nid: int, new: Mapping[EventId, VerifiedEvent]) -> None:
         named = {before for event in new.values() for before in _judged_by(event)}
         here = await self.heard_of(named | new.keys())
         judged = {event_id: stored for event_id, stored in here.items() if not stored.unjudged}

@@ -9,8 +9,7 @@ https://spec.matrix.org/v1.19/server-server-api/#checks-performed-on-receipt-of-
 from __future__ import annotations
 
 import contextlib
-from collections.abc import AsyncIterator, Collection, Iterable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Collection, Iterable, Sequence
 from typing import Protocol
 
 import structlog
@@ -22,6 +21,7 @@ from tricord.homeserver.rooms.outliers import Outliers, in_order
 from tricord.homeserver.rooms.placement import Arrival, Outcome, Placement, Verdict
 from tricord.homeserver.rooms.state_map import EMPTY, NodeId, StateRoot
 from tricord.homeserver.rooms.stored_event import StoredEvent
+from tricord.homeserver.rooms.turns import Turns
 from tricord.homeserver.rooms.verification import Verifier
 from tricord.protocol.errors import Forbidden, NotFound
 from tricord.protocol.events import Event, VerifiedEvent
@@ -34,6 +34,8 @@ _EARLIER_EVENTS = 50
 # Up to this many missing pieces of a state are asked for one by one; more, all at once.
 _SINGLE_EVENTS = 40
 _AT_ONCE = 5
+# How long we ask, all in all, for what some events lack. Then they are judged by what is here.
+_PATIENCE_SECONDS = 120
 
 _logger = structlog.get_logger(__name__)
 
@@ -74,12 +76,6 @@ class Source(Protocol):
         ...
 
 
-@dataclass(slots=True)
-class _Lock:
-    lock: trio.Lock = field(default_factory=trio.Lock)
-    users: int = 0
-
-
 class Receiver:
     """Takes in events of other servers."""
 
@@ -91,7 +87,8 @@ class Receiver:
         self._placement = placement
         self._verifier = verifier
         self._source = source
-        self._locks: dict[RoomId, _Lock] = {}
+        # Each server for itself: who answers our questions slowly keeps nobody else waiting.
+        self._turns: Turns[tuple[ServerName, RoomId]] = Turns()
 
     async def receive(self, origin: ServerName, room_id: RoomId, events: Sequence[Event]) -> dict[EventId, str | None]:
         """Take in events of one room, in their order; return for each what is wrong with it, None if nothing is.
@@ -101,7 +98,7 @@ class Receiver:
         room = await self._rooms.room(room_id)
         if room is None:
             return {event.event_id: f"this server is not in {room_id}" for event in events}
-        async with self._turn(room_id):
+        async with self._turns.of((origin, room_id)):
             placed = await self._placed({event.event_id for event in events})
             results: dict[EventId, str | None] = {
                 event_id: "it was rejected before" if stored.rejected else None for event_id, stored in placed.items()
@@ -109,7 +106,11 @@ class Receiver:
             verified, wrong = await self._verifier.verified(e for e in events if e.event_id not in placed)
             results |= wrong
             wanted = {event.event_id for event in verified}
-            arrivals = await self._arrivals(origin, room, verified)
+            arrivals = [Arrival(event) for event in verified]
+            with trio.move_on_after(_PATIENCE_SECONDS) as patience:
+                arrivals = await self._arrivals(origin, room, verified)
+            if patience.cancelled_caught:
+                _logger.info("events are placed without what was asked for", room_id=room_id, origin=origin)
             outcomes = await self._placement.place(room_id, arrivals) if arrivals else {}
         for event_id in wanted:
             outcome = outcomes.get(event_id, Outcome(Verdict.NOT_PLACED, "it could not be placed"))
@@ -129,7 +130,7 @@ class Receiver:
         room = await self._rooms.room(event.room_id)
         if room is None:
             raise NotFound(f"this server is not in {event.room_id}")
-        async with self._turn(event.room_id):
+        async with self._turns.of((origin, event.room_id)):
             arrivals = await self._arrivals(origin, room, [event], forward=True)
             outcomes = await self._placement.place(event.room_id, arrivals)
         outcome = outcomes[event.event_id]
@@ -140,19 +141,6 @@ class Receiver:
     async def keep(self, room_nid: int, events: Iterable[VerifiedEvent]) -> None:
         """Keep events without a place, such as the state of a room that we are about to join."""
         await self._outliers.keep(room_nid, events)
-
-    @contextlib.asynccontextmanager
-    async def _turn(self, room_id: RoomId) -> AsyncIterator[None]:
-        """Let one at a time take in events of a room, in the order in which they came."""
-        entry = self._locks.setdefault(room_id, _Lock())
-        entry.users += 1
-        try:
-            async with entry.lock:
-                yield
-        finally:
-            entry.users -= 1
-            if not entry.users:
-                del self._locks[room_id]
 
     async def _placed(self, event_ids: Collection[EventId]) -> dict[EventId, StoredEvent]:
         """Return those of the events that have been judged in their place already."""

@@ -5,9 +5,17 @@ https://spec.matrix.org/v1.19/client-server-api/#stripped-state
 
 from __future__ import annotations
 
+from typing import Any
+
+import orjson
+
 from tricord.homeserver.rooms.state import RoomState
+from tricord.protocol.errors import BadJson
 from tricord.protocol.identifiers import RoomId, UserId
-from tricord.protocol.strict_json import JsonObject
+from tricord.protocol.strict_json import JsonObject, check_event_integers
+
+_MOST_TOLD = 50
+_MOST_BYTES = 100_000
 
 SHOWN = (
     "m.room.create",
@@ -25,3 +33,21 @@ async def stripped_room_state(state: RoomState, room_id: RoomId, sender: UserId)
     keys = [(event_type, "") for event_type in SHOWN]
     found = await state.current(room_id, [*keys, ("m.room.member", sender)])
     return [stored.event.pdu for stored in found.values()]
+
+
+def told_by_others(events: Any) -> list[JsonObject]:
+    """Return what another server tells of a room, as far as it has the right form and is not too much to keep."""
+    told: list[JsonObject] = []
+    size = 0
+    for event in events[:_MOST_TOLD] if isinstance(events, list) else ():
+        match event:
+            case {"type": str(), "state_key": str(), "sender": str(), "content": dict()}:
+                try:
+                    check_event_integers(event)
+                except BadJson:
+                    continue
+                size += len(orjson.dumps(event))
+                if size > _MOST_BYTES:
+                    break
+                told.append(event)
+    return told

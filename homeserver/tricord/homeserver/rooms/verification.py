@@ -55,14 +55,16 @@ class Verifier:
 
     async def read(self, pdus: Iterable[JsonObject], version: RoomVersion, room_id: str) -> list[VerifiedEvent]:
         """Return those of some foreign PDUs that are events of a room, verified, each once."""
-        good, _ = await self.verified(parsed(pdus, version, room_id).values())
+        good, _ = await self.verified((await parsed(pdus, version, room_id)).values())
         return good
 
 
-def parsed(pdus: Iterable[JsonObject], version: RoomVersion, room_id: str) -> dict[EventId, Event]:
+async def parsed(pdus: Iterable[JsonObject], version: RoomVersion, room_id: str) -> dict[EventId, Event]:
     """Return those of some foreign PDUs that have the form of events of a room."""
     events: dict[EventId, Event] = {}
-    for pdu in pdus:
+    for count, pdu in enumerate(pdus, 1):
+        if count % _WITHOUT_PAUSE == 0:
+            await trio.lowlevel.checkpoint()
         try:
             event = parse_event(pdu, version)
         except MatrixError:
