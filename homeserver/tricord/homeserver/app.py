@@ -387,7 +387,7 @@ def _parts(
         log, state, memberships, invitations, restricted_joins, profiles, residence, elsewhere
     )
     aliases = Aliases(database, log, state, memberships, visibility, clock, server_name, remote_queries)
-    directory = Directory(database, state, memberships, clock, server_name)
+    directory = Directory(database, state, memberships, clock, server_name, remote_queries)
     creation = RoomCreation(
         log,
         aliases,

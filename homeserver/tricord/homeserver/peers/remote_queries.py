@@ -1,10 +1,11 @@
-"""Questions that only another server can answer: its aliases, its users' profiles.
+"""Questions that only another server can answer: its aliases, its users' profiles, its published rooms.
 
 https://spec.matrix.org/v1.19/server-server-api/#querying-for-information
 """
 
 from __future__ import annotations
 
+from tricord.clients.api.directory import DirectoryFilter, PublicRoomsPage
 from tricord.federation.calls import Peers
 from tricord.federation.errors import PeerError, PeerRefused
 from tricord.homeserver.peers.handshake import as_refusal
@@ -38,3 +39,16 @@ class RemoteQueries:
         except PeerError as error:
             raise NotFound(f"room alias {alias} cannot be looked up: {error}") from error
         return found.room_id, [server, *found.servers[:_MOST_SERVERS]]
+
+    async def published_rooms(
+        self, server: ServerName, wanted: DirectoryFilter, since: str | None, limit: int
+    ) -> PublicRoomsPage:
+        """Return a page of a remote server's directory."""
+        search = None if wanted == DirectoryFilter() else wanted
+        try:
+            page = await self._peers.public_rooms(server, limit=limit, since=since, search=search)
+        except PeerRefused as error:
+            raise as_refusal(error) from error
+        except PeerError as error:
+            raise NotFound(f"the directory of {server} is not to be had: {error}") from error
+        return page.model_copy(update={"chunk": page.chunk[:limit]})

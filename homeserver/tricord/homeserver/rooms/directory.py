@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 from tricord.clients.api.directory import DirectoryFilter, PublicRoom, PublicRoomsPage
 from tricord.homeserver.clock import Clock
@@ -18,7 +19,7 @@ from tricord.homeserver.serving.call import Requester
 from tricord.homeserver.storage import aliases as storage
 from tricord.homeserver.storage.database import Database
 from tricord.protocol.errors import InvalidParam, NotFound
-from tricord.protocol.identifiers import RoomId, ServerName, UserId
+from tricord.protocol.identifiers import RoomId, ServerName, UserId, parse_server_name
 
 MAX_ROOMS = 500
 _DEFAULT_ROOMS = 100
@@ -36,6 +37,16 @@ class _Rank:
         return cls(-room.num_joined_members, room.room_id)
 
 
+class RemoteDirectories(Protocol):
+    """Asks other servers for theirs."""
+
+    async def published_rooms(
+        self, server: ServerName, wanted: DirectoryFilter, since: str | None, limit: int
+    ) -> PublicRoomsPage:
+        """Return a page of a remote server's directory; raise NotFound if it cannot be had."""
+        ...
+
+
 class Directory:
     """Publishes rooms, and shows what is published.
 
@@ -49,12 +60,14 @@ class Directory:
         memberships: Memberships,
         clock: Clock,
         server_name: ServerName,
+        remote: RemoteDirectories | None = None,
     ) -> None:
         self._database = database
         self._state = state
         self._memberships = memberships
         self._clock = clock
         self._server_name = server_name
+        self._remote = remote
 
     async def is_published(self, room_id: RoomId) -> bool:
         """Say whether a room is in the directory."""
@@ -78,12 +91,15 @@ class Directory:
     async def page(
         self, wanted: DirectoryFilter, since: str | None, limit: int | None, server: str | None
     ) -> PublicRoomsPage:
-        """Return a page of the rooms that match, the largest first."""
+        """Return a page of the rooms that match, the largest first, of this server or of another one."""
+        limit = min(max(limit or _DEFAULT_ROOMS, 1), MAX_ROOMS)
         if server is not None and server != self._server_name:
-            raise NotFound(f"the directory of {server} cannot be reached from here")
+            if self._remote is None:
+                raise NotFound(f"the directory of {server} cannot be reached from here")
+            return await self._remote.published_rooms(parse_server_name(server), wanted, since, limit)
         rooms = [room for room in await self._published() if _matches(room, wanted)]
         rooms.sort(key=_Rank.of)
-        return _page(rooms, since, min(max(limit or _DEFAULT_ROOMS, 1), MAX_ROOMS))
+        return _page(rooms, since, limit)
 
     async def _published(self) -> list[PublicRoom]:
         room_ids = await self._database.read(storage.published_rooms)
