@@ -108,6 +108,7 @@ class Synapse:
             "macaroon_secret_key": "m",
             "form_secret": "f",
             "allow_public_rooms_over_federation": True,
+            "room_list_publication_rules": [{"action": "allow"}],
             "federation": {
                 "client_timeout": "10s",
                 "max_short_retries": 1,

@@ -117,6 +117,16 @@ async def test_a_room_is_found_by_its_alias(near: Town, alice: Client, bob: Clie
     assert refused.value.status == 404
 
 
+async def test_a_room_is_found_in_the_directory(near: Town, alice: Client, bob: Client) -> None:
+    name = f"Reading room of {alice.user_id}"
+    room_id = await alice.create_room(preset="public_chat", name=name, visibility="public")
+    await alice.create_room(preset="public_chat", name=f"Quiet room of {alice.user_id}", visibility="public")
+    everything = await bob.public_rooms(server=near.name)
+    assert (room_id, name) in [(room.room_id, room.name) for room in everything.chunk]
+    matching = await bob.public_rooms(server=near.name, search=name)
+    assert [room.room_id for room in matching.chunk] == [room_id]
+
+
 async def test_profiles_are_seen_from_both_sides(alice: Client, bob: Client) -> None:
     await alice.set_profile("displayname", "Alice in Chains")
     assert (await bob.profile(alice.user_id))["displayname"] == "Alice in Chains"
