@@ -10,7 +10,7 @@ from tests.homeserver.rooms.foreign import YAN, ZOE, Foreign
 from tests.homeserver.rooms.house import ALICE, BOB, House, opened_house
 from tricord.homeserver.rooms.placement import Arrival, Outcome, Placement, Verdict
 from tricord.homeserver.rooms.resolution import StateResolver
-from tricord.protocol.events import VerifiedEvent
+from tricord.protocol.events import Event, VerifiedEvent
 from tricord.protocol.identifiers import RoomId
 from tricord.protocol.room_versions import ROOM_VERSIONS
 
@@ -135,7 +135,7 @@ async def test_redactions_take_effect_whichever_comes_first(house: House) -> Non
     room_id = await house.create()
     foreign = Foreign(house, room_id)
     join = await foreign.joins(ZOE)
-    here = {("m.room.member", ZOE): join}
+    here: dict[tuple[str, str], Event] = {("m.room.member", ZOE): join}
     one = await foreign.says(ZOE, "one", after=[join], state=here)
     two = await foreign.says(ZOE, "two", after=[one], state=here)
     redacts_one = await foreign.event(ZOE, "m.room.redaction", {}, after=[two], state=here, redacts=one.event_id)
