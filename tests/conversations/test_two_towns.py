@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from functools import partial
 from pathlib import Path
 
 import pytest
+import trio
 
 from tests.conversations.network import Network
 from tests.conversations.towns import Town, heard, members, towns
@@ -31,6 +33,19 @@ async def test_somebody_joins_a_public_room_elsewhere(both: list[Town], version:
     told = (await bob.sync())["rooms"]["join"][room_id]
     names = [event["content"] for event in told["state"]["events"] if event["type"] == "m.room.name"]
     assert names == [{"name": "Square"}]
+
+
+async def test_people_of_one_town_join_at_once_and_are_all_in(both: list[Town]) -> None:
+    north, south = both
+    alice, bob, carol = north["alice"], south["bob"], south["carol"]
+    room_id = await alice.create_room(preset="public_chat")
+    async with trio.open_nursery() as nursery:
+        for person in (bob, carol):
+            nursery.start_soon(partial(person.join, room_id, via=[north.name]))
+    hello = await alice.send_text(room_id, "Hello both")
+    for person in (bob, carol):
+        await heard(person, room_id, hello)
+        assert await members(person, room_id) == {alice.user_id, bob.user_id, carol.user_id}
 
 
 async def test_an_invitation_crosses_and_is_taken(both: list[Town]) -> None:

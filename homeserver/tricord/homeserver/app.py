@@ -358,7 +358,7 @@ def _parts(
     server_reads = ServerReads(database, cached_rooms, nodes, state, timeline, memberships)
     elsewhere = RemoteMemberships(
         peers,
-        RemoteJoins(database, peers, outliers, placement, verifier, signer),
+        RemoteJoins(database, peers, outliers, placement, verifier, residence, signer),
         log,
         placement,
         verifier,

@@ -15,7 +15,9 @@ from tricord.homeserver.rooms.cached_rooms import CachedRoom
 from tricord.homeserver.rooms.chain import Signer
 from tricord.homeserver.rooms.outliers import Outliers
 from tricord.homeserver.rooms.placement import Arrival, Placement, Verdict
+from tricord.homeserver.rooms.residence import Residence
 from tricord.homeserver.rooms.state_map import StateRoot
+from tricord.homeserver.rooms.turns import Turns
 from tricord.homeserver.rooms.verification import Verifier, parsed
 from tricord.homeserver.storage.database import Database, Transaction
 from tricord.homeserver.storage.remote_memberships import forget_hearsay, known_room
@@ -38,6 +40,7 @@ class RemoteJoins:
         outliers: Outliers,
         placement: Placement,
         verifier: Verifier,
+        residence: Residence,
         signer: Signer,
     ) -> None:
         self._database = database
@@ -45,7 +48,9 @@ class RemoteJoins:
         self._outliers = outliers
         self._placement = placement
         self._verifier = verifier
+        self._residence = residence
         self._signer = signer
+        self._turns: Turns[RoomId] = Turns()
 
     async def join(
         self, user_id: UserId, room_id: RoomId, servers: Sequence[ServerName], content: JsonObject
@@ -75,18 +80,23 @@ class RemoteJoins:
         events, _ = await self._verifier.verified((chain | state).values())
         if not any(one.type == "m.room.create" for one in events):
             raise BadJson(f"{handshake.destination} tells of no create event of {event.room_id}")
-        known = await self._database.run(_known_room, event.room_id, version.name)
-        if known is None:
-            raise BadJson(f"{handshake.destination} says that {event.room_id} has version {version.name}: it has not")
-        nid, head, root = known
-        await self._outliers.keep(nid, events)
-        told = await self._outliers.state_of(event.room_id, state.keys())
-        if told is None:
-            raise BadJson(f"{handshake.destination} tells of no create event in the state of {event.room_id}")
-        before, nodes = told
-        room = CachedRoom(nid, event.room_id, version, head, StateRoot(root), ())
-        arrival = Arrival(event, before, nodes, starts_anew=True)
-        outcome = (await self._placement.place(event.room_id, [arrival], new_room=room))[event.event_id]
+        async with self._turns.of(event.room_id):
+            known = await self._database.run(_known_room, event.room_id, version.name)
+            if known is None:
+                raise BadJson(
+                    f"{handshake.destination} says that {event.room_id} has version {version.name}: it has not"
+                )
+            nid, head, root = known
+            await self._outliers.keep(nid, events)
+            told = await self._outliers.state_of(event.room_id, state.keys())
+            if told is None:
+                raise BadJson(f"{handshake.destination} tells of no create event in the state of {event.room_id}")
+            before, nodes = told
+            room = CachedRoom(nid, event.room_id, version, head, StateRoot(root), ())
+            # Somebody else of ours may have come in meanwhile, or been there before: what they were told stays true.
+            anew = not await self._residence.is_in(event.room_id)
+            arrival = Arrival(event, before, nodes, starts_anew=anew)
+            outcome = (await self._placement.place(event.room_id, [arrival], new_room=room))[event.event_id]
         if outcome.verdict is not Verdict.ACCEPTED:
             raise Forbidden(f"the state that {handshake.destination} tells does not allow the join: {outcome.reason}")
         _logger.info(
