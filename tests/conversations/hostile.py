@@ -230,7 +230,8 @@ class Peer:
         def taken(seen: Seen) -> Answer:
             state = [event.pdu for event in room.state.values()]
             told = {"state": state, "auth_chain": state, "origin": self.name, **instead}
-            room.take_in(parse_event(orjson.loads(seen.body), room.version))
+            if not instead:
+                room.take_in(parse_event(orjson.loads(seen.body), room.version))
             return told
 
         self.answers("make_join", template)

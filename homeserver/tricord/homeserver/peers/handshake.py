@@ -53,6 +53,10 @@ async def first_that_answers(servers: Iterable[ServerName], ask: Callable[[Serve
             return await ask(server)
         except PeerRefused as error:
             refusal = as_refusal(error) if refusal is None or error.status != 404 else refusal
+        except MatrixError as error:
+            # What it says is no use to us; the next one may be honest.
+            _logger.info("a server gave what cannot be used", server=server, reason=error.message)
+            refusal = error
         except PeerError as error:
             _logger.info("a server did not help", server=server, reason=str(error))
     if refusal is not None:
@@ -82,6 +86,8 @@ def event_from(
         if is_valid_user_id(authorising):
             content["join_authorised_via_users_server"] = authorising
     depth = proposed.get("depth")
+    if not isinstance(proposed.get("prev_events"), list) or not isinstance(proposed.get("auth_events"), list):
+        raise BadJson("the other server proposes an event without its references")
     try:
         prev_events = read_references(proposed["prev_events"], version)
         auth_events = read_references(proposed["auth_events"], version)
