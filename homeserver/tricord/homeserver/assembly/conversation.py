@@ -1,0 +1,86 @@
+"""What users do in rooms, and what they read there."""
+
+from __future__ import annotations
+
+from tricord.homeserver.accounts.user_rooms import UserRooms
+from tricord.homeserver.assembly.accounts import Accounts
+from tricord.homeserver.assembly.foundation import Foundation, Run
+from tricord.homeserver.assembly.network import Network
+from tricord.homeserver.assembly.rooms import Rooms
+from tricord.homeserver.assembly.shared_rooms import SharedRooms
+from tricord.homeserver.client_api.directory import DirectoryApi
+from tricord.homeserver.client_api.membership import MembershipApi
+from tricord.homeserver.client_api.messages import MessagesApi
+from tricord.homeserver.client_api.relations import RelationsApi
+from tricord.homeserver.client_api.room_creation import RoomCreationApi
+from tricord.homeserver.client_api.rooms import RoomsApi
+from tricord.homeserver.rooms.aliases import Aliases
+from tricord.homeserver.rooms.create import RoomCreation
+from tricord.homeserver.rooms.directory import Directory
+from tricord.homeserver.rooms.history import History
+from tricord.homeserver.rooms.membership_changes import MembershipChanges
+from tricord.homeserver.rooms.relations import Relations
+from tricord.homeserver.rooms.send import Sending
+from tricord.homeserver.rooms.state_view import StateView
+from tricord.homeserver.serving.call import Route
+
+
+class Conversation:
+    """Creating and joining rooms, finding them, sending and reading."""
+
+    def __init__(
+        self, base: Foundation, network: Network, accounts: Accounts, rooms: Rooms, shared: SharedRooms
+    ) -> None:
+        database, state, memberships, timeline = base.database, rooms.state, rooms.memberships, rooms.timeline
+        profiles, server_name, clock = accounts.profiles, base.server_name, base.clock
+        self._memberships = memberships
+        self._room_updates = accounts.room_updates
+        self._changes = MembershipChanges(
+            rooms.log,
+            state,
+            memberships,
+            rooms.invitations,
+            rooms.restricted_joins,
+            profiles,
+            rooms.residence,
+            shared.elsewhere,
+        )
+        self.aliases = Aliases(
+            database, rooms.log, state, memberships, rooms.visibility, clock, server_name, network.queries
+        )
+        self.directory = Directory(database, state, memberships, clock, server_name, network.queries)
+        self._creation = RoomCreation(
+            rooms.log,
+            self.aliases,
+            self.directory,
+            rooms.invitations,
+            profiles,
+            clock,
+            default_version=base.settings.default_room_version,
+            elsewhere=shared.elsewhere,
+        )
+        self._sending = Sending(rooms.log, state, timeline, self._changes, self.aliases)
+        self._history = History(state, timeline, rooms.visibility, rooms.client_events, base.publisher, shared.backfill)
+        self._state_view = StateView(state, timeline, rooms.visibility, rooms.client_events)
+        self._relations = Relations(database, timeline, rooms.visibility, rooms.client_events)
+        self._user_rooms = UserRooms(memberships, state, rooms.log, self._changes, profiles)
+
+    @property
+    def run(self) -> list[Run]:
+        """Return the parts that live long."""
+        return [self._tell_rooms]
+
+    async def _tell_rooms(self) -> None:
+        await self._room_updates.run(self._user_rooms)
+
+    def routes(self) -> list[Route]:
+        """Return what clients are answered about rooms."""
+        apis = (
+            RoomCreationApi(self._creation),
+            MembershipApi(self._changes, self._memberships, self.aliases),
+            RoomsApi(self._sending, self._state_view),
+            MessagesApi(self._sending, self._history),
+            RelationsApi(self._relations),
+            DirectoryApi(self.aliases, self.directory),
+        )
+        return [route for api in apis for route in api.routes()]

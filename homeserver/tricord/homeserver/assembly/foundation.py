@@ -1,0 +1,38 @@
+"""What every department stands on."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+
+from tricord.homeserver.clock import Clock
+from tricord.homeserver.rooms.chain import Signer
+from tricord.homeserver.settings import Settings
+from tricord.homeserver.storage.database import Database
+from tricord.homeserver.stream.publisher import Publisher
+from tricord.protocol.identifiers import ServerName
+from tricord.protocol.signing import SigningKey
+
+Run = Callable[[], Awaitable[None]]
+"""The life of a part that lives as long as the server."""
+
+
+@dataclass(frozen=True, slots=True)
+class Foundation:
+    """The settings, the database, what wakes those who wait, the server's key and its clock."""
+
+    settings: Settings
+    database: Database
+    publisher: Publisher
+    key: SigningKey
+    clock: Clock
+
+    @property
+    def server_name(self) -> ServerName:
+        """Return the name that this server has for others."""
+        return ServerName(self.settings.server_name)
+
+    @property
+    def signer(self) -> Signer:
+        """Return what signs this server's events."""
+        return Signer(self.server_name, self.key, self.clock)

@@ -1,0 +1,53 @@
+"""Other servers: asking them, and knowing who they are."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import AsyncIterator
+
+from tricord.federation.calls import Peers
+from tricord.federation.client import FederationClient
+from tricord.federation.health import PeerHealth
+from tricord.federation.https import HttpsTransport
+from tricord.federation.keys import KeyRing
+from tricord.federation.request_auth import RequestAuthenticator
+from tricord.federation.transport import NoNetwork, Transport
+from tricord.homeserver.assembly.foundation import Foundation
+from tricord.homeserver.peers.key_store import StoredKeys
+from tricord.homeserver.peers.remote_queries import RemoteQueries
+from tricord.homeserver.rooms.verification import Verifier
+from tricord.homeserver.settings import Settings
+from tricord.homeserver.settings_sources import SettingsError
+
+
+class Network:
+    """What talks to other servers."""
+
+    def __init__(self, base: Foundation, transport: Transport) -> None:
+        self.health = PeerHealth()
+        self.peers = Peers(FederationClient(transport, base.server_name, base.key, self.health))
+        self.keys = KeyRing(base.server_name, base.key, self.peers, StoredKeys(base.database), base.clock.now_ms)
+        self.verifier = Verifier(self.keys)
+        self.queries = RemoteQueries(self.peers)
+        self.authenticator = RequestAuthenticator(base.server_name, self.keys, self.health, base.clock)
+
+
+@contextlib.asynccontextmanager
+async def open_transport(settings: Settings) -> AsyncIterator[Transport]:
+    """Give the way to other servers, if this one meets any. Raises SettingsError."""
+    if not any("federation" in listener.serves for listener in settings.listeners):
+        yield NoNetwork()
+        return
+    try:
+        transport = HttpsTransport.on_this_machine(
+            allowed_addresses=settings.federation.allowed_addresses,
+            address_overrides=settings.federation.address_overrides,
+            trusted_ca=settings.federation.trusted_ca,
+        )
+    except OSError as error:  # which ssl's errors are
+        ca = settings.federation.trusted_ca
+        raise SettingsError(f"federation.trusted_ca: {ca} holds no certificates: {error.strerror}") from error
+    try:
+        yield transport
+    finally:
+        await transport.aclose()

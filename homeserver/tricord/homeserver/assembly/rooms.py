@@ -1,0 +1,43 @@
+"""Rooms: the log of events, and what is read from it."""
+
+from __future__ import annotations
+
+from tricord.homeserver.assembly.foundation import Foundation, Run
+from tricord.homeserver.rooms.append import Log
+from tricord.homeserver.rooms.cached_rooms import CachedRooms
+from tricord.homeserver.rooms.client_events import ClientEvents
+from tricord.homeserver.rooms.invite import Invitations
+from tricord.homeserver.rooms.memberships import Memberships
+from tricord.homeserver.rooms.node_cache import NodeCache
+from tricord.homeserver.rooms.preferences import Preferences
+from tricord.homeserver.rooms.residence import Residence
+from tricord.homeserver.rooms.restricted_joins import RestrictedJoins
+from tricord.homeserver.rooms.state import RoomState
+from tricord.homeserver.rooms.timeline import Timeline
+from tricord.homeserver.rooms.visibility import Visibility
+from tricord.homeserver.stream.recent_changes import RecentChanges
+
+
+class Rooms:
+    """The log and its readers, whoever sent the events."""
+
+    def __init__(self, base: Foundation) -> None:
+        database, publisher = base.database, base.publisher
+        self.cached = CachedRooms(database, publisher)
+        self.nodes = NodeCache(database)
+        self.changes = RecentChanges(publisher)
+        self.state = RoomState(database, self.cached, self.nodes)
+        self.timeline = Timeline(database, self.cached)
+        self.memberships = Memberships(database, publisher)
+        self.log = Log(database, publisher, self.cached, self.nodes, self.memberships, base.signer)
+        self.preferences = Preferences(database)
+        self.visibility = Visibility(self.state, self.timeline, self.memberships, self.preferences)
+        self.client_events = ClientEvents(self.timeline, base.clock)
+        self.invitations = Invitations(base.server_name, self.preferences)
+        self.restricted_joins = RestrictedJoins(self.memberships, base.server_name)
+        self.residence = Residence(base.server_name, self.memberships, self.state)
+
+    @property
+    def run(self) -> list[Run]:
+        """Return the parts that live long."""
+        return [self.log.run]

@@ -1,0 +1,59 @@
+"""Rooms that are shared with other servers: taking in their events, joining theirs, being host to them."""
+
+from __future__ import annotations
+
+from tricord.homeserver.accounts.profiles import Profiles
+from tricord.homeserver.assembly.foundation import Foundation
+from tricord.homeserver.assembly.network import Network
+from tricord.homeserver.assembly.rooms import Rooms
+from tricord.homeserver.peers.backfill import Backfill
+from tricord.homeserver.peers.hosting import Hosting
+from tricord.homeserver.peers.joining import RemoteJoins
+from tricord.homeserver.peers.memberships import RemoteMemberships
+from tricord.homeserver.rooms.outliers import Outliers
+from tricord.homeserver.rooms.outsiders import Outsiders
+from tricord.homeserver.rooms.placement import Placement
+from tricord.homeserver.rooms.receive import Receiver
+from tricord.homeserver.rooms.resolution import StateResolver
+from tricord.homeserver.rooms.server_reads import ServerReads
+
+
+class SharedRooms:
+    """What other servers have to do with rooms."""
+
+    def __init__(self, base: Foundation, network: Network, rooms: Rooms, profiles: Profiles) -> None:
+        database, peers, verifier = base.database, network.peers, network.verifier
+        self.outsiders = Outsiders(database, base.publisher, rooms.memberships)
+        outliers = Outliers(database, rooms.nodes)
+        resolver = StateResolver(database, rooms.nodes)
+        placement = Placement(database, rooms.log, rooms.cached, rooms.nodes, resolver)
+        self.receiver = Receiver(rooms.cached, outliers, placement, verifier, peers)
+        self.reads = ServerReads(database, rooms.cached, rooms.nodes, rooms.state, rooms.timeline, rooms.memberships)
+        self.elsewhere = RemoteMemberships(
+            peers,
+            RemoteJoins(database, peers, outliers, placement, verifier, rooms.residence, base.signer),
+            rooms.log,
+            placement,
+            verifier,
+            self.outsiders,
+            rooms.memberships,
+            rooms.state,
+            rooms.timeline,
+            base.signer,
+        )
+        self.hosting = Hosting(
+            rooms.log,
+            rooms.state,
+            self.receiver,
+            self.reads,
+            rooms.residence,
+            rooms.restricted_joins,
+            rooms.invitations,
+            self.outsiders,
+            profiles,
+            verifier,
+            base.signer,
+        )
+        self.backfill = Backfill(
+            database, rooms.cached, rooms.nodes, rooms.residence, peers, verifier, outliers, self.receiver, resolver
+        )

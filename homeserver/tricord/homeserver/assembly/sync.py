@@ -1,0 +1,63 @@
+"""Sync: what changed between two positions, over HTTP and WebSocket."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from tricord.clients.api.websocket import PATH as WEBSOCKET_PATH
+from tricord.homeserver.assembly.accounts import Accounts
+from tricord.homeserver.assembly.foundation import Foundation
+from tricord.homeserver.assembly.personal import Personal
+from tricord.homeserver.assembly.rooms import Rooms
+from tricord.homeserver.client_api.sync import SyncApi
+from tricord.homeserver.push.counts import NotificationCounts
+from tricord.homeserver.serving.call import Route, WebSocketRoute
+from tricord.homeserver.serving.dispatch import Dispatcher
+from tricord.homeserver.sync.engine import SyncEngine
+from tricord.homeserver.sync.filters import SyncFilters
+from tricord.homeserver.sync.sections.account_data import AccountDataSection
+from tricord.homeserver.sync.sections.invites import InviteSection
+from tricord.homeserver.sync.sections.members import LazyMembers
+from tricord.homeserver.sync.sections.presence import PresenceSection
+from tricord.homeserver.sync.sections.summary import SummarySection
+from tricord.homeserver.sync.websocket import WebSocketSync
+from tricord.homeserver.sync.windows import Windows
+
+
+class Sync:
+    """The engine of sync, and the ways in which clients follow it."""
+
+    def __init__(self, base: Foundation, accounts: Accounts, rooms: Rooms, personal: Personal) -> None:
+        database, state, timeline, memberships = base.database, rooms.state, rooms.timeline, rooms.memberships
+        self._accounts = accounts
+        self._presences = personal.presences
+        self._filters = SyncFilters(database)
+        self._engine = SyncEngine(
+            database,
+            base.publisher,
+            rooms.changes,
+            timeline,
+            state,
+            memberships,
+            rooms.visibility,
+            rooms.preferences,
+            Windows(database, timeline, state, rooms.changes),
+            AccountDataSection(database, personal.push_rules),
+            InviteSection(timeline, state),
+            LazyMembers(state),
+            PresenceSection(database, memberships, base.clock, enabled=True),
+            SummarySection(memberships, state),
+            NotificationCounts(database, timeline, state, memberships, personal.push_rules, rooms.changes),
+            base.clock,
+        )
+
+    def routes(self) -> list[Route]:
+        """Return what clients are answered who follow by HTTP."""
+        return SyncApi(self._engine, self._filters, self._presences).routes()
+
+    def websockets(self, requests: Sequence[Route]) -> list[WebSocketRoute]:
+        """Return the sockets by which clients follow; requests over them are answered as over HTTP."""
+        requesters, revocations = self._accounts.requesters, self._accounts.book.revocations
+        dispatcher = Dispatcher(requests, requesters, self._accounts.limits)
+        socket = WebSocketSync(self._engine, self._filters, self._presences, requesters, revocations, dispatcher)
+        return [WebSocketRoute(WEBSOCKET_PATH, socket.serve)]
