@@ -7,15 +7,19 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from urllib.parse import quote
 
-import orjson
 import trio
-from trio_websocket import ConnectionClosed, WebSocketConnection, open_websocket_url
 
 from bench.accounts import User
 from bench.connection import Connection, Refused
 from bench.figures import Figures, milliseconds, percentile
+from bench.sockets import Sockets
 
 TEXT = {"msgtype": "m.text", "body": "The quick brown fox jumps over the lazy dog, and the dog does not mind at all."}
+
+
+_SOCKETS = 1_000
+# How long deliveries are waited for that do not come.
+_PATIENCE_SECONDS = 60
 
 
 @dataclass
@@ -211,70 +215,41 @@ async def websocket(bench: Bench) -> None:
     """Measure delivery to 1,000 sockets in one room (of 100 users): latency at 2 messages a second, then a burst."""
     members = bench.users[:100]
     room_id = await bench.room(members)
-    url = bench.base_url.replace("http", "ws", 1) + "/_tricord/client/v1/websocket"
-    sockets: list[WebSocketConnection] = []
-    arrivals: list[float] = []
-    delivered = 0
-    opened = 0
-    everybody = trio.Event()
-
-    async def follow(user: User) -> None:
-        nonlocal delivered, opened
-        try:
-            async with open_websocket_url(
-                url, extra_headers=[(b"Authorization", f"Bearer {user.access_token}".encode())]
-            ) as ws:
-                await ws.send_message('{"type":"start"}')
-                while True:
-                    frame = await ws.get_message()
-                    if b"m.room.message" in (frame.encode() if isinstance(frame, str) else frame):
-                        delivered += _messages(frame)
-                        arrivals.append(time.perf_counter())
-                    elif opened < 1000:
-                        opened += 1
-                        if opened == 1000:
-                            everybody.set()
-        except ConnectionClosed:
-            return
-
-    async with trio.open_nursery() as nursery:
-        for number in range(1000):
-            nursery.start_soon(follow, members[number % len(members)])
-        with trio.fail_after(60):
-            await everybody.wait()
-        await trio.sleep(1)
-        latencies: list[float] = []
-        async with bench.connection(members[0]) as sender:
-            for _ in range(int(2 * bench.seconds)):
-                arrivals.clear()
-                started = time.perf_counter()
-                await sender.call("PUT", bench.send_path(room_id), TEXT)
-                await trio.sleep(0.5)
-                latencies += [arrival - started for arrival in arrivals]
-        bench.figures.add(
-            "delivery to 1,000 WebSockets", milliseconds(latencies), p50_ms=percentile(latencies, 0.5) * 1e3
-        )
-        before: list[float] = []
-        delivered, started = 0, time.perf_counter()
-        async with trio.open_nursery() as senders:
-            for user in members[:8]:
-                senders.start_soon(_send_until, bench, user, room_id, started + bench.seconds, before)
-        with trio.move_on_after(60):
-            while delivered < len(before) * 1000:
-                await trio.sleep(0.01)
-        took = time.perf_counter() - started
-        bench.figures.add(
-            "burst to 1,000 WebSockets",
-            f"{delivered / took:.0f} deliveries/s ({len(before)} messages, {delivered} deliveries)",
-            per_second=delivered / took,
-        )
-        for socket in sockets:
-            await socket.aclose()
-        nursery.cancel_scope.cancel()
+    tokens = [members[number % len(members)].access_token for number in range(_SOCKETS)]
+    sockets = await trio.to_thread.run_sync(Sockets, bench.base_url, tokens)
+    sockets.start()
+    await trio.sleep(1)
+    latencies: list[float] = []
+    async with bench.connection(members[0]) as sender:
+        for _ in range(int(2 * bench.seconds)):
+            sockets.deliveries.clear()
+            started = time.perf_counter()
+            await sender.call("PUT", bench.send_path(room_id), TEXT)
+            await _delivered(sockets, _SOCKETS)
+            latencies += [arrival - started for arrival in sockets.deliveries]
+            await trio.sleep(max(0.0, started + 0.5 - time.perf_counter()))
+    bench.figures.add("delivery to 1,000 WebSockets", milliseconds(latencies), p50_ms=percentile(latencies, 0.5) * 1e3)
+    sockets.deliveries.clear()
+    sent: list[float] = []
+    started = time.perf_counter()
+    async with trio.open_nursery() as senders:
+        for user in members[:8]:
+            senders.start_soon(_send_until, bench, user, room_id, started + bench.seconds, sent)
+    await _delivered(sockets, len(sent) * _SOCKETS)
+    delivered = len(sockets.deliveries)
+    took = sockets.deliveries[-1] - started
+    bench.figures.add(
+        "burst to 1,000 WebSockets",
+        f"{delivered / took:.0f} deliveries/s ({len(sent)} messages, {delivered} deliveries)",
+        per_second=delivered / took,
+    )
+    await trio.to_thread.run_sync(sockets.close)
 
 
-def _messages(frame: str | bytes) -> int:
-    return orjson.dumps(orjson.loads(frame)).count(b'"type":"m.room.message"')
+async def _delivered(sockets: Sockets, count: int) -> None:
+    with trio.move_on_after(_PATIENCE_SECONDS):
+        while len(sockets.deliveries) < count:
+            await trio.sleep(0.005)
 
 
 ALL: dict[str, Callable[[Bench], Awaitable[None]]] = {

@@ -24,7 +24,9 @@ _NOT_HASHED = UNSIGNED_KEYS | {"hashes"}
 
 def encode_event(pdu: JsonObject, version: RoomVersion) -> bytes:
     """Return the canonical JSON of an event, as strict as its room is; raise BadJson if it has none."""
-    return canonical_json(pdu) if version.strict_canonical_json else lenient_canonical_json(pdu)
+    encoded = canonical_json(pdu) if version.strict_canonical_json else lenient_canonical_json(pdu)
+    # Copied, for events are kept in memory by the ten thousand, and what orjson returns holds 4 kB however short it is.
+    return bytes(memoryview(encoded))
 
 
 def content_hash(pdu: JsonObject, version: RoomVersion) -> bytes:

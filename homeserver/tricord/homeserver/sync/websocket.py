@@ -32,6 +32,7 @@ from tricord.homeserver.accounts.presence import Presences
 from tricord.homeserver.accounts.revocations import Revocations
 from tricord.homeserver.serving.call import Authenticator, Requester
 from tricord.homeserver.stream.tokens import encode_token
+from tricord.homeserver.sync.delta import Delta
 from tricord.homeserver.sync.engine import SyncEngine
 from tricord.homeserver.sync.filters import SyncFilters
 from tricord.homeserver.sync.frames import FellBehind, FrameWriter, Gone
@@ -172,17 +173,11 @@ class WebSocketSync:
 
     async def _push(self, client: _Client, viewer: Viewer) -> NoReturn:
         async with self._engine.follow(viewer) as following:
-            first = True
+            await _send_delta(client, await following.next_delta(client.position, at_once=True))
             while True:
-                delta = await following.next_delta(client.position, at_once=first)
-                if delta or first:
-                    sections = b"".join(b",%b" % section for section in encode_sections(delta))
-                    position = encode_token(delta.upto).encode()
-                    await client.send_bytes(
-                        b'{"type":"delta","position":"%b"%b}' % (position, sections), upto=delta.upto
-                    )
-                client.position = delta.upto
-                first = False
+                # Nothing here holds the delta any longer than until it is sent: there may be thousands that wait.
+                await _send_delta(client, await following.next_delta(client.position))
+        raise AssertionError("the loop ends by an exception")
 
     async def _mind_token(self, token: str, revoked: trio.Event, client_address: str) -> NoReturn:
         """End the connection when the token is revoked; look for ourselves too, for what nobody announces: its age."""
@@ -292,6 +287,14 @@ class _Client:
         """Close, and do not wait long for the other side to agree."""
         with trio.CancelScope(shield=True), trio.move_on_after(5):
             await self._connection.aclose(code, code.name.lower().replace("_", " "))
+
+
+async def _send_delta(client: _Client, delta: Delta) -> None:
+    """Send what changed, and note how far the client is then."""
+    sections = b"".join(b",%b" % section for section in encode_sections(delta))
+    position = encode_token(delta.upto).encode()
+    await client.send_bytes(b'{"type":"delta","position":"%b"%b}' % (position, sections), upto=delta.upto)
+    client.position = delta.upto
 
 
 async def _mind_heartbeat(client: _Client) -> NoReturn:

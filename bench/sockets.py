@@ -1,0 +1,97 @@
+"""A thousand WebSockets that cost the load generator little: bare sockets, one `epoll`, no parsing but for counting.
+
+A library for WebSockets in Python would measure itself: it takes longer to parse a message than the server to send one.
+Messages are counted by a mark in the bytes, which may be cut anywhere.
+"""
+
+from __future__ import annotations
+
+import base64
+import secrets
+import select
+import socket
+import struct
+import threading
+import time
+from collections.abc import Sequence
+from urllib.parse import urlsplit
+
+import orjson
+
+PATH = "/_tricord/client/v1/websocket"
+_MARK = b'"type":"m.room.message"'
+_FIRST_DELTA = b'"type":"delta"'
+
+
+class Sockets:
+    """Opens a WebSocket for each access token, and counts what comes; `deliveries` are the times of arrival."""
+
+    def __init__(self, base_url: str, tokens: Sequence[str]) -> None:
+        parts = urlsplit(base_url)
+        self._address = (parts.hostname or "127.0.0.1", parts.port or 80)
+        self._epoll = select.epoll()
+        self._sockets: dict[int, socket.socket] = {}
+        self._tails: dict[int, bytes] = {}
+        self._ended = False
+        self._thread = threading.Thread(target=self._listen, daemon=True)
+        self.deliveries: list[float] = []
+        for token in tokens:
+            self._open(token)
+
+    def start(self) -> None:
+        """Begin to count. All have had their initial sync."""
+        for each in self._sockets.values():
+            each.setblocking(False)
+            self._epoll.register(each.fileno(), select.EPOLLIN)
+        self._thread.start()
+
+    def close(self) -> None:
+        """Close them all."""
+        self._ended = True
+        self._thread.join()
+        self._epoll.close()
+        for each in self._sockets.values():
+            each.close()
+
+    def _open(self, token: str) -> None:
+        each = socket.create_connection(self._address, timeout=60)
+        key = base64.b64encode(secrets.token_bytes(16)).decode()
+        each.sendall(
+            f"GET {PATH} HTTP/1.1\r\nHost: {self._address[0]}\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+            f"Sec-WebSocket-Key: {key}\r\nSec-WebSocket-Version: 13\r\n\r\n".encode()
+        )
+        _receive_until(each, b"\r\n\r\n")
+        each.sendall(_frame(orjson.dumps({"type": "sign_in", "access_token": token})))
+        # The first delta is the initial sync; what of it is still on the way is counted before anybody looks.
+        _receive_until(each, _FIRST_DELTA)
+        self._sockets[each.fileno()] = each
+        self._tails[each.fileno()] = b""
+
+    def _listen(self) -> None:
+        keep = len(_MARK) - 1
+        while not self._ended:
+            for number, _ in self._epoll.poll(0.1):
+                data = self._sockets[number].recv(1 << 18)
+                if not data:
+                    self._epoll.unregister(number)
+                    continue
+                data = self._tails[number] + data
+                if count := data.count(_MARK):
+                    self.deliveries.extend([time.perf_counter()] * count)
+                self._tails[number] = data[-keep:]
+
+
+def _receive_until(each: socket.socket, mark: bytes) -> None:
+    data = b""
+    while mark not in data:
+        more = each.recv(1 << 18)
+        if not more:
+            raise ConnectionError(f"the server refuses the WebSocket: {data[:300]!r}")
+        data += more
+
+
+def _frame(payload: bytes) -> bytes:
+    """Return a masked text frame (RFC 6455, section 5.2); the mask may be all zero."""
+    length = len(payload)
+    size = bytes((0x80 | length,)) if length < 126 else struct.pack("!BH", 0x80 | 126, length)
+    return b"\x81" + size + bytes(4) + payload
