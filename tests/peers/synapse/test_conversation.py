@@ -16,6 +16,14 @@ from tricord.protocol.identifiers import RoomAlias, RoomId
 pytestmark = [pytest.mark.peer, pytest.mark.synapse]
 
 
+# What servers write differently in JSON that is not canonical, or count differently.
+ODD_CONTENT = {
+    "msgtype": "m.text",
+    "body": '\u2028 é 🎈 \u007f \u0000 " \\ / <',
+    "org.example": {"most": 2**53 - 1, "least": 1 - 2**53, "": [None, True, {}], "ü": 1, "🎈": 2, "\uffff": 3},
+}
+
+
 @pytest.fixture
 async def room_id(near: Town, alice: Client, bob: Client) -> RoomId:
     """A room with both of them in it."""
@@ -34,6 +42,31 @@ async def test_many_messages_arrive_each_once_and_in_order(alice: Client, bob: C
     await heard(alice, room_id, answers[-1])
     assert await everything_said(alice, room_id) == said + answers
     assert await everything_said(bob, room_id) == said + answers
+
+
+async def test_odd_content_arrives_as_it_was(alice: Client, bob: Client, room_id: RoomId) -> None:
+    for speaker, listener in ((alice, bob), (bob, alice)):
+        odd = await speaker.send(room_id, "m.room.message", ODD_CONTENT)
+        assert (await heard(listener, room_id, odd))["content"] == ODD_CONTENT
+        long = await speaker.send_text(room_id, "x" * 60_000)
+        assert len((await heard(listener, room_id, long))["content"]["body"]) == 60_000
+    odd = await alice.set_state(room_id, "org.example/ü", {"is": "here"}, "key/ü %2F")
+    assert (await heard(bob, room_id, odd))["state_key"] == "key/ü %2F"
+
+
+async def test_a_server_that_is_shut_out_of_a_room_is_not_heard_there(
+    near: Town, far: Town, alice: Client, bob: Client, room_id: RoomId
+) -> None:
+    elsewhere = await alice.create_room(preset="public_chat")
+    await bob.join(elsewhere, via=[near.name])
+    rules: dict[str, Any] = {"allow": ["*"], "allow_ip_literals": True}
+    shut_out = rules | {"deny": [far.name.partition(":")[0]]}
+    await heard(bob, room_id, await alice.set_state(room_id, "m.room.server_acl", shut_out))
+    unheard = await bob.send_text(room_id, "Does anybody hear me?")
+    await heard(alice, elsewhere, await bob.send_text(elsewhere, "Here you do"))
+    assert unheard not in await everything_said(alice, room_id)
+    await heard(bob, room_id, await alice.set_state(room_id, "m.room.server_acl", rules))
+    await heard(alice, room_id, await bob.send_text(room_id, "And now there"))
 
 
 async def test_what_both_say_at_once_reaches_both(alice: Client, bob: Client, room_id: RoomId) -> None:

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+from contextlib import AsyncExitStack
+from functools import partial
+
 import pytest
+import trio
 
 from tests.conversations.towns import heard, members
 from tests.peers.synapse.observations import becomes, membership, state_of
@@ -22,6 +26,22 @@ async def test_somebody_joins_and_both_hear_each_other(near: Town, alice: Client
     answer = await bob.send_text(room_id, "Hello")
     assert (await heard(alice, room_id, answer))["sender"] == bob.user_id
     assert await members(alice, room_id) == {alice.user_id, bob.user_id}
+
+
+async def test_many_join_at_once_and_leave_at_once(near: Town, far: Town, alice: Client) -> None:
+    room_id = await alice.create_room(preset="public_chat")
+    async with AsyncExitStack() as stack:
+        guests = [await stack.enter_async_context(far.somebody("guest")) for _ in range(5)]
+        async with trio.open_nursery() as nursery:
+            for guest in guests:
+                nursery.start_soon(partial(guest.join, room_id, via=[near.name]))
+        everybody = {alice.user_id, *(guest.user_id for guest in guests)}
+        for viewer in (alice, *guests):
+            await becomes(partial(members, viewer, room_id), everybody)
+        async with trio.open_nursery() as nursery:
+            for guest in guests:
+                nursery.start_soon(guest.leave, room_id)
+        await becomes(lambda: members(alice, room_id), {alice.user_id})
 
 
 async def test_an_invitation_crosses_and_is_taken(alice: Client, bob: Client, carol: Client) -> None:

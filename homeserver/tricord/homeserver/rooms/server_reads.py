@@ -72,7 +72,11 @@ class ServerReads:
         stored = await self._timeline.event(event_id)
         if stored is None or stored.rejected:
             raise NotFound(f"there is no event {event_id} on this server")
-        await self.check_in_room(server, stored.event.room_id)
+        try:
+            await self.check_in_room(server, stored.event.room_id)
+        except Forbidden as error:
+            # Which room an event is of is nothing to those who are not in it.
+            raise Forbidden(f"{server} may not see {event_id}") from error
         (shown,) = await self.shown(server, stored.event.room_id, [stored])
         return shown
 
