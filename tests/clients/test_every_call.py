@@ -123,6 +123,9 @@ async def rooms(alice: Person, bob: Person) -> None:
     assert len(await bob.members(room_id, membership="join")) == 2
     assert (await bob.joined_members(room_id))[alice.user_id].display_name == "Alice"
 
+    old = await alice.create_room(room_version="11")
+    assert await alice.upgrade(old, "12", additional_creators=[bob.user_id]) in await alice.joined_rooms()
+
     said = await alice.send_text(room_id, "Hello", html="<b>Hello</b>")
     answer = await bob.reply(room_id, said, "Good day")
     edited = await bob.edit(room_id, answer, "Good evening", html="<i>Good evening</i>")

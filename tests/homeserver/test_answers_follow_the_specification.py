@@ -100,6 +100,7 @@ CALLS: list[tuple[str, str, dict[str, Any]]] = [
     ("GET", "/_matrix/client/v3/joined_rooms", {}),
     ("POST", "/_matrix/client/v3/join/{room_id_or_alias}", {}),
     ("POST", "/_matrix/client/v3/rooms/{room_id}/join", {}),
+    ("POST", "/_matrix/client/v3/rooms/{room_id}/upgrade", {"new_version": "11"}),
     ("POST", "/_matrix/client/v3/rooms/{room_id}/leave", {}),
     ("POST", "/_matrix/client/v3/rooms/{room_id}/forget", {}),
     ("POST", "/_matrix/client/v3/knock/{room_id_or_alias}", {}),

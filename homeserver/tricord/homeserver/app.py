@@ -66,8 +66,8 @@ class _House:
         self.accounts = Accounts(base, self.network, password_cost)
         self.rooms = Rooms(base)
         shared = SharedRooms(base, self.network, self.rooms, self.accounts.profiles)
-        conversation = Conversation(base, self.network, self.accounts, self.rooms, shared)
         personal = Personal(base, self.rooms)
+        conversation = Conversation(base, self.network, self.accounts, self.rooms, shared, personal)
         sync = Sync(base, self.accounts, self.rooms, personal)
         exchange = Exchange(base, self.network, self.rooms, shared, self.accounts, personal, conversation)
         server_info = ServerInfoApi(

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
-from tricord.clients.api import directory
+from tricord.clients.api import directory, room_upgrades
 from tricord.clients.api import rooms as api
 from tricord.clients.calls.base import Calls, given
 from tricord.clients.errors import Refused
@@ -96,3 +97,12 @@ class RoomCalls(Calls):
             return await self.http.typed(directory.GetPublicRooms, page, query=query)
         body = given({"limit": limit, "since": since, "filter": {"generic_search_term": search}})
         return await self.http.typed(directory.SearchPublicRooms, page, query={"server": server}, body=body)
+
+    async def upgrade(self, room_id: RoomId, new_version: str, *, additional_creators: Sequence[UserId] = ()) -> RoomId:
+        """Replace a room by one of another version, and return that.
+
+        https://spec.matrix.org/v1.19/client-server-api/#room-upgrades
+        """
+        endpoint = room_upgrades.UpgradeRoom
+        body = {"new_version": new_version, "additional_creators": list(additional_creators)}
+        return (await self.http.typed(endpoint, endpoint.Response, {"room_id": room_id}, body=body)).replacement_room

@@ -95,6 +95,18 @@ class AccountData:
         await self._check_room(user_id, room_id)
         await self._change_tag(user_id, room_id, tag, None)
 
+    async def change(
+        self,
+        user_id: UserId,
+        room_id: RoomId | None,
+        data_type: str,
+        act: Callable[[JsonObject], JsonObject | None],
+    ) -> None:
+        """Write what `act` makes of a piece ({} if there is none), if it makes something of it."""
+        position = await self._database.run(_write_changed, user_id, room_id, data_type, act)
+        if position is not None:
+            self._publish(user_id, position)
+
     async def _check_room(self, user_id: UserId, room_id: RoomId) -> None:
         # Somebody who has left may still sort the room among the others, until they forget it.
         membership = await self._memberships.membership(user_id, room_id)
@@ -142,6 +154,19 @@ async def _write_tag(
     if len(tags) > _MAXIMUM_TAGS:
         raise TooLarge(f"a room has at most {_MAXIMUM_TAGS} tags")
     return await _write(tx, user_id, room_id, TAGS, orjson.dumps({"tags": tags}))
+
+
+async def _write_changed(
+    tx: Transaction,
+    user_id: UserId,
+    room_id: RoomId | None,
+    data_type: str,
+    act: Callable[[JsonObject], JsonObject | None],
+) -> int | None:
+    await lock_account_data(tx, user_id, room_id, data_type)
+    content = await account_data_content(tx, user_id, room_id, data_type)
+    changed = act({} if content is None else orjson.loads(content))
+    return None if changed is None else await _write(tx, user_id, room_id, data_type, orjson.dumps(changed))
 
 
 def _tags(content: bytes | None) -> JsonObject:

@@ -6,6 +6,7 @@ from tricord.homeserver.accounts.user_rooms import UserRooms
 from tricord.homeserver.assembly.accounts import Accounts
 from tricord.homeserver.assembly.foundation import Foundation, Run
 from tricord.homeserver.assembly.network import Network
+from tricord.homeserver.assembly.personal import Personal
 from tricord.homeserver.assembly.rooms import Rooms
 from tricord.homeserver.assembly.shared_rooms import SharedRooms
 from tricord.homeserver.client_api.directory import DirectoryApi
@@ -13,6 +14,7 @@ from tricord.homeserver.client_api.membership import MembershipApi
 from tricord.homeserver.client_api.messages import MessagesApi
 from tricord.homeserver.client_api.relations import RelationsApi
 from tricord.homeserver.client_api.room_creation import RoomCreationApi
+from tricord.homeserver.client_api.room_upgrades import RoomUpgradesApi
 from tricord.homeserver.client_api.rooms import RoomsApi
 from tricord.homeserver.rooms.aliases import Aliases
 from tricord.homeserver.rooms.create import RoomCreation
@@ -22,6 +24,7 @@ from tricord.homeserver.rooms.membership_changes import MembershipChanges
 from tricord.homeserver.rooms.relations import Relations
 from tricord.homeserver.rooms.send import Sending
 from tricord.homeserver.rooms.state_view import StateView
+from tricord.homeserver.rooms.upgrade import RoomUpgrade
 from tricord.homeserver.serving.call import Route
 
 
@@ -29,7 +32,13 @@ class Conversation:
     """Creating and joining rooms, finding them, sending and reading."""
 
     def __init__(
-        self, base: Foundation, network: Network, accounts: Accounts, rooms: Rooms, shared: SharedRooms
+        self,
+        base: Foundation,
+        network: Network,
+        accounts: Accounts,
+        rooms: Rooms,
+        shared: SharedRooms,
+        personal: Personal,
     ) -> None:
         database, state, memberships, timeline = base.database, rooms.state, rooms.memberships, rooms.timeline
         profiles, server_name, clock = accounts.profiles, base.server_name, base.clock
@@ -44,6 +53,7 @@ class Conversation:
             profiles,
             rooms.residence,
             shared.elsewhere,
+            personal.moving_in,
         )
         self.aliases = Aliases(
             database, rooms.log, state, memberships, rooms.visibility, clock, server_name, network.queries
@@ -58,6 +68,9 @@ class Conversation:
             clock,
             default_version=base.settings.default_room_version,
             elsewhere=shared.elsewhere,
+        )
+        self._upgrade = RoomUpgrade(
+            database, rooms.log, state, timeline, memberships, profiles, personal.moving_in, clock, server_name
         )
         self._sending = Sending(rooms.log, state, timeline, self._changes, self.aliases)
         self._history = History(state, timeline, rooms.visibility, rooms.client_events, base.publisher, shared.backfill)
@@ -77,6 +90,7 @@ class Conversation:
         """Return what clients are answered about rooms."""
         apis = (
             RoomCreationApi(self._creation),
+            RoomUpgradesApi(self._upgrade),
             MembershipApi(self._changes, self._memberships, self.aliases),
             RoomsApi(self._sending, self._state_view),
             MessagesApi(self._sending, self._history),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from tricord.homeserver.accounts.account_data import AccountData
+from tricord.homeserver.accounts.moving_in import CarriedOver
 from tricord.homeserver.accounts.presence import Presences
 from tricord.homeserver.accounts.remote_presence import RemotePresences
 from tricord.homeserver.assembly.foundation import Foundation, Run
@@ -27,6 +28,7 @@ class Personal:
         self._memberships = rooms.memberships
         self.push_rules = PushRules(database, publisher)
         self.account_data = AccountData(database, publisher, rooms.memberships, self.push_rules.content)
+        self.moving_in = CarriedOver(rooms.state, rooms.memberships, self.account_data, self.push_rules)
         self.receipts = Receipts(database, publisher)
         self._read_markers = ReadMarkers(self.receipts, rooms.timeline, rooms.memberships, self.account_data, clock)
         self.typing = Typing(database, publisher, clock)

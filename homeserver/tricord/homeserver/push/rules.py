@@ -12,12 +12,14 @@ from tricord.homeserver.push.ruleset_changes import (
     Changes,
     Rule,
     Ruleset,
+    add_for_replacement,
     checked_actions,
     checked_rule,
     find,
     merged,
     put,
     remove,
+    rules_for_replacement,
     switch,
 )
 from tricord.homeserver.storage.database import Database, Transaction
@@ -28,7 +30,7 @@ from tricord.homeserver.storage.push_rules import (
 )
 from tricord.homeserver.storage.stream import take_positions
 from tricord.homeserver.stream.publisher import Commit, Publisher
-from tricord.protocol.identifiers import UserId
+from tricord.protocol.identifiers import RoomId, UserId
 from tricord.protocol.push_rules import CompiledRules, compile_rules, default_rules
 from tricord.protocol.strict_json import JsonObject
 
@@ -97,6 +99,11 @@ class PushRules:
         """Change what a rule does."""
         wanted = checked_actions(actions)
         await self._change(user_id, lambda changes, rules: switch(changes, rules, kind, rule_id, actions=wanted))
+
+    async def move_in(self, user_id: UserId, old: RoomId, new: RoomId) -> None:
+        """Let what the user has set for a room hold for the one that replaces it, too."""
+        if rules_for_replacement((await self.of(user_id)).ruleset, old, new):
+            await self._change(user_id, lambda changes, rules: add_for_replacement(changes, rules, old, new))
 
     async def one(self, user_id: UserId, kind: str, rule_id: str) -> Rule:
         """Return one rule."""

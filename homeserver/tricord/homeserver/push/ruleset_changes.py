@@ -160,6 +160,41 @@ def switch(changes: Changes, ruleset: Ruleset, kind: str, rule_id: str, **values
         find(changes["own"], kind, rule_id).update(values)
 
 
+def add_for_replacement(changes: Changes, ruleset: Ruleset, old: str, new: str) -> None:
+    """Add what the user has set for a room for the one that replaces it."""
+    for kind, rule in rules_for_replacement(ruleset, old, new):
+        put(changes, kind, rule, before=None, after=None)
+
+
+def rules_for_replacement(ruleset: Ruleset, old: str, new: str) -> list[tuple[str, Rule]]:
+    """Return the rules that name a room, made to name the one that replaces it; least important first.
+
+    Clients mute a room by a rule of the kind `override`, whose condition names it.
+    """
+    found: list[tuple[str, Rule]] = []
+    for kind in ("room", "override", "underride"):
+        rules = [rule for rule in ruleset.get(kind, ()) if not rule["default"]]
+        ids = {rule["rule_id"] for rule in rules}
+        for rule in reversed(rules):
+            replaced = dict(rule)
+            if kind == "room":
+                if rule["rule_id"] != old:
+                    continue
+                replaced["rule_id"] = new
+            else:
+                named = {"kind": "event_match", "key": "room_id", "pattern": old}
+                if named not in rule["conditions"]:
+                    continue
+                replaced["conditions"] = [
+                    {**one, "pattern": new} if one == named else one for one in rule["conditions"]
+                ]
+                has_name = old in rule["rule_id"]
+                replaced["rule_id"] = rule["rule_id"].replace(old, new) if has_name else f"{rule['rule_id']} {new}"
+            if replaced["rule_id"] not in ids:
+                found.append((kind, replaced))
+    return found
+
+
 def _own_rules(changes: Changes) -> Iterator[Rule]:
     for rules in changes.get("own", {}).values():
         yield from rules

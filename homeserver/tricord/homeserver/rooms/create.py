@@ -59,14 +59,15 @@ class RoomCreation:
         if wanted.invite_3pid:
             raise Forbidden("this server uses no identity server: invite by user id instead of third-party identifier")
         invitees = await self._invitees(creator, wanted.invite)
-        create_content = _create_content(creator, version, preset, invitees, wanted.creation_content)
+        named = invitees if preset.invitees_equal_creator else ()
+        content = create_content(creator, version, named, wanted.creation_content)
         if wanted.room_alias_name is None:
             drafts = await self._drafts(creator, version, preset, invitees, None, wanted)
-            room_id = await self._append(version, creator, create_content, drafts)
+            room_id = await self._append(version, creator, content, drafts)
         else:
             async with self._aliases.reserved(wanted.room_alias_name, creator) as reservation:
                 drafts = await self._drafts(creator, version, preset, invitees, reservation.alias, wanted)
-                room_id = await self._append(version, creator, create_content, drafts)
+                room_id = await self._append(version, creator, content, drafts)
                 await reservation.settle(room_id)
         if wanted.visibility == "public":
             await self._directory.publish(room_id, creator)
@@ -88,10 +89,10 @@ class RoomCreation:
                 _logger.info("an invitation was not taken", user_id=user_id, room_id=room_id, reason=reason.message)
 
     async def _append(
-        self, version: RoomVersion, creator: UserId, create_content: JsonObject, drafts: Sequence[Draft]
+        self, version: RoomVersion, creator: UserId, content: JsonObject, drafts: Sequence[Draft]
     ) -> RoomId:
         try:
-            room_id, _ = await self._log.create_room(version, creator, create_content, drafts)
+            room_id, _ = await self._log.create_room(version, creator, content, drafts)
         except Forbidden as refusal:
             raise InvalidRoomState(refusal.message) from refusal
         return room_id
@@ -145,9 +146,10 @@ class RoomCreation:
         return drafts
 
 
-def _create_content(
-    creator: UserId, version: RoomVersion, preset: Preset, invitees: Sequence[UserId], extra: JsonObject
+def create_content(
+    creator: UserId, version: RoomVersion, further_creators: Sequence[UserId], extra: JsonObject
 ) -> JsonObject:
+    """Return the content of a create event; further creators count where the version knows them."""
     content = {**extra, "room_version": version.name}
     # Only the server says who the creator is; later versions take it from the sender.
     content.pop("creator", None)
@@ -157,9 +159,7 @@ def _create_content(
         named = content.get("additional_creators", [])
         if not isinstance(named, list) or not all(isinstance(user_id, str) for user_id in named):
             raise BadJson("`additional_creators` is not a list of user ids")
-        creators = [parse_user_id(user_id) for user_id in named]
-        if preset.invitees_equal_creator:
-            creators.extend(invitees)
+        creators = [*(parse_user_id(user_id) for user_id in named), *further_creators]
         content.pop("additional_creators", None)
         if creators := list(dict.fromkeys(creators)):
             content["additional_creators"] = creators

@@ -15,7 +15,7 @@ from tricord.homeserver.rooms.draft_checks import check_content
 from tricord.homeserver.rooms.elsewhere import Elsewhere
 from tricord.homeserver.rooms.invite import Invitations
 from tricord.homeserver.rooms.memberships import Memberships
-from tricord.homeserver.rooms.people import Profiles
+from tricord.homeserver.rooms.people import MovingIn, Profiles
 from tricord.homeserver.rooms.residence import Residence
 from tricord.homeserver.rooms.restricted_joins import RestrictedJoins
 from tricord.homeserver.rooms.standing import Standing, standing
@@ -41,6 +41,7 @@ class MembershipChanges:
         profiles: Profiles,
         residence: Residence,
         elsewhere: Elsewhere | None = None,
+        moving_in: MovingIn | None = None,
     ) -> None:
         self._log = log
         self._state = state
@@ -50,6 +51,7 @@ class MembershipChanges:
         self._profiles = profiles
         self._residence = residence
         self._elsewhere_or_none = elsewhere
+        self._moving_in = moving_in
 
     async def join(
         self,
@@ -63,10 +65,12 @@ class MembershipChanges:
         extra = {**(extra or {}), **_because(reason)}
         if not await self._residence.decides(room_id):
             await self._join_elsewhere(requester, room_id, servers, extra)
+            await self._move_in(requester.user_id, room_id)
             return
         room = await standing(self._state, room_id, [requester.user_id], [_GUEST_ACCESS])
         if room.membership(requester.user_id) != "join":
             await self._join(requester, room, extra)
+            await self._move_in(requester.user_id, room_id)
 
     async def knock(
         self, user_id: UserId, room_id: RoomId, reason: str | None = None, servers: Sequence[ServerName] = ()
@@ -138,7 +142,10 @@ class MembershipChanges:
         match membership:
             case "join" if user_id == sender:
                 room = await standing(self._state, room_id, [user_id], [_GUEST_ACCESS])
-                return await self._join(requester, room, extra)
+                event_id = await self._join(requester, room, extra)
+                if room.membership(user_id) != "join":
+                    await self._move_in(user_id, room_id)
+                return event_id
             case "knock" if user_id == sender:
                 return await self._append_own(room_id, user_id, "knock", extra)
             case "invite":
@@ -163,6 +170,10 @@ class MembershipChanges:
                 return await self._join_elsewhere(requester, room.room_id, (), content)
             content["join_authorised_via_users_server"] = granting
         return await self._append_own(room.room_id, user_id, "join", content)
+
+    async def _move_in(self, user_id: UserId, room_id: RoomId) -> None:
+        if self._moving_in is not None:
+            await self._moving_in.move_in(user_id, room_id)
 
     @property
     def _elsewhere(self) -> Elsewhere:

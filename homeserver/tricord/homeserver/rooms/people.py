@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Protocol
 
-from tricord.protocol.identifiers import UserId
+from tricord.protocol.identifiers import RoomId, UserId
 from tricord.protocol.strict_json import JsonObject
 
 
@@ -13,4 +13,12 @@ class Profiles(Protocol):
 
     async def member_profile(self, user_id: UserId) -> JsonObject:
         """Return `displayname` and `avatar_url` as member events carry them; what is not set is absent."""
+        ...
+
+
+class MovingIn(Protocol):
+    """What a user takes along into a room that replaces another one."""
+
+    async def move_in(self, user_id: UserId, room_id: RoomId) -> None:
+        """Carry over what the user had set for the room's predecessor, if it has one."""
         ...

@@ -79,6 +79,13 @@ async def remove_alias(tx: Transaction, alias: RoomAlias) -> bool:
     return bool(await tx.fetchval("DELETE FROM room_aliases WHERE alias = $1 RETURNING true", alias))
 
 
+async def move_room_names(tx: Transaction, old: RoomId, new: RoomId, by: UserId, now_ms: int) -> None:
+    """Let the aliases of a room stand for another one, and that one take its place in the directory."""
+    await tx.execute("UPDATE room_aliases SET room_id = $2 WHERE room_id = $1", old, new)
+    if await tx.fetchval("DELETE FROM published_rooms WHERE room_id = $1 RETURNING true", old):
+        await publish_room(tx, new, by, now_ms)
+
+
 async def publish_room(tx: Transaction, room_id: RoomId, by: UserId, now_ms: int) -> None:
     """Put the room into the directory."""
     await tx.execute(

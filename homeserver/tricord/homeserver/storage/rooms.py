@@ -85,3 +85,19 @@ async def current_state_nids_of_types(tx: Transaction, room_nid: int, types: Seq
         "SELECT event_nid FROM current_state WHERE room_nid = $1 AND type = ANY($2)", room_nid, list(types)
     )
     return [row[0] for row in rows]
+
+
+async def rooms_with_state(
+    tx: Transaction, room_ids: Sequence[RoomId], event_type: str, state_key: str
+) -> list[RoomId]:
+    """Return those of the rooms that have a piece of state."""
+    rows = await tx.fetch(
+        """
+        SELECT r.room_id FROM rooms r JOIN current_state s USING (room_nid)
+        WHERE r.room_id = ANY($1) AND s.type = $2 AND s.state_key = $3
+        """,
+        room_ids,
+        event_type,
+        state_key,
+    )
+    return [row[0] for row in rows]
