@@ -10,7 +10,7 @@ https://spec.matrix.org/v1.19/client-server-api/#receiving-notifications
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -117,28 +117,40 @@ class NotificationCounts:
         receipts: dict[RoomId, list[Receipt]] = {}
         for receipt in await self._database.read(receipts_of_user, user_id, list(room_ids)):
             receipts.setdefault(receipt.room_id, []).append(receipt)
+        memberships = await self._memberships.memberships(user_id, room_ids)
         for room_id in room_ids:
-            membership = await self._memberships.membership(user_id, room_id)
+            membership = memberships.get(room_id)
             counted = _Counted(upto=0, receipts_upto=upto, rules=rules)
             _apply(counted, receipts.get(room_id, ()))
             counted.upto = max(counted.read.get(UNTHREADED, 0), membership.since if membership else 0)
             self._counted[user_id, room_id] = counted
+        if len(room_ids) > 1:
+            after = {room_id: self._counted[user_id, room_id].upto for room_id in room_ids}
+            read = await self._timeline.recent_in_rooms(after, upto=upto, limit=_MOST_COUNTED)
+            for room_id, stretch in read.items():
+                await self._count(user_id, self._counted[user_id, room_id], after[room_id], upto, stretch.events)
 
     async def _catch_up(self, user_id: UserId, room_id: RoomId, counted: _Counted, upto: int) -> None:
         while counted.upto < upto:
             before = counted.upto
-            new: list[tuple[StoredEvent, PushedEvent, str]] = []
+            events: Sequence[StoredEvent] = ()
             if not counted.is_complete or self._changes.room_changed(room_id, before):
                 read = await self._timeline.recent(room_id, after=before, upto=upto, limit=_MOST_COUNTED)
-                new = [(stored, *await self._pushed(stored)) for stored in read.events]
-            # Another device of the user may have counted the same meanwhile.
-            if counted.upto == before:
-                _add(user_id, counted, new)
-                counted.upto = upto
+                events = read.events
+            await self._count(user_id, counted, before, upto, events)
         if self._changes.passing_changed(room_id, counted.receipts_upto) and counted.is_complete:
             _apply(counted, await self._database.read(receipts_of_user, user_id, [room_id]))
         counted.receipts_upto = max(counted.receipts_upto, upto)
         counted.is_complete = True
+
+    async def _count(
+        self, user_id: UserId, counted: _Counted, after: int, upto: int, events: Sequence[StoredEvent]
+    ) -> None:
+        new = [(stored, *await self._pushed(stored)) for stored in events]
+        # Another device of the user may have counted the same meanwhile.
+        if counted.upto == after:
+            _add(user_id, counted, new)
+            counted.upto = upto
 
     async def _pushed(self, stored: StoredEvent) -> tuple[PushedEvent, str]:
         if (known := self._events.get(stored.nid)) is not None:

@@ -129,7 +129,7 @@ class CachedRooms:
         """Make the tail of a room reach back by `limit` more events, or as far as it may."""
         tail = room.tail
         floor = 2**62 if tail is None else tail.floor
-        read = await self._database.read(newest_events, [(room.room_id, 0)], floor, limit)
+        read = await self._database.read(newest_events, [(room.room_id, 0, floor)], limit)
         if room.tail is not tail or (tail is not None and tail.floor != floor):
             return await self.read_tail(room, limit)  # it has changed meanwhile, and might not join up
         events = read.get(room.room_id, [])

@@ -51,7 +51,12 @@ class Memberships:
 
     async def membership(self, user_id: UserId, room_id: RoomId) -> Membership | None:
         """Return what a user is to a room; None if there never was a member event."""
-        return await self._database.read(storage.membership_of, user_id, room_id)
+        return (await self.memberships(user_id, [room_id])).get(room_id)
+
+    async def memberships(self, user_id: UserId, room_ids: Collection[RoomId]) -> dict[RoomId, Membership]:
+        """Return what a user is to each of some rooms, forgotten ones too; those they never were in are absent."""
+        rows = await self._database.read(storage.memberships_in, user_id, room_ids)
+        return {row.room_id: row for row in rows}
 
     async def rooms_of(self, user_id: UserId) -> dict[RoomId, Membership]:
         """Return all that a user is or was to rooms, and has not forgotten."""
@@ -61,6 +66,16 @@ class Memberships:
     async def members_of(self, room_id: RoomId, memberships: Collection[str] = ("join",)) -> list[Membership]:
         """Return who is something to a room, oldest first."""
         return await self._database.read(storage.memberships_in_room, room_id, list(memberships))
+
+    async def first_members(
+        self, room_ids: Collection[RoomId], memberships: Collection[str], *, but: UserId, limit: int
+    ) -> dict[RoomId, list[UserId]]:
+        """Return a few who are something to each of the rooms, those of longest standing first; without one user."""
+        found: dict[RoomId, list[UserId]] = {}
+        rows = await self._database.read(storage.first_members, room_ids, list(memberships), but, limit)
+        for room_id, user_id in rows:
+            found.setdefault(room_id, []).append(user_id)
+        return found
 
     async def changed(self, user_id: UserId, *, after: int, upto: int) -> list[Membership]:
         """Return a user's memberships whose last member event is between two positions, in order."""

@@ -72,8 +72,14 @@ class RoomState:
 
     async def of_room_at(self, event: StoredEvent) -> dict[StateKey, StoredEvent]:
         """Return the whole state of the room once an event was in it: on a fork, not the state after the event."""
-        nids = await self._nodes.using(lambda nodes: event_numbers(nodes, event.room_state))
-        return _by_key((await self._events(nids)).values())
+        return (await self.of_rooms_at([event]))[event]
+
+    async def of_rooms_at(self, events: Collection[StoredEvent]) -> dict[StoredEvent, dict[StateKey, StoredEvent]]:
+        """Return the same for events of many rooms at once."""
+        roots = {event.room_state for event in events}
+        nids = await self._nodes.using(lambda nodes: {root: list(event_numbers(nodes, root)) for root in roots})
+        known = await self._events({nid for numbers in nids.values() for nid in numbers})
+        return {event: _by_key([known[nid] for nid in nids[event.room_state]]) for event in events}
 
     async def before(self, event: StoredEvent) -> dict[StateKey, StoredEvent]:
         """Return the whole state before an event."""

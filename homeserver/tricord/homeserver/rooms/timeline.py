@@ -6,7 +6,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from enum import Enum
 
-from tricord.homeserver.rooms.cached_rooms import CachedRoom, CachedRooms
+from tricord.homeserver.rooms.cached_rooms import CachedRooms
 from tricord.homeserver.rooms.stored_event import StoredEvent
 from tricord.homeserver.storage.database import Database
 from tricord.homeserver.storage.events import (
@@ -59,22 +59,34 @@ class Timeline:
 
     async def recent_in_rooms(self, after: Mapping[RoomId, int], *, upto: int, limit: int) -> dict[RoomId, Stretch]:
         """Return the same for many rooms at once, each with its own lower bound."""
-        rooms = await self._rooms.rooms(after.keys())
+        return await self._recent({room_id: (position, upto) for room_id, position in after.items()}, limit)
+
+    async def last_until(self, positions: Mapping[RoomId, int]) -> dict[RoomId, StoredEvent]:
+        """Return the last live event of each room at or before a position; rooms that have none are absent."""
+        found = await self._recent({room_id: (0, position) for room_id, position in positions.items()}, 1)
+        return {room_id: stretch.events[-1] for room_id, stretch in found.items() if stretch.events}
+
+    async def _recent(self, between: Mapping[RoomId, tuple[int, int]], limit: int) -> dict[RoomId, Stretch]:
+        rooms = await self._rooms.rooms(between.keys())
         found = {}
         not_in_memory = []
-        for room_id, position in after.items():
+        for room_id, (after, upto) in between.items():
             room = rooms.get(room_id)
             if room is None:
                 found[room_id] = Stretch((), limited=False)
                 continue
-            known = await self._from_tail(room, position, upto, limit)
+            known = None if room.tail is None else room.tail.newest(after=after, upto=upto, limit=limit)
+            if known is None and len(between) == 1 and limit <= _TAIL_EVENTS:
+                # The next reader will most likely want the same.
+                tail = await self._rooms.read_tail(room, _TAIL_EVENTS)
+                known = tail.newest(after=after, upto=upto, limit=limit)
             if known is None:
-                not_in_memory.append((room_id, position))
+                not_in_memory.append((room_id, after, upto))
             else:
                 found[room_id] = Stretch(tuple(known[0]), limited=known[1])
         if not_in_memory:
-            read = await self._database.read(newest_events, not_in_memory, upto, limit + 1)
-            for room_id, _ in not_in_memory:
+            read = await self._database.read(newest_events, not_in_memory, limit + 1)
+            for room_id, *_ in not_in_memory:
                 events = read.get(room_id, [])
                 found[room_id] = Stretch(tuple(events[-limit:]), limited=len(events) > limit)
         return found
@@ -102,13 +114,3 @@ class Timeline:
         """Return the first event at or after a time, or the last at or before it, by the senders' clocks."""
         read = last_event_until if direction is Direction.BACKWARD else first_event_since
         return await self._database.read(read, room_id, ts)
-
-    async def _from_tail(
-        self, room: CachedRoom, after: int, upto: int, limit: int
-    ) -> tuple[list[StoredEvent], bool] | None:
-        known = None if room.tail is None else room.tail.newest(after=after, upto=upto, limit=limit)
-        if known is None and limit <= _TAIL_EVENTS:
-            # The next reader will most likely want the same.
-            tail = await self._rooms.read_tail(room, _TAIL_EVENTS)
-            known = tail.newest(after=after, upto=upto, limit=limit)
-        return known

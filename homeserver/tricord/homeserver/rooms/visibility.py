@@ -8,10 +8,10 @@ https://spec.matrix.org/v1.19/client-server-api/#server-behaviour-5
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
-from tricord.homeserver.rooms.memberships import Memberships
+from tricord.homeserver.rooms.memberships import Membership, Memberships
 from tricord.homeserver.rooms.preferences import Preferences
 from tricord.homeserver.rooms.state import RoomState
 from tricord.homeserver.rooms.stored_event import StateKey, StoredEvent
@@ -68,7 +68,8 @@ class Visibility:
         """Let members, those who left, and everybody if the room is world-readable read the state; refuse others."""
         if room_id in await self._memberships.joined_rooms(user_id) or await self._is_world_readable(room_id):
             return Reading(left=None)
-        last_stay = await self._last_stay(user_id, room_id)
+        now = await self._memberships.membership(user_id, room_id)
+        last_stay = None if now is None else (await self._last_stays([now])).get(room_id)
         if last_stay is None or last_stay.left is None:
             raise Forbidden(f"{user_id} is not in {room_id}")
         return Reading(left=last_stay.left)
@@ -92,44 +93,42 @@ class Visibility:
             return []
         others_speak = any(not stored.event.is_state and stored.event.sender != user_id for stored in events)
         ignored = await self._preferences.ignored_by(user_id) if others_speak else frozenset()
-        by_room: dict[RoomId, list[StoredEvent]] = {}
-        for stored in events:
-            event = stored.event
+        happened = [
+            stored
+            for stored in events
             # Without a place in the room there is no telling what the room was like then.
-            happened = stored.position is not None and not stored.rejected and not stored.soft_failed
-            if happened and (event.is_state or event.sender not in ignored):
-                by_room.setdefault(event.room_id, []).append(stored)
+            if stored.position is not None
+            and not stored.rejected
+            and not stored.soft_failed
+            and (stored.event.is_state or stored.event.sender not in ignored)
+        ]
+        now = await self._memberships.memberships(user_id, {stored.event.room_id for stored in happened})
         seen: dict[StoredEvent, Seen] = {}
-        for room_id, of_room in by_room.items():
-            for one in await self._seen_in_room(user_id, room_id, of_room):
-                seen[one.stored] = one
-        return [seen[stored] for stored in events if stored in seen]
-
-    async def _seen_in_room(self, user_id: UserId, room_id: RoomId, events: Sequence[StoredEvent]) -> list[Seen]:
-        now = await self._memberships.membership(user_id, room_id)
-        joined_since = now.since if now is not None and now.membership == "join" else None
-        seen, others = [], []
-        for stored in events:
+        others = []
+        for stored in happened:
+            standing = now.get(stored.event.room_id)
             # Whoever is in the room, and has been since before the event, was in it at the event.
-            if joined_since is not None and stored.place >= Place(joined_since):
-                seen.append(Seen(stored, "join"))
+            if standing is not None and standing.membership == "join" and stored.place >= Place(standing.since):
+                seen[stored] = Seen(stored, "join")
             else:
                 others.append(stored)
         if others:
-            seen += await self._seen_by_state(user_id, room_id, others)
-        return seen
+            seen |= {one.stored: one for one in await self._seen_by_state(user_id, others, now)}
+        return [seen[stored] for stored in events if stored in seen]
 
-    async def _seen_by_state(self, user_id: UserId, room_id: RoomId, events: Sequence[StoredEvent]) -> list[Seen]:
+    async def _seen_by_state(
+        self, user_id: UserId, events: Sequence[StoredEvent], memberships: Mapping[RoomId, Membership]
+    ) -> list[Seen]:
         member: StateKey = ("m.room.member", user_id)
         decisive = (_HISTORY_VISIBILITY, member)
         states = await self._state.at_many(events, decisive)
         replaced = await self._timeline.events(
             {stored.replaces for stored in events if stored.replaces is not None and stored.key in decisive}
         )
-        now = await self._memberships.membership(user_id, room_id)
-        last_stay = await self._last_stay(user_id, room_id)
+        last_stays = await self._last_stays(memberships.values())
         seen = []
         for stored in events:
+            now, last_stay = memberships.get(stored.event.room_id), last_stays.get(stored.event.room_id)
             state = states.get(stored, {})
             after = _standing(state, member)
             before = after
@@ -146,18 +145,24 @@ class Visibility:
                 seen.append(Seen(stored, after.membership or "leave"))
         return seen
 
-    async def _last_stay(self, user_id: UserId, room_id: RoomId) -> _LastStay | None:
-        """Return when the user was last in the room; None if they never were, or have forgotten it."""
-        now = await self._memberships.membership(user_id, room_id)
-        if now is None or now.forgotten:
-            return None
-        left = None
+    async def _last_stays(self, memberships: Collection[Membership]) -> dict[RoomId, _LastStay]:
+        """Return when a user was last in each of some rooms; where they never were, or have forgotten it: absent."""
+        stays: dict[RoomId, _LastStay] = {}
+        left: dict[RoomId, StoredEvent] = {}
+        wanted = [now.event_id for now in memberships if not now.forgotten]
         # Back from now to the last join; in between there are only leaves, bans, invitations and knocks.
-        event = await self._timeline.event(now.event_id)
-        while event is not None and event.event.content.get("membership") != "join":
-            left = event
-            event = None if event.replaces is None else await self._timeline.event(event.replaces)
-        return None if event is None else _LastStay(event, left)
+        while wanted:
+            events = await self._timeline.events(wanted)
+            wanted = []
+            for stored in events.values():
+                room_id = stored.event.room_id
+                if stored.event.content.get("membership") == "join":
+                    stays[room_id] = _LastStay(stored, left.get(room_id))
+                else:
+                    left[room_id] = stored
+                    if stored.replaces is not None:
+                        wanted.append(stored.replaces)
+        return stays
 
     async def _is_world_readable(self, room_id: RoomId) -> bool:
         state = await self._state.current(room_id, [_HISTORY_VISIBILITY])

@@ -24,10 +24,10 @@ _HAPPENED = "e.position IS NOT NULL AND NOT e.rejected AND NOT e.soft_failed"
 _AMONG_THE_NEWEST = """
     WHERE e.event_nid IN (
         SELECT newest.event_nid
-        FROM unnest($1::text[], $2::bigint[]) AS wanted (room_id, after) JOIN rooms USING (room_id)
+        FROM unnest($1::text[], $2::bigint[], $3::bigint[]) AS wanted (room_id, after, upto) JOIN rooms USING (room_id)
         CROSS JOIN LATERAL (
             SELECT e.event_nid FROM events e
-            WHERE e.room_nid = rooms.room_nid AND e.position > wanted.after AND e.position <= $3
+            WHERE e.room_nid = rooms.room_nid AND e.position > wanted.after AND e.position <= wanted.upto
                 AND e.backfill_rank = 0 AND NOT e.rejected AND NOT e.soft_failed
             ORDER BY e.position DESC, e.backfill_rank DESC LIMIT $4
         ) newest
@@ -55,14 +55,14 @@ async def events_by_id(tx: Transaction, event_ids: Sequence[EventId]) -> dict[Ev
 
 
 async def newest_events(
-    tx: Transaction, rooms: Sequence[tuple[RoomId, int]], upto: int, limit: int
+    tx: Transaction, rooms: Sequence[tuple[RoomId, int, int]], limit: int
 ) -> dict[RoomId, list[StoredEvent]]:
-    """Return, oldest first, at most `limit` events of each room after its own position, up to `upto`: the newest."""
+    """Return, oldest first, at most `limit` events of each room after one position, up to another: the newest."""
     rows = await tx.fetch(
         _SELECT + _AMONG_THE_NEWEST,
-        [room_id for room_id, _ in rooms],
-        [after for _, after in rooms],
-        upto,
+        [room_id for room_id, _, _ in rooms],
+        [after for _, after, _ in rooms],
+        [upto for _, _, upto in rooms],
         limit,
     )
     found: dict[RoomId, list[StoredEvent]] = {}

@@ -51,10 +51,10 @@ async def joined_members_of(tx: Transaction, room_id: RoomId) -> list[UserId]:
     return [row[0] for row in rows]
 
 
-async def membership_of(tx: Transaction, user_id: UserId, room_id: RoomId) -> Membership | None:
-    """Return what a user is to a room."""
-    row = await tx.fetchrow(f"{_SELECT} WHERE m.user_id = $1 AND r.room_id = $2", user_id, room_id)
-    return None if row is None else Membership(*row)
+async def memberships_in(tx: Transaction, user_id: UserId, room_ids: Collection[RoomId]) -> list[Membership]:
+    """Return what a user is to some rooms, forgotten ones too."""
+    rows = await tx.fetch(f"{_SELECT} WHERE m.user_id = $1 AND r.room_id = ANY($2)", user_id, list(room_ids))
+    return [Membership(*row) for row in rows]
 
 
 async def memberships_of_user(tx: Transaction, user_id: UserId) -> list[Membership]:
@@ -69,6 +69,28 @@ async def memberships_in_room(tx: Transaction, room_id: RoomId, memberships: Seq
         f"{_SELECT} WHERE r.room_id = $1 AND m.membership = ANY($2) ORDER BY m.since", room_id, list(memberships)
     )
     return [Membership(*row) for row in rows]
+
+
+async def first_members(
+    tx: Transaction, room_ids: Collection[RoomId], memberships: Sequence[str], but: UserId, limit: int
+) -> list[tuple[RoomId, UserId]]:
+    """Return some users who are something to each of the rooms, those of longest standing first; without one user."""
+    rows = await tx.fetch(
+        """
+        SELECT r.room_id, m.user_id
+        FROM rooms r CROSS JOIN LATERAL (
+            SELECT user_id, since FROM room_memberships
+            WHERE room_nid = r.room_nid AND membership = ANY($2) AND user_id <> $3
+            ORDER BY since, user_id LIMIT $4
+        ) m
+        WHERE r.room_id = ANY($1) ORDER BY m.since, m.user_id
+        """,
+        list(room_ids),
+        list(memberships),
+        but,
+        limit,
+    )
+    return [(row[0], row[1]) for row in rows]
 
 
 async def memberships_changed(tx: Transaction, user_id: UserId, *, after: int, upto: int) -> list[Membership]:

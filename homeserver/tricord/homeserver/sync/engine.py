@@ -8,9 +8,9 @@ encoded once.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Collection, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import structlog
 import trio
@@ -52,6 +52,16 @@ _CATCH_UP_SECONDS = 2
 _MOST_CHANGES = 100
 _MOST_IGNORING = 50_000
 _OUTSIDE = ("leave", "ban")
+
+
+@dataclass(frozen=True, slots=True)
+class _Facts:
+    """What the rooms of a delta are told with, read for all of them at once."""
+
+    summaries: Mapping[RoomId, JsonObject]
+    counts: Mapping[RoomId, Mapping[str, Count]]
+    # The events that the viewer sees where their place does not say so, with their membership then.
+    seen: Mapping[StoredEvent, str]
 
 
 class SyncEngine:
@@ -203,19 +213,22 @@ class SyncEngine:
     ) -> None:
         joined_windows = await self._read(plan.joined, viewer)
         left_windows = await self._read(plan.left, viewer)
-        summaries = await self._summaries.of(
-            viewer.user_id, [r for r, w in joined_windows.items() if w.changes_members or w.stretch.full_state]
+        facts = _Facts(
+            await self._summaries.of(
+                viewer.user_id, [r for r, w in joined_windows.items() if w.changes_members or w.stretch.full_state]
+            ),
+            await self._unread(viewer, joined_windows, delta.upto),
+            await self._seen(viewer, joined_windows, left_windows),
         )
-        counts = await self._unread(viewer, joined_windows, delta.upto)
         for room_id, window in joined_windows.items():
             try:
-                await self._tell_joined(delta, window, viewer, since, data.of_rooms.pop(room_id, ()), summaries, counts)
+                await self._tell_joined(delta, window, viewer, since, data.of_rooms.pop(room_id, ()), facts)
             except Exception:
                 _logger.exception("a room is left out of a sync", room_id=room_id, user_id=viewer.user_id)
         for room_id, window in left_windows.items():
             try:
                 # What passes is for those who are there.
-                news = replace(await self._news(window, viewer, since, ()), ephemeral=())
+                news = replace(await self._news(window, viewer, since, facts), ephemeral=())
                 delta.left[room_id] = LeftRoom(news, tuple(data.of_rooms.pop(room_id, ())))
             except Exception:
                 _logger.exception("a room is left out of a sync", room_id=room_id, user_id=viewer.user_id)
@@ -235,26 +248,23 @@ class SyncEngine:
         viewer: Viewer,
         since: int | None,
         own: Sequence[Json],
-        summaries: Mapping[RoomId, JsonObject],
-        counts: Mapping[RoomId, Mapping[str, Count]],
+        facts: _Facts,
     ) -> None:
         room_id = window.stretch.room_id
-        summary = summaries.get(room_id)
-        news = await self._news(window, viewer, since, summary.get("m.heroes", ()) if summary else ())
+        news = await self._news(window, viewer, since, facts)
         # One's own receipts change the counts; of others' private ones nobody is told, not even that there are any.
         if not news and not own and not any(receipt.user_id == viewer.user_id for receipt in window.receipts):
             return
-        unread, threads = _unread(counts.get(room_id), viewer.filter)
-        delta.joined[room_id] = JoinedRoom(news, tuple(own), summary, unread, threads)
+        unread, threads = _unread(facts.counts.get(room_id), viewer.filter)
+        delta.joined[room_id] = JoinedRoom(news, tuple(own), facts.summaries.get(room_id), unread, threads)
 
-    async def _news(self, window: Window, viewer: Viewer, since: int | None, heroes: Collection[UserId]) -> RoomNews:
+    async def _news(self, window: Window, viewer: Viewer, since: int | None, facts: _Facts) -> RoomNews:
         events: Sequence[StoredEvent] = window.events
         ignored: frozenset[UserId] = frozenset()
         memberships: dict[StoredEvent, str] | None = None
         if not window.stretch.all_visible:
-            seen = await self._visibility.seen(viewer.user_id, events)
-            memberships = {one.stored: one.membership for one in seen}
-            if len(seen) < len(events):
+            memberships = {stored: facts.seen[stored] for stored in events if stored in facts.seen}
+            if len(memberships) < len(events):
                 window = window.without([stored for stored in events if stored not in memberships])
             events = window.events
         elif events:
@@ -263,6 +273,7 @@ class SyncEngine:
                 events = [stored for stored in events if stored.event.is_state or stored.event.sender not in ignored]
         members: Sequence[StoredEvent] = ()
         if viewer.filter.room.state.lazy_load_members:
+            heroes = facts.summaries.get(window.stretch.room_id, {}).get("m.heroes", ())
             needed = {stored.event.sender for stored in events}.union(heroes)
             members = await self._members.lacking(viewer, window, since, needed)
         return news_for(
@@ -274,6 +285,31 @@ class SyncEngine:
             memberships=memberships,
             members=members,
         )
+
+    async def _seen(self, viewer: Viewer, *sections: dict[RoomId, Window]) -> dict[StoredEvent, str]:
+        """Return which events the viewer sees where their place does not say it, and their membership then.
+
+        Rooms that cannot be judged are taken out.
+        """
+        unclear = [window for windows in sections for window in windows.values() if not window.stretch.all_visible]
+        try:
+            return await self._seen_in(viewer, unclear)
+        except Exception:
+            _logger.exception("rooms could not be judged together", user_id=viewer.user_id)
+        seen: dict[StoredEvent, str] = {}
+        for window in unclear:
+            room_id = window.stretch.room_id
+            try:
+                seen |= await self._seen_in(viewer, [window])
+            except Exception:
+                _logger.exception("a room is left out of a sync", room_id=room_id, user_id=viewer.user_id)
+                for windows in sections:
+                    windows.pop(room_id, None)
+        return seen
+
+    async def _seen_in(self, viewer: Viewer, windows: Iterable[Window]) -> dict[StoredEvent, str]:
+        events = [stored for window in windows for stored in window.events]
+        return {one.stored: one.membership for one in await self._visibility.seen(viewer.user_id, events)}
 
     async def _read(self, stretches: Sequence[Stretch], viewer: Viewer) -> dict[RoomId, Window]:
         wanted, limit = viewer.filter.room.timeline, timeline_limit(viewer.filter)

@@ -169,7 +169,7 @@ class Windows:
             windows = {s.room_id: await self._filtered(s, limit, wanted) for s in stretches}
         else:
             windows = await self._unfiltered(stretches, limit)
-        await _for_each(windows.values(), self._add_state)
+        await self._add_states(windows.values())
         await self._add_receipts(windows)
         await self._add_typing(windows)
         companions = await companions_of(
@@ -227,11 +227,20 @@ class Windows:
         # State that the filter keeps out of the timeline is told beside it, or nobody would ever hear of it.
         return window.without(passed_over)
 
-    async def _add_state(self, window: Window) -> None:
+    async def _add_states(self, windows: Collection[Window]) -> None:
+        whole = [window for window in windows if window.stretch.full_state]
+        if whole:
+            lasts = await self._timeline.last_until({window.stretch.room_id: _before(window) for window in whole})
+            states = await self._state.of_rooms_at(list(lasts.values()))
+            for window in whole:
+                last = lasts.get(window.stretch.room_id)
+                before = await self._at_beginning(window) if last is None else states[last]
+                window.state = {**before, **window.state}
+        await _for_each(windows, self._add_changes)
+
+    async def _add_changes(self, window: Window) -> None:
         stretch, beside = window.stretch, window.state
-        if stretch.full_state:
-            window.state = {**await self._all_before(window), **beside}
-        elif window.limited or (window.stretch.after and not stretch.all_visible):
+        if not stretch.full_state and (window.limited or (stretch.after and not stretch.all_visible)):
             window.state = {**await self._changed_before(window), **beside}
         if any(stored.resolved_state is not None for stored in window.events):
             await self._follow_forks(window)
@@ -252,12 +261,8 @@ class Windows:
         window.events = tuple(stored for stored in window.events if stored.key not in wrong)
         window.state |= {key: stored for key, stored in changes.items() if by_timeline.get(key) != stored}
 
-    async def _all_before(self, window: Window) -> dict[StateKey, StoredEvent]:
-        """Return the whole state before the first event."""
-        last = await self._last_before(window)
-        if last is not None:
-            return await self._state.of_room_at(last)
-        # The room begins with the window; one that was joined elsewhere begins with the state it had there.
+    async def _at_beginning(self, window: Window) -> dict[StateKey, StoredEvent]:
+        """Return the state with which a room begins that has nothing before the window: it was joined elsewhere."""
         if window.first is None or not window.tells_state_of(window.first):
             return {}
         return await self._state.before(window.first)
@@ -272,10 +277,7 @@ class Windows:
         return await self._state.changes(known.events[-1] if known.events else None, last)
 
     async def _last_before(self, window: Window) -> StoredEvent | None:
-        stretch = window.stretch
-        upto = window.start if stretch.left is None else min(window.start, stretch.left)
-        read = await self._timeline.recent(stretch.room_id, after=0, upto=upto, limit=1)
-        return read.events[-1] if read.events else None
+        return (await self._timeline.last_until({window.stretch.room_id: _before(window)})).get(window.stretch.room_id)
 
     async def _add_receipts(self, windows: Mapping[RoomId, Window]) -> None:
         after: dict[int, list[RoomId]] = {}
@@ -315,6 +317,11 @@ class Windows:
             # A client that begins need not hear that nobody types.
             if user_ids or not windows[room_id].stretch.full_state:
                 windows[room_id].typing = user_ids
+
+
+def _before(window: Window) -> int:
+    """Return the position up to which the state that is told lies."""
+    return window.start if window.stretch.left is None else min(window.start, window.stretch.left)
 
 
 _NOTHING = Read((), limited=False)
