@@ -123,6 +123,11 @@ async def rooms(alice: Person, bob: Person) -> None:
     assert len(await bob.members(room_id, membership="join")) == 2
     assert (await bob.joined_members(room_id))[alice.user_id].display_name == "Alice"
 
+    space_id = await alice.create_room(name="Kitchen", creation_content={"type": "m.space"})
+    await alice.set_state(space_id, "m.space.child", {"via": ["localhost"]}, room_id)
+    assert [room.name async for room in alice.rooms_of_space(space_id)] == ["Kitchen", "Tea"]
+    assert (await alice.hierarchy(space_id, suggested_only=True)).rooms[0].children_state == []
+    assert (await alice.room_summary(room_id, via=["localhost"])).membership == "join"
     old = await alice.create_room(room_version="11")
     assert await alice.upgrade(old, "12", additional_creators=[bob.user_id]) in await alice.joined_rooms()
 

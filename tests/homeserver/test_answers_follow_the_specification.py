@@ -79,6 +79,8 @@ CALLS: list[tuple[str, str, dict[str, Any]]] = [
     ("PUT", "/_matrix/client/v3/directory/room/{room_alias}", {"room_id": "{room_id}"}),
     ("GET", "/_matrix/client/v3/directory/room/{room_alias}", {}),
     ("GET", "/_matrix/client/v3/rooms/{room_id}/aliases", {}),
+    ("GET", "/_matrix/client/v1/room_summary/{room_id_or_alias}", {}),
+    ("GET", "/_matrix/client/v1/rooms/{room_id}/hierarchy", {}),
     ("DELETE", "/_matrix/client/v3/directory/room/{room_alias}", {}),
     ("PUT", "/_matrix/client/v3/directory/list/room/{room_id}", {"visibility": "public"}),
     ("GET", "/_matrix/client/v3/directory/list/room/{room_id}", {}),

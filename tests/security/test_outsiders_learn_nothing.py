@@ -18,7 +18,13 @@ from tricord.clients.endpoint import Endpoint
 # What one event is called to somebody who may not know of it: no such thing.
 EVENT_READS = {"GetEvent", "GetContext", "GetRelations", "GetRelationsOfKind", "GetRelationsOfKindAndType"}
 # Endpoints that are about the requester's own relation to the room, or about what anybody may know.
-OWN_BUSINESS = {"ForgetRoom": {200}, "GetVisibility": {200}, "GetRoomAccountData": {404}, "GetTags": {200}}
+OWN_BUSINESS = {
+    "ForgetRoom": {200},
+    "GetVisibility": {200},
+    "GetRoomAccountData": {404},
+    "GetTags": {200},
+    "GetRoomSummary": {404},
+}
 
 
 def all_endpoints() -> list[type[Endpoint]]:

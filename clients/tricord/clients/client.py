@@ -19,6 +19,7 @@ from tricord.clients.calls.relations import RelationCalls
 from tricord.clients.calls.rooms import RoomCalls
 from tricord.clients.calls.server import ServerCalls
 from tricord.clients.calls.sessions import SessionCalls
+from tricord.clients.calls.spaces import SpaceCalls
 from tricord.clients.follow import Follower, Take
 from tricord.clients.http import Http, Tokens
 from tricord.clients.session import Session
@@ -32,6 +33,7 @@ class Client(
     MessageCalls,
     RelationCalls,
     RoomCalls,
+    SpaceCalls,
     EphemeralCalls,
     PushRuleCalls,
     ServerCalls,

@@ -13,6 +13,7 @@ from tricord.homeserver.accounts.administration import Administration
 from tricord.homeserver.accounts.passwords import HashCost
 from tricord.homeserver.assembly.accounts import AccountBook, Accounts
 from tricord.homeserver.assembly.conversation import Conversation
+from tricord.homeserver.assembly.discovery import Discovery
 from tricord.homeserver.assembly.exchange import Exchange
 from tricord.homeserver.assembly.foundation import Foundation, Run
 from tricord.homeserver.assembly.network import Network, open_transport
@@ -68,8 +69,9 @@ class _House:
         shared = SharedRooms(base, self.network, self.rooms, self.accounts.profiles)
         personal = Personal(base, self.rooms)
         conversation = Conversation(base, self.network, self.accounts, self.rooms, shared, personal)
+        discovery = Discovery(base, self.network, self.rooms, conversation)
         sync = Sync(base, self.accounts, self.rooms, personal)
-        exchange = Exchange(base, self.network, self.rooms, shared, self.accounts, personal, conversation)
+        exchange = Exchange(base, self.network, self.rooms, shared, self.accounts, personal, conversation, discovery)
         server_info = ServerInfoApi(
             base.server_name,
             settings.default_room_version,
@@ -80,7 +82,7 @@ class _House:
         self.health_routes = HealthApi(lambda: base.database.read(_answers)).routes()
         self.client_routes: list[Route] = [
             route
-            for department in (server_info, self.accounts, conversation, personal, sync)
+            for department in (server_info, self.accounts, conversation, discovery, personal, sync)
             for route in department.routes()
         ]
         self.websockets: list[WebSocketRoute] = sync.websockets(self.client_routes)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from tricord.homeserver.assembly.accounts import Accounts
 from tricord.homeserver.assembly.conversation import Conversation
+from tricord.homeserver.assembly.discovery import Discovery
 from tricord.homeserver.assembly.foundation import Foundation, Run
 from tricord.homeserver.assembly.network import Network
 from tricord.homeserver.assembly.personal import Personal
@@ -13,6 +14,7 @@ from tricord.homeserver.federation_api.keys import KeysApi
 from tricord.homeserver.federation_api.memberships import FederationMembershipsApi
 from tricord.homeserver.federation_api.queries import FederationQueriesApi
 from tricord.homeserver.federation_api.rooms import FederationRoomsApi
+from tricord.homeserver.federation_api.spaces import FederationSpacesApi
 from tricord.homeserver.federation_api.transactions import TransactionsApi
 from tricord.homeserver.peers.edus import Edus
 from tricord.homeserver.peers.incoming import IncomingTransactions
@@ -36,6 +38,7 @@ class Exchange:
         accounts: Accounts,
         personal: Personal,
         conversation: Conversation,
+        discovery: Discovery,
     ) -> None:
         database, clock, memberships = base.database, base.clock, rooms.memberships
         timeline, reads = rooms.timeline, shared.reads
@@ -74,6 +77,7 @@ class Exchange:
             TransactionsApi(self._incoming),
             FederationMembershipsApi(shared.hosting),
             FederationRoomsApi(reads, timeline, base.server_name, clock),
+            FederationSpacesApi(discovery.previews),
             FederationQueriesApi(conversation.aliases, accounts.profiles, conversation.directory),
         )
 

@@ -13,7 +13,7 @@ from tricord.homeserver.storage import memberships as storage
 from tricord.homeserver.storage.database import Database
 from tricord.homeserver.storage.memberships import Membership
 from tricord.homeserver.stream.publisher import Commit, Publisher
-from tricord.protocol.identifiers import RoomId, UserId
+from tricord.protocol.identifiers import RoomId, ServerName, UserId
 
 __all__ = ["MemberCounts", "Membership", "Memberships"]
 
@@ -62,6 +62,17 @@ class Memberships:
         """Return all that a user is or was to rooms, and has not forgotten."""
         rows = await self._database.read(storage.memberships_of_user, user_id)
         return {row.room_id: row for row in rows}
+
+    async def of_user_in(self, user_id: UserId, room_ids: Collection[RoomId]) -> dict[RoomId, Membership]:
+        """Return what a user is to some rooms; rooms to which they never were anything are absent."""
+        rows = await self._database.read(storage.memberships_of_user_in, user_id, room_ids)
+        return {row.room_id: row for row in rows}
+
+    async def rooms_with_people_of(
+        self, server: ServerName, room_ids: Collection[RoomId], memberships: Collection[str] = ("join",)
+    ) -> frozenset[RoomId]:
+        """Return those of the rooms which somebody of a server is in."""
+        return frozenset(await self._database.read(storage.rooms_with_people_of, server, room_ids, memberships))
 
     async def members_of(self, room_id: RoomId, memberships: Collection[str] = ("join",)) -> list[Membership]:
         """Return who is something to a room, oldest first."""

@@ -31,20 +31,20 @@ class RestrictedJoins:
 
     async def knows_conditions(self, standing: Standing, residence: Residence) -> bool:
         """Return whether this server is in a room whose members may join, so that it knows who they are."""
-        for room_id in _rooms_allowed_from(standing.content("m.room.join_rules")):
+        for room_id in rooms_allowed_from(standing.content("m.room.join_rules")):
             if await residence.is_in(RoomId(room_id)):
                 return True
         return False
 
     async def _check_conditions(self, standing: Standing, user_id: UserId) -> None:
         joined = await self._memberships.joined_rooms(user_id)
-        if not any(room_id in joined for room_id in _rooms_allowed_from(standing.content("m.room.join_rules"))):
+        if not any(room_id in joined for room_id in rooms_allowed_from(standing.content("m.room.join_rules"))):
             raise Forbidden(
                 f"{user_id} is not invited to {standing.room_id} and in none of the rooms whose members may join"
             )
 
 
-def _rooms_allowed_from(join_rules: JsonObject) -> list[str]:
+def rooms_allowed_from(join_rules: JsonObject) -> list[str]:
     """Return the rooms of the `m.room_membership` conditions; what is malformed allows nobody."""
     conditions = join_rules.get("allow")
     return [

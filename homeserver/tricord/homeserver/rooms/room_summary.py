@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from tricord.clients.api.directory import PublicRoom
+from tricord.clients.api.spaces import RoomSummary
+from tricord.homeserver.rooms.restricted_joins import rooms_allowed_from
 from tricord.homeserver.rooms.stored_event import StateKey, StoredEvent
 from tricord.protocol.identifiers import RoomId
 from tricord.protocol.strict_json import JsonObject
@@ -23,6 +25,22 @@ SUMMARY_KEYS: tuple[StateKey, ...] = tuple(
         "m.room.guest_access",
     )
 )
+FULL_SUMMARY_KEYS: tuple[StateKey, ...] = (*SUMMARY_KEYS, ("m.room.encryption", ""))
+
+
+def summarize_fully(room_id: RoomId, state: Mapping[StateKey, StoredEvent], joined: int) -> RoomSummary:
+    """Return what the state says, with what somebody needs to know who thinks of joining."""
+    create, rules, encryption = (
+        state.get((event_type, "")) for event_type in ("m.room.create", "m.room.join_rules", "m.room.encryption")
+    )
+    allowed = [] if rules is None else rooms_allowed_from(rules.event.content)
+    algorithm = None if encryption is None else encryption.event.content.get("algorithm")
+    return RoomSummary(
+        **summarize(room_id, state, joined).model_dump(),
+        allowed_room_ids=[RoomId(one) for one in allowed] or None,
+        encryption=algorithm if isinstance(algorithm, str) else None,
+        room_version=None if create is None else create.event.version.name,
+    )
 
 
 def summarize(room_id: RoomId, state: Mapping[StateKey, StoredEvent], joined: int) -> PublicRoom:

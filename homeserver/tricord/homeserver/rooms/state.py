@@ -13,7 +13,11 @@ from tricord.homeserver.rooms.state_map import EMPTY, difference, event_numbers,
 from tricord.homeserver.rooms.stored_event import StateKey, StoredEvent
 from tricord.homeserver.storage.database import Database, Transaction
 from tricord.homeserver.storage.events import events_by_id, events_by_nid
-from tricord.homeserver.storage.rooms import current_state_nids_of_room, current_state_nids_of_types
+from tricord.homeserver.storage.rooms import (
+    current_state_nids_of_room,
+    current_state_nids_of_types,
+    state_nids_of_type_in_rooms,
+)
 from tricord.protocol.identifiers import RoomId
 
 
@@ -51,6 +55,15 @@ class RoomState:
         """Return the state of some types as it is now."""
         room = await self._rooms.room(room_id)
         return {} if room is None else _by_key(await self._database.read(_of_types_now, room.nid, list(types)))
+
+    async def of_type_in_rooms(
+        self, room_ids: Collection[RoomId], event_type: str, *, most_per_room: int
+    ) -> dict[RoomId, list[StoredEvent]]:
+        """Return the state of one type in many rooms at once, of each room at most so much."""
+        found: dict[RoomId, list[StoredEvent]] = {}
+        for stored in await self._database.read(_of_type_in_rooms, room_ids, event_type, most_per_room):
+            found.setdefault(stored.event.room_id, []).append(stored)
+        return found
 
     async def at(self, event: StoredEvent, keys: Collection[StateKey]) -> dict[StateKey, StoredEvent]:
         """Return those of the keys that are set after an event."""
@@ -119,3 +132,10 @@ async def _all_now(tx: Transaction, room_nid: int) -> list[StoredEvent]:
 
 async def _of_types_now(tx: Transaction, room_nid: int, types: Sequence[str]) -> list[StoredEvent]:
     return list((await events_by_nid(tx, await current_state_nids_of_types(tx, room_nid, types))).values())
+
+
+async def _of_type_in_rooms(
+    tx: Transaction, room_ids: Collection[RoomId], event_type: str, most_per_room: int
+) -> list[StoredEvent]:
+    nids = await state_nids_of_type_in_rooms(tx, room_ids, event_type, most_per_room)
+    return list((await events_by_nid(tx, nids)).values())

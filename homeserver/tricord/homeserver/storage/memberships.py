@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from tricord.homeserver.storage.database import Transaction
 from tricord.homeserver.storage.stream import take_positions
-from tricord.protocol.identifiers import EventId, RoomId, UserId
+from tricord.protocol.identifiers import EventId, RoomId, ServerName, UserId
 
 _SELECT = """
     SELECT r.room_id, m.user_id, m.membership, e.event_id, m.sender, m.position, m.since, m.forgotten
@@ -55,6 +55,32 @@ async def memberships_in(tx: Transaction, user_id: UserId, room_ids: Collection[
     """Return what a user is to some rooms, forgotten ones too."""
     rows = await tx.fetch(f"{_SELECT} WHERE m.user_id = $1 AND r.room_id = ANY($2)", user_id, list(room_ids))
     return [Membership(*row) for row in rows]
+
+
+async def memberships_of_user_in(tx: Transaction, user_id: UserId, room_ids: Collection[RoomId]) -> list[Membership]:
+    """Return what a user is to some rooms."""
+    rows = await tx.fetch(f"{_SELECT} WHERE m.user_id = $1 AND r.room_id = ANY($2)", user_id, list(room_ids))
+    return [Membership(*row) for row in rows]
+
+
+async def rooms_with_people_of(
+    tx: Transaction, server_name: ServerName, room_ids: Collection[RoomId], memberships: Collection[str]
+) -> list[RoomId]:
+    """Return those of the rooms to which somebody of a server is one of some things."""
+    rows = await tx.fetch(
+        """
+        SELECT r.room_id FROM rooms r
+        WHERE r.room_id = ANY($1) AND EXISTS (
+            SELECT FROM room_memberships m
+            WHERE m.room_nid = r.room_nid AND m.membership = ANY($2) AND right(m.user_id, $4) = $3
+        )
+        """,
+        list(room_ids),
+        list(memberships),
+        f":{server_name}",
+        len(server_name) + 1,
+    )
+    return [row[0] for row in rows]
 
 
 async def memberships_of_user(tx: Transaction, user_id: UserId) -> list[Membership]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 from tricord.homeserver.storage.database import Transaction
@@ -99,5 +99,23 @@ async def rooms_with_state(
         room_ids,
         event_type,
         state_key,
+    )
+    return [row[0] for row in rows]
+
+
+async def state_nids_of_type_in_rooms(
+    tx: Transaction, room_ids: Collection[RoomId], event_type: str, most_per_room: int
+) -> list[int]:
+    """Return the event numbers of the state of one type in some rooms; of rooms with very much of it, some."""
+    rows = await tx.fetch(
+        """
+        SELECT s.event_nid FROM rooms r CROSS JOIN LATERAL (
+            SELECT event_nid FROM current_state WHERE room_nid = r.room_nid AND type = $2
+            ORDER BY state_key LIMIT $3
+        ) s WHERE r.room_id = ANY($1)
+        """,
+        list(room_ids),
+        event_type,
+        most_per_room,
     )
     return [row[0] for row in rows]

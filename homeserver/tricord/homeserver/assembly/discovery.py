@@ -1,0 +1,29 @@
+"""Finding rooms and people that one does not know yet."""
+
+from __future__ import annotations
+
+from tricord.homeserver.assembly.conversation import Conversation
+from tricord.homeserver.assembly.foundation import Foundation
+from tricord.homeserver.assembly.network import Network
+from tricord.homeserver.assembly.rooms import Rooms
+from tricord.homeserver.client_api.spaces import SpacesApi
+from tricord.homeserver.peers.remote_previews import RemotePreviews
+from tricord.homeserver.rooms.hierarchy import Hierarchy
+from tricord.homeserver.rooms.previews import Previews
+from tricord.homeserver.rooms.summaries import Summaries
+from tricord.homeserver.serving.call import Route
+
+
+class Discovery:
+    """Spaces, and rooms from outside."""
+
+    def __init__(self, base: Foundation, network: Network, rooms: Rooms, conversation: Conversation) -> None:
+        elsewhere = RemotePreviews(network.peers, base.server_name)
+        self.previews = Previews(rooms.state, rooms.memberships, base.server_name)
+        hierarchy = Hierarchy(base.database, self.previews, rooms.memberships, base.clock, elsewhere)
+        summaries = Summaries(self.previews, rooms.memberships, elsewhere)
+        self._apis = (SpacesApi(hierarchy, summaries, conversation.aliases),)
+
+    def routes(self) -> list[Route]:
+        """Return what clients are answered."""
+        return [route for api in self._apis for route in api.routes()]
