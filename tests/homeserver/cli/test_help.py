@@ -32,6 +32,8 @@ def test_these_are_the_verbs() -> None:
         "doctor",
         "init",
         "serve",
+        "spec",
+        "spec coverage",
         "token",
         "token create",
         "user",

@@ -9,6 +9,7 @@ from tricord.homeserver.cli.demo import demo
 from tricord.homeserver.cli.doctor import doctor
 from tricord.homeserver.cli.init import init
 from tricord.homeserver.cli.serve import serve
+from tricord.homeserver.cli.spec import spec
 from tricord.homeserver.cli.token import token
 from tricord.homeserver.cli.user import user
 from tricord.homeserver.cli.version import version
@@ -22,5 +23,5 @@ def main() -> None:
     """
 
 
-for command in (serve, init, config, user, token, doctor, demo, version):
+for command in (serve, init, config, user, token, doctor, demo, spec, version):
     main.add_command(command)
