@@ -15,7 +15,7 @@ from tricord.clients import Client, Refused
 from tricord.clients.endpoint import Endpoint
 from tricord.clients.http import Http
 from tricord.clients.testing import PASSWORD, Person
-from tricord.protocol.identifiers import DeviceId, RoomAlias
+from tricord.protocol.identifiers import DeviceId, RoomAlias, RoomId, UserId
 
 # Other spellings of what is called, pages for browsers, and what is for Synapse's scripts.
 NOT_CALLED = {
@@ -25,6 +25,16 @@ NOT_CALLED = {
     "SubmitFallbackPage",
     "GetRegistrationNonce",
     "RegisterWithSharedSecret",
+}
+
+# Called, and refused: there are no bridges here.
+REFUSED = {
+    "GetProtocol",
+    "GetLocationsOfProtocol",
+    "GetUsersOfProtocol",
+    "GetLocations",
+    "GetUsers",
+    "SetNetworkVisibility",
 }
 
 
@@ -148,6 +158,9 @@ async def rooms(alice: Person, bob: Person) -> None:
     assert (await bob.context(room_id, said, event_filter={"types": ["m.room.message"]})).event["event_id"] == said
     assert (await bob.messages(room_id, limit=1)).chunk[0]["event_id"] == reaction
     await bob.redact(room_id, reaction)
+    await bob.report_event(room_id, said, "rude")
+    await bob.report_room(room_id)
+    await bob.report_user(alice.user_id, "rude")
 
     await alice.set_typing(room_id)
     await alice.mark_read(room_id, said, thread="main")
@@ -160,6 +173,21 @@ async def rooms(alice: Person, bob: Person) -> None:
     await alice.set_presence("online", status="at tea")
     assert (await bob.presence_of(alice.user_id)).status_msg == "at tea"
     assert (await alice.sync(full_state=True))["rooms"]["join"]
+
+
+async def networks(alice: Person, room_id: RoomId) -> None:
+    assert await alice.protocols() == {}
+    nobody = UserId("@nobody:localhost")
+    for ask in (
+        alice.protocol("irc"),
+        alice.third_party_locations("irc", channel="#tea"),
+        alice.third_party_users("irc", nick="tea"),
+        alice.locations_of_alias(RoomAlias("#tea:localhost")),
+        alice.third_parties_of_user(nobody),
+        alice.set_network_visibility("irc", room_id, "public"),
+    ):
+        with pytest.raises(Refused):
+            await ask
 
 
 async def notifications(alice: Person) -> None:
@@ -193,6 +221,7 @@ async def test_every_endpoint_is_called(database_url: str, tmp_path: Path, calle
         alice, bob = await real.user("alice", refresh_token=True), await real.user("bob")
         await sessions_and_accounts(alice, real.url)
         await rooms(alice, bob)
+        await networks(alice, (await alice.joined_rooms())[0])
         await notifications(alice)
         await the_end(alice, bob)
-    assert described() - called == NOT_CALLED
+    assert described() - called == NOT_CALLED | REFUSED

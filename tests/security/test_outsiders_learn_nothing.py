@@ -16,7 +16,14 @@ from tests.security.house import House, Somebody
 from tricord.clients.endpoint import Endpoint
 
 # What one event is called to somebody who may not know of it: no such thing.
-EVENT_READS = {"GetEvent", "GetContext", "GetRelations", "GetRelationsOfKind", "GetRelationsOfKindAndType"}
+EVENT_READS = {
+    "GetEvent",
+    "GetContext",
+    "GetRelations",
+    "GetRelationsOfKind",
+    "GetRelationsOfKindAndType",
+    "ReportEvent",
+}
 # Endpoints that are about the requester's own relation to the room, or about what anybody may know.
 OWN_BUSINESS = {
     "ForgetRoom": {200},
@@ -24,6 +31,7 @@ OWN_BUSINESS = {
     "GetRoomAccountData": {404},
     "GetTags": {200},
     "GetRoomSummary": {404},
+    "ReportRoom": {200},
 }
 
 
@@ -56,6 +64,7 @@ def call_of(endpoint: type[Endpoint], house: House, event_id: str, requester: So
         "tag": "u.mine",
         "type": "org.example",
         "data_type": "org.example",
+        "network_id": "irc",
     }
     path = endpoint.path
     for name in endpoint.parameters():
@@ -68,7 +77,8 @@ def call_of(endpoint: type[Endpoint], house: House, event_id: str, requester: So
         "UnbanUser": {"user_id": house.bob.user_id},
         "SetTyping": {"typing": True, "timeout": 30_000},
         "SetReadMarkers": {"m.read": event_id, "m.fully_read": event_id},
-        "SetRoomVisibility": {"visibility": "public"},
+        "SetVisibility": {"visibility": "public"},
+        "SetNetworkVisibility": {"visibility": "public"},
         "UpgradeRoom": {"new_version": "11"},
         "ReportEvent": {"reason": "x"},
         "ReportRoom": {"reason": "x"},

@@ -16,10 +16,12 @@ from tricord.clients.calls.membership import MembershipCalls
 from tricord.clients.calls.messages import MessageCalls
 from tricord.clients.calls.push_rules import PushRuleCalls
 from tricord.clients.calls.relations import RelationCalls
+from tricord.clients.calls.reports import ReportCalls
 from tricord.clients.calls.rooms import RoomCalls
 from tricord.clients.calls.server import ServerCalls
 from tricord.clients.calls.sessions import SessionCalls
 from tricord.clients.calls.spaces import SpaceCalls
+from tricord.clients.calls.third_party import ThirdPartyCalls
 from tricord.clients.follow import Follower, Take
 from tricord.clients.http import Http, Tokens
 from tricord.clients.session import Session
@@ -34,6 +36,8 @@ class Client(
     RelationCalls,
     RoomCalls,
     SpaceCalls,
+    ReportCalls,
+    ThirdPartyCalls,
     EphemeralCalls,
     PushRuleCalls,
     ServerCalls,

@@ -16,6 +16,7 @@ from tricord.homeserver.assembly.conversation import Conversation
 from tricord.homeserver.assembly.discovery import Discovery
 from tricord.homeserver.assembly.exchange import Exchange
 from tricord.homeserver.assembly.foundation import Foundation, Run
+from tricord.homeserver.assembly.moderation import Moderation
 from tricord.homeserver.assembly.network import Network, open_transport
 from tricord.homeserver.assembly.personal import Personal
 from tricord.homeserver.assembly.rooms import Rooms
@@ -70,6 +71,7 @@ class _House:
         personal = Personal(base, self.rooms)
         conversation = Conversation(base, self.network, self.accounts, self.rooms, shared, personal)
         discovery = Discovery(base, self.network, self.rooms, conversation)
+        moderation = Moderation(base, self.rooms)
         sync = Sync(base, self.accounts, self.rooms, personal)
         exchange = Exchange(base, self.network, self.rooms, shared, self.accounts, personal, conversation, discovery)
         server_info = ServerInfoApi(
@@ -82,7 +84,7 @@ class _House:
         self.health_routes = HealthApi(lambda: base.database.read(_answers)).routes()
         self.client_routes: list[Route] = [
             route
-            for department in (server_info, self.accounts, conversation, discovery, personal, sync)
+            for department in (server_info, self.accounts, conversation, discovery, moderation, personal, sync)
             for route in department.routes()
         ]
         self.websockets: list[WebSocketRoute] = sync.websockets(self.client_routes)

@@ -19,6 +19,7 @@ from tricord.clients.api.membership import (
 from tricord.clients.api.messages import RedactEvent, SendMessage
 from tricord.clients.api.profile import DeleteProfileField, SetProfileField
 from tricord.clients.api.registration import Register
+from tricord.clients.api.reports import ReportEvent, ReportRoom, ReportUser
 from tricord.clients.api.room_creation import CreateRoom
 from tricord.clients.api.room_upgrades import UpgradeRoom
 from tricord.clients.api.rooms import SetState
@@ -41,6 +42,7 @@ class EndpointLimits:
         self._joins = self._limit("joins", settings.joins, JoinRoom, JoinRoomById, KnockRoom)
         self._invitations = self._limit("invitations", settings.invites, InviteUser)
         self._limit("new rooms", settings.rooms, CreateRoom, UpgradeRoom)
+        self._limit("reports", settings.reports, ReportEvent, ReportRoom, ReportUser)
         self._limit("profile changes", settings.profile, SetProfileField, DeleteProfileField)
         self._limit("sign-ins", settings.account_probes, Register, Refresh, GetLoginToken)
 

@@ -7,6 +7,7 @@ from tricord.homeserver.assembly.foundation import Foundation
 from tricord.homeserver.assembly.network import Network
 from tricord.homeserver.assembly.rooms import Rooms
 from tricord.homeserver.client_api.spaces import SpacesApi
+from tricord.homeserver.client_api.third_party import ThirdPartyApi
 from tricord.homeserver.peers.remote_previews import RemotePreviews
 from tricord.homeserver.rooms.hierarchy import Hierarchy
 from tricord.homeserver.rooms.previews import Previews
@@ -22,7 +23,7 @@ class Discovery:
         self.previews = Previews(rooms.state, rooms.memberships, base.server_name)
         hierarchy = Hierarchy(base.database, self.previews, rooms.memberships, base.clock, elsewhere)
         summaries = Summaries(self.previews, rooms.memberships, elsewhere)
-        self._apis = (SpacesApi(hierarchy, summaries, conversation.aliases),)
+        self._apis = (SpacesApi(hierarchy, summaries, conversation.aliases), ThirdPartyApi())
 
     def routes(self) -> list[Route]:
         """Return what clients are answered."""

@@ -8,6 +8,7 @@ from tricord.homeserver.cli.config import config
 from tricord.homeserver.cli.demo import demo
 from tricord.homeserver.cli.doctor import doctor
 from tricord.homeserver.cli.init import init
+from tricord.homeserver.cli.report import report
 from tricord.homeserver.cli.serve import serve
 from tricord.homeserver.cli.spec import spec
 from tricord.homeserver.cli.token import token
@@ -23,5 +24,5 @@ def main() -> None:
     """
 
 
-for command in (serve, init, config, user, token, doctor, demo, spec, version):
+for command in (serve, init, config, user, token, report, doctor, demo, spec, version):
     main.add_command(command)
