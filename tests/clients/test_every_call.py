@@ -11,6 +11,7 @@ import pytest
 
 import tricord.clients.api
 from tests.clients.either_server import real_server
+from tests.homeserver.encryption.devices import ALGORITHM, Device
 from tricord.clients import Client, Refused
 from tricord.clients.endpoint import Endpoint
 from tricord.clients.http import Http
@@ -204,6 +205,14 @@ async def notifications(alice: Person) -> None:
         await alice.push_rule("content", "tea")
 
 
+async def encryption(alice: Person, bob: Person) -> None:
+    device = Device(alice)
+    assert await alice.upload_keys(device.keys(), one_time_keys=device.pre_keys(1)) == {ALGORITHM: 1}
+    assert alice.device_id in (await bob.query_keys({alice.user_id: []})).device_keys[alice.user_id]
+    claimed = await bob.claim_keys({alice.user_id: {alice.device_id: ALGORITHM}})
+    assert list(claimed.one_time_keys[alice.user_id][alice.device_id]) == [f"{ALGORITHM}:K1"]
+
+
 async def the_end(alice: Person, bob: Person) -> None:
     await alice.change_password(PASSWORD, PASSWORD + "!")
     await alice.refresh()
@@ -223,5 +232,6 @@ async def test_every_endpoint_is_called(database_url: str, tmp_path: Path, calle
         await rooms(alice, bob)
         await networks(alice, (await alice.joined_rooms())[0])
         await notifications(alice)
+        await encryption(alice, bob)
         await the_end(alice, bob)
     assert described() - called == NOT_CALLED | REFUSED

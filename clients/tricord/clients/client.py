@@ -11,6 +11,7 @@ import orjson
 
 from tricord.clients.api.sync import Sync
 from tricord.clients.calls.accounts import AccountCalls
+from tricord.clients.calls.encryption import EncryptionCalls
 from tricord.clients.calls.ephemeral import EphemeralCalls
 from tricord.clients.calls.membership import MembershipCalls
 from tricord.clients.calls.messages import MessageCalls
@@ -39,6 +40,7 @@ class Client(
     ReportCalls,
     ThirdPartyCalls,
     EphemeralCalls,
+    EncryptionCalls,
     PushRuleCalls,
     ServerCalls,
 ):

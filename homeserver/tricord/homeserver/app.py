@@ -14,6 +14,7 @@ from tricord.homeserver.accounts.passwords import HashCost
 from tricord.homeserver.assembly.accounts import AccountBook, Accounts
 from tricord.homeserver.assembly.conversation import Conversation
 from tricord.homeserver.assembly.discovery import Discovery
+from tricord.homeserver.assembly.encryption import Encryption
 from tricord.homeserver.assembly.exchange import Exchange
 from tricord.homeserver.assembly.foundation import Foundation, Run
 from tricord.homeserver.assembly.moderation import Moderation
@@ -37,9 +38,9 @@ from tricord.homeserver.storage.embedded import embedded_postgres
 from tricord.homeserver.storage.migrations import migrate
 from tricord.homeserver.storage.server_name import claim_server_name
 from tricord.homeserver.storage.stream import current_position
-from tricord.homeserver.stream.publisher import Publisher
+from tricord.homeserver.stream.publisher import Publisher, announce_unknown_changes
 from tricord.protocol.events import Event
-from tricord.protocol.identifiers import RoomId
+from tricord.protocol.identifiers import RoomId, UserId
 
 DRAIN_SECONDS = 8
 
@@ -65,14 +66,15 @@ class _House:
     def __init__(self, base: Foundation, transport: Transport, password_cost: HashCost | None) -> None:
         settings = base.settings
         self.network = Network(base, transport)
-        self.accounts = Accounts(base, self.network, password_cost)
         self.rooms = Rooms(base)
+        encryption = Encryption(base, self.rooms)
+        self.accounts = Accounts(base, self.network, password_cost, encryption.device_changes.announce)
         shared = SharedRooms(base, self.network, self.rooms, self.accounts.profiles)
         personal = Personal(base, self.rooms)
         conversation = Conversation(base, self.network, self.accounts, self.rooms, shared, personal)
         discovery = Discovery(base, self.network, self.rooms, conversation)
         moderation = Moderation(base, self.rooms)
-        sync = Sync(base, self.accounts, self.rooms, personal)
+        sync = Sync(base, self.accounts, self.rooms, personal, encryption)
         exchange = Exchange(base, self.network, self.rooms, shared, self.accounts, personal, conversation, discovery)
         server_info = ServerInfoApi(
             base.server_name,
@@ -84,7 +86,16 @@ class _House:
         self.health_routes = HealthApi(lambda: base.database.read(_answers)).routes()
         self.client_routes: list[Route] = [
             route
-            for department in (server_info, self.accounts, conversation, discovery, moderation, personal, sync)
+            for department in (
+                server_info,
+                self.accounts,
+                conversation,
+                discovery,
+                moderation,
+                personal,
+                encryption,
+                sync,
+            )
             for route in department.routes()
         ]
         self.websockets: list[WebSocketRoute] = sync.websockets(self.client_routes)
@@ -139,8 +150,12 @@ async def open_homeserver(
 
 def administration_of(settings: Settings, database: Database) -> Administration:
     """Return what an operator can do to the accounts of a database, without a server of this process."""
+
+    async def have_all_look_again(_user_id: UserId, _position: int) -> None:
+        await announce_unknown_changes(database)
+
     # A server that runs looks for what its rooms must be told every minute.
-    return AccountBook(settings, database, SystemClock(), None, rooms_to_tell=lambda: None).administration
+    return AccountBook(settings, database, SystemClock(), None, lambda: None, have_all_look_again).administration
 
 
 def _listener(settings: ListenerSettings, house: _House, everything_by_quart: bool) -> Listener:

@@ -24,6 +24,8 @@ from tricord.homeserver.client_api.room_creation import RoomCreationApi
 from tricord.homeserver.client_api.rooms import RoomsApi
 from tricord.homeserver.client_api.typing import TypingApi
 from tricord.homeserver.clock import SystemClock
+from tricord.homeserver.encryption.device_changes import DeviceChanges
+from tricord.homeserver.encryption.device_keys import DeviceKeys
 from tricord.homeserver.push.counts import NotificationCounts
 from tricord.homeserver.push.rules import PushRules
 from tricord.homeserver.rooms.aliases import Aliases
@@ -58,6 +60,7 @@ from tricord.homeserver.stream.recent_changes import RecentChanges
 from tricord.homeserver.sync.engine import SyncEngine
 from tricord.homeserver.sync.filters import SyncFilters
 from tricord.homeserver.sync.sections.account_data import AccountDataSection
+from tricord.homeserver.sync.sections.devices import DevicesSection
 from tricord.homeserver.sync.sections.invites import InviteSection
 from tricord.homeserver.sync.sections.members import LazyMembers
 from tricord.homeserver.sync.sections.presence import PresenceSection
@@ -190,6 +193,7 @@ async def sync_server(database: Database) -> AsyncIterator[SyncServer]:
         PresenceSection(database, memberships, clock, enabled=True),
         SummarySection(memberships, state),
         NotificationCounts(database, timeline, state, memberships, push_rules, changes),
+        DevicesSection(DeviceKeys(database, publisher, DeviceChanges(publisher, memberships)), publisher, changes),
         clock,
     )
     filters = SyncFilters(database)

@@ -8,10 +8,11 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from tricord.homeserver.accounts.revocations import Revocations
+from tricord.homeserver.accounts.sessions import KeysChanged
 from tricord.homeserver.storage.account_data import delete_account_data
 from tricord.homeserver.storage.accounts import locked_account, mark_deactivated
 from tricord.homeserver.storage.database import Database, Transaction
-from tricord.homeserver.storage.devices import delete_devices
+from tricord.homeserver.storage.devices import Ended, delete_devices
 from tricord.homeserver.storage.filters import delete_filters
 from tricord.homeserver.storage.login_tokens import delete_login_tokens
 from tricord.homeserver.storage.profiles import delete_profile
@@ -23,7 +24,15 @@ from tricord.protocol.identifiers import UserId
 class Deactivation:
     """Ends accounts. There is no way back, and nobody else ever gets the user id."""
 
-    def __init__(self, database: Database, revocations: Revocations, *, rooms_to_tell: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        database: Database,
+        revocations: Revocations,
+        *,
+        rooms_to_tell: Callable[[], None],
+        keys_changed: KeysChanged | None = None,
+    ) -> None:
+        self._keys_changed = keys_changed
         self._database = database
         self._revocations = revocations
         self._rooms_to_tell = rooms_to_tell
@@ -33,20 +42,22 @@ class Deactivation:
 
         To erase is also to show their events to newcomers as redacted.
         """
-        await self._revocations.announce(await self._database.run(_deactivate, user_id, erase=erase))
+        ended = await self._database.run(_deactivate, user_id, erase=erase)
+        await self._revocations.announce(ended.session_ids)
+        if ended.keys_changed is not None and self._keys_changed is not None:
+            await self._keys_changed(user_id, ended.keys_changed)
         self._rooms_to_tell()
 
 
-async def _deactivate(tx: Transaction, user_id: UserId, *, erase: bool) -> list[int]:
+async def _deactivate(tx: Transaction, user_id: UserId, *, erase: bool) -> Ended:
     if await locked_account(tx, user_id) is None:
         raise NotFound(f"there is no user {user_id}")
     # First this: a sign-in that waits for the account finds it deactivated.
     await mark_deactivated(tx, user_id, erase=erase)
-    ended = await delete_devices(tx, user_id, None)
     await delete_login_tokens(tx, user_id)
     await delete_profile(tx, user_id)
     await delete_filters(tx, user_id)
     # Tags, ignored users, settings of clients: nobody can read them any more, so erasing is not only for those who ask.
     await delete_account_data(tx, user_id)
     await request_room_update(tx, user_id, "leave")
-    return ended
+    return await delete_devices(tx, user_id, None)

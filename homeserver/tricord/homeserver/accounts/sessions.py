@@ -5,7 +5,7 @@ Whatever way somebody signed in, `start` is what lets them in. So whoever may no
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 
 from tricord.homeserver.accounts.revocations import Revocations
@@ -20,7 +20,7 @@ from tricord.homeserver.accounts.tokens import (
 from tricord.homeserver.clock import Clock
 from tricord.homeserver.storage.accounts import locked_account
 from tricord.homeserver.storage.database import Database, Transaction
-from tricord.homeserver.storage.devices import delete_devices, insert_device
+from tricord.homeserver.storage.devices import Ended, delete_devices, insert_device
 from tricord.homeserver.storage.sessions import (
     TokenPair,
     delete_token_pair,
@@ -31,6 +31,9 @@ from tricord.homeserver.storage.sessions import (
 )
 from tricord.protocol.errors import Forbidden, InvalidParam, UnknownToken, UserDeactivated, UserLocked
 from tricord.protocol.identifiers import DeviceId, UserId
+
+KeysChanged = Callable[[UserId, int], Awaitable[None]]
+"""Tells others that the keys of a user's devices have changed, at a position."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +57,15 @@ class NewSession:
 class Sessions:
     """Begins, refreshes and ends sessions."""
 
-    def __init__(self, database: Database, revocations: Revocations, clock: Clock, settings: LoginSettings) -> None:
+    def __init__(
+        self,
+        database: Database,
+        revocations: Revocations,
+        clock: Clock,
+        settings: LoginSettings,
+        keys_changed: KeysChanged | None = None,
+    ) -> None:
+        self._keys_changed = keys_changed
         self._database = database
         self._revocations = revocations
         self._clock = clock
@@ -85,11 +96,16 @@ class Sessions:
         """Sign devices out, and forget them."""
         # PostgreSQL refuses NUL, and no device has one.
         known = [device_id for device_id in device_ids if "\0" not in device_id]
-        await self._revocations.announce(await self._database.run(delete_devices, user_id, known))
+        await self._announce(user_id, await self._database.run(delete_devices, user_id, known))
 
     async def end_all(self, user_id: UserId, *, but: DeviceId | None = None) -> None:
         """Sign all devices of a user out, and forget them; or all but one."""
-        await self._revocations.announce(await self._database.run(delete_devices, user_id, None, keep=but))
+        await self._announce(user_id, await self._database.run(delete_devices, user_id, None, keep=but))
+
+    async def _announce(self, user_id: UserId, ended: Ended) -> None:
+        await self._revocations.announce(ended.session_ids)
+        if ended.keys_changed is not None and self._keys_changed is not None:
+            await self._keys_changed(user_id, ended.keys_changed)
 
     async def _start(
         self, tx: Transaction, user_id: UserId, device_id: DeviceId, device_name: str | None, pair: TokenPair

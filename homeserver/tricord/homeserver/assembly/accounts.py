@@ -19,7 +19,7 @@ from tricord.homeserver.accounts.registration import Registration, SharedSecret
 from tricord.homeserver.accounts.requesters import Requesters
 from tricord.homeserver.accounts.revocations import Revocations
 from tricord.homeserver.accounts.room_updates import RoomUpdates
-from tricord.homeserver.accounts.sessions import Sessions
+from tricord.homeserver.accounts.sessions import KeysChanged, Sessions
 from tricord.homeserver.accounts.sightings import Sightings
 from tricord.homeserver.accounts.stages import Stages, terms_params
 from tricord.homeserver.assembly.foundation import Foundation, Run
@@ -50,6 +50,7 @@ class AccountBook:
         clock: Clock,
         password_cost: HashCost | None,
         rooms_to_tell: Callable[[], None],
+        keys_changed: KeysChanged,
     ) -> None:
         server_name = ServerName(settings.server_name)
         self.revocations = Revocations(database)
@@ -59,9 +60,11 @@ class AccountBook:
             cost=password_cost,
         )
         self.registration = Registration(server_name, database, self.passwords, clock)
-        self.sessions = Sessions(database, self.revocations, clock, settings.login)
+        self.sessions = Sessions(database, self.revocations, clock, settings.login, keys_changed)
         self.password_change = PasswordChange(database, self.passwords, self.sessions)
-        self.deactivation = Deactivation(database, self.revocations, rooms_to_tell=rooms_to_tell)
+        self.deactivation = Deactivation(
+            database, self.revocations, rooms_to_tell=rooms_to_tell, keys_changed=keys_changed
+        )
         self.administration = Administration(
             server_name,
             database,
@@ -76,10 +79,12 @@ class AccountBook:
 class Accounts:
     """Who is signed in, how people come in, and what they show of themselves."""
 
-    def __init__(self, base: Foundation, network: Network, password_cost: HashCost | None) -> None:
+    def __init__(
+        self, base: Foundation, network: Network, password_cost: HashCost | None, keys_changed: KeysChanged
+    ) -> None:
         settings, database, clock = base.settings, base.database, base.clock
         self.room_updates = RoomUpdates(database, clock)
-        self.book = AccountBook(settings, database, clock, password_cost, self.room_updates.wake)
+        self.book = AccountBook(settings, database, clock, password_cost, self.room_updates.wake, keys_changed)
         self._sightings = Sightings(database, clock)
         self.requesters = Requesters(database, self.book.revocations, self._sightings, clock)
         self.limits = EndpointLimits(settings.rate_limits)

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from tricord.clients.api.websocket import PATH as WEBSOCKET_PATH
 from tricord.homeserver.assembly.accounts import Accounts
+from tricord.homeserver.assembly.encryption import Encryption
 from tricord.homeserver.assembly.foundation import Foundation
 from tricord.homeserver.assembly.personal import Personal
 from tricord.homeserver.assembly.rooms import Rooms
@@ -16,6 +17,7 @@ from tricord.homeserver.serving.dispatch import Dispatcher
 from tricord.homeserver.sync.engine import SyncEngine
 from tricord.homeserver.sync.filters import SyncFilters
 from tricord.homeserver.sync.sections.account_data import AccountDataSection
+from tricord.homeserver.sync.sections.devices import DevicesSection
 from tricord.homeserver.sync.sections.invites import InviteSection
 from tricord.homeserver.sync.sections.members import LazyMembers
 from tricord.homeserver.sync.sections.presence import PresenceSection
@@ -27,7 +29,9 @@ from tricord.homeserver.sync.windows import Windows
 class Sync:
     """The engine of sync, and the ways in which clients follow it."""
 
-    def __init__(self, base: Foundation, accounts: Accounts, rooms: Rooms, personal: Personal) -> None:
+    def __init__(
+        self, base: Foundation, accounts: Accounts, rooms: Rooms, personal: Personal, encryption: Encryption
+    ) -> None:
         database, state, timeline, memberships = base.database, rooms.state, rooms.timeline, rooms.memberships
         self._accounts = accounts
         self._presences = personal.presences
@@ -48,6 +52,7 @@ class Sync:
             PresenceSection(database, memberships, base.clock, enabled=True),
             SummarySection(memberships, state),
             NotificationCounts(database, timeline, state, memberships, personal.push_rules, rooms.changes),
+            DevicesSection(encryption.device_keys, base.publisher, rooms.changes),
             base.clock,
         )
 

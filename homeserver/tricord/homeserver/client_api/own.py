@@ -1,4 +1,4 @@
-"""Paths with a user id in them that can only be one's own."""
+"""What can only be one's own: the user id in a path, and the device that calls."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import Any
 
 from tricord.homeserver.serving.call import Call
 from tricord.protocol.errors import Forbidden
-from tricord.protocol.identifiers import UserId
+from tricord.protocol.identifiers import DeviceId, UserId
 
 
 def own_user_id(call: Call[Any, Any]) -> UserId:
@@ -15,3 +15,11 @@ def own_user_id(call: Call[Any, Any]) -> UserId:
     if call.path["user_id"] != user_id:
         raise Forbidden("this is another user's")
     return user_id
+
+
+def own_device_id(call: Call[Any, Any]) -> DeviceId:
+    """Return the device that calls; raise Forbidden if none does, but a user as such."""
+    device_id = call.requester.device_id
+    if device_id is None:
+        raise Forbidden("this is for a device, and the access token belongs to none")
+    return device_id

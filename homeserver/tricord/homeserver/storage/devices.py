@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from tricord.homeserver.storage.database import Transaction
+from tricord.homeserver.storage.device_lists import put_device_list_changes
 from tricord.protocol.identifiers import DeviceId, UserId
 
 _SELECT = "SELECT device_id, display_name, last_seen_ts, last_seen_ip FROM devices"
@@ -19,6 +20,15 @@ class Device:
     display_name: str | None
     last_seen_ts: int | None
     last_seen_ip: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """What ended with devices."""
+
+    session_ids: list[int]
+    keys_changed: int | None
+    """The position at which others learn of it, if one of the devices had keys."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,8 +90,20 @@ async def rename_device(tx: Transaction, user_id: UserId, device_id: DeviceId, d
 
 async def delete_devices(
     tx: Transaction, user_id: UserId, device_ids: Sequence[DeviceId] | None, *, keep: DeviceId | None = None
-) -> list[int]:
-    """Delete these devices (None: all) but `keep`, with their sessions; return the ids of those sessions."""
+) -> Ended:
+    """Delete these devices (None: all) but `keep`, with their sessions and keys; the last act of a transaction."""
+    # Before their rows go; and first of all, so that no keys come meanwhile.
+    had_keys = await tx.fetchval(
+        """
+        SELECT EXISTS (SELECT FROM device_keys JOIN (
+            SELECT user_id, device_id FROM devices WHERE user_id = $1 AND ($2::text[] IS NULL OR device_id = ANY($2))
+            AND device_id IS DISTINCT FROM $3 ORDER BY device_id FOR UPDATE
+        ) d USING (user_id, device_id))
+        """,
+        user_id,
+        device_ids,
+        keep,
+    )
     rows = await tx.fetch(
         """
         DELETE FROM sessions WHERE user_id = $1 AND ($2::text[] IS NULL OR device_id = ANY($2))
@@ -100,7 +122,7 @@ async def delete_devices(
         device_ids,
         keep,
     )
-    return [row[0] for row in rows]
+    return Ended([row[0] for row in rows], await put_device_list_changes(tx, [user_id]) if had_keys else None)
 
 
 async def record_sightings(tx: Transaction, sightings: Sequence[Sighting]) -> None:

@@ -250,6 +250,11 @@ class Publisher:
             self._take(commit)
 
 
+async def announce_unknown_changes(database: Database) -> None:
+    """Have all servers on a database look again: for a commit of somebody who is no server, as on the command line."""
+    await database.notify(_CHANNEL, "")
+
+
 def _payloads(origin: str, commits: Iterable[Commit]) -> Iterator[str]:
     """Write commits as notifications, as many into one as fit; a big commit takes several."""
     head = orjson.dumps([origin])[:-1]

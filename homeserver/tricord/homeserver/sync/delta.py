@@ -62,6 +62,19 @@ class LeftRoom:
     account_data: tuple[Json, ...] = ()
 
 
+@dataclass(frozen=True, slots=True)
+class DeviceNews:
+    """What only one device of the user is told, of what encryption needs."""
+
+    one_time_keys: Mapping[str, int] = field(default_factory=dict)
+    """How many of each algorithm are left."""
+    unused_fallback_keys: tuple[str, ...] = ()
+    were_claimed: bool = False
+
+    def __bool__(self) -> bool:
+        return self.were_claimed
+
+
 @dataclass(slots=True)
 class Delta:
     """Everything that changed up to a position; sections that say nothing are empty."""
@@ -74,6 +87,15 @@ class Delta:
     left: dict[RoomId, LeftRoom] = field(default_factory=dict)
     account_data: tuple[Json, ...] = ()
     presence: tuple[Json, ...] = ()
+    devices: DeviceNews = DeviceNews()
 
     def __bool__(self) -> bool:
-        return bool(self.joined or self.invited or self.knocked or self.left or self.account_data or self.presence)
+        return bool(
+            self.joined
+            or self.invited
+            or self.knocked
+            or self.left
+            or self.account_data
+            or self.presence
+            or self.devices
+        )

@@ -32,6 +32,7 @@ from tricord.homeserver.stream.tokens import decode_token
 from tricord.homeserver.sync.delta import Delta, JoinedRoom, Json, LeftRoom, RoomNews
 from tricord.homeserver.sync.plan import Membership, Plan, Stretch, changed_plan, initial_plan
 from tricord.homeserver.sync.sections.account_data import AccountDataNews, AccountDataSection
+from tricord.homeserver.sync.sections.devices import DevicesSection
 from tricord.homeserver.sync.sections.invites import InviteSection
 from tricord.homeserver.sync.sections.members import LazyMembers
 from tricord.homeserver.sync.sections.presence import PresenceSection
@@ -84,6 +85,7 @@ class SyncEngine:
         presence: PresenceSection,
         summaries: SummarySection,
         counts: NotificationCounts,
+        devices: DevicesSection,
         clock: Clock,
     ) -> None:
         self._database = database
@@ -101,6 +103,7 @@ class SyncEngine:
         self._presence = presence
         self._summaries = summaries
         self._counts = counts
+        self._devices = devices
         self._clock = clock
         # Whom users ignore, and at which position they did.
         self._ignored: dict[UserId, tuple[int, frozenset[UserId]]] = {}
@@ -151,6 +154,7 @@ class SyncEngine:
         elif own_things:
             newly = [stretch.room_id for stretch in plan.joined if stretch.full_state and not viewer.full_state]
             delta.presence = await self._presence.changes(viewer, since, upto, newly)
+        delta.devices = await self._devices.news(viewer, since)
         return delta
 
     async def _plan(self, viewer: Viewer, since: int | None, upto: int, *, own_things: bool) -> Plan:

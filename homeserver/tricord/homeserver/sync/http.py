@@ -11,8 +11,7 @@ import orjson
 
 from tricord.homeserver.push.counts import Count
 from tricord.homeserver.stream.tokens import encode_token
-from tricord.homeserver.sync.delta import Delta, JoinedRoom, Json, LeftRoom, RoomNews
-from tricord.homeserver.sync.sections.devices import ENCODED_DEVICES
+from tricord.homeserver.sync.delta import Delta, DeviceNews, JoinedRoom, Json, LeftRoom, RoomNews
 from tricord.protocol.identifiers import RoomId
 
 
@@ -20,7 +19,7 @@ def encode_sync(delta: Delta) -> bytes:
     """Return the body of the answer."""
     return b'{"next_batch":"%b",%b}' % (
         encode_token(delta.upto).encode(),
-        b",".join((*encode_sections(delta), ENCODED_DEVICES)),
+        b",".join((*encode_sections(delta), *_always(delta.devices))),
     )
 
 
@@ -33,7 +32,17 @@ def encode_sections(delta: Delta) -> list[bytes]:
         members.append(_batch(b"account_data", delta.account_data))
     if delta.presence:
         members.append(_batch(b"presence", delta.presence))
+    if delta.devices.one_time_keys or delta.devices.unused_fallback_keys:
+        members.append(b'"device_one_time_keys_count":%b' % orjson.dumps(delta.devices.one_time_keys))
+        members.append(b'"device_unused_fallback_key_types":%b' % orjson.dumps(delta.devices.unused_fallback_keys))
     return members
+
+
+def _always(devices: DeviceNews) -> Iterable[bytes]:
+    """Give what `/sync` says even if there is nothing: clients learn from it that the server knows fallback keys."""
+    if not (devices.one_time_keys or devices.unused_fallback_keys):
+        yield b'"device_one_time_keys_count":{},"device_unused_fallback_key_types":[]'
+    yield b'"to_device":{"events":[]},"device_lists":{"changed":[],"left":[]}'
 
 
 def _rooms(delta: Delta) -> Iterable[bytes]:

@@ -1,14 +1,59 @@
-"""To-device messages, device lists and one-time keys: the place for end-to-end encryption in a delta.
+"""What end-to-end encryption adds to a delta: keys of the device that others have claimed.
 
-There is none yet. Clients take an absent or empty section for "nothing new" and, for the counts, "no keys here".
 https://spec.matrix.org/v1.19/client-server-api/#e2e-extensions-to-sync
 """
 
 from __future__ import annotations
 
-ENCODED_DEVICES = (
-    b'"to_device":{"events":[]},'
-    b'"device_lists":{"changed":[],"left":[]},'
-    b'"device_one_time_keys_count":{},'
-    b'"device_unused_fallback_key_types":[]'
-)
+from dataclasses import dataclass
+
+from tricord.homeserver.encryption.device_keys import DeviceKeys, KeyCounts
+from tricord.homeserver.stream.publisher import Publisher
+from tricord.homeserver.stream.recent_changes import RecentChanges
+from tricord.homeserver.sync.delta import DeviceNews
+from tricord.homeserver.sync.viewer import Viewer
+from tricord.protocol.identifiers import DeviceId, UserId
+
+_MOST_REMEMBERED = 50_000
+
+
+@dataclass(frozen=True, slots=True)
+class _Known:
+    """What a device has left, as it was at a position."""
+
+    position: int
+    counts: KeyCounts
+
+
+class DevicesSection:
+    """Reads what is for one device."""
+
+    def __init__(self, device_keys: DeviceKeys, publisher: Publisher, changes: RecentChanges) -> None:
+        self._device_keys = device_keys
+        self._publisher = publisher
+        self._changes = changes
+        self._known: dict[tuple[UserId, DeviceId], _Known] = {}
+
+    async def news(self, viewer: Viewer, since: int | None) -> DeviceNews:
+        """Return what a device is told."""
+        if viewer.device_id is None:
+            return DeviceNews()
+        counts = await self._counts(viewer.user_id, viewer.device_id)
+        return DeviceNews(
+            one_time_keys=counts.one_time_keys,
+            unused_fallback_keys=counts.unused_fallback_keys,
+            # What the device has uploaded itself, it knows.
+            were_claimed=since is not None and counts.claimed_at > since,
+        )
+
+    async def _counts(self, user_id: UserId, device_id: DeviceId) -> KeyCounts:
+        key = (user_id, device_id)
+        known = self._known.get(key)
+        if known is not None and not self._changes.user_changed(user_id, known.position):
+            return known.counts
+        position = self._publisher.position
+        counts = await self._device_keys.counts(user_id, device_id)
+        self._known[key] = _Known(position, counts)
+        if len(self._known) > _MOST_REMEMBERED:
+            del self._known[next(iter(self._known))]
+        return counts

@@ -1,0 +1,50 @@
+"""End-to-end encryption as the homeserver sees it: public keys."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from tricord.clients.api import keys as key_api
+from tricord.clients.calls.base import Calls, given
+from tricord.protocol.identifiers import DeviceId, UserId
+
+
+class EncryptionCalls(Calls):
+    """Keys of devices. Nothing here encrypts: these are the requests that whoever encrypts needs."""
+
+    async def upload_keys(
+        self,
+        device_keys: dict[str, Any] | None = None,
+        *,
+        one_time_keys: dict[str, Any] | None = None,
+        fallback_keys: dict[str, Any] | None = None,
+    ) -> dict[str, int]:
+        """Upload keys of our device; return how many one-time keys of each algorithm are left.
+
+        https://spec.matrix.org/v1.19/client-server-api/#post_matrixclientv3keysupload
+        """
+        body = given({"device_keys": device_keys, "one_time_keys": one_time_keys, "fallback_keys": fallback_keys})
+        endpoint = key_api.UploadKeys
+        return (await self.http.typed(endpoint, endpoint.Response, body=body)).one_time_key_counts
+
+    async def query_keys(
+        self, device_keys: Mapping[UserId, Sequence[DeviceId]], *, timeout_ms: int = 10_000
+    ) -> key_api.QueryKeys.Response:
+        """Return the keys of users' devices; no device named: of all.
+
+        https://spec.matrix.org/v1.19/client-server-api/#post_matrixclientv3keysquery
+        """
+        body = {"device_keys": {user: list(devices) for user, devices in device_keys.items()}, "timeout": timeout_ms}
+        return await self.http.typed(key_api.QueryKeys, key_api.QueryKeys.Response, body=body)
+
+    async def claim_keys(
+        self, one_time_keys: Mapping[UserId, Mapping[DeviceId, str]], *, timeout_ms: int = 10_000
+    ) -> key_api.ClaimKeys.Response:
+        """Claim one-time keys of devices, of the algorithm said for each.
+
+        https://spec.matrix.org/v1.19/client-server-api/#post_matrixclientv3keysclaim
+        """
+        wanted = {user: dict(devices) for user, devices in one_time_keys.items()}
+        body = {"one_time_keys": wanted, "timeout": timeout_ms}
+        return await self.http.typed(key_api.ClaimKeys, key_api.ClaimKeys.Response, body=body)

@@ -1,0 +1,24 @@
+"""What end-to-end encryption needs of a server."""
+
+from __future__ import annotations
+
+from tricord.homeserver.assembly.foundation import Foundation
+from tricord.homeserver.assembly.rooms import Rooms
+from tricord.homeserver.client_api.keys import ClientKeysApi
+from tricord.homeserver.encryption.device_changes import DeviceChanges
+from tricord.homeserver.encryption.device_keys import DeviceKeys
+from tricord.homeserver.encryption.key_queries import KeyQueries
+from tricord.homeserver.serving.call import Route
+
+
+class Encryption:
+    """Keys of devices."""
+
+    def __init__(self, base: Foundation, rooms: Rooms) -> None:
+        self.device_changes = DeviceChanges(base.publisher, rooms.memberships)
+        self.device_keys = DeviceKeys(base.database, base.publisher, self.device_changes)
+        self._apis = (ClientKeysApi(self.device_keys, KeyQueries(base.server_name, self.device_keys)),)
+
+    def routes(self) -> list[Route]:
+        """Return what clients are answered."""
+        return [route for api in self._apis for route in api.routes()]

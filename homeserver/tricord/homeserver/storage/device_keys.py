@@ -1,0 +1,238 @@
+"""The tables of keys of devices: their own, one-time keys and fallback keys."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+
+from tricord.homeserver.storage.database import Transaction
+from tricord.protocol.identifiers import DeviceId, UserId
+
+Wanted = tuple[UserId, DeviceId, str]
+"""A user's device, and an algorithm."""
+
+
+@dataclass(frozen=True, slots=True)
+class DeviceKeys:
+    """The keys of a device, as JSON, and what its user calls it."""
+
+    user_id: UserId
+    device_id: DeviceId
+    keys: bytes
+    display_name: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class StoredPreKey:
+    """A one-time or fallback key of a device; `key` is None if it has been claimed."""
+
+    user_id: UserId
+    device_id: DeviceId
+    algorithm: str
+    key_id: str
+    key: bytes | None
+    digest: bytes
+
+
+async def lock_device(tx: Transaction, user_id: UserId, device_id: DeviceId) -> bool:
+    """Let nobody else upload keys of a device until the transaction ends; return whether there is such a device."""
+    return bool(
+        await tx.fetchval(
+            "SELECT true FROM devices WHERE user_id = $1 AND device_id = $2 FOR NO KEY UPDATE", user_id, device_id
+        )
+    )
+
+
+async def put_device_keys(tx: Transaction, user_id: UserId, device_id: DeviceId, keys: bytes) -> None:
+    """Write the keys of a device."""
+    await tx.execute(
+        """
+        INSERT INTO device_keys (user_id, device_id, keys) VALUES ($1, $2, $3)
+        ON CONFLICT (user_id, device_id) DO UPDATE SET keys = excluded.keys
+        """,
+        user_id,
+        device_id,
+        keys,
+    )
+
+
+async def device_keys(tx: Transaction, user_id: UserId, device_id: DeviceId) -> bytes | None:
+    """Return the keys of a device."""
+    keys: bytes | None = await tx.fetchval(
+        "SELECT keys FROM device_keys WHERE user_id = $1 AND device_id = $2", user_id, device_id
+    )
+    return keys
+
+
+async def device_keys_of(tx: Transaction, user_ids: Collection[UserId]) -> list[DeviceKeys]:
+    """Return the keys of all devices of some users."""
+    rows = await tx.fetch(
+        "SELECT user_id, device_id, keys, display_name FROM device_keys JOIN devices USING (user_id, device_id) "
+        "WHERE user_id = ANY($1) ORDER BY user_id, device_id",
+        list(user_ids),
+    )
+    return [DeviceKeys(*row) for row in rows]
+
+
+async def one_time_keys_named(
+    tx: Transaction, user_id: UserId, device_id: DeviceId, names: Collection[tuple[str, str]]
+) -> dict[tuple[str, str], bytes]:
+    """Return the digests of those keys of a device, by algorithm and id, that were ever uploaded."""
+    rows = await tx.fetch(
+        """
+        SELECT algorithm, key_id, digest FROM one_time_keys
+        JOIN unnest($3::text[], $4::text[]) AS t (algorithm, key_id) USING (algorithm, key_id)
+        WHERE user_id = $1 AND device_id = $2
+        """,
+        user_id,
+        device_id,
+        [algorithm for algorithm, _ in names],
+        [key_id for _, key_id in names],
+    )
+    return {(row[0], row[1]): row[2] for row in rows}
+
+
+async def insert_one_time_keys(tx: Transaction, keys: Sequence[StoredPreKey]) -> None:
+    """Add one-time keys, none of which is there yet."""
+    await tx.execute(
+        """
+        INSERT INTO one_time_keys (user_id, device_id, algorithm, key_id, key, digest)
+        SELECT user_id, device_id, algorithm, key_id, key, digest
+        FROM unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::bytea[], $6::bytea[])
+            WITH ORDINALITY AS t (user_id, device_id, algorithm, key_id, key, digest, number)
+        ORDER BY number
+        """,
+        [key.user_id for key in keys],
+        [key.device_id for key in keys],
+        [key.algorithm for key in keys],
+        [key.key_id for key in keys],
+        [key.key for key in keys],
+        [key.digest for key in keys],
+    )
+
+
+async def put_fallback_key(
+    tx: Transaction, user_id: UserId, device_id: DeviceId, algorithm: str, key_id: str, key: bytes
+) -> bool:
+    """Write the fallback key of an algorithm; return False if it is the one that is there."""
+    changed = await tx.fetchval(
+        """
+        INSERT INTO fallback_keys AS f (user_id, device_id, algorithm, key_id, key) VALUES ($1, $2, $3, $4, $5)
+        ON CONFLICT (user_id, device_id, algorithm) DO UPDATE
+        SET key_id = excluded.key_id, key = excluded.key, used = false
+        WHERE (f.key_id, f.key) IS DISTINCT FROM (excluded.key_id, excluded.key) RETURNING true
+        """,
+        user_id,
+        device_id,
+        algorithm,
+        key_id,
+        key,
+    )
+    return bool(changed)
+
+
+async def delete_pre_keys(tx: Transaction, user_id: UserId, device_id: DeviceId) -> None:
+    """Delete one-time and fallback keys of a device, whose own keys have changed."""
+    for table in ("one_time_keys", "fallback_keys"):
+        await tx.execute(
+            f"DELETE FROM {table} WHERE user_id = $1 AND device_id = $2",  # noqa: S608 - constants
+            user_id,
+            device_id,
+        )
+
+
+async def key_counts(tx: Transaction, user_id: UserId, device_id: DeviceId) -> dict[str, int]:
+    """Return how many one-time keys of each algorithm a device has left."""
+    rows = await tx.fetch(
+        "SELECT algorithm, count(*) FROM one_time_keys "
+        "WHERE user_id = $1 AND device_id = $2 AND key IS NOT NULL GROUP BY algorithm",
+        user_id,
+        device_id,
+    )
+    return {row[0]: row[1] for row in rows}
+
+
+async def unused_fallback_keys(tx: Transaction, user_id: UserId, device_id: DeviceId) -> list[str]:
+    """Return the algorithms for which a device has a fallback key that nobody has been given."""
+    rows = await tx.fetch(
+        "SELECT algorithm FROM fallback_keys WHERE user_id = $1 AND device_id = $2 AND NOT used ORDER BY algorithm",
+        user_id,
+        device_id,
+    )
+    return [row[0] for row in rows]
+
+
+async def claim_one_time_keys(tx: Transaction, wanted: Collection[Wanted]) -> list[StoredPreKey]:
+    """Take the oldest one-time key for each of those wanted that has one; nobody is ever given it again."""
+    rows = await tx.fetch(
+        """
+        WITH chosen AS (
+            SELECT k.* FROM unnest($1::text[], $2::text[], $3::text[]) AS w (user_id, device_id, algorithm)
+            CROSS JOIN LATERAL (
+                SELECT user_id, device_id, algorithm, key_id, key, digest FROM one_time_keys o
+                WHERE o.user_id = w.user_id AND o.device_id = w.device_id AND o.algorithm = w.algorithm
+                    AND o.key IS NOT NULL
+                ORDER BY o.number LIMIT 1 FOR UPDATE SKIP LOCKED
+            ) k
+        )
+        UPDATE one_time_keys o SET key = NULL FROM chosen c
+        WHERE (o.user_id, o.device_id, o.algorithm, o.key_id) = (c.user_id, c.device_id, c.algorithm, c.key_id)
+        RETURNING c.user_id, c.device_id, c.algorithm, c.key_id, c.key, c.digest
+        """,
+        *_columns(wanted),
+    )
+    return [StoredPreKey(*row) for row in rows]
+
+
+async def use_fallback_keys(tx: Transaction, wanted: Collection[Wanted]) -> list[StoredPreKey]:
+    """Return the fallback key for each of those wanted that has one, and note that it has been given out."""
+    columns = _columns(wanted)
+    rows = await tx.fetch(
+        """
+        SELECT user_id, device_id, algorithm, key_id, key FROM fallback_keys
+        JOIN unnest($1::text[], $2::text[], $3::text[]) AS w (user_id, device_id, algorithm)
+            USING (user_id, device_id, algorithm)
+        """,
+        *columns,
+    )
+    # In one order for all, so that two who claim the same keys wait for each other and not in a circle.
+    await tx.execute(
+        """
+        UPDATE fallback_keys f SET used = true FROM (
+            SELECT user_id, device_id, algorithm FROM fallback_keys
+            JOIN unnest($1::text[], $2::text[], $3::text[], $4::text[]) AS w (user_id, device_id, algorithm, key_id)
+                USING (user_id, device_id, algorithm, key_id)
+            WHERE NOT used ORDER BY 1, 2, 3 FOR UPDATE OF fallback_keys
+        ) given
+        WHERE (f.user_id, f.device_id, f.algorithm) = (given.user_id, given.device_id, given.algorithm)
+        """,
+        *_columns([(row[0], row[1], row[2]) for row in rows]),
+        [row[3] for row in rows],
+    )
+    return [StoredPreKey(row[0], row[1], row[2], row[3], row[4], b"") for row in rows]
+
+
+async def note_claims(tx: Transaction, devices: Collection[tuple[UserId, DeviceId]], position: int) -> None:
+    """Note that keys of devices have been claimed; the position has been taken."""
+    await tx.execute(
+        """
+        INSERT INTO key_claims (user_id, device_id, position)
+        SELECT user_id, device_id, $3 FROM unnest($1::text[], $2::text[]) AS t (user_id, device_id)
+        ON CONFLICT (user_id, device_id) DO UPDATE SET position = excluded.position
+        """,
+        [user_id for user_id, _ in devices],
+        [device_id for _, device_id in devices],
+        position,
+    )
+
+
+async def last_claim(tx: Transaction, user_id: UserId, device_id: DeviceId) -> int:
+    """Return the position at which a key of a device was last claimed; 0 if none ever was."""
+    position = await tx.fetchval(
+        "SELECT position FROM key_claims WHERE user_id = $1 AND device_id = $2", user_id, device_id
+    )
+    return position or 0
+
+
+def _columns(wanted: Collection[Wanted]) -> tuple[list[str], list[str], list[str]]:
+    return [one[0] for one in wanted], [one[1] for one in wanted], [one[2] for one in wanted]
