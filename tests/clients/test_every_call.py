@@ -159,6 +159,8 @@ async def rooms(alice: Person, bob: Person) -> None:
     assert (await bob.context(room_id, said, event_filter={"types": ["m.room.message"]})).event["event_id"] == said
     assert (await bob.messages(room_id, limit=1)).chunk[0]["event_id"] == reaction
     await bob.redact(room_id, reaction)
+    assert [one.user_id for one in (await bob.search_users("ali")).results] == [alice.user_id]
+    assert await bob.mutual_rooms(alice.user_id) == [room_id]
     await bob.report_event(room_id, said, "rude")
     await bob.report_room(room_id)
     await bob.report_user(alice.user_id, "rude")

@@ -15,6 +15,7 @@ from tricord.clients.calls.encryption import EncryptionCalls
 from tricord.clients.calls.ephemeral import EphemeralCalls
 from tricord.clients.calls.membership import MembershipCalls
 from tricord.clients.calls.messages import MessageCalls
+from tricord.clients.calls.people import PeopleCalls
 from tricord.clients.calls.push_rules import PushRuleCalls
 from tricord.clients.calls.relations import RelationCalls
 from tricord.clients.calls.reports import ReportCalls
@@ -37,6 +38,7 @@ class Client(
     RelationCalls,
     RoomCalls,
     SpaceCalls,
+    PeopleCalls,
     ReportCalls,
     ThirdPartyCalls,
     EphemeralCalls,

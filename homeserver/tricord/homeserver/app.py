@@ -100,7 +100,7 @@ class _House:
         ]
         self.websockets: list[WebSocketRoute] = sync.websockets(self.client_routes)
         self.federation_routes: list[Route] = exchange.routes()
-        departments = (self.rooms, self.accounts, conversation, personal, exchange)
+        departments = (self.rooms, self.accounts, conversation, discovery, personal, exchange)
         self.run: list[Run] = [base.publisher.run, *(run for department in departments for run in department.run)]
 
 

@@ -13,7 +13,7 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, Field, SecretStr
 
 from tricord.homeserver.accounts.rate_limits import RateLimitSettings
-from tricord.homeserver.accounts.settings import LoginSettings, RegistrationSettings
+from tricord.homeserver.accounts.settings import LoginSettings, RegistrationSettings, UserDirectorySettings
 from tricord.homeserver.section import Section
 from tricord.protocol.errors import MatrixError
 from tricord.protocol.identifiers import parse_server_name
@@ -126,6 +126,7 @@ class Settings(Section):
     )
     registration: RegistrationSettings = RegistrationSettings()
     login: LoginSettings = LoginSettings()
+    user_directory: UserDirectorySettings = UserDirectorySettings()
     federation: FederationSettings = FederationSettings()
     well_known: WellKnownSettings = WellKnownSettings()
     rate_limits: RateLimitSettings = RateLimitSettings()

@@ -17,6 +17,7 @@ from tricord.homeserver.storage.filters import delete_filters
 from tricord.homeserver.storage.login_tokens import delete_login_tokens
 from tricord.homeserver.storage.profiles import delete_profile
 from tricord.homeserver.storage.room_updates import request_room_update
+from tricord.homeserver.storage.user_directory import remove_person
 from tricord.protocol.errors import NotFound
 from tricord.protocol.identifiers import UserId
 
@@ -56,6 +57,7 @@ async def _deactivate(tx: Transaction, user_id: UserId, *, erase: bool) -> Ended
     await mark_deactivated(tx, user_id, erase=erase)
     await delete_login_tokens(tx, user_id)
     await delete_profile(tx, user_id)
+    await remove_person(tx, user_id)
     await delete_filters(tx, user_id)
     # Tags, ignored users, settings of clients: nobody can read them any more, so erasing is not only for those who ask.
     await delete_account_data(tx, user_id)

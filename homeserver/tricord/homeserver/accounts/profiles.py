@@ -10,6 +10,7 @@ from typing import Any, Protocol
 
 import orjson
 
+from tricord.homeserver.accounts.listing import list_local_users
 from tricord.homeserver.accounts.profile_fields import MEMBER_FIELDS, check_field_name, check_size, check_value
 from tricord.homeserver.storage.accounts import account_by_id, locked_account
 from tricord.homeserver.storage.database import Database, Transaction
@@ -104,12 +105,16 @@ class Profiles:
             return
         check_size({**fields, name: value})
         await put_profile_field(tx, user_id, name, value)
-        if name in MEMBER_FIELDS:
-            await request_room_update(tx, user_id, "profile")
+        await self._note_change(tx, user_id, name)
 
     async def _delete(self, tx: Transaction, user_id: UserId, name: str) -> None:
-        if await delete_profile_field(tx, user_id, name) and name in MEMBER_FIELDS:
+        if await delete_profile_field(tx, user_id, name):
+            await self._note_change(tx, user_id, name)
+
+    async def _note_change(self, tx: Transaction, user_id: UserId, name: str) -> None:
+        if name in MEMBER_FIELDS:
             await request_room_update(tx, user_id, "profile")
+            await list_local_users(tx, [user_id])
 
     def _tell_rooms(self, name: str) -> None:
         if name in MEMBER_FIELDS:

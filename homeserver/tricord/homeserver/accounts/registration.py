@@ -7,6 +7,7 @@ import hmac
 import re
 import secrets
 
+from tricord.homeserver.accounts.listing import list_local_users
 from tricord.homeserver.accounts.names import new_user_id
 from tricord.homeserver.accounts.passwords import Passwords
 from tricord.homeserver.accounts.settings import RegistrationSettings
@@ -79,6 +80,7 @@ class Registration:
             raise UserInUse(f"{user_id} is taken")
         if registration_token is not None and not await use_registration_token(tx, registration_token, now_ts=now):
             raise Forbidden("the registration token is no longer valid")
+        await list_local_users(tx, [user_id])
 
 
 class SharedSecret:

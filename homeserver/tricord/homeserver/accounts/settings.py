@@ -37,6 +37,14 @@ class RegistrationSettings(Section):
     minimum_password_length: int = Field(1, ge=1, le=128, description="shorter new passwords are refused")
 
 
+class UserDirectorySettings(Section):
+    """Whom people find when they search for others."""
+
+    all_local_users: bool = Field(
+        False, description="everybody of this server; false: those in rooms shared with the searcher or open to all"
+    )
+
+
 class LoginSettings(Section):
     """How people sign in, and for how long."""
 

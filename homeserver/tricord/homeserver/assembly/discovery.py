@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from tricord.homeserver.accounts.mutual_rooms import MutualRooms
+from tricord.homeserver.accounts.user_directory import DirectoryKeeper, UserDirectory
 from tricord.homeserver.assembly.conversation import Conversation
-from tricord.homeserver.assembly.foundation import Foundation
+from tricord.homeserver.assembly.foundation import Foundation, Run
 from tricord.homeserver.assembly.network import Network
 from tricord.homeserver.assembly.rooms import Rooms
+from tricord.homeserver.client_api.people import PeopleApi
 from tricord.homeserver.client_api.spaces import SpacesApi
 from tricord.homeserver.client_api.third_party import ThirdPartyApi
 from tricord.homeserver.peers.remote_previews import RemotePreviews
@@ -16,14 +19,27 @@ from tricord.homeserver.serving.call import Route
 
 
 class Discovery:
-    """Spaces, and rooms from outside."""
+    """Spaces, rooms from outside, people, bridged networks."""
 
     def __init__(self, base: Foundation, network: Network, rooms: Rooms, conversation: Conversation) -> None:
         elsewhere = RemotePreviews(network.peers, base.server_name)
         self.previews = Previews(rooms.state, rooms.memberships, base.server_name)
         hierarchy = Hierarchy(base.database, self.previews, rooms.memberships, base.clock, elsewhere)
         summaries = Summaries(self.previews, rooms.memberships, elsewhere)
-        self._apis = (SpacesApi(hierarchy, summaries, conversation.aliases), ThirdPartyApi())
+        people = UserDirectory(
+            base.database, rooms.memberships, rooms.state, all_local_users=base.settings.user_directory.all_local_users
+        )
+        self._keeper = DirectoryKeeper(base.database, base.publisher, rooms.residence)
+        self._apis = (
+            SpacesApi(hierarchy, summaries, conversation.aliases),
+            PeopleApi(people, MutualRooms(rooms.memberships)),
+            ThirdPartyApi(),
+        )
+
+    @property
+    def run(self) -> list[Run]:
+        """Return the parts that live long."""
+        return [self._keeper.run]
 
     def routes(self) -> list[Route]:
         """Return what clients are answered."""
