@@ -1,0 +1,98 @@
+"""Two homeservers that share rooms: started here, with TLS between them, or found running."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import shlex
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import trio
+
+from bench.accounts import User, register
+from bench.connection import Connection
+from tricord.homeserver.demo.servers import prepare
+
+_START_SECONDS = 120
+_REGISTERING_AT_ONCE = 4
+
+
+@dataclass
+class Side:
+    """One of the two servers."""
+
+    url: str
+    shared_secret: str
+    stop: Callable[[], Awaitable[None]] | None = None
+    """Takes it away; None if nobody told how."""
+    start: Callable[[], Awaitable[None]] | None = None
+    pid: int | None = None
+
+    async def users(self, count: int) -> list[User]:
+        """Make users."""
+        made: list[User] = []
+
+        async def some(number: int) -> None:
+            made.extend(await register(self.url, self.shared_secret, number))
+
+        async with trio.open_nursery() as nursery:
+            for part in range(_REGISTERING_AT_ONCE):
+                nursery.start_soon(some, (count + part) // _REGISTERING_AT_ONCE)
+        return made
+
+    async def until_it_answers(self) -> float:
+        """Return when it first answered a client."""
+        with trio.fail_after(_START_SECONDS):
+            while True:
+                try:
+                    async with Connection(self.url) as connection:
+                        await connection.call("GET", "/_matrix/client/versions")
+                    return time.perf_counter()
+                except OSError:
+                    await trio.sleep(0.01)
+
+
+@asynccontextmanager
+async def started(folder: Path) -> AsyncIterator[tuple[Side, Side]]:
+    """Start two servers with a PostgreSQL each, and stop them at the end."""
+    secret = secrets.token_hex(16)
+    os.environ["TRICORD__REGISTRATION__SHARED_SECRET"] = secret
+    os.environ["TRICORD__RATE_LIMITS__ENABLED"] = "false"
+    servers = prepare(folder, ["first.bench", "second.bench"])
+    try:
+        sides = []
+        for server in servers:
+            server.start()
+            await server.until_ready()
+            side = Side(server.url, secret, pid=server.process.pid if server.process else None)
+
+            async def start_again(start: Callable[[], None] = server.start) -> None:
+                start()
+
+            side.stop, side.start = server.stop, start_again
+            sides.append(side)
+        yield sides[0], sides[1]
+    finally:
+        with trio.CancelScope(shield=True):
+            for server in servers:
+                await server.stop()
+
+
+def found(url: str, shared_secret: str, stop: str | None, start: str | None) -> Side:
+    """Return a server that runs already, with the commands that stop and start it."""
+
+    def running(command: str | None) -> Callable[[], Awaitable[None]] | None:
+        if command is None:
+            return None
+        words = shlex.split(command)
+
+        async def run() -> None:
+            await trio.run_process(words)
+
+        return run
+
+    return Side(url, shared_secret, running(stop), running(start))
