@@ -22,6 +22,8 @@ from tricord.protocol.identifiers import DeviceId, RoomAlias, RoomId, UserId
 NOT_CALLED = {
     "GetPushRules",
     "JoinRoomById",
+    "DownloadMediaUnauthenticated",
+    "DownloadNamedMediaUnauthenticated",
     "GetFallbackPage",
     "SubmitFallbackPage",
     "GetRegistrationNonce",
@@ -54,14 +56,14 @@ def described() -> set[str]:
 def called(monkeypatch: pytest.MonkeyPatch) -> set[str]:
     """The names of the endpoints that have been called."""
     names: set[str] = set()
-    call = Http.call
+    exchange = Http.exchange
 
     async def noted(self: Http, endpoint: type[Endpoint], *arguments: Any, **options: Any) -> Any:
-        answer = await call(self, endpoint, *arguments, **options)
+        answer = await exchange(self, endpoint, *arguments, **options)
         names.add(endpoint.__name__)
         return answer
 
-    monkeypatch.setattr(Http, "call", noted)
+    monkeypatch.setattr(Http, "exchange", noted)
     return names
 
 
@@ -193,6 +195,28 @@ async def networks(alice: Person, room_id: RoomId) -> None:
             await ask
 
 
+async def media(alice: Person, bob: Person, folder: Path) -> None:
+    file = folder / "notes.txt"
+    file.write_bytes(b"tea" * 200_000)
+    uri = await alice.upload(file, content_type="text/plain")
+    async with bob.download(uri) as download:
+        assert (download.content_type, download.length) == ("text/plain", 600_000)
+        assert download.content_disposition == 'inline; filename="notes.txt"'
+        await download.save(folder / "copy.txt")
+    assert (folder / "copy.txt").read_bytes() == file.read_bytes()
+    async with bob.download(uri, file_name="cake.txt", first_byte=599_997) as download:
+        assert await download.read() == b"tea"
+        assert "cake.txt" in download.content_disposition
+    created = await alice.create_media()
+    await alice.upload_created(created.content_uri, b"later", file_name="later")
+    async with bob.download(created.content_uri) as download:
+        assert await download.read() == b"later"
+    assert (await bob.media_config()).upload_size
+    with pytest.raises(Refused):
+        async with bob.download("mxc://localhost/unknown"):
+            pass
+
+
 async def notifications(alice: Person) -> None:
     assert "override" in await alice.push_rules()
     await alice.set_push_rule("content", "tea", ["notify"], pattern="tea")
@@ -235,5 +259,6 @@ async def test_every_endpoint_is_called(database_url: str, tmp_path: Path, calle
         await networks(alice, (await alice.joined_rooms())[0])
         await notifications(alice)
         await encryption(alice, bob)
+        await media(alice, bob, tmp_path)
         await the_end(alice, bob)
     assert described() - called == NOT_CALLED | REFUSED

@@ -13,6 +13,7 @@ from tricord.clients.api.sync import Sync
 from tricord.clients.calls.accounts import AccountCalls
 from tricord.clients.calls.encryption import EncryptionCalls
 from tricord.clients.calls.ephemeral import EphemeralCalls
+from tricord.clients.calls.media import MediaCalls
 from tricord.clients.calls.membership import MembershipCalls
 from tricord.clients.calls.messages import MessageCalls
 from tricord.clients.calls.people import PeopleCalls
@@ -44,6 +45,7 @@ class Client(
     EphemeralCalls,
     EncryptionCalls,
     PushRuleCalls,
+    MediaCalls,
     ServerCalls,
 ):
     """One session of one user.

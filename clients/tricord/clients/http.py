@@ -9,8 +9,9 @@ An access token that has expired is renewed, if there is a refresh token, and th
 
 from __future__ import annotations
 
+import contextlib
 import secrets
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -27,12 +28,17 @@ M = TypeVar("M", bound=BaseModel)
 
 _SAFE_TO_REPEAT = frozenset({"GET", "PUT", "DELETE"})
 _GATEWAY_ERRORS = frozenset({502, 503, 504})
+# The homeserver itself says these with such a status, and would say them again.
+_OF_THE_HOMESERVER = frozenset({"M_TOO_LARGE", "M_NOT_YET_UPLOADED"})
 # The request has not left us, so that a POST too may be made again.
 _NEVER_SENT = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout)
 # Nothing that time would heal.
 _HOPELESS = (httpx.UnsupportedProtocol, httpx.LocalProtocolError)
 _FIRST_PAUSE_SECONDS = 0.5
 _LONGEST_PAUSE_SECONDS = 30
+# Between two parts of a file, and for the homeserver to have it, which may fetch it from far away.
+_FILE_PAUSE_SECONDS = 120
+_CLOSE_SECONDS = 2
 _jitter = secrets.SystemRandom()
 
 
@@ -45,6 +51,8 @@ class Tokens:
 
 
 Keep = Callable[[Tokens], Awaitable[None]]
+Content = bytes | Callable[[], AsyncIterator[bytes]]
+"""A body, or what gives it in parts, from the beginning each time that it is called."""
 
 
 class Http:
@@ -99,29 +107,81 @@ class Http:
         content = None
         if body is not None or endpoint.method in ("POST", "PUT"):
             content = orjson.dumps(body or {})
+        headers = {} if content is None else {"Content-Type": "application/json"}
+        return _json(
+            await self.exchange(endpoint, path, query, headers, content, answer_within_seconds=answer_within_seconds)
+        )
+
+    async def upload(
+        self,
+        endpoint: type[Endpoint],
+        path: Mapping[str, str] | None = None,
+        *,
+        query: Mapping[str, Any] | None = None,
+        headers: Mapping[str, str],
+        content: Content,
+    ) -> Any:
+        """Call an endpoint whose body is a file, and return the JSON of its answer."""
+        return _json(
+            await self.exchange(endpoint, path, query, headers, content, answer_within_seconds=_FILE_PAUSE_SECONDS)
+        )
+
+    @contextlib.asynccontextmanager
+    async def download(
+        self,
+        endpoint: type[Endpoint],
+        path: Mapping[str, str] | None = None,
+        *,
+        query: Mapping[str, Any] | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> AsyncIterator[httpx.Response]:
+        """Call an endpoint that answers with a file, and give the answer while its body comes."""
+        response = await self.exchange(
+            endpoint, path, query, headers or {}, None, answer_within_seconds=_FILE_PAUSE_SECONDS, stream=True
+        )
+        try:
+            yield response
+        except httpx.TransportError as error:
+            raise Unreachable(f"{_shown(response.request)}: {error!r}") from error
+        finally:
+            with trio.CancelScope(shield=True, deadline=trio.current_time() + _CLOSE_SECONDS):
+                await response.aclose()
+
+    async def exchange(
+        self,
+        endpoint: type[Endpoint],
+        path: Mapping[str, str] | None,
+        query: Mapping[str, Any] | None,
+        headers: Mapping[str, str],
+        content: Content | None,
+        *,
+        answer_within_seconds: float,
+        stream: bool = False,
+    ) -> httpx.Response:
+        """Send the request of an endpoint, as often as is sensible, and return its answer.
+
+        With `stream` the body of the answer has not been read, and the caller closes it.
+        """
         tokens = None if endpoint.authentication is Authentication.NONE else self.tokens
 
-        async def send(tokens: Tokens | None) -> Any:
-            headers = {} if content is None else {"Content-Type": "application/json"}
-            if tokens is not None:
-                headers["Authorization"] = f"Bearer {tokens.access_token}"
-            request = self._client.build_request(
+        def request(tokens: Tokens | None) -> httpx.Request:
+            proof = {} if tokens is None else {"Authorization": f"Bearer {tokens.access_token}"}
+            return self._client.build_request(
                 endpoint.method,
                 self.base_url + endpoint.url(**(path or {})),
                 params=_query(query or {}),
-                headers=headers,
-                content=content,
+                headers={**headers, **proof},
+                content=content() if callable(content) else content,
                 timeout=httpx.Timeout(answer_within_seconds, connect=10, pool=None),
             )
-            return _json(await self._send(request))
 
         try:
-            return await send(tokens)
+            return await self._send(lambda: request(tokens), stream=stream)
         except SignedOut as refusal:
             if tokens is None or tokens.refresh_token is None or not refusal.soft:
                 raise
             await self._renew(tokens, refusal)
-        return await send(self.tokens)
+        return await self._send(lambda: request(self.tokens), stream=stream)
 
     async def typed(self, endpoint: type[Endpoint], response: type[M], *args: Any, **kwargs: Any) -> M:
         """Call an endpoint and return its answer as the model that the endpoint describes."""
@@ -155,13 +215,17 @@ class Http:
                 await self._keep(tokens)
             self.tokens = tokens
 
-    async def _send(self, request: httpx.Request) -> httpx.Response:
+    async def _send(self, build: Callable[[], httpx.Request], *, stream: bool) -> httpx.Response:
         deadline = trio.current_time() + self._patience_seconds
         pause = _FIRST_PAUSE_SECONDS
         while True:
             reason: Exception
+            # Built anew each time: a body that is streamed can be read once.
+            request = build()
             try:
-                response = await self._client.send(request)
+                response = await self._client.send(request, stream=stream)
+                if stream and response.status_code >= 400:
+                    await response.aread()
             except httpx.TransportError as error:
                 reason, wait = error, _jittered(pause)
                 repeatable = request.method in _SAFE_TO_REPEAT or isinstance(error, _NEVER_SENT)
@@ -175,7 +239,7 @@ class Http:
                 reason, wait, repeatable = refusal, _jittered(pause), False
                 if response.status_code == 429:
                     wait, repeatable = refusal.retry_after_seconds or wait, True
-                elif response.status_code in _GATEWAY_ERRORS:
+                elif response.status_code in _GATEWAY_ERRORS and refusal.errcode not in _OF_THE_HOMESERVER:
                     wait, repeatable = max(wait, refusal.retry_after_seconds or 0), request.method in _SAFE_TO_REPEAT
                 if not repeatable:
                     raise refusal

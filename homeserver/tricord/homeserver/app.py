@@ -17,6 +17,7 @@ from tricord.homeserver.assembly.discovery import Discovery
 from tricord.homeserver.assembly.encryption import Encryption
 from tricord.homeserver.assembly.exchange import Exchange
 from tricord.homeserver.assembly.foundation import Foundation, Run
+from tricord.homeserver.assembly.media import Media
 from tricord.homeserver.assembly.moderation import Moderation
 from tricord.homeserver.assembly.network import Network, open_transport
 from tricord.homeserver.assembly.personal import Personal
@@ -76,6 +77,7 @@ class _House:
         moderation = Moderation(base, self.rooms)
         sync = Sync(base, self.accounts, self.rooms, personal, encryption)
         exchange = Exchange(base, self.network, self.rooms, shared, self.accounts, personal, conversation, discovery)
+        media = Media(base)
         server_info = ServerInfoApi(
             base.server_name,
             settings.default_room_version,
@@ -95,12 +97,13 @@ class _House:
                 personal,
                 encryption,
                 sync,
+                media,
             )
             for route in department.routes()
         ]
         self.websockets: list[WebSocketRoute] = sync.websockets(self.client_routes)
         self.federation_routes: list[Route] = exchange.routes()
-        departments = (self.rooms, self.accounts, conversation, discovery, personal, exchange)
+        departments = (self.rooms, self.accounts, conversation, discovery, personal, exchange, media)
         self.run: list[Run] = [base.publisher.run, *(run for department in departments for run in department.run)]
 
 

@@ -14,6 +14,7 @@ from pydantic import AfterValidator, Field, SecretStr
 
 from tricord.homeserver.accounts.rate_limits import RateLimitSettings
 from tricord.homeserver.accounts.settings import LoginSettings, RegistrationSettings, UserDirectorySettings
+from tricord.homeserver.media.settings import MediaSettings
 from tricord.homeserver.section import Section
 from tricord.protocol.errors import MatrixError
 from tricord.protocol.identifiers import parse_server_name
@@ -115,7 +116,7 @@ class Settings(Section):
     )
     data_dir: Path = Field(
         Path("tricord-data"),
-        description="folder of the keys and of the embedded database",
+        description="folder of the keys, of media, and of the embedded database",
     )
     default_room_version: Annotated[str, AfterValidator(_room_version)] = Field(
         "12", description="the version of rooms created here, unless a client asks for another"
@@ -128,6 +129,7 @@ class Settings(Section):
     login: LoginSettings = LoginSettings()
     user_directory: UserDirectorySettings = UserDirectorySettings()
     federation: FederationSettings = FederationSettings()
+    media: MediaSettings = MediaSettings()
     well_known: WellKnownSettings = WellKnownSettings()
     rate_limits: RateLimitSettings = RateLimitSettings()
     log: LogSettings = LogSettings()

@@ -238,6 +238,39 @@ class BadAlias(MatrixError):
     errcode = "M_BAD_ALIAS"
 
 
+class NotYetUploaded(MatrixError):
+    """The media has been announced, and has not been uploaded."""
+
+    errcode = "M_NOT_YET_UPLOADED"
+    status = 504
+
+
+class CannotOverwriteMedia(MatrixError):
+    """The media has been uploaded already."""
+
+    errcode = "M_CANNOT_OVERWRITE_MEDIA"
+    status = 409
+
+
+class RemoteMediaTooLarge(MatrixError):
+    """The media of another server is larger than what is passed on from there."""
+
+    errcode = "M_TOO_LARGE"
+    status = 502
+
+
+class Unreachable(MatrixError):
+    """The other server that this needs cannot be reached, or does not answer as it must."""
+
+    status = 502
+
+
+class Unavailable(MatrixError):
+    """Something that this needs does not work now; it is worth trying again."""
+
+    status = 503
+
+
 class UnableToAuthoriseJoin(MatrixError):
     """The server cannot check the conditions of a restricted join."""
 

@@ -83,7 +83,7 @@ class Application:
             await self.by_quart(request, *found, scope, receive, send)
             return
         if response is not None:
-            await _send(response, scope["http_version"], send)
+            await _send(response, scope, send)
 
     def goes_straight(self, route: Route) -> bool:
         """Whether a route is served without quart."""
@@ -228,14 +228,15 @@ async def _lifespan(receive: Receive, send: Send) -> None:
             return
 
 
-async def _send(response: Response, http_version: str, send: Send) -> None:
-    headers = headers_of(response, http1=http_version in ("1.0", "1.1"))
+async def _send(response: Response, scope: Scope, send: Send) -> None:
+    headers = headers_of(response, http1=scope["http_version"] in ("1.0", "1.1"))
     body = response.body
     await send({"type": "http.response.start", "status": response.status, "headers": headers})
     if isinstance(body, bytes):
         await send({"type": "http.response.body", "body": body})
         return
     async with contextlib.aclosing(body) as parts:  # type: ignore[type-var]  # handlers give generators
-        async for part in parts:
-            await send({"type": "http.response.body", "body": part, "more_body": True})
+        if scope["method"] != "HEAD":
+            async for part in parts:
+                await send({"type": "http.response.body", "body": part, "more_body": True})
     await send({"type": "http.response.body", "body": b""})

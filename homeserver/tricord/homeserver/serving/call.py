@@ -66,6 +66,18 @@ class Call(Generic[B, Q]):
             raise MissingToken("this needs an access token")
         return self.requester_or_none
 
+    async def received(self) -> AsyncIterator[bytes]:
+        """Return the body as it comes; nothing where there is none."""
+        if self.stream is not None:
+            async for part in self.stream:
+                yield part
+
+    @property
+    def content_length(self) -> int | None:
+        """How many bytes the body has, where the client says so."""
+        text = self.headers.get("content-length", "")
+        return int(text) if text.isdigit() else None
+
     @property
     def user_agent(self) -> str:
         """What the client says it is."""
@@ -79,7 +91,8 @@ class Answer:
     body: bytes | JsonObject | BaseModel | AsyncIterator[bytes]
     status: int = 200
     headers: tuple[Header, ...] = ()
-    """Headers beside the usual ones; a content-type replaces that of JSON."""
+    """Headers beside the usual ones; a content-type replaces that of JSON. Bytes that come in parts have a
+    content-length if it is known before."""
 
 
 Handler = Callable[[Call[Any, Any]], Awaitable[Answer | JsonObject | BaseModel]]

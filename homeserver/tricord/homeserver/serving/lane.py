@@ -428,11 +428,13 @@ class _Exchange:
             self.answered = True
             await self._connection.send(head if self._bodiless else head + body)
             return
+        headers, length = _length_apart(response.headers)
         async with contextlib.aclosing(body) as parts:  # type: ignore[type-var]  # handlers give generators
-            head = self._begin(response.status, response.headers, None)
-            async for part in parts:
-                await self._connection.send(head + self._part(part))
-                head = b""
+            head = self._begin(response.status, headers, length)
+            if not self._bodiless:
+                async for part in parts:
+                    await self._connection.send(head + self._part(part))
+                    head = b""
         await self._connection.send(head + (b"0\r\n\r\n" if self._chunked else b""))
         self.answered = True
 
@@ -488,6 +490,12 @@ class _Exchange:
         if self._bodiless or not body:
             return b""
         return b"%x\r\n%b\r\n" % (len(body), body) if self._chunked else body
+
+
+def _length_apart(headers: list[Header]) -> tuple[list[Header], int | None]:
+    """Return the headers without that of the length, and it."""
+    length = next((int(value) for name, value in headers if name == b"content-length"), None)
+    return [header for header in headers if header[0] != b"content-length"], length
 
 
 class _ReadAhead:

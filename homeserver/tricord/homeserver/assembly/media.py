@@ -1,0 +1,39 @@
+"""Media: what people upload, and what is fetched from other servers for them."""
+
+from __future__ import annotations
+
+from tricord.homeserver.assembly.foundation import Foundation, Run
+from tricord.homeserver.client_api.media import MediaApi
+from tricord.homeserver.media.arrivals import Arrivals
+from tricord.homeserver.media.directory import DirectoryStore
+from tricord.homeserver.media.library import Library
+from tricord.homeserver.media.repository import Repository
+from tricord.homeserver.media.spool import Spool
+from tricord.homeserver.media.sweep import Sweep
+from tricord.homeserver.media.uses import Uses
+from tricord.homeserver.serving.call import Route
+
+
+class Media:
+    """Files that people share."""
+
+    def __init__(self, base: Foundation) -> None:
+        settings, database, clock = base.settings, base.database, base.clock
+        folder = settings.data_dir / "media"
+        store = DirectoryStore(folder / "blobs")
+        spool = Spool(folder / "incoming")
+        self._uses = Uses(database, clock)
+        self._repository = Repository(
+            base.server_name, database, store, spool, Arrivals(database), self._uses, clock, settings.media
+        )
+        self._library = Library(base.server_name, self._repository)
+        self._sweep = Sweep(database, store, spool, clock)
+
+    @property
+    def run(self) -> list[Run]:
+        """Return the parts that live long."""
+        return [self._uses.run, self._sweep.run]
+
+    def routes(self) -> list[Route]:
+        """Return what clients are answered about media."""
+        return MediaApi(self._repository, self._library).routes()

@@ -1,0 +1,112 @@
+"""Routes of media: uploading, announcing, downloading."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from tricord.clients.api.media import (
+    CreateMedia,
+    DownloadMedia,
+    DownloadMediaUnauthenticated,
+    DownloadNamedMedia,
+    DownloadNamedMediaUnauthenticated,
+    GetMediaConfig,
+    UploadCreatedMedia,
+    UploadMedia,
+)
+from tricord.homeserver.client_api.media_files import file_answer
+from tricord.homeserver.media.disposition import clean_content_type, clean_file_name
+from tricord.homeserver.media.library import Library
+from tricord.homeserver.media.repository import Description, Repository
+from tricord.homeserver.serving.call import Answer, Call, Route
+from tricord.protocol.errors import NotFound
+from tricord.protocol.media import Mxc, mxc_of
+from tricord.protocol.strict_json import JsonObject
+
+_LONGEST_WAIT_SECONDS = 60
+
+
+class MediaApi:
+    """What clients do with files."""
+
+    def __init__(self, repository: Repository, library: Library) -> None:
+        self._repository = repository
+        self._library = library
+
+    def routes(self) -> list[Route]:
+        """Return the routes."""
+        return [
+            Route(UploadMedia, self.upload),
+            Route(CreateMedia, self.create),
+            Route(UploadCreatedMedia, self.upload_created),
+            Route(GetMediaConfig, self.config),
+            Route(DownloadMedia, self.download),
+            Route(DownloadNamedMedia, self.download),
+            Route(DownloadMediaUnauthenticated, self.download_without_token),
+            Route(DownloadNamedMediaUnauthenticated, self.download_without_token),
+        ]
+
+    async def upload(self, call: Call[Any, UploadMedia.Query]) -> JsonObject:
+        """Keep a file."""
+        mxc = await self._repository.upload(
+            call.requester.user_id, _description(call), call.received(), call.content_length
+        )
+        return {"content_uri": str(mxc)}
+
+    async def create(self, call: Call[Any, Any]) -> JsonObject:
+        """Name a file that comes later."""
+        mxc, expires_ts = await self._repository.announce(call.requester.user_id)
+        return {"content_uri": str(mxc), "unused_expires_at": expires_ts}
+
+    async def upload_created(self, call: Call[Any, UploadMedia.Query]) -> JsonObject:
+        """Keep a file that has been named before."""
+        await self._repository.upload_announced(
+            _mxc(call), call.requester.user_id, _description(call), call.received(), call.content_length
+        )
+        return {}
+
+    async def config(self, call: Call[Any, Any]) -> JsonObject:  # noqa: ARG002
+        """Answer how large files may be."""
+        return {"m.upload.size": self._repository.max_upload_bytes}
+
+    async def download(self, call: Call[Any, DownloadMedia.Query]) -> Answer:
+        """Answer a file."""
+        media = await self._library.find(_mxc(call), patience_seconds(call.query))
+        return await file_answer(call.headers, media, self._repository, _wanted_name(call))
+
+    async def download_without_token(self, call: Call[Any, DownloadMediaUnauthenticated.Query]) -> Answer:
+        """Answer a file that is older than the freeze of this endpoint.
+
+        https://spec.matrix.org/v1.19/client-server-api/#content-repo-client-behaviour
+        """
+        mxc = _mxc(call)
+        media = await self._library.find_without_token(
+            mxc, patience_seconds(call.query), allow_remote=call.query.allow_remote
+        )
+        return await file_answer(call.headers, media, self._repository, _wanted_name(call))
+
+
+def patience_seconds(query: DownloadMedia.Query) -> float:
+    """Return how long to wait for a file that has not been uploaded yet."""
+    return min(query.timeout_ms / 1000, _LONGEST_WAIT_SECONDS)
+
+
+def _description(call: Call[Any, UploadMedia.Query]) -> Description:
+    return Description(
+        clean_content_type(call.headers.get("content-type")),
+        clean_file_name(call.query.filename),
+    )
+
+
+def _mxc(call: Call[Any, Any]) -> Mxc:
+    return mxc_of(call.path["server_name"], call.path["media_id"])
+
+
+def _wanted_name(call: Call[Any, Any]) -> str | None:
+    """Return the file name in the path, if there is one."""
+    if "file_name" not in call.path:
+        return None
+    name = clean_file_name(call.path["file_name"])
+    if name is None:
+        raise NotFound("nothing is left of the file name in the path")
+    return name

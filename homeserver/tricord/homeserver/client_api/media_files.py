@@ -1,0 +1,107 @@
+"""A file as the answer to a request: whole, in part, or only that it has not changed."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import AsyncIterator, Mapping
+from typing import Protocol
+
+import structlog
+
+from tricord.homeserver.media.blobs import BlobMissing, BlobReader, StoreUnavailable
+from tricord.homeserver.media.disposition import content_disposition
+from tricord.homeserver.media.ranges import RangeNotSatisfiable, asked_range
+from tricord.homeserver.serving.call import Answer, Header
+from tricord.protocol.errors import Unavailable
+
+_log = structlog.get_logger(__name__)
+
+
+class File(Protocol):
+    """What is given: media, or a small image of it."""
+
+    @property
+    def digest(self) -> bytes | None:
+        """The name of its bytes."""
+
+    @property
+    def size(self) -> int:
+        """How many there are."""
+
+    @property
+    def content_type(self) -> str:
+        """What they are said to be."""
+
+    @property
+    def file_name(self) -> str | None:
+        """What the file is called."""
+
+
+# The first is what the specification recommends; where a client shows files on the homeserver's own domain, no file may
+# act in its name. https://spec.matrix.org/v1.19/client-server-api/#content-repository
+_POLICY = (
+    b"sandbox; default-src 'none'; script-src 'none'; plugin-types application/pdf; style-src 'unsafe-inline'; "
+    b"object-src 'self';"
+)
+_ALWAYS: tuple[Header, ...] = (
+    (b"content-security-policy", _POLICY),
+    (b"x-content-type-options", b"nosniff"),
+    (b"cross-origin-resource-policy", b"cross-origin"),
+    (b"referrer-policy", b"no-referrer"),
+    (b"x-robots-tag", b"noindex, nofollow, noarchive, noimageindex"),
+    (b"accept-ranges", b"bytes"),
+)
+# The bytes behind a name never change; but only we know who may see them, so that no cache in between keeps them.
+_CACHING: Header = (b"cache-control", b"private, max-age=604800, immutable")
+
+
+async def file_answer(
+    request: Mapping[str, str], file: File, reader: BlobReader, file_name: str | None = None
+) -> Answer:
+    """Return the answer to a request for a file, by the request's headers."""
+    assert file.digest is not None  # noqa: S101  # only files that are there are given
+    etag = f'"{file.digest[:16].hex()}"'
+    headers = (
+        *_ALWAYS,
+        _CACHING,
+        (b"etag", etag.encode()),
+        (b"content-type", file.content_type.encode("latin-1")),
+        (b"content-disposition", content_disposition(file.content_type, file_name or file.file_name)),
+    )
+    if _names(request.get("if-none-match", ""), etag):
+        return Answer(b"", status=304, headers=headers)
+    wanted = None
+    # A part is only of use to who has the rest of the same file.
+    if request.get("if-range", etag) == etag:
+        try:
+            wanted = asked_range(request.get("range"), file.size)
+        except RangeNotSatisfiable:
+            nothing = (b"content-range", f"bytes */{file.size}".encode())
+            return Answer({"errcode": "M_UNKNOWN", "error": "the file has no such part"}, 416, (nothing,))
+    start, end = wanted or (0, file.size)
+    if wanted:
+        headers = (*headers, (b"content-range", f"bytes {start}-{end - 1}/{file.size}".encode()))
+    headers = (*headers, (b"content-length", str(end - start).encode()))
+    parts = await begun(reader.read(file.digest, start, end))
+    return Answer(parts, status=206 if wanted else 200, headers=headers)
+
+
+async def begun(parts: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+    """Return the same bytes, the first of which are there: what cannot be read is refused before an answer begins."""
+    try:
+        first = await anext(parts, b"")
+    except (BlobMissing, StoreUnavailable) as error:
+        _log.error("media cannot be read", reason=str(error))
+        raise Unavailable("the server cannot read this file now, try again later") from error
+
+    async def all_of_them() -> AsyncIterator[bytes]:
+        async with contextlib.aclosing(parts):  # type: ignore[type-var]  # stores give generators
+            yield first
+            async for part in parts:
+                yield part
+
+    return all_of_them()
+
+
+def _names(header: str, etag: str) -> bool:
+    return header.strip() == "*" or etag in (each.strip().removeprefix("W/") for each in header.split(","))

@@ -1,0 +1,95 @@
+"""Blobs in a local folder: each a file named by its digest, complete from the moment it has that name."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import BinaryIO
+
+import trio
+
+from tricord.homeserver.media.blobs import CHUNK_BYTES, BlobMissing, StoreUnavailable
+from tricord.homeserver.media.spool import writing
+
+
+class DirectoryStore:
+    """Keeps blobs in a folder, on the file system that the files to keep are on already."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+
+    async def put(self, digest: bytes, file: Path) -> None:
+        """Move a file, which has been synced to the disk, to its name."""
+        await trio.to_thread.run_sync(self._put, digest, file)
+
+    async def read(self, digest: bytes, start: int, end: int) -> AsyncIterator[bytes]:
+        """Read a file, a chunk at a time."""
+        handle = await trio.to_thread.run_sync(self._open, digest, start)
+        try:
+            left = end - start
+            while left > 0:
+                chunk = await trio.to_thread.run_sync(_read, handle, min(CHUNK_BYTES, left))
+                if not chunk:
+                    raise StoreUnavailable(f"the file of {digest.hex()} is shorter than it was")
+                left -= len(chunk)
+                yield chunk
+        finally:
+            handle.close()
+
+    async def delete(self, digest: bytes) -> None:
+        """Delete a file."""
+        await trio.to_thread.run_sync(self._delete, digest)
+
+    async def check(self) -> None:
+        """Make the folder if it is not there yet."""
+        await trio.to_thread.run_sync(self._make)
+
+    def file_of(self, digest: bytes) -> Path:
+        """Return where a blob is, or would be."""
+        name = digest.hex()
+        # Folders of millions of files are slow to list and to back up.
+        return self._folder / name[:2] / name[2:4] / name
+
+    def _put(self, digest: bytes, file: Path) -> None:
+        place = self.file_of(digest)
+        with writing():
+            made = [folder for folder in (place.parent, place.parent.parent) if not folder.exists()]
+            place.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+            file.replace(place)
+            # The name itself is in its folder, and a new folder's name in the one above.
+            for folder in (place.parent, *(each.parent for each in made)):
+                _sync(folder)
+
+    def _open(self, digest: bytes, start: int) -> BinaryIO:
+        try:
+            handle = self.file_of(digest).open("rb", buffering=0)
+        except FileNotFoundError:
+            raise BlobMissing(f"there is no file of {digest.hex()}") from None
+        except OSError as error:
+            raise StoreUnavailable(f"the folder of media cannot be read: {error.strerror}") from error
+        handle.seek(start)
+        return handle
+
+    def _delete(self, digest: bytes) -> None:
+        with writing():
+            self.file_of(digest).unlink(missing_ok=True)
+
+    def _make(self) -> None:
+        with writing():
+            self._folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+
+
+def _read(handle: BinaryIO, size: int) -> bytes:
+    try:
+        return handle.read(size)
+    except OSError as error:
+        raise StoreUnavailable(f"the folder of media cannot be read: {error.strerror}") from error
+
+
+def _sync(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,254 @@
+"""The media of this server: uploading it, announcing it, and finding it again.
+
+Bytes come first into a file of the spool. Then their blob is claimed in the database, put into the store, and named by
+a row of its own: a crash in between leaves a blob that nothing names, which `sweep.py` deletes.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import secrets
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+
+import structlog
+import trio
+
+from tricord.homeserver.clock import Clock
+from tricord.homeserver.media.arrivals import Arrivals
+from tricord.homeserver.media.blobs import BlobStore, StoreUnavailable
+from tricord.homeserver.media.settings import MediaSettings
+from tricord.homeserver.media.spool import Spool, Spooled, TooManyBytes
+from tricord.homeserver.media.uses import Uses
+from tricord.homeserver.storage.database import Database
+from tricord.homeserver.storage.media import (
+    StoredMedia,
+    announced_by,
+    bytes_of_uploader,
+    claim_blob,
+    complete_media,
+    insert_media,
+    media_named,
+)
+from tricord.protocol.errors import (
+    CannotOverwriteMedia,
+    Forbidden,
+    LimitExceeded,
+    NotFound,
+    NotYetUploaded,
+    TooLarge,
+    Unavailable,
+)
+from tricord.protocol.identifiers import ServerName, UserId
+from tricord.protocol.media import Mxc
+
+_log = structlog.get_logger(__name__)
+
+_HOUR_MS = 3_600_000
+# Who brings bytes that are just being deleted waits for that; it is over soon, unless the store does not answer.
+_DELETION_SECONDS = 10
+_LOOK_AGAIN_SECONDS = 0.2
+
+
+@dataclass(frozen=True, slots=True)
+class Description:
+    """What is said of some bytes by who brings them."""
+
+    content_type: str
+    file_name: str | None
+
+
+class Repository:
+    """Media with its bytes."""
+
+    def __init__(
+        self,
+        server_name: ServerName,
+        database: Database,
+        store: BlobStore,
+        spool: Spool,
+        arrivals: Arrivals,
+        uses: Uses,
+        clock: Clock,
+        settings: MediaSettings,
+    ) -> None:
+        self._server_name = server_name
+        self._database = database
+        self._store = store
+        self._spool = spool
+        self._arrivals = arrivals
+        self._uses = uses
+        self._clock = clock
+        self._settings = settings
+
+    @property
+    def max_upload_bytes(self) -> int:
+        """How large an upload may be."""
+        return self._settings.max_upload_bytes
+
+    @property
+    def is_frozen(self) -> bool:
+        """Whether what comes from now on is given to nobody without an access token."""
+        return not self._settings.downloads_without_token
+
+    async def announce(self, user_id: UserId) -> tuple[Mxc, int]:
+        """Name media that is uploaded later; return until when it is waited for, too. Raises LimitExceeded."""
+        now = self._clock.now_ms()
+        announced = await self._database.read(announced_by, user_id, now)
+        if not self._settings.announced_uploads:
+            raise Forbidden("uploads cannot be announced here")
+        if len(announced) >= self._settings.announced_uploads:
+            raise LimitExceeded(
+                f"there are {len(announced)} announced uploads already", retry_after_ms=max(announced[0] - now, 1)
+            )
+        mxc = self._new_name()
+        expires = now + self._settings.announced_upload_hours * _HOUR_MS
+        media = self._described(mxc, None, Description("application/octet-stream", None), user_id, expires_ts=expires)
+        await self._database.run(insert_media, media)
+        return mxc, expires
+
+    async def upload(
+        self, user_id: UserId, description: Description, parts: AsyncIterator[bytes], length: int | None
+    ) -> Mxc:
+        """Keep what somebody uploads, and return its name. Raises TooLarge, Forbidden and Unavailable."""
+        async with self._received(user_id, parts, length) as spooled:
+            mxc = self._new_name()
+            await self.keep(spooled)
+            await self._database.run(insert_media, self._described(mxc, spooled, description, user_id))
+        return mxc
+
+    async def upload_announced(
+        self, mxc: Mxc, user_id: UserId, description: Description, parts: AsyncIterator[bytes], length: int | None
+    ) -> None:
+        """Keep the bytes of media that was announced. Raises NotFound, CannotOverwriteMedia, and as `upload` does."""
+        media = await self._database.read(media_named, mxc)
+        if media is None or mxc.server_name != self._server_name:
+            raise NotFound(f"{mxc} has not been announced")
+        if media.uploader != user_id:
+            raise Forbidden(f"{mxc} was announced by somebody else")
+        self._check_waited_for(media)
+        async with self._received(user_id, parts, length) as spooled:
+            await self.keep(spooled)
+            completed = await self._database.run(
+                complete_media,
+                mxc,
+                spooled.digest,
+                spooled.size,
+                description.content_type,
+                description.file_name,
+                self._clock.now_ms(),
+            )
+        if not completed:
+            # It was waited for a moment ago: meanwhile it has come another way, or its time has run out.
+            self._check_waited_for(await self._database.read(media_named, mxc))
+            raise NotFound(f"{mxc} is no longer waited for")
+        await self._arrivals.announce(mxc)
+
+    async def find(self, mxc: Mxc, patience_seconds: float) -> StoredMedia:
+        """Return media of this server that has its bytes. Raises NotFound, and NotYetUploaded after some waiting."""
+        media = await self.known(mxc)
+        if media is None:
+            raise NotFound(f"there is no {mxc}")
+        if media.digest is None:
+            media = await self._arrivals.wait(mxc, patience_seconds, lambda: self._arrived(mxc))
+            if media is None:
+                raise NotYetUploaded(f"{mxc} has not been uploaded yet")
+        self.note_use(mxc)
+        return media
+
+    async def known(self, mxc: Mxc) -> StoredMedia | None:
+        """Return media that may be shown, or None. Raises NotFound if it may not be."""
+        media = await self._database.read(media_named, mxc)
+        if media is None:
+            return None
+        if media.quarantined_by is not None:
+            # As if there were none: who is kept from seeing it need not learn that it was.
+            raise NotFound(f"there is no {mxc}")
+        if media.digest is None and (media.expires_ts is None or media.expires_ts <= self._clock.now_ms()):
+            return None
+        return media
+
+    async def keep(self, spooled: Spooled) -> None:
+        """Put bytes into the store, so that they may be named within the next hours. Raises Unavailable."""
+        await self._claim(spooled)
+        try:
+            await self._store.put(spooled.digest, spooled.file)
+        except StoreUnavailable as error:
+            _log.error("media cannot be kept", reason=str(error))
+            raise Unavailable("the server cannot keep files now, try again later") from error
+
+    async def _claim(self, spooled: Spooled) -> None:
+        with trio.move_on_after(_DELETION_SECONDS):
+            while True:
+                if await self._database.run(claim_blob, spooled.digest, spooled.size, self._clock.now_ms()):
+                    return
+                await trio.sleep(_LOOK_AGAIN_SECONDS)
+        raise Unavailable("the same file is just being deleted, try again later")
+
+    def read(self, digest: bytes, start: int, end: int) -> AsyncIterator[bytes]:
+        """Return some bytes of what is kept."""
+        return self._store.read(digest, start, end)
+
+    def note_use(self, mxc: Mxc) -> None:
+        """Note that some media was asked for: what is not asked for may be forgotten."""
+        self._uses.note(mxc)
+
+    @contextlib.asynccontextmanager
+    async def _received(
+        self, user_id: UserId, parts: AsyncIterator[bytes], length: int | None
+    ) -> AsyncIterator[Spooled]:
+        """Take in an upload, as far as its user may make it."""
+        most = self._settings.max_upload_bytes
+        if length is not None and length > most:
+            raise TooLarge(f"the file has {length} bytes, and files here have at most {most}")
+        quota = self._settings.quota_bytes
+        if quota:
+            left = quota - await self._database.read(bytes_of_uploader, user_id)
+            if left < (length or 1):
+                raise Forbidden(f"your uploads would take more than {quota} bytes together")
+        try:
+            async with self._spool.receive(parts, most) as spooled:
+                if quota and spooled.size > left:
+                    raise Forbidden(f"your uploads would take more than {quota} bytes together")
+                yield spooled
+        except TooManyBytes:
+            raise TooLarge(f"the file has more than {most} bytes") from None
+        except StoreUnavailable as error:
+            _log.error("media cannot be received", reason=str(error))
+            raise Unavailable("the server cannot take in files now, try again later") from error
+
+    async def _arrived(self, mxc: Mxc) -> StoredMedia | None:
+        media = await self.known(mxc)
+        return None if media is None or media.digest is None else media
+
+    def _check_waited_for(self, media: StoredMedia | None) -> None:
+        if media is not None and media.digest is not None:
+            raise CannotOverwriteMedia(f"{media.mxc} has been uploaded already")
+        if media is None or media.expires_ts is None or media.expires_ts <= self._clock.now_ms():
+            raise NotFound("this upload is no longer waited for")
+
+    def _new_name(self) -> Mxc:
+        return Mxc(self._server_name, secrets.token_urlsafe(24))
+
+    def _described(
+        self,
+        mxc: Mxc,
+        spooled: Spooled | None,
+        description: Description,
+        uploader: UserId | None,
+        expires_ts: int | None = None,
+    ) -> StoredMedia:
+        now = self._clock.now_ms()
+        return StoredMedia(
+            mxc,
+            None if spooled is None else spooled.digest,
+            0 if spooled is None else spooled.size,
+            description.content_type,
+            description.file_name,
+            uploader,
+            now,
+            now,
+            expires_ts,
+            not self._settings.downloads_without_token,
+            None,
+        )

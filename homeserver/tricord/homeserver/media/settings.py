@@ -1,0 +1,25 @@
+"""What an operator can set about media."""
+
+from __future__ import annotations
+
+from pydantic import Field
+
+from tricord.homeserver.section import Section
+
+_MIB = 1 << 20
+
+
+class MediaSettings(Section):
+    """Files that people share: how large, how many, for how long."""
+
+    max_upload_bytes: int = Field(100 * _MIB, ge=1, description="the largest file that people may upload")
+    quota_bytes: int = Field(0, ge=0, description="what the uploads of one user may take together; 0: no limit")
+    announced_uploads: int = Field(
+        5, ge=0, description="uploads that one user may announce without having made them; 0: none"
+    )
+    announced_upload_hours: int = Field(24, ge=1, le=8760, description="how long an announced upload is waited for")
+    downloads_without_token: bool = Field(
+        False,
+        description="whether what is uploaded or fetched from now on may be downloaded by the old endpoints, without an"
+        " access token, by clients and servers of before Matrix 1.11",
+    )

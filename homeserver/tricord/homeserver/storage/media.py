@@ -1,0 +1,181 @@
+"""SQL of `media` and `media_blobs`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from tricord.homeserver.storage.database import Record, Transaction
+from tricord.protocol.identifiers import UserId
+from tricord.protocol.media import Mxc
+
+_COLUMNS = """
+    m.server_name, m.media_id, m.digest, m.size, m.content_type, m.file_name, m.uploader, m.created_ts, m.last_used_ts,
+    m.expires_ts, m.needs_token, coalesce(m.quarantined_by, b.quarantined_by) AS quarantined_by
+    FROM media m LEFT JOIN media_blobs b ON b.digest = m.digest
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class StoredMedia:
+    """A row of `media`; `digest` is None where it has not been uploaded."""
+
+    mxc: Mxc
+    digest: bytes | None
+    size: int
+    content_type: str
+    file_name: str | None
+    uploader: UserId | None
+    created_ts: int
+    last_used_ts: int
+    expires_ts: int | None
+    needs_token: bool
+    quarantined_by: str | None
+
+
+def _media(row: Record) -> StoredMedia:
+    server_name, media_id, *rest = row
+    return StoredMedia(Mxc(server_name, media_id), *rest)
+
+
+async def media_named(tx: Transaction, mxc: Mxc) -> StoredMedia | None:
+    """Return what is known of some media."""
+    row = await tx.fetchrow(
+        f"SELECT {_COLUMNS} WHERE m.server_name = $1 AND m.media_id = $2",  # no foreign text
+        mxc.server_name,
+        mxc.media_id,
+    )
+    return None if row is None else _media(row)
+
+
+async def claim_blob(tx: Transaction, digest: bytes, size: int, now_ms: int) -> bool:
+    """Say that some bytes are about to be kept and named; False if they are just being deleted."""
+    claimed = await tx.fetchval(
+        """
+        INSERT INTO media_blobs (digest, size, claimed_ts) VALUES ($1, $2, $3)
+        ON CONFLICT (digest) DO UPDATE SET claimed_ts = $3 WHERE NOT media_blobs.doomed
+        RETURNING true
+        """,
+        digest,
+        size,
+        now_ms,
+    )
+    return bool(claimed)
+
+
+async def insert_media(tx: Transaction, media: StoredMedia) -> None:
+    """Add media whose bytes are there, or that is announced; what has the name already is replaced."""
+    await tx.execute(
+        """
+        INSERT INTO media (server_name, media_id, digest, size, content_type, file_name, uploader, created_ts,
+                           last_used_ts, expires_ts, needs_token)
+        VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)
+        ON CONFLICT (server_name, media_id) DO UPDATE
+            SET digest = $3, size = $4, content_type = $5, file_name = $6, created_ts = $8, last_used_ts = $9,
+                needs_token = $11
+        """,
+        media.mxc.server_name,
+        media.mxc.media_id,
+        media.digest,
+        media.size,
+        media.content_type,
+        media.file_name,
+        media.uploader,
+        media.created_ts,
+        media.last_used_ts,
+        media.expires_ts,
+        media.needs_token,
+    )
+
+
+async def complete_media(
+    tx: Transaction, mxc: Mxc, digest: bytes, size: int, content_type: str, file_name: str | None, now_ms: int
+) -> bool:
+    """Give announced media its bytes; False if it has some, or its time is over."""
+    completed = await tx.fetchval(
+        """
+        UPDATE media SET digest = $3, size = $4, content_type = $5, file_name = $6, expires_ts = NULL
+        WHERE server_name = $1 AND media_id = $2 AND digest IS NULL AND expires_ts > $7
+        RETURNING true
+        """,
+        mxc.server_name,
+        mxc.media_id,
+        digest,
+        size,
+        content_type,
+        file_name,
+        now_ms,
+    )
+    return bool(completed)
+
+
+async def bytes_of_uploader(tx: Transaction, user_id: UserId) -> int:
+    """Return what a user's uploads take together."""
+    total: int = await tx.fetchval("SELECT coalesce(sum(size), 0)::bigint FROM media WHERE uploader = $1", user_id)
+    return total
+
+
+async def announced_by(tx: Transaction, user_id: UserId, now_ms: int) -> list[int]:
+    """Return until when those uploads are waited for that a user has announced and not made, the next first."""
+    rows = await tx.fetch(
+        "SELECT expires_ts FROM media WHERE uploader = $1 AND digest IS NULL AND expires_ts > $2 ORDER BY expires_ts",
+        user_id,
+        now_ms,
+    )
+    return [row["expires_ts"] for row in rows]
+
+
+async def note_uses(tx: Transaction, uses: Mapping[Mxc, int]) -> None:
+    """Write when media was last asked for."""
+    await tx.execute(
+        """
+        UPDATE media SET last_used_ts = used.ts
+        FROM unnest($1::text[], $2::text[], $3::bigint[]) AS used (server_name, media_id, ts)
+        WHERE media.server_name = used.server_name AND media.media_id = used.media_id AND media.last_used_ts < used.ts
+        """,
+        [mxc.server_name for mxc in uses],
+        [mxc.media_id for mxc in uses],
+        list(uses.values()),
+    )
+
+
+async def delete_media(tx: Transaction, names: Sequence[Mxc]) -> int:
+    """Forget media, and return how much there was; bytes that nothing else has go with the next sweep."""
+    rows = await tx.fetch(
+        """
+        DELETE FROM media USING unnest($1::text[], $2::text[]) AS gone (server_name, media_id)
+        WHERE media.server_name = gone.server_name AND media.media_id = gone.media_id
+        RETURNING 1
+        """,
+        [mxc.server_name for mxc in names],
+        [mxc.media_id for mxc in names],
+    )
+    return len(rows)
+
+
+async def delete_expired_announcements(tx: Transaction, now_ms: int) -> None:
+    """Forget the uploads that were announced and not made in time."""
+    await tx.execute("DELETE FROM media WHERE digest IS NULL AND expires_ts < $1", now_ms)
+
+
+async def doom_unnamed_blobs(tx: Transaction, claimed_before: int, limit: int) -> list[bytes]:
+    """Mark bytes that nothing names for deletion; return them, and those whose deletion was begun before."""
+    rows = await tx.fetch(
+        """
+        UPDATE media_blobs SET doomed = true WHERE digest IN (
+            SELECT digest FROM media_blobs b
+            WHERE claimed_ts < $1
+              AND quarantined_by IS NULL
+              AND NOT EXISTS (SELECT FROM media WHERE media.digest = b.digest)
+            LIMIT $2 FOR UPDATE SKIP LOCKED
+        ) RETURNING digest
+        """,
+        claimed_before,
+        limit,
+    )
+    return [row["digest"] for row in rows]
+
+
+async def delete_doomed_blobs(tx: Transaction, digests: Sequence[bytes]) -> None:
+    """Forget bytes that have been deleted."""
+    await tx.execute("DELETE FROM media_blobs WHERE digest = ANY($1) AND doomed", list(digests))
