@@ -17,6 +17,7 @@ from tricord.homeserver.accounts.deactivation import Deactivation
 from tricord.homeserver.accounts.devices import Devices
 from tricord.homeserver.accounts.endpoint_limits import EndpointLimits
 from tricord.homeserver.accounts.filters import Filters
+from tricord.homeserver.accounts.guests import Guests
 from tricord.homeserver.accounts.interactive_auth import InteractiveAuth
 from tricord.homeserver.accounts.login import LoginTokens, PasswordLogin
 from tricord.homeserver.accounts.password_change import PasswordChange
@@ -151,10 +152,12 @@ def server(database: Database, server_clock: SetClock, registration_settings: Re
     account_data = AccountData(database, Publisher(database, 0), OneRoom(), push_rules)
     well_known = WellKnownSettings(client_base_url="https://matrix.hs.test", support_email="help@hs.test")
     found_at = client_well_known(HERE, well_known)
+    requesters = Requesters(database, revocations, Sightings(database, clock), clock)
+    guests = Guests(HERE, database, registration, requesters, revocations)
     apis = (
         ServerInfoApi(HERE, "12", well_known, login),
         LoginApi(login, password_login, login_tokens, login_limits, sessions, auth, found_at),
-        RegistrationApi(registration_settings, registration, auth, sessions, registration_limits),
+        RegistrationApi(registration_settings, registration, auth, sessions, registration_limits, guests),
         FallbackPageApi(registration_settings, auth, registration_limits),
         AccountApi(auth, password_change, deactivation),
         DevicesApi(Devices(database), sessions, auth),
@@ -163,7 +166,6 @@ def server(database: Database, server_clock: SetClock, registration_settings: Re
         FiltersApi(Filters(database)),
         SynapseAdminApi(SharedSecret(registration_settings, clock), registration, sessions, profiles),
     )
-    requesters = Requesters(database, revocations, Sightings(database, clock), clock)
     routes = [route for api in apis for route in api.routes()]
     administration = Administration(HERE, database, registration, password_change, deactivation, revocations, clock)
     return Server(Dispatcher(routes, requesters, EndpointLimits(limits)), administration)

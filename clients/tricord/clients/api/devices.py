@@ -8,7 +8,7 @@ from __future__ import annotations
 from pydantic import Field
 
 from tricord.clients.api.interactive_auth import AuthData
-from tricord.clients.endpoint import Endpoint, Model
+from tricord.clients.endpoint import Authentication, Endpoint, Model
 from tricord.protocol.identifiers import DeviceId
 
 
@@ -29,6 +29,7 @@ class ListDevices(Endpoint):
 
     method = "GET"
     path = "/_matrix/client/v3/devices"
+    authentication = Authentication.GUEST
     body_kind = "none"
 
     class Response(Model):
@@ -45,6 +46,7 @@ class GetDevice(Endpoint):
 
     method = "GET"
     path = "/_matrix/client/v3/devices/{device_id}"
+    authentication = Authentication.GUEST
     body_kind = "none"
 
     Response = ClientDevice
@@ -58,6 +60,7 @@ class RenameDevice(Endpoint):
 
     method = "PUT"
     path = "/_matrix/client/v3/devices/{device_id}"
+    authentication = Authentication.GUEST
 
     class Body(Model):
         """The name; absent, nothing changes."""

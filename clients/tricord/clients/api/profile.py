@@ -42,6 +42,7 @@ class SetProfileField(Endpoint):
 
     method = "PUT"
     path = _FIELD
+    authentication = Authentication.GUEST
     # Larger than any profile may be, so that the refusal can name the profile's limit.
     max_body = 2 << 20
 
@@ -54,3 +55,4 @@ class DeleteProfileField(Endpoint):
 
     method = "DELETE"
     path = _FIELD
+    authentication = Authentication.GUEST

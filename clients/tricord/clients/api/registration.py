@@ -39,6 +39,7 @@ class Register(Endpoint):
         initial_device_display_name: str | None = None
         inhibit_login: bool = False
         refresh_token: bool = False
+        guest_access_token: str | None = None
 
     class Response(Model):
         """The user id, and the session unless that was not wanted."""

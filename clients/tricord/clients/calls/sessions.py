@@ -8,7 +8,7 @@ from typing import Any
 from tricord.clients.api import account, registration
 from tricord.clients.api import devices as device_api
 from tricord.clients.api import login as login_api
-from tricord.clients.calls.base import Calls, given
+from tricord.clients.calls.base import Calls, Stages, given
 from tricord.clients.errors import Refused
 from tricord.clients.http import Tokens, as_described
 from tricord.clients.session import Session
@@ -106,12 +106,30 @@ class SessionCalls(Calls):
             "initial_device_display_name": device_name,
             "refresh_token": refresh_token or None,
         }
-        stages: dict[str, dict[str, Any] | None] = {
+        answer = await self.through_stages(registration.Register, given(body), self._stages(registration_token))
+        return self._begin(as_described(registration.Register, login_api.Login.Response, answer))
+
+    def _stages(self, registration_token: str | None) -> Stages:
+        return {
             "m.login.dummy": {},
             "m.login.terms": {},
             "m.login.registration_token": {"token": registration_token} if registration_token else None,
         }
-        answer = await self.through_stages(registration.Register, given(body), stages)
+
+    async def register_guest(self, *, device_name: str | None = None) -> Session:
+        """Come in as a guest, where the homeserver takes guests, and sign in.
+
+        https://spec.matrix.org/v1.19/client-server-api/#guest-access
+        """
+        body = given({"initial_device_display_name": device_name})
+        answer = await self.http.call(registration.Register, query={"kind": "guest"}, body=body)
+        return self._begin(as_described(registration.Register, login_api.Login.Response, answer))
+
+    async def become_user(self, password: str, *, registration_token: str | None = None) -> Session:
+        """Make a user of the guest that we are, and sign in as that."""
+        name = self.user_id.partition(":")[0].removeprefix("@")
+        body = {"username": name, "password": password, "guest_access_token": self.access_token}
+        answer = await self.through_stages(registration.Register, body, self._stages(registration_token))
         return self._begin(as_described(registration.Register, login_api.Login.Response, answer))
 
     async def is_available(self, username: str) -> bool:

@@ -13,7 +13,7 @@ from tricord.homeserver.accounts.passwords import Passwords
 from tricord.homeserver.accounts.settings import RegistrationSettings
 from tricord.homeserver.accounts.tokens import new_localpart
 from tricord.homeserver.clock import Clock
-from tricord.homeserver.storage.accounts import account_by_id, insert_account
+from tricord.homeserver.storage.accounts import account_by_id, insert_account, make_user_of_guest
 from tricord.homeserver.storage.database import Database, Transaction
 from tricord.homeserver.storage.registration_tokens import registration_token_valid, use_registration_token
 from tricord.protocol.errors import Forbidden, InvalidParam, UserInUse
@@ -65,6 +65,35 @@ class Registration:
             raise InvalidParam(f"{user_type!r} is not a type of user")
         password_hash = None if password is None else await self._passwords.hash(password)
         await self._database.run(self._create, user_id, password_hash, registration_token, is_admin, user_type)
+
+    async def create_guest(self) -> UserId:
+        """Make an account for a guest, to whom only their access token leads.
+
+        https://spec.matrix.org/v1.19/client-server-api/#guest-access
+        """
+        user_id = new_user_id(f"guest-{new_localpart()}", self._server_name)
+        await self._database.run(
+            insert_account, user_id, None, self._clock.now_ms(), is_admin=False, user_type=None, is_guest=True
+        )
+        return user_id
+
+    async def make_user_of_guest(
+        self, user_id: UserId, password: str, *, registration_token: str | None = None
+    ) -> None:
+        """Let a guest be a user like any other, using up the registration token if one is given."""
+        password_hash = await self._passwords.hash(password)
+        await self._database.run(self._make_user_of_guest, user_id, password_hash, registration_token)
+
+    async def _make_user_of_guest(
+        self, tx: Transaction, user_id: UserId, password_hash: str, registration_token: str | None
+    ) -> None:
+        if not await make_user_of_guest(tx, user_id, password_hash):
+            raise UserInUse(f"{user_id} is no guest any more")
+        if registration_token is not None and not await use_registration_token(
+            tx, registration_token, now_ts=self._clock.now_ms()
+        ):
+            raise Forbidden("the registration token is no longer valid")
+        await list_local_users(tx, [user_id])
 
     async def _create(
         self,

@@ -34,6 +34,7 @@ class RegistrationSettings(Section):
     shared_secret: SecretStr | None = Field(
         None, description="lets scripts that know it make accounts, administrators too; empty: nobody"
     )
+    guests: bool = Field(False, description="people may come in as guests, to read and speak where rooms allow them")
     minimum_password_length: int = Field(1, ge=1, le=128, description="shorter new passwords are refused")
 
 

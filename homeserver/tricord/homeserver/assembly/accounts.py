@@ -9,6 +9,7 @@ from tricord.homeserver.accounts.deactivation import Deactivation
 from tricord.homeserver.accounts.devices import Devices
 from tricord.homeserver.accounts.endpoint_limits import EndpointLimits
 from tricord.homeserver.accounts.filters import Filters
+from tricord.homeserver.accounts.guests import Guests
 from tricord.homeserver.accounts.interactive_auth import InteractiveAuth
 from tricord.homeserver.accounts.login import LoginTokens, PasswordLogin
 from tricord.homeserver.accounts.password_change import PasswordChange
@@ -119,7 +120,12 @@ class Accounts:
                 client_well_known(self._base.server_name, settings.well_known),
             ),
             RegistrationApi(
-                settings.registration, book.registration, self.auth, book.sessions, self._registration_limits
+                settings.registration,
+                book.registration,
+                self.auth,
+                book.sessions,
+                self._registration_limits,
+                Guests(self._base.server_name, database, book.registration, self.requesters, book.revocations),
             ),
             SynapseAdminApi(
                 SharedSecret(settings.registration, clock), book.registration, book.sessions, self.profiles

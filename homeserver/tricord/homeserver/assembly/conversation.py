@@ -19,6 +19,7 @@ from tricord.homeserver.client_api.rooms import RoomsApi
 from tricord.homeserver.rooms.aliases import Aliases
 from tricord.homeserver.rooms.create import RoomCreation
 from tricord.homeserver.rooms.directory import Directory
+from tricord.homeserver.rooms.guest_access import GuestAccess
 from tricord.homeserver.rooms.history import History
 from tricord.homeserver.rooms.membership_changes import MembershipChanges
 from tricord.homeserver.rooms.relations import Relations
@@ -76,12 +77,15 @@ class Conversation:
         self._history = History(state, timeline, rooms.visibility, rooms.client_events, base.publisher, shared.backfill)
         self._state_view = StateView(state, timeline, rooms.visibility, rooms.client_events)
         self._relations = Relations(database, timeline, rooms.visibility, rooms.client_events)
+        self._guest_access = GuestAccess(
+            database, base.publisher, rooms.log, state, guests_come=base.settings.registration.guests
+        )
         self._user_rooms = UserRooms(memberships, state, rooms.log, self._changes, profiles)
 
     @property
     def run(self) -> list[Run]:
         """Return the parts that live long."""
-        return [self._tell_rooms]
+        return [self._tell_rooms, self._guest_access.run]
 
     async def _tell_rooms(self) -> None:
         await self._room_updates.run(self._user_rooms)

@@ -8,7 +8,7 @@ from tricord.clients.api.profile import DeleteProfileField, GetProfile, GetProfi
 from tricord.homeserver.accounts.profiles import Profiles
 from tricord.homeserver.client_api.own import own_user_id
 from tricord.homeserver.serving.call import Call, Route
-from tricord.protocol.errors import MissingParam
+from tricord.protocol.errors import GuestAccessForbidden, MissingParam
 from tricord.protocol.identifiers import parse_user_id
 from tricord.protocol.strict_json import JsonObject
 
@@ -40,6 +40,7 @@ class ProfileApi:
     async def set_field(self, call: Call[JsonObject, Any]) -> JsonObject:
         """Write one field of the requester's profile."""
         user_id, name = own_user_id(call), call.path["field"]
+        _check_guest(call, name)
         if name not in call.body:
             raise MissingParam(f"`{name[:255]}` is missing")
         await self._profiles.set(user_id, name, call.body[name])
@@ -47,5 +48,16 @@ class ProfileApi:
 
     async def delete_field(self, call: Call[Any, Any]) -> JsonObject:
         """Delete one field of the requester's profile."""
-        await self._profiles.delete(own_user_id(call), call.path["field"])
+        user_id, name = own_user_id(call), call.path["field"]
+        _check_guest(call, name)
+        await self._profiles.delete(user_id, name)
         return {}
+
+
+def _check_guest(call: Call[Any, Any], name: str) -> None:
+    """Refuse guests who want to change more than their name.
+
+    https://spec.matrix.org/v1.19/client-server-api/#client-behaviour-19
+    """
+    if call.requester.is_guest and name != "displayname":
+        raise GuestAccessForbidden("guests may change their `displayname` only")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from tricord.clients.api.registration import CheckRegistrationToken, CheckUsername, Register
+from tricord.homeserver.accounts.guests import Guests
 from tricord.homeserver.accounts.interactive_auth import InteractiveAuth, Request
 from tricord.homeserver.accounts.rate_limits import RegistrationLimits
 from tricord.homeserver.accounts.registration import Registration
@@ -27,12 +28,14 @@ class RegistrationApi:
         auth: InteractiveAuth,
         sessions: Sessions,
         limits: RegistrationLimits,
+        guests: Guests,
     ) -> None:
         self._settings = settings
         self._registration = registration
         self._auth = auth
         self._sessions = sessions
         self._limits = limits
+        self._guests = guests
 
     def routes(self) -> list[Route]:
         """Return the routes."""
@@ -45,11 +48,16 @@ class RegistrationApi:
     async def register(self, call: Call[Register.Body, Register.Query]) -> Register.Response:
         """Make an account, and sign its owner in."""
         if call.query.kind == "guest":
-            raise Forbidden("this server has no guest accounts")
+            return await self._register_guest(call)
         self._check_enabled()
         body = call.body
         # Whether one could have the name and the password is told before anything is asked for it.
-        user_id = await self._registration.check_available(body.username)
+        if body.guest_access_token is None:
+            user_id = await self._registration.check_available(body.username)
+        else:
+            user_id = await self._guests.who_becomes_a_user(
+                body.guest_access_token, body.username, client_address=call.client_address, user_agent=call.user_agent
+            )
         if body.password is not None:
             self._registration.check_password(body.password)
         # One registers as somebody new: there is nobody yet whom another request could harm. Some clients send the
@@ -59,8 +67,22 @@ class RegistrationApi:
         if body.password is None:
             raise MissingParam("`password` is missing")
         self._limits.register(call.client_address)
-        await self._registration.create(user_id, body.password, registration_token=authenticated.registration_token)
+        token = authenticated.registration_token
+        if body.guest_access_token is None:
+            await self._registration.create(user_id, body.password, registration_token=token)
+        else:
+            await self._guests.become_user(user_id, body.password, registration_token=token)
         return await self._signed_in(user_id, body)
+
+    async def _register_guest(self, call: Call[Register.Body, Register.Query]) -> Register.Response:
+        """Let somebody in as a guest; of the body only the name of the device counts."""
+        if not self._settings.guests:
+            raise Forbidden("this server has no guest accounts")
+        self._limits.register(call.client_address)
+        user_id = await self._registration.create_guest()
+        return await self._signed_in(
+            user_id, Register.Body(initial_device_display_name=call.body.initial_device_display_name)
+        )
 
     async def check_username(self, call: Call[Any, CheckUsername.Query]) -> CheckUsername.Response:
         """Answer whether a name is free."""

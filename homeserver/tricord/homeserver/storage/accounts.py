@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 
 from tricord.homeserver.storage.database import Transaction
-from tricord.protocol.identifiers import UserId
+from tricord.protocol.identifiers import RoomId, UserId
 
 _SELECT = "SELECT user_id, is_admin, is_guest, user_type, created_ts, locked, deactivated, erased FROM accounts"
 
@@ -32,11 +33,13 @@ async def insert_account(
     *,
     is_admin: bool,
     user_type: str | None,
+    is_guest: bool = False,
 ) -> bool:
     """Add an account; return False if the user id is, or ever was, somebody's."""
     inserted = await tx.fetchval(
         """
-        INSERT INTO accounts (user_id, password_hash, created_ts, is_admin, user_type) VALUES ($1, $2, $3, $4, $5)
+        INSERT INTO accounts (user_id, password_hash, created_ts, is_admin, user_type, is_guest)
+        VALUES ($1, $2, $3, $4, $5, $6)
         ON CONFLICT DO NOTHING RETURNING true
         """,
         user_id,
@@ -44,8 +47,46 @@ async def insert_account(
         created_ts,
         is_admin,
         user_type,
+        is_guest,
     )
     return bool(inserted)
+
+
+async def make_user_of_guest(tx: Transaction, user_id: UserId, password_hash: str) -> bool:
+    """Let a guest be a user with a password; return False if there is no such guest."""
+    changed = await tx.fetchval(
+        """
+        UPDATE accounts SET is_guest = false, password_hash = $2
+        WHERE user_id = $1 AND is_guest AND NOT deactivated RETURNING true
+        """,
+        user_id,
+        password_hash,
+    )
+    return bool(changed)
+
+
+async def guests_in_rooms(tx: Transaction, room_ids: Collection[RoomId]) -> list[tuple[UserId, RoomId]]:
+    """Return the guests who are in some rooms."""
+    rows = await tx.fetch(
+        """
+        SELECT m.user_id, r.room_id
+        FROM accounts a JOIN room_memberships m USING (user_id) JOIN rooms r USING (room_nid)
+        WHERE a.is_guest AND m.membership = 'join' AND r.room_id = ANY($1)
+        """,
+        list(room_ids),
+    )
+    return [(row[0], row[1]) for row in rows]
+
+
+async def rooms_with_guests(tx: Transaction) -> list[RoomId]:
+    """Return the rooms that guests are in."""
+    rows = await tx.fetch(
+        """
+        SELECT DISTINCT r.room_id FROM accounts a JOIN room_memberships m USING (user_id) JOIN rooms r USING (room_nid)
+        WHERE a.is_guest AND m.membership = 'join'
+        """
+    )
+    return [row[0] for row in rows]
 
 
 async def account_by_id(tx: Transaction, user_id: UserId) -> Account | None:
