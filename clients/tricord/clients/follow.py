@@ -173,6 +173,8 @@ class _Following:
                         heartbeat_seconds = heartbeat / 1000
                 case "delta":
                     await self._taken(_position(message), message)
+                    if message.get("to_device"):
+                        await _send(socket, {"type": "received", "position": self.position})
                 case "pong":
                     # All deltas up to there have been sent, and we have taken in what was sent.
                     self.position = _position(message)

@@ -103,7 +103,7 @@ class _House:
         ]
         self.websockets: list[WebSocketRoute] = sync.websockets(self.client_routes)
         self.federation_routes: list[Route] = exchange.routes()
-        departments = (self.rooms, self.accounts, conversation, discovery, personal, exchange, media)
+        departments = (self.rooms, self.accounts, conversation, discovery, personal, encryption, exchange, media)
         self.run: list[Run] = [base.publisher.run, *(run for department in departments for run in department.run)]
 
 

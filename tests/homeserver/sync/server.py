@@ -26,6 +26,7 @@ from tricord.homeserver.client_api.typing import TypingApi
 from tricord.homeserver.clock import SystemClock
 from tricord.homeserver.encryption.device_changes import DeviceChanges
 from tricord.homeserver.encryption.device_keys import DeviceKeys
+from tricord.homeserver.encryption.inboxes import Inboxes
 from tricord.homeserver.push.counts import NotificationCounts
 from tricord.homeserver.push.rules import PushRules
 from tricord.homeserver.rooms.aliases import Aliases
@@ -193,7 +194,12 @@ async def sync_server(database: Database) -> AsyncIterator[SyncServer]:
         PresenceSection(database, memberships, clock, enabled=True),
         SummarySection(memberships, state),
         NotificationCounts(database, timeline, state, memberships, push_rules, changes),
-        DevicesSection(DeviceKeys(database, publisher, DeviceChanges(publisher, memberships)), publisher, changes),
+        DevicesSection(
+            DeviceKeys(database, publisher, DeviceChanges(publisher, memberships)),
+            Inboxes(database, changes),
+            publisher,
+            changes,
+        ),
         clock,
     )
     filters = SyncFilters(database)

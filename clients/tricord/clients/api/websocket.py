@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 from pydantic import Field
 
-from tricord.clients.api.sync import EventBatch, SyncedRooms
+from tricord.clients.api.sync import DeviceLists, EventBatch, SyncedRooms
 from tricord.clients.endpoint import Model
 
 PATH = "/_tricord/client/v1/websocket"
@@ -67,6 +67,10 @@ class Delta(Model):
     rooms: SyncedRooms = SyncedRooms()
     account_data: EventBatch = EventBatch()
     presence: EventBatch = EventBatch()
+    to_device: EventBatch = EventBatch()
+    device_lists: DeviceLists = DeviceLists()
+    device_one_time_keys_count: dict[str, int] = Field(default_factory=dict)
+    device_unused_fallback_key_types: list[str] = Field(default_factory=list)
 
 
 class Request(Model):
@@ -86,6 +90,13 @@ class Response(Model):
     id: int | str = Field(union_mode="left_to_right")
     status: int
     body: dict[str, Any]
+
+
+class Received(Model):
+    """The client has taken in everything up to a position: messages to its device can be deleted."""
+
+    type: Literal["received"] = "received"
+    position: str
 
 
 class Pong(Model):

@@ -1,4 +1,4 @@
-"""End-to-end encryption as the homeserver sees it: public keys."""
+"""End-to-end encryption as the homeserver sees it: public keys, and messages that it cannot read."""
 
 from __future__ import annotations
 
@@ -6,7 +6,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from tricord.clients.api import keys as key_api
-from tricord.clients.calls.base import Calls, given
+from tricord.clients.api.to_device import SendToDevice
+from tricord.clients.calls.base import Calls, given, new_transaction_id
 from tricord.protocol.identifiers import DeviceId, UserId
 
 
@@ -27,6 +28,21 @@ class EncryptionCalls(Calls):
         body = given({"device_keys": device_keys, "one_time_keys": one_time_keys, "fallback_keys": fallback_keys})
         endpoint = key_api.UploadKeys
         return (await self.http.typed(endpoint, endpoint.Response, body=body)).one_time_key_counts
+
+    async def send_to_device(
+        self,
+        event_type: str,
+        messages: Mapping[UserId, Mapping[DeviceId, dict[str, Any]]],
+        *,
+        transaction_id: str | None = None,
+    ) -> None:
+        """Send a message to each of some devices; the device `*` is all that a user has.
+
+        https://spec.matrix.org/v1.19/client-server-api/#put_matrixclientv3sendtodeviceeventtypetxnid
+        """
+        path = {"event_type": event_type, "txn_id": transaction_id or new_transaction_id()}
+        body = {"messages": {user: dict(devices) for user, devices in messages.items()}}
+        await self.http.call(SendToDevice, path, body=body)
 
     async def query_keys(
         self, device_keys: Mapping[UserId, Sequence[DeviceId]], *, timeout_ms: int = 10_000

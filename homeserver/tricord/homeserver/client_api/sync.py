@@ -9,6 +9,7 @@ import trio
 from tricord.clients.api.sync import Sync
 from tricord.homeserver.accounts.presence import Presences
 from tricord.homeserver.serving.call import Answer, Call, Route
+from tricord.homeserver.stream.tokens import decode_messages_upto
 from tricord.homeserver.sync.engine import SyncEngine
 from tricord.homeserver.sync.filters import SyncFilters
 from tricord.homeserver.sync.http import encode_sync
@@ -40,7 +41,10 @@ class SyncApi:
             await self._filters.of(requester.user_id, query.filter),
             use_state_after=query.use_state_after,
             full_state=query.full_state,
+            messages_upto=decode_messages_upto(query.since or ""),
         )
+        if since is not None:
+            await self._engine.note_received(viewer, since)
         deadline = trio.current_time() + min(query.timeout, _LONGEST_WAIT_MS) / 1000
         with self._presences.syncing(requester.user_id, query.set_presence):
             delta = await self._engine.next_delta(

@@ -1,4 +1,4 @@
-"""Positions as clients hold them: `s1_123`, and `s1_123_-4` in history that was fetched later.
+"""Positions as clients hold them: `s1_123`, `s1_123_-4` in history that was fetched later, `s1_123t80` amid messages.
 
 A token is a gap between events, the one right after everything up to and including its place. The number after the
 `s` is the version of the format.
@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 from tricord.protocol.errors import InvalidParam
 
-_TOKEN = re.compile(r"s1_([0-9]{1,18})(?:_(-[0-9]{1,9}))?")
+_TOKEN = re.compile(r"s1_([0-9]{1,18})(?:_(-[0-9]{1,9}))?(?:t([0-9]{1,18}))?")
 
 
 class Place(NamedTuple):
@@ -25,14 +25,23 @@ class Place(NamedTuple):
     rank: int = 0
 
 
-def encode_token(position: int) -> str:
-    """Return the token that stands right after a position."""
-    return f"s1_{position}"
+def encode_token(position: int, *, messages_upto: int | None = None) -> str:
+    """Return the token that stands right after a position.
+
+    Whoever has messages to their device only up to an earlier one (there were too many to tell) is told so by it.
+    """
+    return f"s1_{position}" if messages_upto is None else f"s1_{position}t{messages_upto}"
 
 
 def decode_token(text: str) -> int:
     """Return the position of a token; raise InvalidParam for anything else."""
     return decode_place(text).position
+
+
+def decode_messages_upto(text: str) -> int | None:
+    """Return up to where the holder of a token has the messages to their device; None: up to where they have all."""
+    match = _TOKEN.fullmatch(text)
+    return int(match[3]) if match is not None and match[3] else None
 
 
 def encode_place(place: Place) -> str:

@@ -5,7 +5,7 @@ Events are JSON already: their client form is made once, and spliced into whatev
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from tricord.homeserver.push.counts import Count
@@ -70,9 +70,13 @@ class DeviceNews:
     """How many of each algorithm are left."""
     unused_fallback_keys: tuple[str, ...] = ()
     were_claimed: bool = False
+    messages: Sequence[bytes] = ()
+    """Messages to the device, as JSON."""
+    messages_upto: int | None = None
+    """The position of the last of them, if more wait."""
 
     def __bool__(self) -> bool:
-        return self.were_claimed
+        return bool(self.were_claimed or self.messages)
 
 
 @dataclass(slots=True)

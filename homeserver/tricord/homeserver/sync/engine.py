@@ -123,6 +123,10 @@ class SyncEngine:
                 await trio.sleep(0.01)
         return min(position, self._publisher.position)
 
+    async def note_received(self, viewer: Viewer, position: int) -> None:
+        """Note that a viewer has everything up to a position: they have come back with its token."""
+        await self._devices.note_received(viewer, position)
+
     @asynccontextmanager
     async def follow(self, viewer: Viewer) -> AsyncIterator[Following]:
         """Follow what changes for a viewer."""
@@ -154,7 +158,7 @@ class SyncEngine:
         elif own_things:
             newly = [stretch.room_id for stretch in plan.joined if stretch.full_state and not viewer.full_state]
             delta.presence = await self._presence.changes(viewer, since, upto, newly)
-        delta.devices = await self._devices.news(viewer, since)
+        delta.devices = await self._devices.news(viewer, since, upto)
         return delta
 
     async def _plan(self, viewer: Viewer, since: int | None, upto: int, *, own_things: bool) -> Plan:
@@ -389,8 +393,10 @@ class Following:
         while True:
             upto = self._publisher.position
             delta = Delta(upto)
-            if since is None or upto > since or at_once:
+            if since is None or upto > since or at_once or self._viewer.messages_upto is not None:
                 delta = await self._engine.delta(self._viewer, since, upto)
+                if delta.devices.messages_upto != self._viewer.messages_upto:
+                    self._viewer = replace(self._viewer, messages_upto=delta.devices.messages_upto)
             if delta or at_once or since is None:
                 return delta
             since = upto

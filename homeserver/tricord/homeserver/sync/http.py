@@ -18,9 +18,14 @@ from tricord.protocol.identifiers import RoomId
 def encode_sync(delta: Delta) -> bytes:
     """Return the body of the answer."""
     return b'{"next_batch":"%b",%b}' % (
-        encode_token(delta.upto).encode(),
+        delta_token(delta),
         b",".join((*encode_sections(delta), *_always(delta.devices))),
     )
+
+
+def delta_token(delta: Delta) -> bytes:
+    """Return the token of whoever has a delta."""
+    return encode_token(delta.upto, messages_upto=delta.devices.messages_upto).encode()
 
 
 def encode_sections(delta: Delta) -> list[bytes]:
@@ -32,6 +37,8 @@ def encode_sections(delta: Delta) -> list[bytes]:
         members.append(_batch(b"account_data", delta.account_data))
     if delta.presence:
         members.append(_batch(b"presence", delta.presence))
+    if delta.devices.messages:
+        members.append(b'"to_device":{"events":[%b]}' % b",".join(delta.devices.messages))
     if delta.devices.one_time_keys or delta.devices.unused_fallback_keys:
         members.append(b'"device_one_time_keys_count":%b' % orjson.dumps(delta.devices.one_time_keys))
         members.append(b'"device_unused_fallback_key_types":%b' % orjson.dumps(delta.devices.unused_fallback_keys))
@@ -42,7 +49,9 @@ def _always(devices: DeviceNews) -> Iterable[bytes]:
     """Give what `/sync` says even if there is nothing: clients learn from it that the server knows fallback keys."""
     if not (devices.one_time_keys or devices.unused_fallback_keys):
         yield b'"device_one_time_keys_count":{},"device_unused_fallback_key_types":[]'
-    yield b'"to_device":{"events":[]},"device_lists":{"changed":[],"left":[]}'
+    if not devices.messages:
+        yield b'"to_device":{"events":[]}'
+    yield b'"device_lists":{"changed":[],"left":[]}'
 
 
 def _rooms(delta: Delta) -> Iterable[bytes]:

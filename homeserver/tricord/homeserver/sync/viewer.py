@@ -18,3 +18,5 @@ class Viewer:
     filter: Filter
     use_state_after: bool = False
     full_state: bool = False
+    messages_upto: int | None = None
+    """The last message that the device has, if it has not all up to its position."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any, NoReturn, Protocol
 
 import orjson
@@ -22,6 +23,7 @@ from tricord.clients.api.websocket import (
     MOST_UNANSWERED,
     SIGN_IN_WITHIN_SECONDS,
     Close,
+    Received,
     Refused,
     Request,
     Response,
@@ -31,14 +33,14 @@ from tricord.clients.api.websocket import (
 from tricord.homeserver.accounts.presence import Presences
 from tricord.homeserver.accounts.revocations import Revocations
 from tricord.homeserver.serving.call import Authenticator, Requester
-from tricord.homeserver.stream.tokens import encode_token
+from tricord.homeserver.stream.tokens import decode_messages_upto, decode_token, encode_token
 from tricord.homeserver.sync.delta import Delta
 from tricord.homeserver.sync.engine import SyncEngine
 from tricord.homeserver.sync.filters import SyncFilters
 from tricord.homeserver.sync.frames import FellBehind, FrameWriter, Gone
-from tricord.homeserver.sync.http import encode_sections
+from tricord.homeserver.sync.http import delta_token, encode_sections
 from tricord.homeserver.sync.viewer import Viewer
-from tricord.protocol.errors import BadJson, MatrixError, MissingToken, NotJson
+from tricord.protocol.errors import BadJson, InvalidParam, MatrixError, MissingToken, NotJson
 from tricord.protocol.strict_json import JsonObject, parse_object
 
 _TOKEN_CHECK_SECONDS = 60
@@ -138,8 +140,12 @@ class WebSocketSync:
                 requester.session_id,
                 await self._filters.of(requester.user_id, sign_in.filter),
                 use_state_after=sign_in.use_state_after,
+                messages_upto=decode_messages_upto(sign_in.position or ""),
             )
             client.position = await self._engine.checked_position(sign_in.position)
+            client.messages_upto = viewer.messages_upto
+            if client.position is not None:
+                await self._engine.note_received(viewer, client.position)
             return requester, viewer, sign_in, token
         raise _End(Close.NOT_SIGNED_IN)
 
@@ -157,7 +163,7 @@ class WebSocketSync:
         try:
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(self._push, client, viewer)
-                nursery.start_soon(self._take_requests, client, requester, client_address)
+                nursery.start_soon(self._take_requests, client, requester, viewer, client_address)
                 nursery.start_soon(_mind_heartbeat, client)
                 nursery.start_soon(self._mind_token, token, revoked, client_address)
         except BaseExceptionGroup as group:
@@ -190,14 +196,18 @@ class WebSocketSync:
                 await revoked.wait()
         raise _End(Close.SIGNED_OUT)
 
-    async def _take_requests(self, client: _Client, requester: Requester, client_address: str) -> NoReturn:
+    async def _take_requests(
+        self, client: _Client, requester: Requester, viewer: Viewer, client_address: str
+    ) -> NoReturn:
         free = trio.Semaphore(MOST_UNANSWERED)
         async with trio.open_nursery() as nursery:
             while True:
                 message = await client.receive()
                 if message.get("type") == "ping":
-                    position = encode_token(client.position or 0)
-                    await client.send({"type": "pong", "position": position})
+                    await client.send({"type": "pong", "position": client.token})
+                    continue
+                if message.get("type") == "received":
+                    await self._note_received(client, viewer, message)
                     continue
                 try:
                     request = Request.model_validate(message)
@@ -207,6 +217,16 @@ class WebSocketSync:
                 await free.acquire()
                 nursery.start_soon(self._answer, client, requester, request, client_address, free)
         raise AssertionError("the loop ends by an exception")
+
+    async def _note_received(self, client: _Client, viewer: Viewer, message: JsonObject) -> None:
+        try:
+            token = Received.model_validate(message).position
+            position = decode_token(token)
+        except (ValidationError, InvalidParam) as error:
+            raise _End(Close.BAD_MESSAGE) from error
+        if position > (client.position or 0):
+            raise _End(Close.BAD_MESSAGE)
+        await self._engine.note_received(replace(viewer, messages_upto=decode_messages_upto(token)), position)
 
     async def _answer(
         self,
@@ -243,7 +263,13 @@ class _Client:
         self._writer = FrameWriter(connection)
         # The last position sent; None before the initial sync.
         self.position: int | None = None
+        self.messages_upto: int | None = None
         self.heard_at = trio.current_time()
+
+    @property
+    def token(self) -> str:
+        """Return the last position sent, as the client holds it."""
+        return encode_token(self.position or 0, messages_upto=self.messages_upto)
 
     async def receive(self) -> JsonObject:
         """Return the next message."""
@@ -260,13 +286,12 @@ class _Client:
         """Send a message that is no delta."""
         await self.send_bytes(orjson.dumps(message))
 
-    async def send_bytes(self, payload: bytes, *, upto: int | None = None) -> None:
+    async def send_bytes(self, payload: bytes, *, token: str | None = None) -> None:
         """Send an encoded message; end the connection if the client does not keep up."""
         try:
             await self._writer.send(payload)
         except FellBehind:
-            sent = upto if upto is not None else self.position or 0
-            await self._writer.send(orjson.dumps({"type": "resume", "position": encode_token(sent)}))
+            await self._writer.send(orjson.dumps({"type": "resume", "position": token or self.token}))
             raise _End(Close.BEHIND) from None
 
     async def ping(self) -> None:
@@ -292,9 +317,9 @@ class _Client:
 async def _send_delta(client: _Client, delta: Delta) -> None:
     """Send what changed, and note how far the client is then."""
     sections = b"".join(b",%b" % section for section in encode_sections(delta))
-    position = encode_token(delta.upto).encode()
-    await client.send_bytes(b'{"type":"delta","position":"%b"%b}' % (position, sections), upto=delta.upto)
-    client.position = delta.upto
+    token = delta_token(delta)
+    await client.send_bytes(b'{"type":"delta","position":"%b"%b}' % (token, sections), token=token.decode())
+    client.position, client.messages_upto = delta.upto, delta.devices.messages_upto
 
 
 async def _mind_heartbeat(client: _Client) -> NoReturn:

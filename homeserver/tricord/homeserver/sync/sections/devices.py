@@ -1,4 +1,4 @@
-"""What end-to-end encryption adds to a delta: keys of the device that others have claimed.
+"""What end-to-end encryption adds to a delta: messages to the device, and which of its keys others have claimed.
 
 https://spec.matrix.org/v1.19/client-server-api/#e2e-extensions-to-sync
 """
@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from tricord.homeserver.encryption.device_keys import DeviceKeys, KeyCounts
+from tricord.homeserver.encryption.inboxes import Inboxes
 from tricord.homeserver.stream.publisher import Publisher
 from tricord.homeserver.stream.recent_changes import RecentChanges
 from tricord.homeserver.sync.delta import DeviceNews
@@ -28,22 +29,33 @@ class _Known:
 class DevicesSection:
     """Reads what is for one device."""
 
-    def __init__(self, device_keys: DeviceKeys, publisher: Publisher, changes: RecentChanges) -> None:
+    def __init__(self, device_keys: DeviceKeys, inboxes: Inboxes, publisher: Publisher, changes: RecentChanges) -> None:
+        self._inboxes = inboxes
         self._device_keys = device_keys
         self._publisher = publisher
         self._changes = changes
         self._known: dict[tuple[UserId, DeviceId], _Known] = {}
 
-    async def news(self, viewer: Viewer, since: int | None) -> DeviceNews:
+    async def note_received(self, viewer: Viewer, position: int) -> None:
+        """Take out what a device has shown to have, by coming back with a position."""
+        if viewer.device_id is not None:
+            upto = position if viewer.messages_upto is None else viewer.messages_upto
+            await self._inboxes.received(viewer.user_id, viewer.device_id, upto)
+
+    async def news(self, viewer: Viewer, since: int | None, upto: int) -> DeviceNews:
         """Return what a device is told."""
         if viewer.device_id is None:
             return DeviceNews()
+        after = since if viewer.messages_upto is None else viewer.messages_upto
+        mail = await self._inboxes.mail(viewer.user_id, viewer.device_id, after, upto)
         counts = await self._counts(viewer.user_id, viewer.device_id)
         return DeviceNews(
             one_time_keys=counts.one_time_keys,
             unused_fallback_keys=counts.unused_fallback_keys,
             # What the device has uploaded itself, it knows.
             were_claimed=since is not None and counts.claimed_at > since,
+            messages=mail.messages,
+            messages_upto=mail.upto,
         )
 
     async def _counts(self, user_id: UserId, device_id: DeviceId) -> KeyCounts:
