@@ -17,6 +17,7 @@ import trio
 from bench import accounts, scenarios
 from bench.connection import Connection
 from bench.figures import Figures, cpu_seconds, resident_mib
+from bench.scenario import Bench
 
 
 async def measure(options: argparse.Namespace) -> None:
@@ -27,7 +28,7 @@ async def measure(options: argparse.Namespace) -> None:
         await connection.call("GET", "/_matrix/client/versions")
     if options.pid:
         figures.add("memory at the start", f"{resident_mib(options.pid):.0f} MiB", mib=resident_mib(options.pid))
-    bench = scenarios.Bench(options.base_url, options.shared_secret, figures, secrets.token_hex(3), options.seconds)
+    bench = Bench(options.base_url, options.shared_secret, figures, secrets.token_hex(3), options.seconds)
     bench.users = await accounts.register(options.base_url, options.shared_secret, options.users)
     for name in wanted:
         before = cpu_seconds(options.pid) if options.pid else 0.0

@@ -15,13 +15,15 @@ from tricord.homeserver.rooms.stored_event import StateKey, StoredEvent
 from tricord.homeserver.rooms.tail import Tail, memory_of
 from tricord.homeserver.storage.database import Database, Transaction
 from tricord.homeserver.storage.events import events_by_nid, newest_events
-from tricord.homeserver.storage.rooms import RoomRow, current_state_nids, rooms_by_id
+from tricord.homeserver.storage.rooms import RoomRow, current_state_nids, current_state_nids_of_room, rooms_by_id
 from tricord.homeserver.stream.publisher import Commit, Publisher
 from tricord.protocol.identifiers import EventId, RoomId
 from tricord.protocol.room_versions import RoomVersion, room_version
 
 _ROOM_BYTES = 2_000
 _KEY_BYTES = 200
+# Of rooms with more state than this, it is not all kept.
+_MOST_STATE = 20_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +47,8 @@ class CachedRoom:
     extremities: tuple[Extremity, ...]
     state: dict[StateKey, StoredEvent | None] = field(default_factory=dict)
     """The pieces of the current state that have been asked for; None: not set."""
+    has_whole_state: bool = False
+    """Whether all that is set is in `state`."""
     tail: Tail | None = None
     counted: int = 0
     """The bytes that count towards the budget."""
@@ -108,7 +112,13 @@ class CachedRooms:
 
     async def read_state(self, wanted: Iterable[tuple[CachedRoom, Collection[StateKey]]]) -> None:
         """See to it that `state` of each room has the keys."""
-        keys = [(room, key, room.head) for room, keys in wanted for key in keys if key not in room.state]
+        keys = [
+            (room, key, room.head)
+            for room, keys in wanted
+            if not room.has_whole_state
+            for key in keys
+            if key not in room.state
+        ]
         if not keys:
             return
         # PostgreSQL has no text with NUL, so nothing is set under such a name.
@@ -124,6 +134,20 @@ class CachedRooms:
         self._account(room for room, _, _ in keys)
         if again:
             await self.read_state(again)
+
+    async def whole_state(self, room: CachedRoom) -> dict[StateKey, StoredEvent]:
+        """Return all that is set in a room now, and remember it unless it is very much."""
+        if not room.has_whole_state:
+            read = await self._database.read(_all_current_events, room.nid)
+            # What has been committed meanwhile, or was known before, is as new as this or newer.
+            state = {stored.key: stored for stored in read if stored.key is not None} | room.state
+            if len(state) > _MOST_STATE:
+                return {key: stored for key, stored in state.items() if stored is not None}
+            for key, stored in state.items():
+                room.set_state(key, stored)
+            room.has_whole_state = True
+            self._account([room])
+        return {key: stored for key, stored in room.state.items() if stored is not None}
 
     async def read_tail(self, room: CachedRoom, limit: int) -> Tail:
         """Make the tail of a room reach back by `limit` more events, or as far as it may."""
@@ -210,6 +234,10 @@ class CachedRooms:
                 room.counted = room.size
         while self._size > self._budget and len(self._rooms) > 1:
             self.forget(next(iter(self._rooms)))
+
+
+async def _all_current_events(tx: Transaction, room_nid: int) -> list[StoredEvent]:
+    return list((await events_by_nid(tx, await current_state_nids_of_room(tx, room_nid))).values())
 
 
 async def _current_events(

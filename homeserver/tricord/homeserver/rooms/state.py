@@ -5,7 +5,7 @@ What is read here is what is set; who may see it is for `visibility.py`.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping
 
 from tricord.homeserver.rooms.cached_rooms import CachedRoom, CachedRooms
 from tricord.homeserver.rooms.node_cache import NodeCache
@@ -13,11 +13,7 @@ from tricord.homeserver.rooms.state_map import EMPTY, difference, event_numbers,
 from tricord.homeserver.rooms.stored_event import StateKey, StoredEvent
 from tricord.homeserver.storage.database import Database, Transaction
 from tricord.homeserver.storage.events import events_by_id, events_by_nid
-from tricord.homeserver.storage.rooms import (
-    current_state_nids_of_room,
-    current_state_nids_of_types,
-    state_nids_of_type_in_rooms,
-)
+from tricord.homeserver.storage.rooms import state_nids_of_type_in_rooms
 from tricord.protocol.identifiers import RoomId
 
 
@@ -34,7 +30,7 @@ class RoomState:
         room = await self._rooms.room(room_id)
         if room is None:
             return {}
-        if not room.state.keys() >= set(keys):
+        if not room.has_whole_state and not room.state.keys() >= set(keys):
             await self._rooms.read_state([(room, keys)])
         return _set_in(room, keys)
 
@@ -49,12 +45,12 @@ class RoomState:
     async def current_all(self, room_id: RoomId) -> dict[StateKey, StoredEvent]:
         """Return the whole state as it is now."""
         room = await self._rooms.room(room_id)
-        return {} if room is None else _by_key(await self._database.read(_all_now, room.nid))
+        return {} if room is None else await self._rooms.whole_state(room)
 
     async def current_of_types(self, room_id: RoomId, types: Collection[str]) -> dict[StateKey, StoredEvent]:
         """Return the state of some types as it is now."""
-        room = await self._rooms.room(room_id)
-        return {} if room is None else _by_key(await self._database.read(_of_types_now, room.nid, list(types)))
+        state = await self.current_all(room_id)
+        return {key: stored for key, stored in state.items() if key[0] in types}
 
     async def of_type_in_rooms(
         self, room_ids: Collection[RoomId], event_type: str, *, most_per_room: int
@@ -124,14 +120,6 @@ def _set_in(room: CachedRoom, keys: Collection[StateKey]) -> dict[StateKey, Stor
 
 def _by_key(events: Collection[StoredEvent]) -> dict[StateKey, StoredEvent]:
     return {key: stored for stored in events if (key := stored.key) is not None}
-
-
-async def _all_now(tx: Transaction, room_nid: int) -> list[StoredEvent]:
-    return list((await events_by_nid(tx, await current_state_nids_of_room(tx, room_nid))).values())
-
-
-async def _of_types_now(tx: Transaction, room_nid: int, types: Sequence[str]) -> list[StoredEvent]:
-    return list((await events_by_nid(tx, await current_state_nids_of_types(tx, room_nid, types))).values())
 
 
 async def _of_type_in_rooms(

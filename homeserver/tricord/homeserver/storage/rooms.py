@@ -79,14 +79,6 @@ async def current_state_nids_of_room(tx: Transaction, room_nid: int) -> list[int
     return [row[0] for row in rows]
 
 
-async def current_state_nids_of_types(tx: Transaction, room_nid: int, types: Sequence[str]) -> list[int]:
-    """Return the event numbers of the state of some types."""
-    rows = await tx.fetch(
-        "SELECT event_nid FROM current_state WHERE room_nid = $1 AND type = ANY($2)", room_nid, list(types)
-    )
-    return [row[0] for row in rows]
-
-
 async def rooms_with_state(
     tx: Transaction, room_ids: Sequence[RoomId], event_type: str, state_key: str
 ) -> list[RoomId]:

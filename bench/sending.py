@@ -1,0 +1,71 @@
+"""Sending messages: how many, and how long each takes."""
+
+from __future__ import annotations
+
+import time
+
+import trio
+
+from bench.accounts import User
+from bench.connection import Connection
+from bench.figures import milliseconds, percentile
+from bench.scenario import TEXT, Bench
+
+
+async def send_until(
+    bench: Bench, user: User, room_id: str, end: float, latencies: list[float], ready: trio.Event | None = None
+) -> None:
+    async with bench.connection(user) as connection:
+        if ready is not None:
+            await ready.wait()
+        while (started := time.perf_counter()) < end:
+            await connection.call_raw("PUT", bench.send_path(room_id), TEXT)
+            latencies.append(time.perf_counter() - started)
+
+
+async def _rate(bench: Bench, name: str, senders: list[tuple[User, str]]) -> None:
+    latencies: list[float] = []
+    started = time.perf_counter()
+    async with trio.open_nursery() as nursery:
+        for user, room_id in senders:
+            nursery.start_soon(send_until, bench, user, room_id, started + bench.seconds, latencies)
+    rate = len(latencies) / (time.perf_counter() - started)
+    bench.figures.add(
+        name,
+        f"{rate:.0f}/s, {milliseconds(latencies)}",
+        per_second=rate,
+        count=len(latencies),
+        p50_ms=percentile(latencies, 0.5) * 1e3,
+    )
+
+
+async def sends(bench: Bench) -> None:
+    """Measure messages per second: one sender, 32 in one room, 50 rooms with one each."""
+    room_id = await bench.room(bench.users[:32])
+    await _rate(bench, "sends, one after another", [(bench.users[0], room_id)])
+    await _rate(bench, "sends, 32 senders in one room", [(user, room_id) for user in bench.users[:32]])
+    rooms = [(user, await bench.room([user])) for user in bench.users[:50]]
+    await _rate(bench, "sends, 50 rooms", rooms)
+
+
+async def latency(bench: Bench) -> None:
+    """Measure how long a send takes at 20 and at 100 a second."""
+    rooms = [(user, await bench.room([user])) for user in bench.users[:50]]
+    for per_second in (20, 100):
+        latencies: list[float] = []
+
+        async def one(connection: Connection, room_id: str, into: list[float] = latencies) -> None:
+            started = time.perf_counter()
+            await connection.call_raw("PUT", bench.send_path(room_id), TEXT)
+            into.append(time.perf_counter() - started)
+
+        connections = [await bench.connection(user).__aenter__() for user, _ in rooms]
+        async with trio.open_nursery() as nursery:
+            for number in range(int(per_second * bench.seconds)):
+                nursery.start_soon(one, connections[number % 50], rooms[number % 50][1])
+                await trio.sleep(1 / per_second)
+        for connection in connections:
+            await connection.__aexit__(None, None, None)
+        bench.figures.add(
+            f"send latency at {per_second}/s", milliseconds(latencies), p50_ms=percentile(latencies, 0.5) * 1e3
+        )
