@@ -59,6 +59,7 @@ WAYS = [
     ("invites", request("POST", "/v3/createRoom", {"invite": ["@u{n}:hs.test"]})),
     ("rooms", request("POST", "/v3/createRoom", {})),
     ("profile", request("PUT", "/v3/profile/{user}/displayname", {"displayname": "{n}"})),
+    ("reports", request("POST", "/v3/rooms/{room}/report", {"reason": "{n}"})),
 ]
 
 
@@ -132,7 +133,7 @@ async def test_requests_on_the_websocket_count_too(house: House, database_url: s
                 path = f"/_matrix/client/v3/rooms/{house.room}/send/m.room.message/w{number}"
                 request = {"type": "request", "id": number, "method": "PUT", "path": path, "body": {"body": "x"}}
                 await socket.send_message(orjson.dumps(request).decode())
-                with trio.fail_after(5):
+                with trio.fail_after(60):
                     while '"type":"response"' not in (answer := await socket.get_message()):
                         pass
                 statuses.append(orjson.loads(answer)["status"])
