@@ -163,6 +163,10 @@ async def rooms(alice: Person, bob: Person) -> None:
     await bob.redact(room_id, reaction)
     assert [one.user_id for one in (await bob.search_users("ali")).results] == [alice.user_id]
     assert await bob.mutual_rooms(alice.user_id) == [room_id]
+    peeked = await bob.peek(room_id, limit=1)
+    assert peeked.membership == "join"
+    assert (await bob.follow_room(room_id, start=peeked.messages.end, timeout_seconds=0)).chunk == []
+    assert (await bob.event_alone(said))["event_id"] == said
     await bob.report_event(room_id, said, "rude")
     await bob.report_room(room_id)
     await bob.report_user(alice.user_id, "rude")

@@ -17,6 +17,7 @@ from tricord.clients.calls.media import MediaCalls
 from tricord.clients.calls.membership import MembershipCalls
 from tricord.clients.calls.messages import MessageCalls
 from tricord.clients.calls.people import PeopleCalls
+from tricord.clients.calls.previews import PreviewCalls
 from tricord.clients.calls.push_rules import PushRuleCalls
 from tricord.clients.calls.relations import RelationCalls
 from tricord.clients.calls.reports import ReportCalls
@@ -39,6 +40,7 @@ class Client(
     RelationCalls,
     RoomCalls,
     SpaceCalls,
+    PreviewCalls,
     PeopleCalls,
     ReportCalls,
     ThirdPartyCalls,

@@ -13,6 +13,7 @@ from tricord.homeserver.rooms.memberships import Memberships
 from tricord.homeserver.storage.account_data import (
     AccountDatum,
     account_data_content,
+    account_data_of_room,
     lock_account_data,
     put_account_data,
 )
@@ -62,6 +63,11 @@ class AccountData:
         if content is None:
             raise NotFound(f"there is no account data of type {data_type}")
         return content
+
+    async def of_room(self, user_id: UserId, room_id: RoomId) -> list[JsonObject]:
+        """Return all that a user has set for a room, as events."""
+        pieces = await self._database.read(account_data_of_room, user_id, room_id)
+        return [{"type": data_type, "content": orjson.Fragment(content)} for data_type, content in pieces]
 
     async def set(self, user_id: UserId, room_id: RoomId | None, data_type: str, content: JsonObject) -> None:
         """Write a piece as a client asks; raise for those that the server manages, and for rooms of others."""

@@ -12,6 +12,7 @@ from tricord.homeserver.assembly.shared_rooms import SharedRooms
 from tricord.homeserver.client_api.directory import DirectoryApi
 from tricord.homeserver.client_api.membership import MembershipApi
 from tricord.homeserver.client_api.messages import MessagesApi
+from tricord.homeserver.client_api.previews import PreviewsApi
 from tricord.homeserver.client_api.relations import RelationsApi
 from tricord.homeserver.client_api.room_creation import RoomCreationApi
 from tricord.homeserver.client_api.room_upgrades import RoomUpgradesApi
@@ -22,6 +23,7 @@ from tricord.homeserver.rooms.directory import Directory
 from tricord.homeserver.rooms.guest_access import GuestAccess
 from tricord.homeserver.rooms.history import History
 from tricord.homeserver.rooms.membership_changes import MembershipChanges
+from tricord.homeserver.rooms.peeking import Peeking
 from tricord.homeserver.rooms.relations import Relations
 from tricord.homeserver.rooms.send import Sending
 from tricord.homeserver.rooms.state_view import StateView
@@ -76,6 +78,17 @@ class Conversation:
         self._sending = Sending(rooms.log, state, timeline, self._changes, self.aliases)
         self._history = History(state, timeline, rooms.visibility, rooms.client_events, base.publisher, shared.backfill)
         self._state_view = StateView(state, timeline, rooms.visibility, rooms.client_events)
+        self._peeking = Peeking(
+            self._history,
+            self._state_view,
+            timeline,
+            rooms.visibility,
+            rooms.client_events,
+            memberships,
+            self.directory,
+            base.publisher,
+            personal.account_data.of_room,
+        )
         self._relations = Relations(database, timeline, rooms.visibility, rooms.client_events)
         self._guest_access = GuestAccess(
             database, base.publisher, rooms.log, state, guests_come=base.settings.registration.guests
@@ -98,6 +111,7 @@ class Conversation:
             MembershipApi(self._changes, self._memberships, self.aliases),
             RoomsApi(self._sending, self._state_view),
             MessagesApi(self._sending, self._history),
+            PreviewsApi(self._peeking),
             RelationsApi(self._relations),
             DirectoryApi(self.aliases, self.directory),
         )

@@ -59,6 +59,14 @@ async def contents_of_users(tx: Transaction, user_ids: Sequence[UserId], data_ty
     return {row[0]: row[1] for row in rows}
 
 
+async def account_data_of_room(tx: Transaction, user_id: UserId, room_id: RoomId) -> list[tuple[str, bytes]]:
+    """Return types and contents of what a user has set for a room."""
+    rows = await tx.fetch(
+        "SELECT type, content FROM account_data WHERE user_id = $1 AND room_id = $2 ORDER BY type", user_id, room_id
+    )
+    return [(row[0], row[1]) for row in rows]
+
+
 async def account_data_changes(tx: Transaction, user_id: UserId, *, after: int, upto: int) -> list[AccountDatum]:
     """Return what a user's account data became after a position and up to another one, in order."""
     rows = await tx.fetch(
