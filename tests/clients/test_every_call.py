@@ -241,6 +241,7 @@ async def encryption(alice: Person, bob: Person) -> None:
     assert alice.device_id in (await bob.query_keys({alice.user_id: []})).device_keys[alice.user_id]
     claimed = await bob.claim_keys({alice.user_id: {alice.device_id: ALGORITHM}})
     assert list(claimed.one_time_keys[alice.user_id][alice.device_id]) == [f"{ALGORITHM}:K1"]
+    assert alice.user_id in (await alice.key_changes(after="s1_0", upto="s1_9")).changed
     await bob.send_to_device("org.example.hello", {alice.user_id: {alice.device_id: {"text": "hi"}}})
     assert (await alice.sync())["to_device"]["events"][0]["content"] == {"text": "hi"}
 

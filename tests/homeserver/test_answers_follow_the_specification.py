@@ -124,6 +124,7 @@ CALLS: list[tuple[str, str, dict[str, Any]]] = [
     ("DELETE", "/_matrix/client/v3/profile/{user_id}/{key_name}", {}),
     ("POST", "/_matrix/client/v3/account/password", {"auth": PROOF, "new_password": PASSWORD, "logout_devices": False}),
     ("POST", "/_matrix/client/v3/keys/upload", {"one_time_keys": {}}),
+    ("GET", "/_matrix/client/v3/keys/changes", {"from": "s1_0", "to": "s1_1"}),
     ("PUT", "/_matrix/client/v3/sendToDevice/{event_type}/{txn_id}", {"messages": {"@alice:hs.test": {"*": {}}}}),
     ("POST", "/_matrix/client/v3/keys/query", {"device_keys": {"@alice:hs.test": []}}),
     ("POST", "/_matrix/client/v3/keys/claim", {"one_time_keys": {"@alice:hs.test": {"D": "signed_curve25519"}}}),

@@ -26,6 +26,7 @@ from tricord.homeserver.client_api.typing import TypingApi
 from tricord.homeserver.clock import SystemClock
 from tricord.homeserver.encryption.device_changes import DeviceChanges
 from tricord.homeserver.encryption.device_keys import DeviceKeys
+from tricord.homeserver.encryption.device_lists import DeviceLists
 from tricord.homeserver.encryption.inboxes import Inboxes
 from tricord.homeserver.push.counts import NotificationCounts
 from tricord.homeserver.push.rules import PushRules
@@ -197,6 +198,8 @@ async def sync_server(database: Database) -> AsyncIterator[SyncServer]:
         DevicesSection(
             DeviceKeys(database, publisher, DeviceChanges(publisher, memberships)),
             Inboxes(database, changes),
+            DeviceLists(database, timeline),
+            memberships,
             publisher,
             changes,
         ),

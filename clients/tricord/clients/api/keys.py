@@ -57,6 +57,29 @@ class QueryKeys(Endpoint):
         failures: dict[str, Any] = Field(default_factory=dict)
 
 
+class KeyChanges(Endpoint):
+    """Read whose devices have changed between two positions.
+
+    https://spec.matrix.org/v1.19/client-server-api/#get_matrixclientv3keyschanges
+    """
+
+    method = "GET"
+    path = "/_matrix/client/v3/keys/changes"
+    body_kind = "none"
+
+    class Query(Model):
+        """Positions, as `/sync` gives them."""
+
+        after: str = Field(alias="from")
+        upto: str = Field(alias="to")
+
+    class Response(Model):
+        """Whose devices changed, and whose need not be followed any more."""
+
+        changed: list[str] = Field(default_factory=list)
+        left: list[str] = Field(default_factory=list)
+
+
 class ClaimKeys(Endpoint):
     """Claim one-time keys, to begin sessions with devices.
 

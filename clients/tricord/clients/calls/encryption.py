@@ -54,6 +54,14 @@ class EncryptionCalls(Calls):
         body = {"device_keys": {user: list(devices) for user, devices in device_keys.items()}, "timeout": timeout_ms}
         return await self.http.typed(key_api.QueryKeys, key_api.QueryKeys.Response, body=body)
 
+    async def key_changes(self, *, after: str, upto: str) -> key_api.KeyChanges.Response:
+        """Return whose devices changed between two positions of a sync.
+
+        https://spec.matrix.org/v1.19/client-server-api/#get_matrixclientv3keyschanges
+        """
+        query = {"from": after, "to": upto}
+        return await self.http.typed(key_api.KeyChanges, key_api.KeyChanges.Response, query=query)
+
     async def claim_keys(
         self, one_time_keys: Mapping[UserId, Mapping[DeviceId, str]], *, timeout_ms: int = 10_000
     ) -> key_api.ClaimKeys.Response:

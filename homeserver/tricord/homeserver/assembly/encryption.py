@@ -8,6 +8,7 @@ from tricord.homeserver.client_api.keys import ClientKeysApi
 from tricord.homeserver.client_api.to_device import ToDeviceApi
 from tricord.homeserver.encryption.device_changes import DeviceChanges
 from tricord.homeserver.encryption.device_keys import DeviceKeys
+from tricord.homeserver.encryption.device_lists import DeviceLists
 from tricord.homeserver.encryption.inboxes import Inboxes
 from tricord.homeserver.encryption.key_queries import KeyQueries
 from tricord.homeserver.encryption.to_device import ToDevice
@@ -22,8 +23,11 @@ class Encryption:
         self.device_keys = DeviceKeys(base.database, base.publisher, self.device_changes)
         self.to_device = ToDevice(base.server_name, base.database, base.publisher, base.clock)
         self.inboxes = Inboxes(base.database, rooms.changes)
+        self.device_lists = DeviceLists(base.database, rooms.timeline)
         self._apis = (
-            ClientKeysApi(self.device_keys, KeyQueries(base.server_name, self.device_keys)),
+            ClientKeysApi(
+                self.device_keys, KeyQueries(base.server_name, self.device_keys), self.device_lists, base.publisher
+            ),
             ToDeviceApi(self.to_device),
         )
 

@@ -52,7 +52,14 @@ class Sync:
             PresenceSection(database, memberships, base.clock, enabled=True),
             SummarySection(memberships, state),
             NotificationCounts(database, timeline, state, memberships, personal.push_rules, rooms.changes),
-            DevicesSection(encryption.device_keys, encryption.inboxes, base.publisher, rooms.changes),
+            DevicesSection(
+                encryption.device_keys,
+                encryption.inboxes,
+                encryption.device_lists,
+                memberships,
+                base.publisher,
+                rooms.changes,
+            ),
             base.clock,
         )
 

@@ -14,6 +14,7 @@ from tricord.homeserver.stream.publisher import Commit, Publisher
 from tricord.protocol.identifiers import RoomId, UserId
 
 _MOST_COMMITS = 20_000
+_MOST_LOOKED_AT = 1_000
 _NEVER = (0, 0, 0)
 
 
@@ -30,6 +31,8 @@ class RecentChanges:
         self._rooms: dict[RoomId, tuple[int, int, int]] = {}
         self._users: dict[UserId, int] = {}
         self._passing: dict[RoomId, int] = {}
+        # The commits in which somebody came to a room or left one.
+        self._movements: list[Commit] = []
         publisher.observe(self._note, self._lose_track)
 
     def rooms_changed(self, among: Collection[RoomId], after: int, upto: int) -> list[RoomId] | None:
@@ -69,6 +72,16 @@ class RecentChanges:
         """Return whether a user's own things have, or may have, changed after a position."""
         return after < self._known_after or self._users.get(user_id, 0) > after
 
+    def members_changed(self, user_id: UserId, rooms: Collection[RoomId], after: int, upto: int) -> bool:
+        """Return whether somebody has, or may have, come to or left one of some rooms, or the user any room."""
+        if after < self._known_after:
+            return True
+        first = bisect_right(self._movements, after, key=_position)
+        last = bisect_right(self._movements, upto, key=_position)
+        return last - first > _MOST_LOOKED_AT or any(
+            user_id in commit.users or not commit.rooms.isdisjoint(rooms) for commit in self._movements[first:last]
+        )
+
     def passing_changed(self, room_id: RoomId, after: int) -> bool:
         """Return whether a room's receipts or typing have, or may have, changed after a position."""
         return after < self._known_after or self._passing.get(room_id, 0) > after
@@ -79,6 +92,8 @@ class RecentChanges:
             place -= 1
         self._positions.insert(place, commit.position)
         self._commits.insert(place, commit)
+        if commit.has_events and commit.users:
+            self._movements.insert(bisect_right(self._movements, commit.position, key=_position), commit)
         for room_id in commit.rooms:
             before, start, last = self._rooms.get(room_id, (0, 0, self._known_after))
             if commit.position > last:
@@ -105,9 +120,14 @@ class RecentChanges:
         self._forget_old_names()
 
     def _forget_old_names(self) -> None:
+        del self._movements[: bisect_right(self._movements, self._known_after, key=_position)]
         for room_id in [room_id for room_id, (_, _, last) in self._rooms.items() if last <= self._known_after]:
             del self._rooms[room_id]
         for user_id in [user_id for user_id, position in self._users.items() if position <= self._known_after]:
             del self._users[user_id]
         for room_id in [room_id for room_id, position in self._passing.items() if position <= self._known_after]:
             del self._passing[room_id]
+
+
+def _position(commit: Commit) -> int:
+    return commit.position

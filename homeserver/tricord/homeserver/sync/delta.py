@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
+from tricord.homeserver.encryption.device_lists import NO_NEWS, ListNews
 from tricord.homeserver.push.counts import Count
 from tricord.protocol.identifiers import EventId, RoomId
 from tricord.protocol.strict_json import JsonObject
@@ -74,9 +75,10 @@ class DeviceNews:
     """Messages to the device, as JSON."""
     messages_upto: int | None = None
     """The position of the last of them, if more wait."""
+    lists: ListNews = NO_NEWS
 
     def __bool__(self) -> bool:
-        return bool(self.were_claimed or self.messages)
+        return bool(self.were_claimed or self.messages or self.lists)
 
 
 @dataclass(slots=True)

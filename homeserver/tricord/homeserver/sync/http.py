@@ -39,6 +39,8 @@ def encode_sections(delta: Delta) -> list[bytes]:
         members.append(_batch(b"presence", delta.presence))
     if delta.devices.messages:
         members.append(b'"to_device":{"events":[%b]}' % b",".join(delta.devices.messages))
+    if lists := delta.devices.lists:
+        members.append(b'"device_lists":%b' % orjson.dumps({"changed": lists.changed, "left": lists.left}))
     if delta.devices.one_time_keys or delta.devices.unused_fallback_keys:
         members.append(b'"device_one_time_keys_count":%b' % orjson.dumps(delta.devices.one_time_keys))
         members.append(b'"device_unused_fallback_key_types":%b' % orjson.dumps(delta.devices.unused_fallback_keys))
@@ -51,7 +53,8 @@ def _always(devices: DeviceNews) -> Iterable[bytes]:
         yield b'"device_one_time_keys_count":{},"device_unused_fallback_key_types":[]'
     if not devices.messages:
         yield b'"to_device":{"events":[]}'
-    yield b'"device_lists":{"changed":[],"left":[]}'
+    if not devices.lists:
+        yield b'"device_lists":{"changed":[],"left":[]}'
 
 
 def _rooms(delta: Delta) -> Iterable[bytes]:

@@ -1,19 +1,22 @@
-"""What end-to-end encryption adds to a delta: messages to the device, and which of its keys others have claimed.
+"""What end-to-end encryption adds to a delta: messages, keys that were claimed, and whose devices changed.
 
 https://spec.matrix.org/v1.19/client-server-api/#e2e-extensions-to-sync
 """
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
+from typing import Protocol
 
 from tricord.homeserver.encryption.device_keys import DeviceKeys, KeyCounts
+from tricord.homeserver.encryption.device_lists import NO_NEWS, DeviceLists, ListNews
 from tricord.homeserver.encryption.inboxes import Inboxes
 from tricord.homeserver.stream.publisher import Publisher
 from tricord.homeserver.stream.recent_changes import RecentChanges
 from tricord.homeserver.sync.delta import DeviceNews
 from tricord.homeserver.sync.viewer import Viewer
-from tricord.protocol.identifiers import DeviceId, UserId
+from tricord.protocol.identifiers import DeviceId, RoomId, UserId
 
 _MOST_REMEMBERED = 50_000
 
@@ -26,10 +29,26 @@ class _Known:
     counts: KeyCounts
 
 
+class JoinedRooms(Protocol):
+    """Who is in which rooms."""
+
+    async def joined_rooms(self, user_id: UserId) -> Collection[RoomId]: ...
+
+
 class DevicesSection:
     """Reads what is for one device."""
 
-    def __init__(self, device_keys: DeviceKeys, inboxes: Inboxes, publisher: Publisher, changes: RecentChanges) -> None:
+    def __init__(
+        self,
+        device_keys: DeviceKeys,
+        inboxes: Inboxes,
+        lists: DeviceLists,
+        memberships: JoinedRooms,
+        publisher: Publisher,
+        changes: RecentChanges,
+    ) -> None:
+        self._lists = lists
+        self._memberships = memberships
         self._inboxes = inboxes
         self._device_keys = device_keys
         self._publisher = publisher
@@ -44,8 +63,9 @@ class DevicesSection:
 
     async def news(self, viewer: Viewer, since: int | None, upto: int) -> DeviceNews:
         """Return what a device is told."""
+        lists = NO_NEWS if since is None else await self._list_news(viewer.user_id, since, upto)
         if viewer.device_id is None:
-            return DeviceNews()
+            return DeviceNews(lists=lists)
         after = since if viewer.messages_upto is None else viewer.messages_upto
         mail = await self._inboxes.mail(viewer.user_id, viewer.device_id, after, upto)
         counts = await self._counts(viewer.user_id, viewer.device_id)
@@ -56,7 +76,15 @@ class DevicesSection:
             were_claimed=since is not None and counts.claimed_at > since,
             messages=mail.messages,
             messages_upto=mail.upto,
+            lists=lists,
         )
+
+    async def _list_news(self, user_id: UserId, since: int, upto: int) -> ListNews:
+        rooms = await self._memberships.joined_rooms(user_id)
+        members_too = self._changes.members_changed(user_id, rooms, since, upto)
+        if not members_too and not self._changes.user_changed(user_id, since):
+            return NO_NEWS
+        return await self._lists.news(user_id, since, upto, members_too=members_too)
 
     async def _counts(self, user_id: UserId, device_id: DeviceId) -> KeyCounts:
         key = (user_id, device_id)
