@@ -153,13 +153,16 @@ async def rooms(alice: Person, bob: Person) -> None:
     assert [event["event_id"] for event in kinds.chunk] == [edited]
     typed = await alice.relations(room_id, said, rel_type="m.annotation", event_type="m.reaction")
     assert [event["event_id"] for event in typed.chunk] == [reaction]
+    threaded = {"msgtype": "m.text", "body": "aside", "m.relates_to": {"rel_type": "m.thread", "event_id": said}}
+    await bob.send(room_id, "m.room.message", threaded)
+    assert [root["event_id"] for root in (await alice.threads(room_id)).chunk] == [said]
     with pytest.raises(ValueError, match="rel_type"):
         await alice.relations(room_id, said, event_type="m.reaction")
     event = await bob.event(room_id, said)
     assert event["content"]["formatted_body"] == "<b>Hello</b>"
     assert await bob.event_at(room_id, event["origin_server_ts"]) == said
     assert (await bob.context(room_id, said, event_filter={"types": ["m.room.message"]})).event["event_id"] == said
-    assert (await bob.messages(room_id, limit=1)).chunk[0]["event_id"] == reaction
+    assert (await bob.messages(room_id, limit=2)).chunk[1]["event_id"] == reaction
     await bob.redact(room_id, reaction)
     assert [one.user_id for one in (await bob.search_users("ali")).results] == [alice.user_id]
     assert await bob.mutual_rooms(alice.user_id) == [room_id]

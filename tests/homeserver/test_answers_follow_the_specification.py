@@ -72,6 +72,7 @@ CALLS: list[tuple[str, str, dict[str, Any]]] = [
     ("GET", "/_matrix/client/v1/rooms/{room_id}/relations/{event_id}", {}),
     ("GET", "/_matrix/client/v1/rooms/{room_id}/relations/{event_id}/{rel_type}", {}),
     ("GET", "/_matrix/client/v1/rooms/{room_id}/relations/{event_id}/{rel_type}/{event_type}", {}),
+    ("GET", "/_matrix/client/v1/rooms/{room_id}/threads", {"include": "participated"}),
     ("PUT", "/_matrix/client/v3/rooms/{room_id}/typing/{user_id}", {"typing": True, "timeout": 10_000}),
     ("POST", "/_matrix/client/v3/rooms/{room_id}/receipt/{receipt_type}/{event_id}", {}),
     ("POST", "/_matrix/client/v3/rooms/{room_id}/read_markers", {"m.fully_read": "{event_id}"}),

@@ -219,6 +219,19 @@ class AliasTaken(MatrixError):
     status = 409
 
 
+class DuplicateAnnotation(MatrixError):
+    """The user has annotated the event in the same way before."""
+
+    errcode = "M_DUPLICATE_ANNOTATION"
+
+
+class UserSuspended(MatrixError):
+    """The account is suspended: it may read, and go, and do little else."""
+
+    errcode = "M_USER_SUSPENDED"
+    status = 403
+
+
 class InviteBlocked(MatrixError):
     """The user accepts no invitations."""
 

@@ -21,7 +21,9 @@ from tricord.homeserver.client_api.messages import MessagesApi
 from tricord.homeserver.client_api.relations import RelationsApi
 from tricord.homeserver.client_api.room_creation import RoomCreationApi
 from tricord.homeserver.client_api.rooms import RoomsApi
+from tricord.homeserver.client_api.threads import ThreadsApi
 from tricord.homeserver.clock import SystemClock
+from tricord.homeserver.rooms.aggregations import Aggregations
 from tricord.homeserver.rooms.aliases import Aliases
 from tricord.homeserver.rooms.append import Log
 from tricord.homeserver.rooms.cached_rooms import CachedRooms
@@ -35,12 +37,14 @@ from tricord.homeserver.rooms.membership_changes import MembershipChanges
 from tricord.homeserver.rooms.memberships import Memberships
 from tricord.homeserver.rooms.node_cache import NodeCache
 from tricord.homeserver.rooms.preferences import Preferences
+from tricord.homeserver.rooms.relation_checks import RelationChecks
 from tricord.homeserver.rooms.relations import Relations
 from tricord.homeserver.rooms.residence import Residence
 from tricord.homeserver.rooms.restricted_joins import RestrictedJoins
 from tricord.homeserver.rooms.send import Sending
 from tricord.homeserver.rooms.state import RoomState
 from tricord.homeserver.rooms.state_view import StateView
+from tricord.homeserver.rooms.thread_list import ThreadList
 from tricord.homeserver.rooms.timeline import Timeline
 from tricord.homeserver.rooms.visibility import Visibility
 from tricord.homeserver.serving.call import Requester, Route
@@ -114,7 +118,8 @@ async def everybody(database: Database) -> AsyncIterator[Everybody]:
     timeline = Timeline(database, cached_rooms)
     preferences = Preferences(database)
     visibility = Visibility(state, timeline, memberships, preferences)
-    client_events = ClientEvents(timeline, clock)
+    aggregations = Aggregations(database, timeline, visibility, preferences)
+    client_events = ClientEvents(timeline, aggregations, clock)
     invitations = Invitations(HERE, preferences)
     changes = MembershipChanges(
         log,
@@ -128,13 +133,14 @@ async def everybody(database: Database) -> AsyncIterator[Everybody]:
     aliases = Aliases(database, log, state, memberships, visibility, clock, HERE)
     directory = Directory(database, state, memberships, clock, HERE)
     creation = RoomCreation(log, aliases, directory, invitations, profiles, clock, default_version="12")
-    sending = Sending(log, state, timeline, changes, aliases)
+    sending = Sending(log, state, timeline, changes, aliases, RelationChecks(database, timeline, memberships))
     apis = (
         RoomCreationApi(creation),
         MembershipApi(changes, memberships, aliases),
         RoomsApi(sending, StateView(state, timeline, visibility, client_events)),
         MessagesApi(sending, History(state, timeline, visibility, client_events, publisher)),
         RelationsApi(Relations(database, timeline, visibility, client_events)),
+        ThreadsApi(ThreadList(database, timeline, visibility, preferences, aggregations, client_events)),
         DirectoryApi(aliases, directory),
     )
     account_data = AccountData(database, publisher, memberships, no_push_rules)

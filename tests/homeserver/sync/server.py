@@ -30,6 +30,7 @@ from tricord.homeserver.encryption.device_lists import DeviceLists
 from tricord.homeserver.encryption.inboxes import Inboxes
 from tricord.homeserver.push.counts import NotificationCounts
 from tricord.homeserver.push.rules import PushRules
+from tricord.homeserver.rooms.aggregations import Aggregations
 from tricord.homeserver.rooms.aliases import Aliases
 from tricord.homeserver.rooms.append import Log
 from tricord.homeserver.rooms.cached_rooms import CachedRooms
@@ -45,6 +46,7 @@ from tricord.homeserver.rooms.node_cache import NodeCache
 from tricord.homeserver.rooms.preferences import Preferences
 from tricord.homeserver.rooms.read_markers import ReadMarkers
 from tricord.homeserver.rooms.receipts import Receipts
+from tricord.homeserver.rooms.relation_checks import RelationChecks
 from tricord.homeserver.rooms.residence import Residence
 from tricord.homeserver.rooms.restricted_joins import RestrictedJoins
 from tricord.homeserver.rooms.send import Sending
@@ -147,7 +149,8 @@ async def sync_server(database: Database) -> AsyncIterator[SyncServer]:
     log = Log(database, publisher, cached_rooms, nodes, memberships, signer)
     preferences = Preferences(database)
     visibility = Visibility(state, timeline, memberships, preferences)
-    client_events = ClientEvents(timeline, clock)
+    aggregations = Aggregations(database, timeline, visibility, preferences)
+    client_events = ClientEvents(timeline, aggregations, clock)
     invitations = Invitations(HERE, preferences)
     moves = MembershipChanges(
         log,
@@ -161,7 +164,7 @@ async def sync_server(database: Database) -> AsyncIterator[SyncServer]:
     aliases = Aliases(database, log, state, memberships, visibility, clock, HERE)
     directory = Directory(database, state, memberships, clock, HERE)
     creation = RoomCreation(log, aliases, directory, invitations, inhabitants, clock, default_version="12")
-    sending = Sending(log, state, timeline, moves, aliases)
+    sending = Sending(log, state, timeline, moves, aliases, RelationChecks(database, timeline, memberships))
     push_rules = PushRules(database, publisher)
     account_data = AccountData(database, publisher, memberships, push_rules.content)
     receipts = Receipts(database, publisher)
@@ -203,6 +206,7 @@ async def sync_server(database: Database) -> AsyncIterator[SyncServer]:
             publisher,
             changes,
         ),
+        aggregations,
         clock,
     )
     filters = SyncFilters(database)

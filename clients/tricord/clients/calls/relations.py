@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from tricord.clients.api import relations as api
+from tricord.clients.api import threads
 from tricord.clients.api.messages import Direction
 from tricord.clients.calls.base import Calls
 from tricord.protocol.identifiers import EventId, RoomId
@@ -41,3 +42,13 @@ class RelationCalls(Calls):
             return await self.http.typed(api.GetRelationsOfKind, api.RelationsPage, path, query=query)
         path["event_type"] = event_type
         return await self.http.typed(api.GetRelationsOfKindAndType, api.RelationsPage, path, query=query)
+
+    async def threads(
+        self, room_id: RoomId, *, include: threads.Include = "all", start: str | None = None, limit: int = 50
+    ) -> threads.GetThreads.Response:
+        """Read a page of the events that threads begin with, those with the newest answers first.
+
+        https://spec.matrix.org/v1.19/client-server-api/#querying-threads-in-a-room
+        """
+        query = {"include": include, "from": start, "limit": limit}
+        return await self.http.typed(threads.GetThreads, threads.GetThreads.Response, {"room_id": room_id}, query=query)

@@ -17,6 +17,7 @@ from tricord.homeserver.client_api.relations import RelationsApi
 from tricord.homeserver.client_api.room_creation import RoomCreationApi
 from tricord.homeserver.client_api.room_upgrades import RoomUpgradesApi
 from tricord.homeserver.client_api.rooms import RoomsApi
+from tricord.homeserver.client_api.threads import ThreadsApi
 from tricord.homeserver.rooms.aliases import Aliases
 from tricord.homeserver.rooms.create import RoomCreation
 from tricord.homeserver.rooms.directory import Directory
@@ -24,9 +25,11 @@ from tricord.homeserver.rooms.guest_access import GuestAccess
 from tricord.homeserver.rooms.history import History
 from tricord.homeserver.rooms.membership_changes import MembershipChanges
 from tricord.homeserver.rooms.peeking import Peeking
+from tricord.homeserver.rooms.relation_checks import RelationChecks
 from tricord.homeserver.rooms.relations import Relations
 from tricord.homeserver.rooms.send import Sending
 from tricord.homeserver.rooms.state_view import StateView
+from tricord.homeserver.rooms.thread_list import ThreadList
 from tricord.homeserver.rooms.upgrade import RoomUpgrade
 from tricord.homeserver.serving.call import Route
 
@@ -75,7 +78,8 @@ class Conversation:
         self._upgrade = RoomUpgrade(
             database, rooms.log, state, timeline, memberships, profiles, personal.moving_in, clock, server_name
         )
-        self._sending = Sending(rooms.log, state, timeline, self._changes, self.aliases)
+        relation_checks = RelationChecks(database, timeline, memberships)
+        self._sending = Sending(rooms.log, state, timeline, self._changes, self.aliases, relation_checks)
         self._history = History(state, timeline, rooms.visibility, rooms.client_events, base.publisher, shared.backfill)
         self._state_view = StateView(state, timeline, rooms.visibility, rooms.client_events)
         self._peeking = Peeking(
@@ -92,6 +96,9 @@ class Conversation:
         self._relations = Relations(database, timeline, rooms.visibility, rooms.client_events)
         self._guest_access = GuestAccess(
             database, base.publisher, rooms.log, state, guests_come=base.settings.registration.guests
+        )
+        self._threads = ThreadList(
+            database, timeline, rooms.visibility, rooms.preferences, rooms.aggregations, rooms.client_events
         )
         self._user_rooms = UserRooms(memberships, state, rooms.log, self._changes, profiles)
 
@@ -113,6 +120,7 @@ class Conversation:
             MessagesApi(self._sending, self._history),
             PreviewsApi(self._peeking),
             RelationsApi(self._relations),
+            ThreadsApi(self._threads),
             DirectoryApi(self.aliases, self.directory),
         )
         return [route for api in apis for route in api.routes()]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from tricord.homeserver.assembly.foundation import Foundation, Run
+from tricord.homeserver.rooms.aggregations import Aggregations
 from tricord.homeserver.rooms.append import Log
 from tricord.homeserver.rooms.cached_rooms import CachedRooms
 from tricord.homeserver.rooms.client_events import ClientEvents
@@ -32,7 +33,8 @@ class Rooms:
         self.log = Log(database, publisher, self.cached, self.nodes, self.memberships, base.signer)
         self.preferences = Preferences(database)
         self.visibility = Visibility(self.state, self.timeline, self.memberships, self.preferences)
-        self.client_events = ClientEvents(self.timeline, base.clock)
+        self.aggregations = Aggregations(database, self.timeline, self.visibility, self.preferences)
+        self.client_events = ClientEvents(self.timeline, self.aggregations, base.clock)
         self.invitations = Invitations(base.server_name, self.preferences)
         self.restricted_joins = RestrictedJoins(self.memberships, base.server_name)
         self.residence = Residence(base.server_name, self.memberships, self.state)

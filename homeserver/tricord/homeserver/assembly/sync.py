@@ -60,6 +60,7 @@ class Sync:
                 base.publisher,
                 rooms.changes,
             ),
+            rooms.aggregations,
             base.clock,
         )
 

@@ -6,14 +6,16 @@ https://spec.matrix.org/v1.19/client-server-api/#room-event-format
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import orjson
 
+from tricord.homeserver.rooms.aggregations import REFERENCE, REPLACE, THREAD, Aggregation
 from tricord.homeserver.rooms.stored_event import StoredEvent
 from tricord.homeserver.rooms.timeline import Timeline
+from tricord.homeserver.rooms.visibility import Seen
 from tricord.protocol.events import Event
 from tricord.protocol.identifiers import EventId, UserId
 
@@ -40,12 +42,13 @@ def client_event_for(
     *,
     companions: Mapping[EventId, StoredEvent] = _NOBODY,
     membership: str | None = None,
+    aggregation: Aggregation | None = None,
     with_room_id: bool = True,
 ) -> bytes:
     """Return an event as JSON for a reader.
 
-    `companions` holds the event that it replaced and the one that redacted it, as far as they are known; `membership`
-    is what the reader was to the room at the event.
+    `companions` holds the event that it replaced and the one that redacted it, as far as they are known, and the same
+    of all that `aggregation` tells; `membership` is what the reader was to the room at the event.
     """
     unsigned = [b'"age":%d' % (now_ms - stored.event.origin_server_ts)]
     if membership is not None:
@@ -65,7 +68,36 @@ def client_event_for(
         redaction = companions.get(stored.redacted_because)
         if redaction is not None:
             unsigned.append(b'"redacted_because":' + client_event(redaction, with_room_id=with_room_id))
+    if aggregation:
+
+        def told(seen: Seen, of_it: Aggregation | None) -> bytes:
+            return client_event_for(
+                seen.stored,
+                reader,
+                now_ms,
+                companions=companions,
+                membership=seen.membership,
+                aggregation=of_it,
+                with_room_id=with_room_id,
+            )
+
+        unsigned.append(b'"m.relations":' + _relations(aggregation, told))
     return b'%b,"unsigned":{%b}}' % (_begun(stored, with_room_id=with_room_id), b",".join(unsigned))
+
+
+def _relations(aggregation: Aggregation, told: Callable[[Seen, Aggregation | None], bytes]) -> bytes:
+    relations: dict[str, object] = {}
+    if aggregation.replacement is not None:
+        relations[REPLACE] = orjson.Fragment(told(aggregation.replacement, None))
+    if (thread := aggregation.thread) is not None:
+        relations[THREAD] = {
+            "latest_event": orjson.Fragment(told(thread.latest, thread.of_latest)),
+            "count": thread.count,
+            "current_user_participated": thread.participated,
+        }
+    if aggregation.references:
+        relations[REFERENCE] = {"chunk": [{"event_id": event_id} for event_id in aggregation.references]}
+    return orjson.dumps(relations)
 
 
 def stripped_event(stored: StoredEvent) -> bytes:

@@ -7,6 +7,7 @@ from tricord.homeserver.rooms.append import ClientTransaction, Draft, Log
 from tricord.homeserver.rooms.draft_checks import check_content
 from tricord.homeserver.rooms.membership_changes import MembershipChanges
 from tricord.homeserver.rooms.redactions import check_may_redact
+from tricord.homeserver.rooms.relation_checks import RelationChecks
 from tricord.homeserver.rooms.standing import standing
 from tricord.homeserver.rooms.state import RoomState
 from tricord.homeserver.rooms.stored_event import StoredEvent
@@ -30,12 +31,14 @@ class Sending:
         timeline: Timeline,
         membership_changes: MembershipChanges,
         aliases: Aliases,
+        relation_checks: RelationChecks,
     ) -> None:
         self._log = log
         self._state = state
         self._timeline = timeline
         self._membership_changes = membership_changes
         self._aliases = aliases
+        self._relation_checks = relation_checks
 
     async def send_message(
         self, requester: Requester, room_id: RoomId, event_type: str, content: JsonObject, transaction_id: str
@@ -46,6 +49,7 @@ class Sending:
             return await self._redact(requester.user_id, room_id, content, transaction)
         check_content(event_type, None, content)
         draft = Draft(room_id, requester.user_id, event_type, None, content, transaction=transaction)
+        await self._relation_checks.check(draft)
         return (await self._log.append(draft)).event.event_id
 
     async def redact(

@@ -12,6 +12,7 @@ from collections.abc import Awaitable, Callable
 from tricord.homeserver.rooms.stored_event import StoredEvent
 from tricord.protocol.events import Event
 from tricord.protocol.identifiers import EventId
+from tricord.protocol.strict_json import JsonObject
 
 MAIN = "main"
 _MOST_STEPS = 3
@@ -19,7 +20,12 @@ _MOST_STEPS = 3
 
 def relation(event: Event) -> tuple[str, EventId] | None:
     """Return what an event says it is to which other one, if it says it properly."""
-    relates_to = event.content.get("m.relates_to")
+    return relation_in(event.content)
+
+
+def relation_in(content: JsonObject) -> tuple[str, EventId] | None:
+    """Return what an event of that content says it is to which other one."""
+    relates_to = content.get("m.relates_to")
     if not isinstance(relates_to, dict):
         return None
     rel_type, target = relates_to.get("rel_type"), relates_to.get("event_id")

@@ -83,16 +83,17 @@ class Visibility:
         """Return those of the events that the user may see, in their order."""
         return [seen.stored for seen in await self.seen(user_id, events)]
 
-    async def seen(self, user_id: UserId, events: Sequence[StoredEvent]) -> list[Seen]:
+    async def seen(self, user_id: UserId, events: Sequence[StoredEvent], *, ignored_too: bool = False) -> list[Seen]:
         """Return those of the events that the user may see, in their order, and what they were to the room.
 
-        Messages of people whom they ignore are left out; state is not.
+        Messages of people whom they ignore are left out, unless asked for; state is not.
         https://spec.matrix.org/v1.19/client-server-api/#ignoring-users
         """
         if not events:
             return []
         others_speak = any(not stored.event.is_state and stored.event.sender != user_id for stored in events)
-        ignored = await self._preferences.ignored_by(user_id) if others_speak else frozenset()
+        heed = others_speak and not ignored_too
+        ignored = await self._preferences.ignored_by(user_id) if heed else frozenset()
         happened = [
             stored
             for stored in events

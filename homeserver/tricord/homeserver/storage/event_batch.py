@@ -267,6 +267,12 @@ WITH wanted AS (
     INSERT INTO event_relations (room_nid, parent_id, rel_type, child_nid, child_type, sender)
     SELECT t.* FROM unnest($39::bigint[], $40::text[], $41::text[], $42::bigint[], $43::text[], $44::text[])
         AS t (room_nid, parent_id, rel_type, child_nid, child_type, sender) JOIN moved USING (room_nid)
+    RETURNING room_nid, parent_id, rel_type, child_nid
+), put_threads AS (
+    INSERT INTO threads AS t (room_nid, root_id, latest)
+    SELECT r.room_nid, r.parent_id, max(p.position) FROM put_relations r JOIN placed p ON p.event_nid = r.child_nid
+    WHERE r.rel_type = 'm.thread' GROUP BY r.room_nid, r.parent_id
+    ON CONFLICT (room_nid, root_id) DO UPDATE SET latest = greatest(t.latest, excluded.latest)
 ), put_redactions AS (
     UPDATE events e SET json = t.json, redacted_because = t.redacted_because
     FROM unnest($45::bigint[], $46::bigint[], $47::bytea[], $48::text[])

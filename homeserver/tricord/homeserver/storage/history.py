@@ -100,6 +100,17 @@ async def write_history(
         *_columns(relations, 5),
         room_nid,
     )
+    await tx.execute(
+        """
+        INSERT INTO threads AS t (room_nid, root_id, latest)
+        SELECT e.room_nid, r.parent_id, max(e.position)
+        FROM event_relations r JOIN events e ON e.event_nid = r.child_nid
+        WHERE r.child_nid = ANY($1) AND r.rel_type = 'm.thread' AND e.position IS NOT NULL
+        GROUP BY e.room_nid, r.parent_id
+        ON CONFLICT (room_nid, root_id) DO UPDATE SET latest = greatest(t.latest, excluded.latest)
+        """,
+        [child_nid for _, rel_type, child_nid, _, _ in relations if rel_type == "m.thread"],
+    )
 
 
 def _columns(rows: Sequence[tuple[Any, ...]], width: int) -> list[list[Any]]:

@@ -17,6 +17,7 @@ import trio
 
 from tricord.homeserver.clock import Clock
 from tricord.homeserver.push.counts import Count, NotificationCounts
+from tricord.homeserver.rooms.aggregations import Aggregation, Aggregations
 from tricord.homeserver.rooms.memberships import Memberships
 from tricord.homeserver.rooms.preferences import Preferences
 from tricord.homeserver.rooms.state import RoomState
@@ -63,6 +64,7 @@ class _Facts:
     counts: Mapping[RoomId, Mapping[str, Count]]
     # The events that the viewer sees where their place does not say so, with their membership then.
     seen: Mapping[StoredEvent, str]
+    aggregations: Mapping[EventId, Aggregation]
 
 
 class SyncEngine:
@@ -86,6 +88,7 @@ class SyncEngine:
         summaries: SummarySection,
         counts: NotificationCounts,
         devices: DevicesSection,
+        aggregations: Aggregations,
         clock: Clock,
     ) -> None:
         self._database = database
@@ -104,6 +107,7 @@ class SyncEngine:
         self._summaries = summaries
         self._counts = counts
         self._devices = devices
+        self._aggregations = aggregations
         self._clock = clock
         # Whom users ignore, and at which position they did.
         self._ignored: dict[UserId, tuple[int, frozenset[UserId]]] = {}
@@ -227,6 +231,7 @@ class SyncEngine:
             ),
             await self._unread(viewer, joined_windows, delta.upto),
             await self._seen(viewer, joined_windows, left_windows),
+            await self._aggregated(viewer, joined_windows, left_windows),
         )
         for room_id, window in joined_windows.items():
             try:
@@ -292,7 +297,27 @@ class SyncEngine:
             ignored=ignored,
             memberships=memberships,
             members=members,
+            aggregations=facts.aggregations,
         )
+
+    async def _aggregated(self, viewer: Viewer, *sections: Mapping[RoomId, Window]) -> Mapping[EventId, Aggregation]:
+        """Return what relates to events of timelines that do not reach back to where the client was.
+
+        It may not have what came between; of other timelines it has all that relates to their events.
+        """
+        events = [
+            stored
+            for windows in sections
+            for window in windows.values()
+            if window.limited or window.stretch.full_state
+            for stored in window.events
+        ]
+        try:
+            return await self._aggregations.of(viewer.user_id, events)
+        except Exception:
+            # Clients can do without, and ask for it.
+            _logger.exception("relations are left out of a sync", user_id=viewer.user_id)
+            return {}
 
     async def _seen(self, viewer: Viewer, *sections: dict[RoomId, Window]) -> dict[StoredEvent, str]:
         """Return which events the viewer sees where their place does not say it, and their membership then.

@@ -10,6 +10,7 @@ from collections.abc import Collection, Iterable, Mapping
 
 import orjson
 
+from tricord.homeserver.rooms.aggregations import Aggregation
 from tricord.homeserver.rooms.client_format import Reader, client_event_for
 from tricord.homeserver.rooms.receipts import READ_PRIVATE, shown_to
 from tricord.homeserver.rooms.stored_event import StateKey, StoredEvent
@@ -18,8 +19,10 @@ from tricord.homeserver.sync.sections.ephemeral import receipt_event, typing_eve
 from tricord.homeserver.sync.viewer import Viewer
 from tricord.homeserver.sync.windows import MEMBER, Window
 from tricord.protocol.event_filters import Filter
-from tricord.protocol.identifiers import UserId
+from tricord.protocol.identifiers import EventId, UserId
 from tricord.protocol.property_paths import split_path
+
+_NOTHING_RELATED: Mapping[EventId, Aggregation] = {}
 
 
 def news_for(
@@ -31,11 +34,13 @@ def news_for(
     ignored: frozenset[UserId],
     memberships: Mapping[StoredEvent, str] | None = None,
     members: Iterable[StoredEvent] = (),
+    aggregations: Mapping[EventId, Aggregation] = _NOTHING_RELATED,
 ) -> RoomNews:
     """Return a window as the viewer is told it.
 
     `events` are those of the window that they may see; `members` are member events that a client which loads members
-    lazily does not have yet; `memberships` is what the viewer was to the room at the events (None: joined at all).
+    lazily does not have yet; `memberships` is what the viewer was to the room at the events (None: joined at all);
+    `aggregations` is what relates to events, as far as this viewer sees it.
     """
     lacks_members = tuple(members)
     is_usual = (
@@ -44,9 +49,10 @@ def news_for(
         and viewer.user_id not in window.transaction_users
         and ignored.isdisjoint(window.senders)
         and not any(receipt.receipt_type == READ_PRIVATE for receipt in window.receipts)
+        and not (aggregations and any(stored.event.event_id in aggregations for stored in events))
     )
     if not is_usual:
-        return _render(window, viewer, now_ms, events, memberships, lacks_members)
+        return _render(window, viewer, now_ms, events, memberships, lacks_members, aggregations)
     key = (id(viewer.filter), viewer.use_state_after)
     if (shared := window.news.get(key)) is None:
         news = _render(window, viewer, now_ms, events, memberships, ())
@@ -61,6 +67,7 @@ def _render(
     events: Collection[StoredEvent],
     memberships: Mapping[StoredEvent, str] | None,
     members: Collection[StoredEvent],
+    aggregations: Mapping[EventId, Aggregation] = _NOTHING_RELATED,
 ) -> RoomNews:
     wanted = viewer.filter
     reader = Reader(viewer.user_id, viewer.device_id)
@@ -75,6 +82,7 @@ def _render(
             now_ms,
             companions=window.companions,
             membership=membership,
+            aggregation=aggregations.get(stored.event.event_id),
             with_room_id=False,
         )
         return encoded if format_fields is None else only_fields(encoded, format_fields)
