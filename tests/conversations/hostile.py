@@ -27,7 +27,7 @@ from tricord.homeserver.clock import SystemClock
 from tricord.protocol.authorization import auth_event_keys
 from tricord.protocol.canonical_json import lenient_canonical_json
 from tricord.protocol.errors import MatrixError
-from tricord.protocol.event_format import write_references
+from tricord.protocol.event_format import MAX_PREV_EVENTS, write_references
 from tricord.protocol.events import Event, VerifiedEvent, build_event, parse_event
 from tricord.protocol.hashes import content_hash, signed_form
 from tricord.protocol.identifiers import EventId, RoomId, ServerName, UserId
@@ -264,7 +264,7 @@ class Peer:
             content=content,
             origin_server_ts=self._tick(),
             depth=depth,
-            prev_events=[end.event_id for end in room.ends] if after is None else after,
+            prev_events=[end.event_id for end in room.ends[-MAX_PREV_EVENTS:]] if after is None else after,
             auth_events=[room.state[key].event_id for key in keys if key in room.state] if auth is None else auth,
             redacts=redacts,
             server_name=self.name,
