@@ -185,6 +185,10 @@ async def rooms(alice: Person, bob: Person) -> None:
     await alice.set_presence("online", status="at tea")
     assert (await bob.presence_of(alice.user_id)).status_msg == "at tea"
     assert (await alice.sync(full_state=True))["rooms"]["join"]
+    window = {"all": {"ranges": [[0, 0]], "timeline_limit": 1, "required_state": []}}
+    seen = await alice.sliding_sync(lists=window)
+    assert (seen.lists["all"].count, len(seen.rooms)) == (len(await alice.joined_rooms()), 1)
+    assert (await alice.sliding_sync(pos=seen.pos, lists=window)).rooms == {}
 
 
 async def networks(alice: Person, room_id: RoomId) -> None:

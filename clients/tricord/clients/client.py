@@ -25,6 +25,7 @@ from tricord.clients.calls.rooms import RoomCalls
 from tricord.clients.calls.server import ServerCalls
 from tricord.clients.calls.sessions import SessionCalls
 from tricord.clients.calls.spaces import SpaceCalls
+from tricord.clients.calls.syncing import SyncCalls
 from tricord.clients.calls.third_party import ThirdPartyCalls
 from tricord.clients.follow import Follower, Take
 from tricord.clients.http import Http, Tokens
@@ -47,6 +48,7 @@ class Client(
     EphemeralCalls,
     EncryptionCalls,
     PushRuleCalls,
+    SyncCalls,
     MediaCalls,
     ServerCalls,
 ):

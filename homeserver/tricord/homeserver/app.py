@@ -83,7 +83,7 @@ class _House:
             settings.default_room_version,
             settings.well_known,
             settings.login,
-            unstable_features={"org.tricord.websocket": True},
+            unstable_features={"org.tricord.websocket": True, "org.matrix.simplified_msc3575": True},
         )
         self.health_routes = HealthApi(lambda: base.database.read(_answers)).routes()
         self.client_routes: list[Route] = [

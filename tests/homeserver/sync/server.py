@@ -11,6 +11,7 @@ from typing import Any
 import trio
 
 from tests.homeserver.sync.people import Follower
+from tricord.clients.api.sliding_sync import SlidingSync
 from tricord.homeserver.accounts.account_data import AccountData
 from tricord.homeserver.accounts.presence import Presences
 from tricord.homeserver.accounts.revocations import Revocations
@@ -22,6 +23,7 @@ from tricord.homeserver.client_api.push_rules import PushRulesApi
 from tricord.homeserver.client_api.receipts import ReceiptsApi
 from tricord.homeserver.client_api.room_creation import RoomCreationApi
 from tricord.homeserver.client_api.rooms import RoomsApi
+from tricord.homeserver.client_api.sliding_sync import SlidingSyncApi
 from tricord.homeserver.client_api.typing import TypingApi
 from tricord.homeserver.clock import SystemClock
 from tricord.homeserver.encryption.device_changes import DeviceChanges
@@ -55,7 +57,7 @@ from tricord.homeserver.rooms.state_view import StateView
 from tricord.homeserver.rooms.timeline import Timeline
 from tricord.homeserver.rooms.typing import Typing
 from tricord.homeserver.rooms.visibility import Visibility
-from tricord.homeserver.serving.call import Requester
+from tricord.homeserver.serving.call import Requester, Route
 from tricord.homeserver.serving.dispatch import Dispatcher
 from tricord.homeserver.storage.database import Database
 from tricord.homeserver.storage.stream import current_position
@@ -63,12 +65,22 @@ from tricord.homeserver.stream.publisher import Publisher
 from tricord.homeserver.stream.recent_changes import RecentChanges
 from tricord.homeserver.sync.engine import SyncEngine
 from tricord.homeserver.sync.filters import SyncFilters
+from tricord.homeserver.sync.ignored import IgnoredUsers
 from tricord.homeserver.sync.sections.account_data import AccountDataSection
 from tricord.homeserver.sync.sections.devices import DevicesSection
 from tricord.homeserver.sync.sections.invites import InviteSection
 from tricord.homeserver.sync.sections.members import LazyMembers
 from tricord.homeserver.sync.sections.presence import PresenceSection
 from tricord.homeserver.sync.sections.summary import SummarySection
+from tricord.homeserver.sync.sliding.activity import RoomActivity
+from tricord.homeserver.sync.sliding.connections import Connections
+from tricord.homeserver.sync.sliding.devices import SlidingDevices
+from tricord.homeserver.sync.sliding.engine import SlidingEngine
+from tricord.homeserver.sync.sliding.extensions import ExtensionReader
+from tricord.homeserver.sync.sliding.lists import RoomLists
+from tricord.homeserver.sync.sliding.own_rooms import RoomsOfUsers
+from tricord.homeserver.sync.sliding.rooms import RoomReader
+from tricord.homeserver.sync.sliding.told_members import ToldMembers
 from tricord.homeserver.sync.websocket import WebSocketSync
 from tricord.homeserver.sync.windows import Windows
 from tricord.protocol.identifiers import DeviceId, ServerName, UserId
@@ -76,6 +88,12 @@ from tricord.protocol.signing import SigningKey
 from tricord.protocol.strict_json import JsonObject
 
 HERE = ServerName("hs.test")
+
+
+class SlidingSyncWithoutSocket(SlidingSync):
+    """Answered also where there is no connection that could go away."""
+
+    cancel_on_disconnect = False
 
 
 class Inhabitants:
@@ -181,7 +199,14 @@ async def sync_server(database: Database) -> AsyncIterator[SyncServer]:
         PresenceApi(presences),
         PushRulesApi(push_rules),
     )
-    dispatcher = Dispatcher([route for api in apis for route in api.routes()], inhabitants)
+    windows = Windows(database, timeline, state, changes)
+    account_data_section, invites = AccountDataSection(database, push_rules), InviteSection(timeline, state)
+    summaries = SummarySection(memberships, state)
+    counts = NotificationCounts(database, timeline, state, memberships, push_rules, changes)
+    ignored, activity = IgnoredUsers(preferences, publisher, changes), RoomActivity(database, publisher)
+    inboxes = Inboxes(database, changes)
+    keys = DeviceKeys(database, publisher, DeviceChanges(publisher, memberships))
+    devices = DevicesSection(keys, inboxes, DeviceLists(database, timeline), memberships, publisher, changes)
     engine = SyncEngine(
         database,
         publisher,
@@ -190,25 +215,35 @@ async def sync_server(database: Database) -> AsyncIterator[SyncServer]:
         state,
         memberships,
         visibility,
-        preferences,
-        Windows(database, timeline, state, changes),
-        AccountDataSection(database, push_rules),
-        InviteSection(timeline, state),
+        ignored,
+        windows,
+        account_data_section,
+        invites,
         LazyMembers(state),
         PresenceSection(database, memberships, clock, enabled=True),
-        SummarySection(memberships, state),
-        NotificationCounts(database, timeline, state, memberships, push_rules, changes),
-        DevicesSection(
-            DeviceKeys(database, publisher, DeviceChanges(publisher, memberships)),
-            Inboxes(database, changes),
-            DeviceLists(database, timeline),
-            memberships,
-            publisher,
-            changes,
-        ),
+        summaries,
+        counts,
+        devices,
         aggregations,
         clock,
     )
+    sliding = SlidingEngine(
+        engine,
+        publisher,
+        changes,
+        memberships,
+        windows,
+        account_data_section,
+        ignored,
+        Connections(database),
+        RoomsOfUsers(database, publisher, changes, memberships, timeline, state, invites),
+        RoomLists(activity, state),
+        RoomReader(timeline, state, visibility, windows, summaries, counts, activity, ToldMembers(), clock),
+        ExtensionReader(database, account_data_section, SlidingDevices(inboxes, devices)),
+    )
+    routes = [route for api in apis for route in api.routes()]
+    routes.append(Route(SlidingSyncWithoutSocket, SlidingSyncApi(sliding, presences).sync))
+    dispatcher = Dispatcher(routes, inhabitants)
     filters = SyncFilters(database)
     websocket = WebSocketSync(engine, filters, presences, inhabitants, Revocations(database), dispatcher)
     async with trio.open_nursery() as nursery:

@@ -22,6 +22,7 @@ from trio_websocket import WebSocketConnection, wrap_client_stream, wrap_server_
 from tests.homeserver.sync.people import Follower
 from tests.homeserver.sync.replica import MEMBER, Replica, Wishes
 from tests.homeserver.sync.server import SyncServer, sync_server
+from tests.homeserver.sync.window_replica import WindowReplica
 from tests.postgres import PostgresServer
 from tricord.homeserver.storage.database import Database, open_database
 
@@ -36,6 +37,7 @@ who = st.sampled_from(NAMES)
 guest = st.sampled_from(NAMES[1:])
 room = st.integers(0, 1)
 client = st.integers(0, 3)
+window = st.integers(0, 2)
 wishes = st.builds(
     Wishes, limit=st.integers(1, 4), lazily=st.booleans(), state_after=st.booleans(), only_messages=st.booleans()
 )
@@ -60,6 +62,12 @@ STEPS = st.one_of(
     st.tuples(st.just("keep"), client),
     st.tuples(st.just("go back"), client),
     st.tuples(st.just("wish"), client, st.integers(1, 4), st.booleans()),
+    st.tuples(st.just("look"), window),
+    st.tuples(st.just("look"), window),
+    st.tuples(st.just("lose a look"), window),
+    st.tuples(st.just("resize"), window, st.integers(0, 1), st.integers(1, 4)),
+    st.tuples(st.just("keep a window"), window),
+    st.tuples(st.just("go back to a window"), window),
     st.just(("cut",)),
     st.tuples(st.just("all at once"), room, st.integers(1, 4)),
     st.just(("restart",)),
@@ -77,7 +85,9 @@ class World:
     rooms: list[str]
     clients: list[Replica]
     connected: Connected
+    windows: list[WindowReplica]
     kept: dict[int, Any] = field(default_factory=dict)
+    kept_windows: dict[int, Any] = field(default_factory=dict)
     count: int = 0
 
     async def do(self, name: str, *how: Any) -> None:
@@ -172,6 +182,25 @@ class World:
         old = self.clients[number].wishes
         self.clients[number].wishes = Wishes(limit, old.lazily, state_after, old.only_messages)
 
+    async def look(self, number: int, wait_ms: int = 0) -> None:
+        replica = self.windows[number]
+        await replica.take(await replica.ask(wait_ms))
+
+    async def lose_a_look(self, number: int) -> None:
+        await self.windows[number].ask()
+
+    async def resize(self, number: int, first: int, limit: int) -> None:
+        """Look at more rooms from now on, or at fewer, and at more of each or less."""
+        replica = self.windows[number]
+        replica.first, replica.wishes = first, Wishes(limit, replica.wishes.lazily)
+
+    async def keep_a_window(self, number: int) -> None:
+        self.kept_windows[number] = self.windows[number].keep()
+
+    async def go_back_to_a_window(self, number: int) -> None:
+        if number in self.kept_windows:
+            self.windows[number].go_back(self.kept_windows[number])
+
     async def cut(self) -> None:
         await self.connected.cut()
 
@@ -183,14 +212,15 @@ class World:
             nursery.start_soon(self.join, "bob", index)
             for number in range(len(self.clients)):
                 nursery.start_soon(self.sync, number)
+            for number in range(len(self.windows)):
+                nursery.start_soon(self.look, number)
 
     async def restart(self) -> None:
         await self.connected.stop()
         await self.stack.aclose()
         self.server = await self.stack.enter_async_context(sync_server(self.database))
-        for replica in (*self.clients, self.connected.replica):
-            self.server.take_over(replica.person)
-        for person in self.people.values():
+        replicas: list[Replica | WindowReplica] = [*self.clients, self.connected.replica, *self.windows]
+        for person in (*(replica.person for replica in replicas), *self.people.values()):
             self.server.take_over(person)
         await self.connected.start(self.server)
 
@@ -291,7 +321,11 @@ async def world(postgres: PostgresServer, wanted: list[Wishes]) -> AsyncIterator
         clients = [Replica(server.person(name), one) for name, one in zip((*NAMES, "bob"), wanted, strict=False)]
         connected = Connected(Replica(server.person("bob"), wanted[-1]), nursery)
         await connected.start(server)
-        yield World(database, server, stack, people, rooms, clients, connected)
+        windows = [
+            WindowReplica(server.person(name), Wishes(one.limit, one.lazily))
+            for name, one in zip(NAMES, wanted, strict=False)
+        ]
+        yield World(database, server, stack, people, rooms, clients, connected, windows)
         await connected.stop()
         nursery.cancel_scope.cancel()
     await postgres.drop(url)
@@ -305,6 +339,11 @@ async def settle(world: World) -> None:
         for number, replica in enumerate(world.clients):
             while END not in replica.account_data:
                 await world.sync(number, wait=1)
+        for number, looking in enumerate(world.windows):
+            looking.first = 99
+            while END not in looking.account_data:
+                await world.look(number, wait_ms=1_000)
+            await world.look(number)
         while END not in world.connected.replica.account_data:
             await world.connected.taken.wait()
 
@@ -315,7 +354,7 @@ async def own_memberships(world: World, room_id: str, person: Follower) -> set[s
     return {event["event_id"] for event in page["chunk"] if event.get("state_key") == person.user_id}
 
 
-async def check(world: World, replica: Replica) -> None:
+async def check(world: World, replica: Replica | WindowReplica) -> None:
     """Compare what a client knows with what the server answers when asked outright."""
     person = replica.person
     joined = set((await person.get("/v3/joined_rooms"))["joined_rooms"])
@@ -365,7 +404,8 @@ async def test_whatever_happens_clients_end_with_the_room_as_it_is(
             for step in steps:
                 await here.do(*step)
             await settle(here)
-            for replica in (*here.clients, here.connected.replica):
+            replicas: list[Replica | WindowReplica] = [*here.clients, here.connected.replica, *here.windows]
+            for replica in replicas:
                 await check(here, replica)
     except BaseException:
         # Hypothesis does not tell it through groups of exceptions.

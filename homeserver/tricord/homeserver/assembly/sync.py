@@ -10,18 +10,29 @@ from tricord.homeserver.assembly.encryption import Encryption
 from tricord.homeserver.assembly.foundation import Foundation
 from tricord.homeserver.assembly.personal import Personal
 from tricord.homeserver.assembly.rooms import Rooms
+from tricord.homeserver.client_api.sliding_sync import SlidingSyncApi
 from tricord.homeserver.client_api.sync import SyncApi
 from tricord.homeserver.push.counts import NotificationCounts
 from tricord.homeserver.serving.call import Route, WebSocketRoute
 from tricord.homeserver.serving.dispatch import Dispatcher
 from tricord.homeserver.sync.engine import SyncEngine
 from tricord.homeserver.sync.filters import SyncFilters
+from tricord.homeserver.sync.ignored import IgnoredUsers
 from tricord.homeserver.sync.sections.account_data import AccountDataSection
 from tricord.homeserver.sync.sections.devices import DevicesSection
 from tricord.homeserver.sync.sections.invites import InviteSection
 from tricord.homeserver.sync.sections.members import LazyMembers
 from tricord.homeserver.sync.sections.presence import PresenceSection
 from tricord.homeserver.sync.sections.summary import SummarySection
+from tricord.homeserver.sync.sliding.activity import RoomActivity
+from tricord.homeserver.sync.sliding.connections import Connections
+from tricord.homeserver.sync.sliding.devices import SlidingDevices
+from tricord.homeserver.sync.sliding.engine import SlidingEngine
+from tricord.homeserver.sync.sliding.extensions import ExtensionReader
+from tricord.homeserver.sync.sliding.lists import RoomLists
+from tricord.homeserver.sync.sliding.own_rooms import RoomsOfUsers
+from tricord.homeserver.sync.sliding.rooms import RoomReader
+from tricord.homeserver.sync.sliding.told_members import ToldMembers
 from tricord.homeserver.sync.websocket import WebSocketSync
 from tricord.homeserver.sync.windows import Windows
 
@@ -36,6 +47,20 @@ class Sync:
         self._accounts = accounts
         self._presences = personal.presences
         self._filters = SyncFilters(database)
+        windows = Windows(database, timeline, state, rooms.changes)
+        account_data = AccountDataSection(database, personal.push_rules)
+        invites = InviteSection(timeline, state)
+        summaries = SummarySection(memberships, state)
+        counts = NotificationCounts(database, timeline, state, memberships, personal.push_rules, rooms.changes)
+        devices = DevicesSection(
+            encryption.device_keys,
+            encryption.inboxes,
+            encryption.device_lists,
+            memberships,
+            base.publisher,
+            rooms.changes,
+        )
+        ignored = IgnoredUsers(rooms.preferences, base.publisher, rooms.changes)
         self._engine = SyncEngine(
             database,
             base.publisher,
@@ -44,29 +69,42 @@ class Sync:
             state,
             memberships,
             rooms.visibility,
-            rooms.preferences,
-            Windows(database, timeline, state, rooms.changes),
-            AccountDataSection(database, personal.push_rules),
-            InviteSection(timeline, state),
+            ignored,
+            windows,
+            account_data,
+            invites,
             LazyMembers(state),
             PresenceSection(database, memberships, base.clock, enabled=True),
-            SummarySection(memberships, state),
-            NotificationCounts(database, timeline, state, memberships, personal.push_rules, rooms.changes),
-            DevicesSection(
-                encryption.device_keys,
-                encryption.inboxes,
-                encryption.device_lists,
-                memberships,
-                base.publisher,
-                rooms.changes,
-            ),
+            summaries,
+            counts,
+            devices,
             rooms.aggregations,
             base.clock,
+        )
+        activity = RoomActivity(database, base.publisher)
+        self._sliding = SlidingEngine(
+            self._engine,
+            base.publisher,
+            rooms.changes,
+            memberships,
+            windows,
+            account_data,
+            ignored,
+            Connections(database),
+            RoomsOfUsers(database, base.publisher, rooms.changes, memberships, timeline, state, invites),
+            RoomLists(activity, state),
+            RoomReader(
+                timeline, state, rooms.visibility, windows, summaries, counts, activity, ToldMembers(), base.clock
+            ),
+            ExtensionReader(database, account_data, SlidingDevices(encryption.inboxes, devices)),
         )
 
     def routes(self) -> list[Route]:
         """Return what clients are answered who follow by HTTP."""
-        return SyncApi(self._engine, self._filters, self._presences).routes()
+        return [
+            *SyncApi(self._engine, self._filters, self._presences).routes(),
+            *SlidingSyncApi(self._sliding, self._presences).routes(),
+        ]
 
     def websockets(self, requests: Sequence[Route]) -> list[WebSocketRoute]:
         """Return the sockets by which clients follow; requests over them are answered as over HTTP."""

@@ -18,6 +18,7 @@ from tricord.protocol.identifiers import RoomId, ServerName, UserId
 __all__ = ["MemberCounts", "Membership", "Memberships"]
 
 _MOST_NAMES = 2_000_000
+_MOST_COUNTS = 100_000
 
 Owner = TypeVar("Owner", bound=str)
 Name = TypeVar("Name", bound=str)
@@ -39,6 +40,9 @@ class Memberships:
         self._publisher = publisher
         self._rooms: _Sets[UserId, RoomId] = _Sets(lambda user: database.read(storage.joined_rooms_of, user))
         self._members: _Sets[RoomId, UserId] = _Sets(lambda room: database.read(storage.joined_members_of, room))
+        self._counts: dict[RoomId, MemberCounts] = {}
+        # Goes up when a membership changes: what was counted meanwhile may be too old to keep.
+        self._count_changes = 0
         publisher.observe_other_processes(self._forget_changed, self._forget_all)
 
     async def joined_rooms(self, user_id: UserId) -> frozenset[RoomId]:
@@ -92,10 +96,23 @@ class Memberships:
         """Return a user's memberships whose last member event is between two positions, in order."""
         return await self._database.read(storage.memberships_changed, user_id, after=after, upto=upto)
 
+    async def elsewhere(self, user_id: UserId) -> list[Membership]:
+        """Return the rooms that a user is not in, but asked into, knocking on, or was put out of."""
+        return await self._database.read(storage.memberships_elsewhere, user_id)
+
     async def counts(self, room_ids: Collection[RoomId]) -> Mapping[RoomId, MemberCounts]:
         """Return how many are in each of the rooms that are here."""
-        rows = await self._database.read(storage.member_counts, room_ids)
-        return {room_id: MemberCounts(joined, invited) for room_id, joined, invited in rows}
+        counts = {room_id: known for room_id in room_ids if (known := self._counts.get(room_id)) is not None}
+        if len(counts) < len(room_ids):
+            changes = self._count_changes
+            rows = await self._database.read(storage.member_counts, [r for r in room_ids if r not in counts])
+            read = {room_id: MemberCounts(joined, invited) for room_id, joined, invited in rows}
+            counts |= read
+            if changes == self._count_changes:
+                self._counts |= read
+                while len(self._counts) > _MOST_COUNTS:
+                    del self._counts[next(iter(self._counts))]
+        return counts
 
     async def share_a_room(self, one: UserId, other: UserId) -> bool:
         """Return whether two users are in a room together."""
@@ -120,15 +137,22 @@ class Memberships:
         is_in = membership == "join"
         self._rooms.change(user_id, room_id, is_in=is_in)
         self._members.change(room_id, user_id, is_in=is_in)
+        self._count_changes += 1
+        self._counts.pop(room_id, None)
 
     def _forget_changed(self, commit: Commit) -> None:
         if commit.has_events and commit.users:
             self._rooms.forget(commit.users)
             self._members.forget(commit.rooms)
+            self._count_changes += 1
+            for room_id in commit.rooms:
+                self._counts.pop(room_id, None)
 
     def _forget_all(self, _position: int) -> None:
         self._rooms.forget_all()
         self._members.forget_all()
+        self._count_changes += 1
+        self._counts.clear()
 
 
 class _Sets(Generic[Owner, Name]):

@@ -13,7 +13,7 @@ from tricord.homeserver.rooms.state_map import EMPTY, difference, event_numbers,
 from tricord.homeserver.rooms.stored_event import StateKey, StoredEvent
 from tricord.homeserver.storage.database import Database, Transaction
 from tricord.homeserver.storage.events import events_by_id, events_by_nid
-from tricord.homeserver.storage.rooms import state_nids_of_type_in_rooms
+from tricord.homeserver.storage.rooms import current_state_nids_in_rooms, state_nids_of_type_in_rooms
 from tricord.protocol.identifiers import RoomId
 
 
@@ -59,6 +59,18 @@ class RoomState:
         found: dict[RoomId, list[StoredEvent]] = {}
         for stored in await self._database.read(_of_type_in_rooms, room_ids, event_type, most_per_room):
             found.setdefault(stored.event.room_id, []).append(stored)
+        return found
+
+    async def current_kinds_in_rooms(
+        self, room_ids: Collection[RoomId], types: Collection[str] | None, *, but: Collection[str] = ()
+    ) -> dict[RoomId, dict[StateKey, StoredEvent]]:
+        """Return the current state of many rooms at once, of some types (None: all), but for others."""
+        rooms = await self._rooms.rooms(room_ids)
+        nids = [room.nid for room in rooms.values()]
+        found: dict[RoomId, dict[StateKey, StoredEvent]] = {room_id: {} for room_id in rooms}
+        for stored in await self._database.read(_kinds_in_rooms, nids, types, but):
+            if (key := stored.key) is not None:
+                found[stored.event.room_id][key] = stored
         return found
 
     async def at(self, event: StoredEvent, keys: Collection[StateKey]) -> dict[StateKey, StoredEvent]:
@@ -120,6 +132,13 @@ def _set_in(room: CachedRoom, keys: Collection[StateKey]) -> dict[StateKey, Stor
 
 def _by_key(events: Collection[StoredEvent]) -> dict[StateKey, StoredEvent]:
     return {key: stored for stored in events if (key := stored.key) is not None}
+
+
+async def _kinds_in_rooms(
+    tx: Transaction, room_nids: list[int], types: Collection[str] | None, but: Collection[str]
+) -> list[StoredEvent]:
+    nids = await current_state_nids_in_rooms(tx, room_nids, types=None if types is None else list(types), but=list(but))
+    return list((await events_by_nid(tx, nids)).values())
 
 
 async def _of_type_in_rooms(

@@ -91,3 +91,45 @@ async def lock_account_data(tx: Transaction, user_id: UserId, room_id: RoomId | 
 async def delete_account_data(tx: Transaction, user_id: UserId) -> None:
     """Delete all account data of a user."""
     await tx.execute("DELETE FROM account_data WHERE user_id = $1", user_id)
+
+
+async def account_data_of_types(tx: Transaction, user_id: UserId, types: Sequence[str]) -> list[AccountDatum]:
+    """Return what a user has of some types, of the account and of rooms."""
+    rows = await tx.fetch(
+        """
+        SELECT user_id, nullif(room_id, ''), type, content, position FROM account_data
+        WHERE user_id = $1 AND type = ANY($2)
+        """,
+        user_id,
+        list(types),
+    )
+    return [AccountDatum(*row) for row in rows]
+
+
+async def account_data_in_rooms(
+    tx: Transaction, user_id: UserId, room_ids: Sequence[RoomId], *, upto: int
+) -> list[AccountDatum]:
+    """Return a user's account data of some rooms, in the order in which it was set."""
+    rows = await tx.fetch(
+        """
+        SELECT user_id, room_id, type, content, position FROM account_data
+        WHERE user_id = $1 AND room_id = ANY($2) AND position <= $3 ORDER BY position
+        """,
+        user_id,
+        list(room_ids),
+        upto,
+    )
+    return [AccountDatum(*row) for row in rows]
+
+
+async def account_data_of_account(tx: Transaction, user_id: UserId, *, upto: int) -> list[AccountDatum]:
+    """Return what a user has that is about no room."""
+    rows = await tx.fetch(
+        """
+        SELECT user_id, nullif(room_id, ''), type, content, position FROM account_data
+        WHERE user_id = $1 AND room_id = '' AND position <= $2 ORDER BY position
+        """,
+        user_id,
+        upto,
+    )
+    return [AccountDatum(*row) for row in rows]

@@ -89,6 +89,16 @@ async def memberships_of_user(tx: Transaction, user_id: UserId) -> list[Membersh
     return [Membership(*row) for row in rows]
 
 
+async def memberships_elsewhere(tx: Transaction, user_id: UserId) -> list[Membership]:
+    """Return the rooms that a user is not in, but asked into, knocking on, or was put out of."""
+    rows = await tx.fetch(
+        f"{_SELECT} WHERE m.user_id = $1 AND NOT m.forgotten AND m.membership <> 'join' "
+        "AND NOT (m.membership = 'leave' AND m.sender = m.user_id)",
+        user_id,
+    )
+    return [Membership(*row) for row in rows]
+
+
 async def memberships_in_room(tx: Transaction, room_id: RoomId, memberships: Sequence[str]) -> list[Membership]:
     """Return who is something to a room, oldest first."""
     rows = await tx.fetch(

@@ -106,3 +106,22 @@ async def receipts_of_user(tx: Transaction, user_id: UserId, room_ids: Sequence[
         list(room_ids),
     )
     return [Receipt(*row) for row in rows]
+
+
+async def receipts_on_events(
+    tx: Transaction, user_id: UserId, room_ids: Sequence[RoomId], event_ids: Sequence[EventId]
+) -> dict[RoomId, list[Receipt]]:
+    """Return the receipts at some events, and all those of one user, in some rooms."""
+    rows = await tx.fetch(
+        f"""
+        SELECT {_COLUMNS} FROM receipts
+        WHERE room_id = ANY($1) AND (event_id = ANY($2) OR user_id = $3) ORDER BY position
+        """,  # noqa: S608 - a constant
+        list(room_ids),
+        list(event_ids),
+        user_id,
+    )
+    found: dict[RoomId, list[Receipt]] = {}
+    for row in rows:
+        found.setdefault(row["room_id"], []).append(Receipt(*row))
+    return found

@@ -79,6 +79,22 @@ async def current_state_nids_of_room(tx: Transaction, room_nid: int) -> list[int
     return [row[0] for row in rows]
 
 
+async def current_state_nids_in_rooms(
+    tx: Transaction, room_nids: Sequence[int], *, types: Sequence[str] | None, but: Sequence[str] = ()
+) -> list[int]:
+    """Return the event numbers of the current state of some rooms: of some types (None: all), but for others."""
+    rows = await tx.fetch(
+        """
+        SELECT event_nid FROM current_state
+        WHERE room_nid = ANY($1) AND ($2::text[] IS NULL OR type = ANY($2)) AND NOT type = ANY($3)
+        """,
+        list(room_nids),
+        None if types is None else list(types),
+        list(but),
+    )
+    return [row[0] for row in rows]
+
+
 async def rooms_with_state(
     tx: Transaction, room_ids: Sequence[RoomId], event_type: str, state_key: str
 ) -> list[RoomId]:

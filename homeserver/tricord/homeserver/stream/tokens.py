@@ -1,5 +1,7 @@
 """Positions as clients hold them: `s1_123`, `s1_123_-4` in history that was fetched later, `s1_123t80` amid messages.
 
+A position of sliding sync has what its connection was told behind it, `s1_123~5f3a`; anywhere else it is a position.
+
 A token is a gap between events, the one right after everything up to and including its place. The number after the
 `s` is the version of the format.
 """
@@ -11,7 +13,7 @@ from typing import NamedTuple
 
 from tricord.protocol.errors import InvalidParam
 
-_TOKEN = re.compile(r"s1_([0-9]{1,18})(?:_(-[0-9]{1,9}))?(?:t([0-9]{1,18}))?")
+_TOKEN = re.compile(r"s1_([0-9]{1,18})(?:_(-[0-9]{1,9}))?(?:t([0-9]{1,18}))?(?:~[0-9a-f]{1,16})?")
 
 
 class Place(NamedTuple):

@@ -19,7 +19,6 @@ from tricord.homeserver.clock import Clock
 from tricord.homeserver.push.counts import Count, NotificationCounts
 from tricord.homeserver.rooms.aggregations import Aggregation, Aggregations
 from tricord.homeserver.rooms.memberships import Memberships
-from tricord.homeserver.rooms.preferences import Preferences
 from tricord.homeserver.rooms.state import RoomState
 from tricord.homeserver.rooms.stored_event import StoredEvent
 from tricord.homeserver.rooms.threads import MAIN
@@ -31,6 +30,7 @@ from tricord.homeserver.stream.publisher import Publisher, Subscription
 from tricord.homeserver.stream.recent_changes import RecentChanges
 from tricord.homeserver.stream.tokens import decode_token
 from tricord.homeserver.sync.delta import Delta, JoinedRoom, Json, LeftRoom, RoomNews
+from tricord.homeserver.sync.ignored import IgnoredUsers
 from tricord.homeserver.sync.plan import Membership, Plan, Stretch, changed_plan, initial_plan
 from tricord.homeserver.sync.sections.account_data import AccountDataNews, AccountDataSection
 from tricord.homeserver.sync.sections.devices import DevicesSection
@@ -52,7 +52,6 @@ _logger = structlog.get_logger(__name__)
 _CATCH_UP_SECONDS = 2
 # How many changes of one membership are followed back.
 _MOST_CHANGES = 100
-_MOST_IGNORING = 50_000
 _OUTSIDE = ("leave", "ban")
 
 
@@ -79,7 +78,7 @@ class SyncEngine:
         state: RoomState,
         memberships: Memberships,
         visibility: Visibility,
-        preferences: Preferences,
+        ignored: IgnoredUsers,
         windows: Windows,
         account_data: AccountDataSection,
         invites: InviteSection,
@@ -98,7 +97,7 @@ class SyncEngine:
         self._state = state
         self._memberships = memberships
         self._visibility = visibility
-        self._preferences = preferences
+        self._ignored = ignored
         self._windows = windows
         self._account_data = account_data
         self._invites = invites
@@ -109,8 +108,6 @@ class SyncEngine:
         self._devices = devices
         self._aggregations = aggregations
         self._clock = clock
-        # Whom users ignore, and at which position they did.
-        self._ignored: dict[UserId, tuple[int, frozenset[UserId]]] = {}
 
     async def checked_position(self, token: str | None) -> int | None:
         """Return the position of a token; refuse one that this server cannot have given out."""
@@ -247,7 +244,7 @@ class SyncEngine:
                 _logger.exception("a room is left out of a sync", room_id=room_id, user_id=viewer.user_id)
         for told, rooms in ((delta.invited, plan.invited), (delta.knocked, plan.knocked)):
             if rooms:
-                told.update(await self._invites.stripped_state(rooms, await self._whom_ignored(viewer)))
+                told.update(await self._invites.stripped_state(rooms, await self._ignored.of(viewer.user_id)))
         for room_id, own in data.of_rooms.items():
             if viewer.filter.room.allows_room(room_id) and room_id in await self._memberships.joined_rooms(
                 viewer.user_id
@@ -281,7 +278,7 @@ class SyncEngine:
                 window = window.without([stored for stored in events if stored not in memberships])
             events = window.events
         elif events:
-            ignored = await self._whom_ignored(viewer)
+            ignored = await self._ignored.of(viewer.user_id)
             if not ignored.isdisjoint(window.senders):
                 events = [stored for stored in events if stored.event.is_state or stored.event.sender not in ignored]
         members: Sequence[StoredEvent] = ()
@@ -383,17 +380,6 @@ class SyncEngine:
             or any(receipt.user_id == viewer.user_id for receipt in window.receipts)
         ]
         return await self._counts.by_thread(viewer.user_id, concerned, upto) if concerned else {}
-
-    async def _whom_ignored(self, viewer: Viewer) -> frozenset[UserId]:
-        known = self._ignored.get(viewer.user_id)
-        if known is not None and not self._changes.user_changed(viewer.user_id, known[0]):
-            return known[1]
-        position = self._publisher.position
-        ignored = await self._preferences.ignored_by(viewer.user_id)
-        self._ignored[viewer.user_id] = (position, ignored)
-        if len(self._ignored) > _MOST_IGNORING:
-            del self._ignored[next(iter(self._ignored))]
-        return ignored
 
 
 class Following:
