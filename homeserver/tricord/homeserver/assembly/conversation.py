@@ -80,7 +80,15 @@ class Conversation:
         )
         relation_checks = RelationChecks(database, timeline, memberships)
         self._sending = Sending(rooms.log, state, timeline, self._changes, self.aliases, relation_checks)
-        self._history = History(state, timeline, rooms.visibility, rooms.client_events, base.publisher, shared.backfill)
+        self._history = History(
+            state,
+            timeline,
+            rooms.visibility,
+            rooms.client_events,
+            base.publisher,
+            older=shared.backfill,
+            elsewhere=shared.closest,
+        )
         self._state_view = StateView(state, timeline, rooms.visibility, rooms.client_events)
         self._peeking = Peeking(
             self._history,

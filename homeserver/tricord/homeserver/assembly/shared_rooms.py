@@ -7,6 +7,7 @@ from tricord.homeserver.assembly.foundation import Foundation
 from tricord.homeserver.assembly.network import Network
 from tricord.homeserver.assembly.rooms import Rooms
 from tricord.homeserver.peers.backfill import Backfill
+from tricord.homeserver.peers.closest_event import ClosestElsewhere
 from tricord.homeserver.peers.hosting import Hosting
 from tricord.homeserver.peers.joining import RemoteJoins
 from tricord.homeserver.peers.memberships import RemoteMemberships
@@ -57,3 +58,4 @@ class SharedRooms:
         self.backfill = Backfill(
             database, rooms.cached, rooms.nodes, rooms.residence, peers, verifier, outliers, self.receiver, resolver
         )
+        self.closest = ClosestElsewhere(database, rooms.timeline, rooms.residence, peers, self.backfill)

@@ -9,7 +9,8 @@ https://spec.matrix.org/v1.19/server-server-api/#backfilling-and-retrieving-miss
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
 
 import structlog
 import trio
@@ -30,7 +31,7 @@ from tricord.homeserver.rooms.stored_event import StateKey, StoredEvent
 from tricord.homeserver.rooms.verification import Verifier
 from tricord.homeserver.storage.database import Database
 from tricord.homeserver.storage.events import events_by_nid
-from tricord.homeserver.storage.history import HistoryRow, holes_before, write_history
+from tricord.homeserver.storage.history import HistoryRow, Part, holes_before, new_part, write_history
 from tricord.protocol.authorization import auth_event_keys, authorize
 from tricord.protocol.errors import EventRejected, ResolutionTooLarge
 from tricord.protocol.events import VerifiedEvent
@@ -38,6 +39,8 @@ from tricord.protocol.identifiers import EventId, RoomId, ServerName
 
 _SERVERS = 3
 _EVENTS = 100
+# How much is fetched around an event that somebody jumps to.
+_EVENTS_OF_A_PART = 30
 _MOST_HOLES = 20
 # How long a hole that nobody could fill is left alone.
 _PAUSE_SECONDS = 120
@@ -85,43 +88,69 @@ class Backfill:
         if (under_way := self._under_way.get(room_id)) is not None:
             await under_way.wait()
             return True
-        done = self._under_way[room_id] = trio.Event()
-        try:
+        async with self._turn(room_id):
             room = await self._rooms.room(room_id)
             filled = room is not None and await self._fetch(room, wanted[:_MOST_HOLES])
-        finally:
-            del self._under_way[room_id]
-            done.set()
         if not filled:
             self._left_alone |= {stored.nid: now + _PAUSE_SECONDS for stored in wanted}
             while len(self._left_alone) > _MOST_REMEMBERED:
                 del self._left_alone[next(iter(self._left_alone))]
         return filled
 
+    async def fetch_part(self, server: ServerName, room_id: RoomId, event_id: EventId) -> bool:
+        """Fetch an event of long ago, with some before it, though not all that came of it; return whether it is here.
+
+        They make a part of their own in the history, between the parts that are here.
+        """
+        while (under_way := self._under_way.get(room_id)) is not None:
+            await under_way.wait()
+        async with self._turn(room_id):
+            room = await self._rooms.room(room_id)
+            new = {} if room is None else await self._fetched(server, room, [event_id], _EVENTS_OF_A_PART)
+            if room is None or event_id not in new:
+                return False
+            part = await self._database.read(new_part, room.nid, new[event_id].depth)
+            if part is None:
+                return False
+            return await self._place(server, room, _reached([event_id], new, part, {}), new)
+
+    @asynccontextmanager
+    async def _turn(self, room_id: RoomId) -> AsyncIterator[None]:
+        """Fetch history of a room, and nobody else does in this process."""
+        done = self._under_way[room_id] = trio.Event()
+        try:
+            yield
+        finally:
+            del self._under_way[room_id]
+            done.set()
+
     async def _fetch(self, room: CachedRoom, holes: Sequence[StoredEvent]) -> bool:
         for server in (await self._residence.servers_in(room.room_id))[:_SERVERS]:
-            try:
-                pdus = await self._peers.backfill(
-                    server, room.room_id, [stored.event.event_id for stored in holes], _EVENTS
-                )
-            except PeerError as error:
-                _logger.info("history was not to be had", room_id=room.room_id, server=server, reason=str(error))
-                continue
-            events = await self._verifier.read(pdus[: 2 * _EVENTS], room.version, room.room_id)
-            placed = await self._outliers.known([event.event_id for event in events])
-            new = {e.event_id: e for e in events if (known := placed.get(e.event_id)) is None or known.position is None}
-            if new and await self._place(server, room, holes, new):
+            new = await self._fetched(server, room, [stored.event.event_id for stored in holes], _EVENTS)
+            if new and await self._place(server, room, _parts(holes, new), new):
                 return True
         return False
+
+    async def _fetched(
+        self, server: ServerName, room: CachedRoom, event_ids: Sequence[EventId], limit: int
+    ) -> dict[EventId, VerifiedEvent]:
+        """Return events and what came before them, as far as a server has it and it has no place here."""
+        try:
+            pdus = await self._peers.backfill(server, room.room_id, event_ids, limit)
+        except PeerError as error:
+            _logger.info("history was not to be had", room_id=room.room_id, server=server, reason=str(error))
+            return {}
+        events = await self._verifier.read(pdus[: 2 * _EVENTS], room.version, room.room_id)
+        placed = await self._outliers.known([event.event_id for event in events])
+        return {e.event_id: e for e in events if (known := placed.get(e.event_id)) is None or known.position is None}
 
     async def _place(
         self,
         server: ServerName,
         room: CachedRoom,
-        holes: Sequence[StoredEvent],
+        parts: Mapping[EventId, Part],
         events: Mapping[EventId, VerifiedEvent],
     ) -> bool:
-        parts = _parts(holes, events)
         ordered = [one for one in in_order(events, lambda event: event.prev_events) if one.event_id in parts]
         await self._receiver.bring_auth_events(server, room, ordered)
         named = {id_ for event in ordered for id_ in (*event.prev_events, *event.auth_events)}
@@ -175,16 +204,24 @@ class Backfill:
         return after
 
 
-def _parts(holes: Sequence[StoredEvent], events: Mapping[EventId, VerifiedEvent]) -> dict[EventId, int]:
-    """Return before which position events belong: that of the oldest hole from which they are reached."""
-    parts: dict[EventId, int] = {}
+def _parts(holes: Sequence[StoredEvent], events: Mapping[EventId, VerifiedEvent]) -> dict[EventId, Part]:
+    """Return to which parts events belong: to that of the oldest hole from which they are reached."""
+    parts: dict[EventId, Part] = {}
     for hole in sorted(holes, key=lambda stored: stored.place):
-        waiting = list(hole.event.prev_events)
-        while waiting:
-            event_id = waiting.pop()
-            if event_id in events and event_id not in parts:
-                parts[event_id] = hole.place.position
-                waiting += events[event_id].prev_events
+        _reached(hole.event.prev_events, events, Part.of(hole.place), parts)
+    return parts
+
+
+def _reached(
+    start: Sequence[EventId], events: Mapping[EventId, VerifiedEvent], part: Part, parts: dict[EventId, Part]
+) -> dict[EventId, Part]:
+    """Add some events, and those before them, to a part, unless they are in one already."""
+    waiting = list(start)
+    while waiting:
+        event_id = waiting.pop()
+        if event_id in events and event_id not in parts:
+            parts[event_id] = part
+            waiting += events[event_id].prev_events
     return parts
 
 
@@ -237,23 +274,23 @@ class _History:
         self._added.append(stored)
 
     def rows(
-        self, positions: Mapping[EventId, int]
+        self, parts: Mapping[EventId, Part]
     ) -> tuple[list[HistoryRow], list[tuple[str, int]], list[tuple[str, str, int, str, str]]]:
-        """Return what is to be written, each event right before a position: events, events still missing, relations."""
+        """Return what is to be written, each at the beginning of its part: events, events missing, relations."""
         rows: list[HistoryRow] = []
         relations: list[tuple[str, str, int, str, str]] = []
-        written: Counter[int] = Counter()
+        written: Counter[Part] = Counter()
         for stored in reversed(self._added):
             event = stored.event
-            position = positions[event.event_id]
-            written[position] += 1
+            part = parts[event.event_id]
+            written[part] += 1
             rows.append(
                 HistoryRow(
                     self._room.nid,
                     stored.nid,
                     event.event_id,
-                    position,
-                    written[position],
+                    *part,
+                    written[part],
                     event.depth,
                     event.type,
                     event.state_key,

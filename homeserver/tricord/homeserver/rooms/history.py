@@ -66,6 +66,14 @@ class OlderHistory(Protocol):
         ...
 
 
+class Elsewhere(Protocol):
+    """Finds events by their time in history that is elsewhere."""
+
+    async def fetch(self, room_id: RoomId, ts: int, direction: Direction, ours: StoredEvent | None) -> bool:
+        """Fetch an event that is closer to a time than the closest one here; return whether there is one now."""
+        ...
+
+
 class History:
     """Answers what happened in rooms, to those who may know."""
 
@@ -77,6 +85,7 @@ class History:
         client_events: ClientEvents,
         publisher: Publisher,
         older: OlderHistory | None = None,
+        elsewhere: Elsewhere | None = None,
     ) -> None:
         self._state = state
         self._timeline = timeline
@@ -84,6 +93,7 @@ class History:
         self._client_events = client_events
         self._publisher = publisher
         self._older = older
+        self._elsewhere = elsewhere
 
     async def page(self, requester: Requester, room_id: RoomId, request: PageRequest) -> JsonObject:
         """Return a page; without `end` there is nothing further."""
@@ -149,6 +159,8 @@ class History:
         """Return the visible event closest to a time, in one direction from it."""
         await self._visibility.reading(requester.user_id, room_id)
         found = await self._timeline.closest_to(room_id, ts, direction)
+        if self._elsewhere is not None and await self._elsewhere.fetch(room_id, ts, direction, found):
+            found = await self._timeline.closest_to(room_id, ts, direction)
         if found is not None:
             start = _just_before(found.place) if direction is Direction.FORWARD else found.place
             read = await self._read(requester.user_id, room_id, start, None, direction, 1, RoomEventFilter())
@@ -190,7 +202,7 @@ class History:
             size = missing if wanted.allows_everything else max(missing, _BATCH)
             page = await self._timeline.page(room_id, place, end, direction, size)
             for _ in range(_MAX_FETCHES):
-                if direction is not Direction.BACKWARD or not await self._filled(room_id, page.events):
+                if not await self._filled(room_id, page.events):
                     break
                 page = await self._timeline.page(room_id, place, end, direction, size)
             more = await self._visibility.seen(

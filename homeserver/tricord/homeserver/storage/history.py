@@ -1,4 +1,9 @@
-"""SQL of history that is fetched after what came of it: its holes, and what fills them."""
+"""SQL of history that is fetched after what came of it: its holes, and what fills them.
+
+History that leads up to an event has that event's position and a rank below 0. It may be here in several parts with
+something missing between them; each part has a stretch of ranks to itself, so that what is missing finds its place
+later. Part 0 ends at the event itself, and the higher the number of a part, the older it is.
+"""
 
 from __future__ import annotations
 
@@ -6,15 +11,35 @@ from collections.abc import Collection, Sequence
 from typing import Any, NamedTuple
 
 from tricord.homeserver.storage.database import Transaction
+from tricord.homeserver.stream.tokens import Place
+
+# As many events has a part at most; a room of more than that has other worries.
+_RANKS_OF_A_PART = 1 << 32
+# A new part that is older than all others leaves that many numbers for parts in between.
+_NUMBERS_BETWEEN_PARTS = 1 << 12
+_MOST_PARTS = 1 << 27
+
+
+class Part(NamedTuple):
+    """A part of the history that leads up to the event at a position."""
+
+    position: int
+    number: int = 0
+
+    @classmethod
+    def of(cls, place: Place) -> Part:
+        """Return the part that a place is in."""
+        return cls(place.position, -place.rank // _RANKS_OF_A_PART)
 
 
 class HistoryRow(NamedTuple):
-    """An event of the past, and how far before everything that is known at a position it belongs."""
+    """An event of the past, and how far before everything that is known of a part it belongs."""
 
     room_nid: int
     event_nid: int
     event_id: str
     position: int
+    part: int
     before: int
     depth: int
     type: str
@@ -33,6 +58,36 @@ async def holes_before(tx: Transaction, nids: Collection[int]) -> list[int]:
     """Return those of the events that name an event before them which is not here."""
     rows = await tx.fetch("SELECT DISTINCT named_by FROM missing_events WHERE named_by = ANY($1)", list(nids))
     return [row[0] for row in rows]
+
+
+async def new_part(tx: Transaction, room_nid: int, depth: int) -> Part | None:
+    """Return a new part for events of about a depth: between the parts there are, where something is missing.
+
+    Depth is what senders say, so it says only where the part is shown. None if there is no place for one.
+    """
+    hole = await tx.fetchrow(
+        """
+        SELECT e.position, e.backfill_rank FROM missing_events AS m JOIN events AS e ON e.event_nid = m.named_by
+        WHERE e.room_nid = $1 AND e.position IS NOT NULL AND NOT e.soft_failed AND NOT e.rejected
+        ORDER BY e.depth > $2 DESC, e.position, e.backfill_rank LIMIT 1
+        """,
+        room_nid,
+        depth,
+    )
+    if hole is None:
+        return None
+    newer = Part.of(Place(*hole))
+    below = await tx.fetchval(
+        "SELECT max(backfill_rank) FROM events WHERE room_nid = $1 AND position = $2 AND backfill_rank <= $3",
+        room_nid,
+        newer.position,
+        -(newer.number + 1) * _RANKS_OF_A_PART,
+    )
+    if below is None:
+        number = newer.number + _NUMBERS_BETWEEN_PARTS
+    else:
+        number = (newer.number + Part.of(Place(newer.position, below)).number) // 2
+    return Part(newer.position, number) if newer.number < number < _MOST_PARTS else None
 
 
 async def write_history(
@@ -55,19 +110,21 @@ async def write_history(
             room_nid, event_nid, event_id, position, backfill_rank, depth, type, state_key, sender, origin_server_ts,
             state_after, replaces, redacted_because, prev_nids, auth_nids, json
         )
-        SELECT room_nid, event_nid, event_id, position, lowest - before, depth, type, state_key, sender,
-            origin_server_ts, state_after, replaces, redacted_because, prev_nids::bigint[], auth_nids::bigint[], json
+        SELECT room_nid, event_nid, event_id, position, coalesce(lowest, 1 - part * $19) - before, depth, type,
+            state_key, sender, origin_server_ts, state_after, replaces, redacted_because, prev_nids::bigint[],
+            auth_nids::bigint[], json
         FROM unnest(
-            $1::bigint[], $2::bigint[], $3::text[], $4::bigint[], $5::integer[], $6::bigint[], $7::text[], $8::text[],
-            $9::text[], $10::bigint[], $11::bytea[], $12::text[], $13::text[], $14::text[], $15::text[], $16::bytea[]
+            $1::bigint[], $2::bigint[], $3::text[], $4::bigint[], $5::bigint[], $6::bigint[], $7::bigint[], $8::text[],
+            $9::text[], $10::text[], $11::bigint[], $12::bytea[], $13::text[], $14::text[], $15::text[], $16::text[],
+            $17::bytea[]
         ) AS t (
-            room_nid, event_nid, event_id, position, before, depth, type, state_key, sender, origin_server_ts,
+            room_nid, event_nid, event_id, position, part, before, depth, type, state_key, sender, origin_server_ts,
             state_after, replaces, redacted_because, prev_nids, auth_nids, json
         )
-        JOIN (
-            SELECT position, min(backfill_rank) AS lowest FROM events
-            WHERE room_nid = $17 AND position = ANY($4::bigint[]) GROUP BY position
-        ) AS there USING (position)
+        LEFT JOIN (
+            SELECT position, -backfill_rank / $19::bigint AS part, min(backfill_rank) AS lowest FROM events
+            WHERE room_nid = $18 AND position = ANY($4::bigint[]) GROUP BY 1, 2
+        ) AS there USING (position, part)
         ON CONFLICT (event_nid) DO UPDATE SET
             position = excluded.position, backfill_rank = excluded.backfill_rank, state_after = excluded.state_after,
             replaces = excluded.replaces, redacted_because = excluded.redacted_because,
@@ -76,6 +133,7 @@ async def write_history(
         """,
         *_columns(rows, len(HistoryRow.__annotations__)),
         room_nid,
+        _RANKS_OF_A_PART,
     )
     await tx.execute(
         """

@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 from tricord.protocol.errors import InvalidParam
 
-_TOKEN = re.compile(r"s1_([0-9]{1,18})(?:_(-[0-9]{1,9}))?(?:t([0-9]{1,18}))?(?:~[0-9a-f]{1,16})?")
+_TOKEN = re.compile(r"s1_([0-9]{1,18})(?:_(-[0-9]{1,18}))?(?:t([0-9]{1,18}))?(?:~[0-9a-f]{1,16})?")
 
 
 class Place(NamedTuple):
