@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import contextlib
+from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass, field
 
 import httpx
 
-from tricord.federation.errors import PeerAnswerInvalid, PeerUnreachable
-from tricord.federation.transport import Response
+from tricord.federation.errors import HostUnreachable, PeerAnswerInvalid, PeerUnreachable
+from tricord.federation.transport import OpenResponse, Response
 from tricord.protocol.identifiers import ServerName
 
 
@@ -19,6 +20,9 @@ class Network:
     urls: dict[ServerName, str] = field(default_factory=dict)
     requests: list[tuple[ServerName, ServerName, str, str]] = field(default_factory=list)
     """Every request that was made: from, to, method, path and query."""
+    places: dict[str, str] = field(default_factory=dict)
+    """Where on the loopback other URLs are found."""
+    places_asked: list[str] = field(default_factory=list)
     _parted: set[frozenset[ServerName]] = field(default_factory=set)
 
     def part(self, one: ServerName, other: ServerName) -> None:
@@ -76,6 +80,27 @@ class Road:
         if not self._network.is_open(self._origin, destination):
             raise PeerUnreachable(destination, "the road was closed before the answer")
         return Response(answer.status_code, dict(answer.headers), bytes(body))
+
+    @contextlib.asynccontextmanager
+    async def open(
+        self, destination: ServerName, uri: str, headers: Mapping[str, str], *, timeout_seconds: float
+    ) -> AsyncIterator[OpenResponse]:
+        """Carry a request, and its answer as it comes."""
+        self._network.requests.append((self._origin, destination, "GET", uri))
+        if not self._network.is_open(self._origin, destination):
+            raise PeerUnreachable(destination, "the road is closed")
+        url = self._network.urls[destination] + uri
+        async with self._client.stream("GET", url, headers=dict(headers), timeout=timeout_seconds) as answer:
+            yield OpenResponse(answer.status_code, dict(answer.headers), answer.aiter_bytes())
+
+    @contextlib.asynccontextmanager
+    async def open_url(self, url: str, *, timeout_seconds: float) -> AsyncIterator[OpenResponse]:
+        """Carry a request to a place that is no server's."""
+        self._network.places_asked.append(url)
+        if url not in self._network.places:
+            raise HostUnreachable("there is nobody")
+        async with self._client.stream("GET", self._network.places[url], timeout=timeout_seconds) as answer:
+            yield OpenResponse(answer.status_code, dict(answer.headers), answer.aiter_bytes())
 
     async def aclose(self) -> None:
         """Close the connections."""

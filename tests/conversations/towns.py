@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -34,7 +34,12 @@ class Town:
 
 @asynccontextmanager
 async def towns(
-    postgres: PostgresServer, folder: Path, network: Network, **people: Sequence[str]
+    postgres: PostgresServer,
+    folder: Path,
+    network: Network,
+    further_settings: Mapping[str, Any] | None = None,
+    /,
+    **people: Sequence[str],
 ) -> AsyncIterator[list[Town]]:
     """Run a homeserver for each name, `north=["alice"]` being `north.test` with alice in it."""
     async with AsyncExitStack() as stack:
@@ -50,6 +55,7 @@ async def towns(
                 home,
                 server_name=name,
                 listeners=[{"bind": "127.0.0.1:0"}, {"bind": "127.0.0.1:0", "serves": ["federation"]}],
+                **(further_settings or {}),
             )
             transport = network.transport_of(name)
             stack.push_async_callback(transport.aclose)

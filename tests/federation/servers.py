@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping
+import contextlib
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 import orjson
 
-from tricord.federation.errors import PeerUnreachable
-from tricord.federation.transport import Response
+from tricord.federation.errors import HostUnreachable, PeerUnreachable
+from tricord.federation.transport import OpenResponse, Response
 from tricord.protocol.identifiers import ServerName
 from tricord.protocol.signing import SigningKey
 
@@ -51,6 +52,8 @@ class ScriptedNetwork:
 
     answer: Answer | None = None
     requests: list[Request] = field(default_factory=list)
+    places: dict[str, Response] = field(default_factory=dict)
+    urls: list[str] = field(default_factory=list)
 
     async def send(
         self,
@@ -70,6 +73,24 @@ class ScriptedNetwork:
             raise PeerUnreachable(destination, "is not there")
         return await self.answer(request)
 
+    @contextlib.asynccontextmanager
+    async def open(
+        self, destination: ServerName, uri: str, headers: Mapping[str, str], *, timeout_seconds: float
+    ) -> AsyncIterator[OpenResponse]:
+        answer = await self.send(
+            destination, "GET", uri, headers, None, timeout_seconds=timeout_seconds, max_bytes=1 << 20
+        )
+        yield OpenResponse(answer.status, answer.headers, in_parts(answer.body))
+
+    @contextlib.asynccontextmanager
+    async def open_url(self, url: str, *, timeout_seconds: float) -> AsyncIterator[OpenResponse]:
+        del timeout_seconds
+        self.urls.append(url)
+        if url not in self.places:
+            raise HostUnreachable(f"{url} is not there")
+        answer = self.places[url]
+        yield OpenResponse(answer.status, answer.headers, in_parts(answer.body))
+
     def says(self, value: Any, status: int = 200) -> None:
         """Answer every request from now on with JSON, or with bytes."""
         body = value if isinstance(value, bytes) else orjson.dumps(value)
@@ -78,6 +99,12 @@ class ScriptedNetwork:
             return Response(status, {"content-type": "application/json"}, body)
 
         self.answer = answer
+
+
+async def in_parts(body: bytes, size: int = 7) -> AsyncIterator[bytes]:
+    """Return bytes in small parts."""
+    for start in range(0, len(body), size):
+        yield body[start : start + size]
 
 
 def new_key() -> SigningKey:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import contextlib
+from collections.abc import AsyncIterator, Mapping
 from typing import Any, TypeVar
 from urllib.parse import urlencode
 
@@ -14,7 +15,7 @@ from tricord.federation.answers import read_answer
 from tricord.federation.errors import PeerAnswerInvalid, PeerRefused, PeerUnreachable
 from tricord.federation.health import PeerHealth
 from tricord.federation.request_auth import authorization_header
-from tricord.federation.transport import Response, Transport
+from tricord.federation.transport import OpenResponse, Response, Transport
 from tricord.protocol.canonical_json import lenient_canonical_json
 from tricord.protocol.errors import BadJson
 from tricord.protocol.identifiers import ServerName
@@ -27,6 +28,7 @@ _USUAL_SECONDS = 30.0
 _USUAL_BYTES = 2 << 20
 # Parsing this much takes a millisecond or so; more of it goes where it stops nobody.
 _PARSED_AT_ONCE = 256 << 10
+_LONGEST_REFUSAL = 64 << 10
 # What stands in front of a server says this when the server itself does not answer.
 _GATEWAY_ERRORS = frozenset({502, 503, 504, *range(520, 531)})
 
@@ -63,10 +65,7 @@ class FederationClient:
         A call that is not urgent fails at once while the server is backed off from. Raises PeerRefused, PeerUnreachable
         or PeerAnswerInvalid.
         """
-        if destination == self.server_name:
-            raise PeerUnreachable(destination, "is this server itself")
-        if not urgent and not self.health.may_be_called(destination):
-            raise PeerUnreachable(destination, "has not answered of late, and is left alone for now")
+        self._check_may_be_called(destination, urgent=urgent)
         content = None
         headers = {"Accept": "application/json"}
         if body is not None or endpoint.method in ("POST", "PUT"):
@@ -115,6 +114,53 @@ class FederationClient:
             what = f"answer to {endpoint.path}: {where}: {first['msg'][:200]}"
             raise PeerAnswerInvalid(destination, what) from None
 
+    @contextlib.asynccontextmanager
+    async def open(
+        self,
+        destination: ServerName,
+        endpoint: type[Endpoint],
+        path: Mapping[str, str],
+        query: Mapping[str, Any] | None = None,
+        *,
+        timeout_seconds: float = _USUAL_SECONDS,
+    ) -> AsyncIterator[OpenResponse]:
+        """Call an endpoint that answers with a file, and give its answer as it comes, while inside the block.
+
+        Raises PeerRefused, PeerUnreachable or PeerAnswerInvalid; so does reading.
+        """
+        self._check_may_be_called(destination)
+        uri = endpoint.url(**path) + _query_string(query or {})
+        headers = {}
+        if endpoint.authentication is Authentication.SIGNED_REQUEST:
+            headers["Authorization"] = authorization_header(
+                endpoint.method, uri, self.server_name, destination, self._signing_key, None
+            )
+        async with contextlib.AsyncExitStack() as stack:
+            try:
+                answer = await stack.enter_async_context(
+                    self._transport.open(destination, uri, headers, timeout_seconds=timeout_seconds)
+                )
+            except PeerUnreachable:
+                self.health.note_unreachable(destination)
+                raise
+            if answer.status != 200:
+                body = await _first_bytes(answer.parts)
+                if answer.status in _GATEWAY_ERRORS and not _is_matrix_error(body):
+                    raise PeerUnreachable(destination, f"what stands in front of it answers {answer.status}")
+                raise _refusal(destination, Response(answer.status, answer.headers, body))
+            self.health.note_alive(destination)
+            yield answer
+
+    def open_url(self, url: str, *, timeout_seconds: float) -> contextlib.AbstractAsyncContextManager[OpenResponse]:
+        """Ask for what another server has given a URL of, unsigned. Raises HostUnreachable and AnswerInvalid."""
+        return self._transport.open_url(url, timeout_seconds=timeout_seconds)
+
+    def _check_may_be_called(self, destination: ServerName, *, urgent: bool = False) -> None:
+        if destination == self.server_name:
+            raise PeerUnreachable(destination, "is this server itself")
+        if not urgent and not self.health.may_be_called(destination):
+            raise PeerUnreachable(destination, "has not answered of late, and is left alone for now")
+
     async def _send(
         self,
         destination: ServerName,
@@ -161,6 +207,16 @@ def _refusal(destination: ServerName, response: Response) -> PeerRefused | PeerA
     except BadJson:
         body = None
     return PeerRefused(destination, response.status, body if isinstance(body, dict) else {})
+
+
+async def _first_bytes(parts: AsyncIterator[bytes]) -> bytes:
+    """Return as much of a body as a refusal may have."""
+    body = b""
+    async for part in parts:
+        body += part
+        if len(body) > _LONGEST_REFUSAL:
+            break
+    return body[:_LONGEST_REFUSAL]
 
 
 def _is_matrix_error(body: bytes) -> bool:

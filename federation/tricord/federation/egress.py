@@ -7,11 +7,12 @@ size, redirects and connections are bounded. The certificate is checked for the 
 
 from __future__ import annotations
 
+import contextlib
 import ssl
 import zlib
 from collections import OrderedDict
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import httpcore
@@ -21,7 +22,7 @@ import trio
 from tricord.federation.addresses import AllowedAddresses, final_address
 from tricord.federation.dns import Dns, Place, in_order
 from tricord.federation.errors import AddressRefused, AnswerInvalid, HostUnreachable
-from tricord.federation.transport import Response
+from tricord.federation.transport import OpenResponse, Response
 
 _CONNECT_SECONDS = 10.0
 _REQUESTS_AT_ONCE = 400
@@ -29,6 +30,10 @@ _CONNECTIONS_PER_ROUTE = 8
 _MOST_LINES = 500
 _IDLE_SECONDS = 60.0
 _CLOSE_SECONDS = 2.0
+# Of an answer that is taken as it comes: the pause between two parts, and what it may take as a whole.
+_PART_SECONDS = 30.0
+_STREAM_SECONDS = 60.0
+_SLOWEST_STREAM = 16 << 10
 _PORTS = {"https": 443, "http": 80}
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 # These mean the same when they arrive twice: a kept connection that breaks may be tried anew.
@@ -44,6 +49,8 @@ class Route:
     host_header: str
     places: tuple[Place, ...]
     scheme: str = "https"
+    for_files: bool = False
+    """Connections of their own, so that large answers hold up no small ones."""
 
 
 @dataclass(slots=True)
@@ -128,6 +135,70 @@ class Egress:
                 seen.add(where)
         raise HostUnreachable(f"{url} has not answered within {timeout_seconds:.0f} s")
 
+    @contextlib.asynccontextmanager
+    async def open(
+        self, route: Route, target: str, headers: Mapping[str, str], *, timeout_seconds: float
+    ) -> AsyncIterator[OpenResponse]:
+        """Ask for something that may be large, and give its answer as it comes, while inside the block.
+
+        The time is that until the answer begins. Entering and reading raise as `send` does.
+        """
+        route = replace(route, for_files=True)
+        request = httpcore.Request(
+            "GET",
+            httpcore.URL(scheme=route.scheme, host=route.name, port=_PORTS[route.scheme], target=target),
+            headers=_request_headers(route, {"Accept-Encoding": "identity", **headers}, None),
+            extensions={"timeout": {"connect": _CONNECT_SECONDS}},
+        )
+        line = self._line(route)
+        line.in_use += 1
+        try:
+            await self._close_idle()
+            async with line.limiter, self._limiter:
+                response = None
+                with _in_our_words(route), trio.move_on_after(timeout_seconds):
+                    response = await self._begun(line, request)
+                if response is None:
+                    raise HostUnreachable(f"{route.host_header} has not answered within {timeout_seconds:.0f} s")
+                try:
+                    given = _response_headers(response.headers)
+                    if given.get("content-encoding", "identity").lower() not in ("identity", ""):
+                        raise AnswerInvalid("the answer is encoded, which was not asked for")
+                    yield OpenResponse(response.status, given, _paced(route, response))
+                    line.answers += 1
+                finally:
+                    with trio.CancelScope(shield=True, deadline=trio.current_time() + _CLOSE_SECONDS):
+                        await response.aclose()
+        finally:
+            line.in_use -= 1
+            line.used_at = trio.current_time()
+
+    @contextlib.asynccontextmanager
+    async def open_url(
+        self,
+        url: str,
+        *,
+        headers: Mapping[str, str] | None = None,
+        timeout_seconds: float,
+        max_redirects: int = 3,
+        schemes: Iterable[str] = ("https",),
+    ) -> AsyncIterator[OpenResponse]:
+        """Ask for what is at a URL, after redirects, and give it as `open` does."""
+        where = _url(url, schemes)
+        seen = {where}
+        deadline = trio.current_time() + timeout_seconds
+        while True:
+            target, left = where.raw_path.decode(), deadline - trio.current_time()
+            async with self.open(_route(where), target, headers or {}, timeout_seconds=max(left, 0)) as response:
+                location = response.headers.get("location")
+                if response.status not in _REDIRECTS or location is None:
+                    yield response
+                    return
+            where = _url(location, schemes, base=where)
+            if where in seen or len(seen) > max_redirects:
+                raise AnswerInvalid(f"{url[:200]} is redirected without end")
+            seen.add(where)
+
     async def aclose(self) -> None:
         """Close every connection."""
         while self._lines:
@@ -142,22 +213,14 @@ class Egress:
             await self._close_idle()
             # A host that is slow has its own queue, and takes no more than its share of what all have.
             async with line.limiter, self._limiter:
-                try:
-                    return await self._answer(line, request, max_bytes)
-                except (httpcore.RemoteProtocolError, httpcore.ReadError, httpcore.WriteError):
-                    # A connection that was kept may have been closed at the other end just now.
-                    if request.method.decode() not in _SAFE_TO_REPEAT or not answers_before:
-                        raise
-                    return await self._answer(line, request, max_bytes)
-        except httpcore.RemoteProtocolError as error:
-            if str(error).startswith("Server disconnected"):
-                raise HostUnreachable(f"{route.host_header} closes the connection without an answer") from error
-            raise AnswerInvalid(f"{route.host_header} answers no HTTP: {error}") from error
-        except (httpcore.NetworkError, httpcore.TimeoutException, httpcore.ProtocolError, OSError) as error:
-            raise HostUnreachable(f"{route.host_header}: {_words(error)}") from error
-        except (UnicodeError, ValueError) as error:
-            # Names that DNS or TLS cannot have: labels that are empty or too long.
-            raise HostUnreachable(f"{route.host_header} is no name of a host: {error}") from error
+                with _in_our_words(route):
+                    try:
+                        return await self._answer(line, request, max_bytes)
+                    except (httpcore.RemoteProtocolError, httpcore.ReadError, httpcore.WriteError):
+                        # A connection that was kept may have been closed at the other end just now.
+                        if request.method.decode() not in _SAFE_TO_REPEAT or not answers_before:
+                            raise
+                        return await self._answer(line, request, max_bytes)
         finally:
             line.in_use -= 1
             line.used_at = trio.current_time()
@@ -174,6 +237,16 @@ class Egress:
         finally:
             with trio.CancelScope(shield=True, deadline=trio.current_time() + _CLOSE_SECONDS):
                 await response.aclose()
+
+    async def _begun(self, line: _Line, request: httpcore.Request) -> httpcore.Response:
+        """Send a request that may be repeated, and return its answer before its body has come."""
+        answers_before = line.answers
+        try:
+            return await line.pool.handle_async_request(request)
+        except (httpcore.RemoteProtocolError, httpcore.ReadError, httpcore.WriteError):
+            if not answers_before:
+                raise
+            return await line.pool.handle_async_request(request)
 
     def _line(self, route: Route) -> _Line:
         """Return the connections of a route."""
@@ -200,6 +273,39 @@ class Egress:
             del self._lines[route]
         for _, line in unused:
             await _close(line)
+
+
+@contextlib.contextmanager
+def _in_our_words(route: Route) -> Iterator[None]:
+    """Raise HostUnreachable or AnswerInvalid for what goes wrong with a host."""
+    try:
+        yield
+    except httpcore.RemoteProtocolError as error:
+        if str(error).startswith("Server disconnected"):
+            raise HostUnreachable(f"{route.host_header} closes the connection without an answer") from error
+        raise AnswerInvalid(f"{route.host_header} answers no HTTP: {error}") from error
+    except (httpcore.NetworkError, httpcore.TimeoutException, httpcore.ProtocolError, OSError) as error:
+        raise HostUnreachable(f"{route.host_header}: {_words(error)}") from error
+    except (UnicodeError, ValueError) as error:
+        # Names that DNS or TLS cannot have: labels that are empty or too long.
+        raise HostUnreachable(f"{route.host_header} is no name of a host: {error}") from error
+
+
+async def _paced(route: Route, response: httpcore.Response) -> AsyncIterator[bytes]:
+    """Return the body of an answer as it comes; raise HostUnreachable when it comes too slowly."""
+    begun, received = trio.current_time(), 0
+    async with contextlib.aclosing(response.aiter_stream()) as chunks:  # type: ignore[type-var]  # httpcore's generator
+        while True:
+            last = begun + _STREAM_SECONDS + received / _SLOWEST_STREAM
+            chunk = None
+            with _in_our_words(route), trio.move_on_at(min(trio.current_time() + _PART_SECONDS, last)):
+                chunk = await anext(chunks, b"")
+            if chunk is None:
+                raise HostUnreachable(f"{route.host_header} sends its answer too slowly")
+            if not chunk:
+                return
+            received += len(chunk)
+            yield chunk
 
 
 class _CheckedConnections(httpcore.AsyncNetworkBackend):

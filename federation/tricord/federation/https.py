@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+import contextlib
+from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
 from pathlib import Path
 
 import trio
@@ -12,7 +13,7 @@ from tricord.federation.discovery import Discovery
 from tricord.federation.dns import SystemDns
 from tricord.federation.egress import Egress, tls_context
 from tricord.federation.errors import AnswerInvalid, HostUnreachable, PeerAnswerInvalid, PeerUnreachable
-from tricord.federation.transport import Response
+from tricord.federation.transport import OpenResponse, Response
 from tricord.federation.well_known import WellKnown
 from tricord.protocol.identifiers import ServerName
 
@@ -49,18 +50,57 @@ class HttpsTransport:
         max_bytes: int,
     ) -> Response:
         """Send a request to a server, and return its answer whole."""
-        try:
-            with trio.move_on_after(timeout_seconds):
-                route = await self._discovery.route(destination)
-                return await self._egress.send(
-                    route, method, uri, headers, content, timeout_seconds=timeout_seconds, max_bytes=max_bytes
-                )
-        except HostUnreachable as error:
-            raise PeerUnreachable(destination, str(error)) from error
-        except AnswerInvalid as error:
-            raise PeerAnswerInvalid(destination, str(error)) from error
+        with _of_a_peer(destination), trio.move_on_after(timeout_seconds):
+            route = await self._discovery.route(destination)
+            return await self._egress.send(
+                route, method, uri, headers, content, timeout_seconds=timeout_seconds, max_bytes=max_bytes
+            )
         raise PeerUnreachable(destination, f"has not answered within {timeout_seconds:.0f} s")
+
+    @contextlib.asynccontextmanager
+    async def open(
+        self, destination: ServerName, uri: str, headers: Mapping[str, str], *, timeout_seconds: float
+    ) -> AsyncIterator[OpenResponse]:
+        """Ask a server for something that may be large, and give its answer as it comes."""
+        route = None
+        deadline = trio.current_time() + timeout_seconds
+        with _of_a_peer(destination), trio.move_on_at(deadline):
+            route = await self._discovery.route(destination)
+        if route is None:
+            raise PeerUnreachable(destination, f"has not been found within {timeout_seconds:.0f} s")
+        left = max(deadline - trio.current_time(), 0)
+        async with contextlib.AsyncExitStack() as stack:
+            with _of_a_peer(destination):
+                answer = await stack.enter_async_context(self._egress.open(route, uri, headers, timeout_seconds=left))
+            yield OpenResponse(answer.status, answer.headers, _from_a_peer(destination, answer.parts))
+
+    @contextlib.asynccontextmanager
+    async def open_url(self, url: str, *, timeout_seconds: float) -> AsyncIterator[OpenResponse]:
+        """Ask for what a server has given a URL of."""
+        async with self._egress.open_url(url, timeout_seconds=timeout_seconds) as answer:
+            yield answer
 
     async def aclose(self) -> None:
         """Close every connection."""
         await self._egress.aclose()
+
+
+@contextlib.contextmanager
+def _of_a_peer(destination: ServerName) -> Iterator[None]:
+    """Raise PeerUnreachable or PeerAnswerInvalid for what goes wrong with a server's host."""
+    try:
+        yield
+    except HostUnreachable as error:
+        raise PeerUnreachable(destination, str(error)) from error
+    except AnswerInvalid as error:
+        raise PeerAnswerInvalid(destination, str(error)) from error
+
+
+async def _from_a_peer(destination: ServerName, parts: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+    async with contextlib.aclosing(parts):  # type: ignore[type-var]  # a generator
+        while True:
+            with _of_a_peer(destination):
+                part = await anext(parts, b"")
+            if not part:
+                return
+            yield part

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import contextlib
+from collections.abc import AsyncIterator, Mapping
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from typing import Protocol
 
-from tricord.federation.errors import PeerUnreachable
+from tricord.federation.errors import HostUnreachable, PeerUnreachable
 from tricord.protocol.identifiers import ServerName
 
 
@@ -17,6 +19,15 @@ class Response:
     status: int
     headers: Mapping[str, str]
     body: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class OpenResponse:
+    """An answer whose body is still to come, not encoded any further; reading on raises as sending does."""
+
+    status: int
+    headers: Mapping[str, str]
+    parts: AsyncIterator[bytes]
 
 
 class Transport(Protocol):
@@ -40,6 +51,22 @@ class Transport(Protocol):
         """
         ...
 
+    def open(
+        self, destination: ServerName, uri: str, headers: Mapping[str, str], *, timeout_seconds: float
+    ) -> AbstractAsyncContextManager[OpenResponse]:
+        """Ask (GET) a server for something that may be large, and give its answer as it comes, while inside the block.
+
+        The time is that until the answer begins; one that comes too slowly after that is broken off.
+        """
+        ...
+
+    def open_url(self, url: str, *, timeout_seconds: float) -> AbstractAsyncContextManager[OpenResponse]:
+        """Ask for what a server has given an `https` URL of, following redirects, in the same way.
+
+        Raises HostUnreachable and AnswerInvalid.
+        """
+        ...
+
 
 class NoNetwork:
     """The transport of a server that meets no others."""
@@ -58,3 +85,19 @@ class NoNetwork:
         """Refuse."""
         del method, uri, headers, content, timeout_seconds, max_bytes
         raise PeerUnreachable(destination, "this server meets no others")
+
+    @contextlib.asynccontextmanager
+    async def open(
+        self, destination: ServerName, uri: str, headers: Mapping[str, str], *, timeout_seconds: float
+    ) -> AsyncIterator[OpenResponse]:
+        """Refuse."""
+        del uri, headers, timeout_seconds
+        raise PeerUnreachable(destination, "this server meets no others")
+        yield  # for the type
+
+    @contextlib.asynccontextmanager
+    async def open_url(self, url: str, *, timeout_seconds: float) -> AsyncIterator[OpenResponse]:
+        """Refuse."""
+        del url, timeout_seconds
+        raise HostUnreachable("this server meets no others")
+        yield  # for the type

@@ -77,7 +77,7 @@ class _House:
         moderation = Moderation(base, self.rooms)
         sync = Sync(base, self.accounts, self.rooms, personal, encryption)
         exchange = Exchange(base, self.network, self.rooms, shared, self.accounts, personal, conversation, discovery)
-        media = Media(base)
+        media = Media(base, self.network)
         server_info = ServerInfoApi(
             base.server_name,
             settings.default_room_version,
@@ -102,7 +102,7 @@ class _House:
             for route in department.routes()
         ]
         self.websockets: list[WebSocketRoute] = sync.websockets(self.client_routes)
-        self.federation_routes: list[Route] = exchange.routes()
+        self.federation_routes: list[Route] = [*exchange.routes(), *media.federation_routes()]
         departments = (self.rooms, self.accounts, conversation, discovery, personal, encryption, exchange, media)
         self.run: list[Run] = [base.publisher.run, *(run for department in departments for run in department.run)]
 

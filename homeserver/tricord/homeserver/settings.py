@@ -14,7 +14,7 @@ from pydantic import AfterValidator, Field, SecretStr
 
 from tricord.homeserver.accounts.rate_limits import RateLimitSettings
 from tricord.homeserver.accounts.settings import LoginSettings, RegistrationSettings, UserDirectorySettings
-from tricord.homeserver.media.settings import MediaSettings
+from tricord.homeserver.media.settings import MediaSettings, RemoteMediaSettings
 from tricord.homeserver.section import Section
 from tricord.protocol.errors import MatrixError
 from tricord.protocol.identifiers import parse_server_name
@@ -130,6 +130,7 @@ class Settings(Section):
     user_directory: UserDirectorySettings = UserDirectorySettings()
     federation: FederationSettings = FederationSettings()
     media: MediaSettings = MediaSettings()
+    remote_media: RemoteMediaSettings = RemoteMediaSettings()
     well_known: WellKnownSettings = WellKnownSettings()
     rate_limits: RateLimitSettings = RateLimitSettings()
     log: LogSettings = LogSettings()

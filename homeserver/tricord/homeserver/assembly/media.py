@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from tricord.homeserver.assembly.foundation import Foundation, Run
+from tricord.homeserver.assembly.network import Network
 from tricord.homeserver.client_api.media import MediaApi
+from tricord.homeserver.federation_api.media import FederationMediaApi
 from tricord.homeserver.media.arrivals import Arrivals
 from tricord.homeserver.media.directory import DirectoryStore
+from tricord.homeserver.media.elsewhere import MediaElsewhere
 from tricord.homeserver.media.library import Library
 from tricord.homeserver.media.repository import Repository
 from tricord.homeserver.media.spool import Spool
@@ -17,7 +20,7 @@ from tricord.homeserver.serving.call import Route
 class Media:
     """Files that people share."""
 
-    def __init__(self, base: Foundation) -> None:
+    def __init__(self, base: Foundation, network: Network) -> None:
         settings, database, clock = base.settings, base.database, base.clock
         folder = settings.data_dir / "media"
         store = DirectoryStore(folder / "blobs")
@@ -26,7 +29,9 @@ class Media:
         self._repository = Repository(
             base.server_name, database, store, spool, Arrivals(database), self._uses, clock, settings.media
         )
-        self._library = Library(base.server_name, self._repository)
+        elsewhere = MediaElsewhere(network.files, self._repository, spool, settings.remote_media)
+        self._library = Library(base.server_name, self._repository, elsewhere)
+        self._server_name = base.server_name
         self._sweep = Sweep(database, store, spool, clock)
 
     @property
@@ -37,3 +42,7 @@ class Media:
     def routes(self) -> list[Route]:
         """Return what clients are answered about media."""
         return MediaApi(self._repository, self._library).routes()
+
+    def federation_routes(self) -> list[Route]:
+        """Return what other servers are answered about our media."""
+        return FederationMediaApi(self._server_name, self._repository).routes()

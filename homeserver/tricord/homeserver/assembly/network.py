@@ -10,6 +10,7 @@ from tricord.federation.client import FederationClient
 from tricord.federation.health import PeerHealth
 from tricord.federation.https import HttpsTransport
 from tricord.federation.keys import KeyRing
+from tricord.federation.media import RemoteFiles
 from tricord.federation.request_auth import RequestAuthenticator
 from tricord.federation.transport import NoNetwork, Transport
 from tricord.homeserver.assembly.foundation import Foundation
@@ -25,7 +26,9 @@ class Network:
 
     def __init__(self, base: Foundation, transport: Transport) -> None:
         self.health = PeerHealth()
-        self.peers = Peers(FederationClient(transport, base.server_name, base.key, self.health))
+        client = FederationClient(transport, base.server_name, base.key, self.health)
+        self.peers = Peers(client)
+        self.files = RemoteFiles(client, ask_old_endpoints=base.settings.remote_media.ask_old_endpoints)
         self.keys = KeyRing(base.server_name, base.key, self.peers, StoredKeys(base.database), base.clock.now_ms)
         self.verifier = Verifier(self.keys)
         self.queries = RemoteQueries(self.peers)

@@ -22,7 +22,7 @@ class Elsewhere(Protocol):
 class Library:
     """All media that this server can give."""
 
-    def __init__(self, server_name: ServerName, repository: Repository, elsewhere: Elsewhere | None = None) -> None:
+    def __init__(self, server_name: ServerName, repository: Repository, elsewhere: Elsewhere) -> None:
         self._server_name = server_name
         self._repository = repository
         self._elsewhere = elsewhere
@@ -35,8 +35,6 @@ class Library:
         if media is not None:
             self._repository.note_use(mxc)
             return media
-        if self._elsewhere is None:
-            raise NotFound(f"there is no {mxc}, and this server asks no others")
         return await self._elsewhere.fetch(mxc, patience_seconds)
 
     async def find_without_token(self, mxc: Mxc, patience_seconds: float, *, allow_remote: bool) -> StoredMedia:

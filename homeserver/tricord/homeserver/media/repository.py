@@ -185,6 +185,17 @@ class Repository:
                 await trio.sleep(_LOOK_AGAIN_SECONDS)
         raise Unavailable("the same file is just being deleted, try again later")
 
+    async def keep_foreign(self, mxc: Mxc, spooled: Spooled, description: Description) -> StoredMedia:
+        """Keep media of another server, and return it. Raises Unavailable."""
+        await self.keep(spooled)
+        media = self._described(mxc, spooled, description, None)
+        await self._database.run(insert_media, media)
+        # Its bytes may be those of something that nobody may see.
+        kept = await self.known(mxc)
+        if kept is None:
+            raise NotFound(f"there is no {mxc}")
+        return kept
+
     def read(self, digest: bytes, start: int, end: int) -> AsyncIterator[bytes]:
         """Return some bytes of what is kept."""
         return self._store.read(digest, start, end)

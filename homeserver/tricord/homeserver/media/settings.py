@@ -23,3 +23,12 @@ class MediaSettings(Section):
         description="whether what is uploaded or fetched from now on may be downloaded by the old endpoints, without an"
         " access token, by clients and servers of before Matrix 1.11",
     )
+
+
+class RemoteMediaSettings(Section):
+    """Files of other servers, which are fetched when somebody here asks for them, and kept for a while."""
+
+    max_file_bytes: int = Field(100 * _MIB, ge=1, description="larger files are not fetched")
+    ask_old_endpoints: bool = Field(
+        True, description="whether servers of before Matrix 1.11 are asked by the endpoints that they know"
+    )
