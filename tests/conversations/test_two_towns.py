@@ -68,11 +68,15 @@ async def test_an_invitation_crosses_and_is_taken(both: list[Town]) -> None:
 async def test_an_invitation_is_turned_down(both: list[Town]) -> None:
     north, south = both
     alice, bob = north["alice"], south["bob"]
+    before = (await bob.sync())["next_batch"]
     room_id = await alice.create_room(preset="private_chat", invite=[bob.user_id])
-    assert room_id in (await bob.sync())["rooms"]["invite"]
+    asked = await bob.sync(since=before)
+    assert room_id in asked["rooms"]["invite"]
     await bob.leave(room_id)
     answer = await bob.sync()
     assert room_id not in answer.get("rooms", {}).get("invite", {})
+    # Another device of his, which knows of the invitation, hears that it is gone.
+    assert room_id in (await bob.sync(since=asked["next_batch"]))["rooms"]["leave"]
     state = await alice.state(room_id, "m.room.member", bob.user_id)
     assert state is not None
     assert state["membership"] == "leave"

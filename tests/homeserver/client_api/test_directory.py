@@ -86,6 +86,15 @@ async def test_the_directory_is_searched_by_words_and_kinds(alice: Person) -> No
     assert set(await found()) == {tea, space}
 
 
+async def test_networks_that_are_not_bridged_have_no_rooms(alice: Person) -> None:
+    await alice.create_room(visibility="public")
+    network = {"third_party_instance_id": "irc"}
+    assert await alice.post("/v3/publicRooms", network) == {"chunk": [], "total_room_count_estimate": 0}
+    refusal = await alice.refused("POST", "/v3/publicRooms", {**network, "include_all_networks": True})
+    assert refusal == (400, "M_INVALID_PARAM")
+    assert len((await alice.post("/v3/publicRooms", {"include_all_networks": True}))["chunk"]) == 1
+
+
 async def test_the_directory_is_read_page_by_page_in_both_directions(alice: Person, bob: Person) -> None:
     rooms = [await alice.create_room(visibility="public") for _ in range(5)]
     await bob.join(rooms[3])

@@ -25,7 +25,7 @@ from tricord.homeserver.rooms.state import RoomState
 from tricord.homeserver.rooms.stripped_state import stripped_room_state, told_by_others
 from tricord.homeserver.rooms.timeline import Timeline
 from tricord.homeserver.rooms.verification import Verifier
-from tricord.protocol.errors import Forbidden, MatrixError, NotFound, Unknown
+from tricord.protocol.errors import Forbidden, IncompatibleRoomVersion, MatrixError, NotFound, Unknown
 from tricord.protocol.events import VerifiedEvent, build_event, parse_event, with_unsigned
 from tricord.protocol.identifiers import EventId, RoomId, ServerName, UserId, server_name_of
 from tricord.protocol.room_versions import ROOM_VERSIONS
@@ -110,7 +110,11 @@ class RemoteMemberships:
             return with_unsigned(event, {"knock_room_state": told_by_others(told)})
 
         known = candidates(servers, servers_in_id(room_id), without=self._signer.server_name)
-        event = await first_that_answers(known, knock_through)
+        try:
+            event = await first_that_answers(known, knock_through)
+        except IncompatibleRoomVersion as error:
+            # We named all versions that have doors to knock on.
+            raise Forbidden(f"rooms of the version of {room_id} know no knocking") from error
         await self._outsiders.note(event)
         return event.event_id
 

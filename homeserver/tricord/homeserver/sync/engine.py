@@ -171,16 +171,18 @@ class SyncEngine:
                 r: [Membership(m.membership, m.event_id, m.position)] for r, m in rows.items()
             }
             for row in late:
-                known[row.room_id] = [m for m in await self._history(row.event_id, 0) if m.position <= upto]
+                known[row.room_id] = [
+                    m for m in await self._history(row.event_id, 0, row.position) if m.position <= upto
+                ]
             if wanted.include_leave:
                 for room_id in [r for r, history in known.items() if history and history[-1].membership in _OUTSIDE]:
-                    known[room_id] = await self._history(known[room_id][-1].event_id, 0)
+                    known[room_id] = await self._history(known[room_id][-1].event_id, 0, known[room_id][-1].position)
             return initial_plan({r: history for r, history in known.items() if history}, upto, wanted)
         histories: dict[RoomId, Sequence[Membership]] = {}
         if own_things:
             for room_id, row in (await self._memberships.rooms_of(viewer.user_id)).items():
                 if row.position > since and row.since > since:
-                    histories[room_id] = await self._history(row.event_id, since)
+                    histories[room_id] = await self._history(row.event_id, since, row.position)
         joined = await self._memberships.joined_rooms(viewer.user_id)
         changed = await self._windows.rooms_changed(joined, since, upto)
         for room_id in changed:
@@ -201,17 +203,24 @@ class SyncEngine:
         key = (MEMBER, str(user_id))
         return (await self._state.current(room_id, (key,))).get(key)
 
-    async def _history(self, event_id: EventId, after: int) -> list[Membership]:
-        """Return the memberships of a user in a room up to the given one, from a join at or before `after`."""
+    async def _history(self, event_id: EventId, after: int, position: int | None = None) -> list[Membership]:
+        """Return the memberships of a user in a room up to the given one, from a join at or before `after`.
+
+        `position` is that of the last of them.
+        """
         history: list[Membership] = []
         next_id: EventId | None = event_id
         for _ in range(_MOST_CHANGES):
             stored = await self._timeline.event(next_id) if next_id is not None else None
-            if stored is None or stored.position is None:
+            if stored is None:
+                break
+            # In a room elsewhere the event has no place, but the membership has one, and nothing is known before it.
+            place = position if stored.position is None and not history else stored.position
+            if place is None:
                 break
             membership = str(stored.event.content.get("membership", "leave"))
-            history.append(Membership(membership, stored.event.event_id, stored.position))
-            if stored.position <= after and membership == "join":
+            history.append(Membership(membership, stored.event.event_id, place))
+            if place <= after and membership == "join":
                 break
             next_id = stored.replaces
         history.reverse()
