@@ -98,6 +98,7 @@ async def sessions_and_accounts(alice: Person, url: str) -> None:
     assert await alice.profile() == {"displayname": "Alice"}
     await alice.set_account_data("org.example.note", {"text": "a"})
     assert await alice.account_data("org.example.note") == {"text": "a"}
+    assert (await alice.openid_token()).matrix_server_name == "localhost"
     filter_id = await alice.create_filter({"room": {"timeline": {"limit": 3}}})
     assert await alice.get_filter(filter_id) == {"room": {"timeline": {"limit": 3}}}
 

@@ -57,6 +57,7 @@ CALLS: list[tuple[str, str, dict[str, Any]]] = [
     ("DELETE", "/_matrix/client/v3/user/{user_id}/rooms/{room_id}/tags/{tag}", {}),
     ("POST", "/_matrix/client/v3/user/{user_id}/filter", {"room": {"timeline": {"limit": 5}}}),
     ("GET", "/_matrix/client/v3/user/{user_id}/filter/{filter_id}", {}),
+    ("POST", "/_matrix/client/v3/user/{user_id}/openid/request_token", {}),
     ("POST", "/_matrix/client/v3/createRoom", {"name": "Tea", "preset": "public_chat"}),
     ("PUT", "/_matrix/client/v3/rooms/{room_id}/send/{event_type}/{txn_id}", {"msgtype": "m.text", "body": "Hello"}),
     ("PUT", "/_matrix/client/v3/rooms/{room_id}/redact/{event_id}/{txn_id}", {"reason": "no"}),

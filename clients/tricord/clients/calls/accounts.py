@@ -7,6 +7,7 @@ from typing import Any
 
 from tricord.clients.api import account, account_data, profile
 from tricord.clients.api.filters import CreateFilter, GetFilter
+from tricord.clients.api.openid import RequestOpenIdToken
 from tricord.clients.calls.base import Calls, given
 from tricord.clients.errors import Refused
 from tricord.protocol.identifiers import RoomId, UserId
@@ -107,6 +108,14 @@ class AccountCalls(Calls):
         path = {"user_id": self.user_id, "filter_id": filter_id}
         definition: dict[str, Any] = await self.http.call(GetFilter, path)
         return definition
+
+    async def openid_token(self) -> RequestOpenIdToken.Response:
+        """Return a token that tells another service who we are.
+
+        https://spec.matrix.org/v1.19/client-server-api/#openid
+        """
+        path = {"user_id": self.user_id}
+        return await self.http.typed(RequestOpenIdToken, RequestOpenIdToken.Response, path, body={})
 
 
 async def _found(call: Awaitable[Any]) -> dict[str, Any] | None:

@@ -15,6 +15,7 @@ from tricord.homeserver.storage.database import Database, Transaction
 from tricord.homeserver.storage.devices import Ended, delete_devices
 from tricord.homeserver.storage.filters import delete_filters
 from tricord.homeserver.storage.login_tokens import delete_login_tokens
+from tricord.homeserver.storage.openid_tokens import delete_openid_tokens
 from tricord.homeserver.storage.profiles import delete_profile
 from tricord.homeserver.storage.room_updates import request_room_update
 from tricord.homeserver.storage.user_directory import remove_person
@@ -56,6 +57,7 @@ async def _deactivate(tx: Transaction, user_id: UserId, *, erase: bool) -> Ended
     # First this: a sign-in that waits for the account finds it deactivated.
     await mark_deactivated(tx, user_id, erase=erase)
     await delete_login_tokens(tx, user_id)
+    await delete_openid_tokens(tx, user_id)
     await delete_profile(tx, user_id)
     await remove_person(tx, user_id)
     await delete_filters(tx, user_id)

@@ -17,6 +17,7 @@ from tricord.clients.api.membership import (
     UnbanUser,
 )
 from tricord.clients.api.messages import RedactEvent, SendMessage
+from tricord.clients.api.openid import RequestOpenIdToken
 from tricord.clients.api.profile import DeleteProfileField, SetProfileField
 from tricord.clients.api.registration import Register
 from tricord.clients.api.reports import ReportEvent, ReportRoom, ReportUser
@@ -44,7 +45,7 @@ class EndpointLimits:
         self._limit("new rooms", settings.rooms, CreateRoom, UpgradeRoom)
         self._limit("reports", settings.reports, ReportEvent, ReportRoom, ReportUser)
         self._limit("profile changes", settings.profile, SetProfileField, DeleteProfileField)
-        self._limit("sign-ins", settings.account_probes, Register, Refresh, GetLoginToken)
+        self._limit("sign-ins", settings.account_probes, Register, Refresh, GetLoginToken, RequestOpenIdToken)
 
     def check(self, call: Call[Any, Any]) -> None:
         """Count the call; raise LimitExceeded if there were too many."""

@@ -12,6 +12,7 @@ from tricord.protocol.identifiers import DeviceId
 ACCESS_TOKEN_PREFIX = "trc_"  # noqa: S105  # no secret
 REFRESH_TOKEN_PREFIX = "trr_"  # noqa: S105  # no secret
 LOGIN_TOKEN_PREFIX = "trl_"  # noqa: S105  # no secret
+OPENID_TOKEN_PREFIX = "tro_"  # noqa: S105  # no secret
 
 
 def new_token(prefix: str) -> str:

@@ -12,6 +12,7 @@ from tricord.homeserver.accounts.filters import Filters
 from tricord.homeserver.accounts.guests import Guests
 from tricord.homeserver.accounts.interactive_auth import InteractiveAuth
 from tricord.homeserver.accounts.login import LoginTokens, PasswordLogin
+from tricord.homeserver.accounts.openid import OpenIdTokens
 from tricord.homeserver.accounts.password_change import PasswordChange
 from tricord.homeserver.accounts.passwords import HashCost, Passwords
 from tricord.homeserver.accounts.profiles import Profiles
@@ -30,6 +31,7 @@ from tricord.homeserver.client_api.devices import DevicesApi
 from tricord.homeserver.client_api.fallback_page import FallbackPageApi
 from tricord.homeserver.client_api.filters import FiltersApi
 from tricord.homeserver.client_api.login import LoginApi
+from tricord.homeserver.client_api.openid import OpenIdApi
 from tricord.homeserver.client_api.profile import ProfileApi
 from tricord.homeserver.client_api.registration import RegistrationApi
 from tricord.homeserver.client_api.server_info import client_well_known
@@ -99,6 +101,7 @@ class Accounts:
             {"m.login.terms": terms_params(settings.registration.terms)},
         )
         self.profiles = Profiles(base.server_name, database, network.queries, rooms_to_tell=self.room_updates.wake)
+        self.openid_tokens = OpenIdTokens(database, clock)
         self._base = base
 
     @property
@@ -135,5 +138,6 @@ class Accounts:
             DevicesApi(Devices(database), book.sessions, self.auth),
             ProfileApi(self.profiles),
             FiltersApi(Filters(database)),
+            OpenIdApi(self.openid_tokens, self._base.server_name),
         )
         return [route for api in apis for route in api.routes()]

@@ -12,6 +12,7 @@ from tricord.homeserver.assembly.rooms import Rooms
 from tricord.homeserver.assembly.shared_rooms import SharedRooms
 from tricord.homeserver.federation_api.keys import KeysApi
 from tricord.homeserver.federation_api.memberships import FederationMembershipsApi
+from tricord.homeserver.federation_api.openid import OpenIdUserInfoApi
 from tricord.homeserver.federation_api.queries import FederationQueriesApi
 from tricord.homeserver.federation_api.rooms import FederationRoomsApi
 from tricord.homeserver.federation_api.spaces import FederationSpacesApi
@@ -78,6 +79,7 @@ class Exchange:
             FederationMembershipsApi(shared.hosting),
             FederationRoomsApi(reads, timeline, base.server_name, clock),
             FederationSpacesApi(discovery.previews),
+            OpenIdUserInfoApi(accounts.openid_tokens),
             FederationQueriesApi(conversation.aliases, accounts.profiles, conversation.directory),
         )
 
