@@ -42,6 +42,12 @@ CALLS: list[tuple[str, str, dict[str, Any]]] = [
     ("GET", "/_matrix/client/v3/account/whoami", {}),
     ("GET", "/_matrix/client/v3/account/3pid", {}),
     ("GET", "/_matrix/client/v3/capabilities", {}),
+    ("GET", "/_matrix/client/v3/voip/turnServer", {}),
+    ("GET", "/_matrix/client/v3/admin/whois/{user_id}", {}),
+    ("PUT", "/_matrix/client/v1/admin/lock/{target}", {"locked": True}),
+    ("GET", "/_matrix/client/v1/admin/lock/{target}", {}),
+    ("PUT", "/_matrix/client/v1/admin/suspend/{target}", {"suspended": True}),
+    ("GET", "/_matrix/client/v1/admin/suspend/{target}", {}),
     ("GET", "/_matrix/client/v3/devices", {}),
     ("GET", "/_matrix/client/v3/devices/{device_id}", {}),
     ("PUT", "/_matrix/client/v3/devices/{device_id}", {"display_name": "Telephone"}),
@@ -165,10 +171,13 @@ def described() -> list[type[Endpoint]]:
 @pytest.fixture
 async def http(database_url: str, tmp_path: Path) -> AsyncIterator[httpx.AsyncClient]:
     well_known = {"support_email": "help@hs.test", "server": "hs.test:443"}
+    turn = {"uris": ["turn:hs.test"], "shared_secret": "x"}
     async with (
-        running_homeserver(database_url, tmp_path, well_known=well_known) as homeserver,
+        running_homeserver(database_url, tmp_path, well_known=well_known, turn=turn) as homeserver,
         httpx.AsyncClient(base_url=homeserver.urls[0]) as http,
     ):
+        await homeserver.administration.create_user("alice", PASSWORD, is_admin=True)
+        await homeserver.administration.create_user("carol", PASSWORD)
         yield http
 
 
@@ -179,8 +188,6 @@ async def sign_in(http: httpx.AsyncClient) -> dict[str, Any]:
 
 
 async def test_answers_have_the_form_that_is_described(http: httpx.AsyncClient) -> None:
-    body = {"username": "alice", "password": PASSWORD, "auth": {"type": "m.login.dummy"}}
-    await http.post("/_matrix/client/v3/register", json=body)
     session = await sign_in(http)
     knockable = [{"type": "m.room.join_rules", "content": {"join_rule": "knock"}}]
     room = (await http.post("/_matrix/client/v3/createRoom", json={"initial_state": knockable})).json()["room_id"]
@@ -188,6 +195,7 @@ async def test_answers_have_the_form_that_is_described(http: httpx.AsyncClient) 
     event = (await http.put(path, json={"msgtype": "m.text", "body": "Hello"})).json()["event_id"]
     values = {
         "user_id": session["user_id"],
+        "target": "@carol:hs.test",
         "device_id": session["device_id"],
         "refresh_token": session["refresh_token"],
         "room_id": room,

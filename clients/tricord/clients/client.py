@@ -11,6 +11,7 @@ import orjson
 
 from tricord.clients.api.sync import Sync
 from tricord.clients.calls.accounts import AccountCalls
+from tricord.clients.calls.administration import AdministrationCalls
 from tricord.clients.calls.encryption import EncryptionCalls
 from tricord.clients.calls.ephemeral import EphemeralCalls
 from tricord.clients.calls.media import MediaCalls
@@ -51,6 +52,7 @@ class Client(
     SyncCalls,
     MediaCalls,
     ServerCalls,
+    AdministrationCalls,
 ):
     """One session of one user.
 

@@ -48,6 +48,8 @@ class Endpoint:
     cancel_on_disconnect: ClassVar[bool] = False
     # Users whose account is locked may call it too; they may call nothing else.
     locked_users_too: ClassVar[bool] = False
+    # Users whose account is suspended may call it too.
+    suspended_users_too: ClassVar[bool] = True
     # The body, in bytes; larger ones are refused with 413 before they are read.
     max_body: ClassVar[int] = 1 << 20
     # "none", "json" (an object; absent means {}) or "stream" (the handler reads bytes).

@@ -10,7 +10,7 @@ import ipaddress
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, Field, SecretStr
+from pydantic import AfterValidator, Field, SecretStr, StringConstraints
 
 from tricord.homeserver.accounts.rate_limits import RateLimitSettings
 from tricord.homeserver.accounts.settings import LoginSettings, RegistrationSettings, UserDirectorySettings
@@ -101,6 +101,19 @@ class WellKnownSettings(Section):
     support_page: str = Field("", description="a web page about getting help")
 
 
+class TurnSettings(Section):
+    """Relays for calls, which clients get time-limited credentials for."""
+
+    uris: tuple[Annotated[str, StringConstraints(pattern=r"^turns?:\S+$")], ...] = Field(
+        (), description='the relays, such as "turn:turn.example.org:3478?transport=udp"; none: no relays'
+    )
+    shared_secret: SecretStr = Field(
+        SecretStr(""), description="the secret that the relays know too: `static-auth-secret` of coturn"
+    )
+    lifetime: int = Field(86_400, ge=60, description="seconds that credentials are good for")
+    guests: bool = Field(False, description="whether guests get credentials too")
+
+
 class LogSettings(Section):
     """What is logged, and how."""
 
@@ -132,5 +145,6 @@ class Settings(Section):
     media: MediaSettings = MediaSettings()
     remote_media: RemoteMediaSettings = RemoteMediaSettings()
     well_known: WellKnownSettings = WellKnownSettings()
+    turn: TurnSettings = TurnSettings()
     rate_limits: RateLimitSettings = RateLimitSettings()
     log: LogSettings = LogSettings()

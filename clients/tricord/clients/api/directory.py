@@ -22,6 +22,7 @@ class SetAlias(Endpoint):
 
     method = "PUT"
     path = "/_matrix/client/v3/directory/room/{room_alias}"
+    suspended_users_too = False
 
     class Body(Model):
         """The room it stands for."""
@@ -54,6 +55,7 @@ class DeleteAlias(Endpoint):
 
     method = "DELETE"
     path = "/_matrix/client/v3/directory/room/{room_alias}"
+    suspended_users_too = False
 
 
 class GetAliases(Endpoint):
@@ -96,6 +98,7 @@ class SetVisibility(Endpoint):
 
     method = "PUT"
     path = "/_matrix/client/v3/directory/list/room/{room_id}"
+    suspended_users_too = False
 
     class Body(Model):
         """In or out."""

@@ -70,6 +70,7 @@ class JoinRoomById(Endpoint):
 
     method = "POST"
     path = "/_matrix/client/v3/rooms/{room_id}/join"
+    suspended_users_too = False
     authentication = Authentication.GUEST
     Body = JoinBody
     Response = RoomIdResponse
@@ -83,6 +84,7 @@ class JoinRoom(Endpoint):
 
     method = "POST"
     path = "/_matrix/client/v3/join/{room_id_or_alias}"
+    suspended_users_too = False
     authentication = Authentication.GUEST
     Query = ViaQuery
     Body = JoinBody
@@ -97,6 +99,7 @@ class KnockRoom(Endpoint):
 
     method = "POST"
     path = "/_matrix/client/v3/knock/{room_id_or_alias}"
+    suspended_users_too = False
     Query = ViaQuery
     Body = WhyBody
     Response = RoomIdResponse
@@ -110,6 +113,7 @@ class InviteUser(Endpoint):
 
     method = "POST"
     path = "/_matrix/client/v3/rooms/{room_id}/invite"
+    suspended_users_too = False
 
     class Body(Model):
         """Whom to invite: `user_id`, or the four parts of a third-party invitation."""
@@ -152,6 +156,7 @@ class KickUser(Endpoint):
 
     method = "POST"
     path = "/_matrix/client/v3/rooms/{room_id}/kick"
+    suspended_users_too = False
     Body = WhomBody
 
 
@@ -163,6 +168,7 @@ class BanUser(Endpoint):
 
     method = "POST"
     path = "/_matrix/client/v3/rooms/{room_id}/ban"
+    suspended_users_too = False
     Body = WhomBody
 
 
@@ -174,4 +180,5 @@ class UnbanUser(Endpoint):
 
     method = "POST"
     path = "/_matrix/client/v3/rooms/{room_id}/unban"
+    suspended_users_too = False
     Body = WhomBody

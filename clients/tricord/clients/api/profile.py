@@ -42,6 +42,7 @@ class SetProfileField(Endpoint):
 
     method = "PUT"
     path = _FIELD
+    suspended_users_too = False
     authentication = Authentication.GUEST
     # Larger than any profile may be, so that the refusal can name the profile's limit.
     max_body = 2 << 20
@@ -55,4 +56,5 @@ class DeleteProfileField(Endpoint):
 
     method = "DELETE"
     path = _FIELD
+    suspended_users_too = False
     authentication = Authentication.GUEST

@@ -19,6 +19,7 @@ class UpgradeRoom(Endpoint):
 
     method = "POST"
     path = "/_matrix/client/v3/rooms/{room_id}/upgrade"
+    suspended_users_too = False
 
     class Body(Model):
         """The version of the new room, and who counts as its creator beside the requester."""

@@ -7,6 +7,7 @@ from typing import Any
 from tricord.clients.api import well_known as api
 from tricord.clients.api.capabilities import GetCapabilities
 from tricord.clients.api.versions import GetVersions
+from tricord.clients.api.voip import GetTurnServer
 from tricord.clients.calls.base import Calls
 
 
@@ -38,3 +39,10 @@ class ServerCalls(Calls):
     async def support(self) -> api.GetSupport.Response:
         """Return whom to write to about the homeserver."""
         return await self.http.typed(api.GetSupport, api.GetSupport.Response)
+
+    async def turn_server(self) -> GetTurnServer.Response:
+        """Return relays for calls and credentials for them; `uris` is empty where there are none.
+
+        https://spec.matrix.org/v1.19/client-server-api/#get_matrixclientv3voipturnserver
+        """
+        return await self.http.typed(GetTurnServer, GetTurnServer.Response)

@@ -12,7 +12,14 @@ from tricord.homeserver.accounts.password_change import PasswordChange
 from tricord.homeserver.accounts.registration import REGISTRATION_TOKEN_FORM, Registration
 from tricord.homeserver.accounts.revocations import Revocations
 from tricord.homeserver.clock import Clock
-from tricord.homeserver.storage.accounts import Account, account_by_id, accounts_after, set_admin, set_locked
+from tricord.homeserver.storage.accounts import (
+    Account,
+    account_by_id,
+    accounts_after,
+    set_admin,
+    set_locked,
+    set_suspended,
+)
 from tricord.homeserver.storage.database import Database
 from tricord.homeserver.storage.registration_tokens import (
     RegistrationToken,
@@ -78,6 +85,16 @@ class Administration:
         await self.database.run(set_locked, user_id, locked=locked)
         if locked:
             await self.revocations.announce(await self.database.read(sessions_of, user_id))
+
+    async def set_suspended(self, name: str, *, suspended: bool) -> None:
+        """Leave a user little but to read and to go, or let them do everything again; they stay signed in.
+
+        https://spec.matrix.org/v1.19/client-server-api/#account-suspension
+        """
+        user_id = (await self.user(name)).user_id
+        await self.database.run(set_suspended, user_id, suspended=suspended)
+        # What is remembered of their sessions is looked up again; sockets that are open connect anew.
+        await self.revocations.announce(await self.database.read(sessions_of, user_id))
 
     async def deactivate(self, name: str, *, erase: bool = False) -> None:
         """End an account for good."""

@@ -76,6 +76,7 @@ class Requesters:
             session_id=holder.session_id,
             is_guest=holder.is_guest,
             is_admin=holder.is_admin,
+            is_suspended=holder.suspended,
         )
         entry = _Entry(requester, holder.expires_ts, trio.current_time())
         # Had the session ended between the reading and now, nobody would ever drop the entry.

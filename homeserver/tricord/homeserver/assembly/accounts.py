@@ -27,6 +27,7 @@ from tricord.homeserver.accounts.stages import Stages, terms_params
 from tricord.homeserver.assembly.foundation import Foundation, Run
 from tricord.homeserver.assembly.network import Network
 from tricord.homeserver.client_api.account import AccountApi
+from tricord.homeserver.client_api.administration import AdministrationApi
 from tricord.homeserver.client_api.devices import DevicesApi
 from tricord.homeserver.client_api.fallback_page import FallbackPageApi
 from tricord.homeserver.client_api.filters import FiltersApi
@@ -36,6 +37,7 @@ from tricord.homeserver.client_api.profile import ProfileApi
 from tricord.homeserver.client_api.registration import RegistrationApi
 from tricord.homeserver.client_api.server_info import client_well_known
 from tricord.homeserver.client_api.synapse_admin import SynapseAdminApi
+from tricord.homeserver.client_api.voip import VoipApi
 from tricord.homeserver.clock import Clock
 from tricord.homeserver.serving.call import Route
 from tricord.homeserver.settings import Settings
@@ -135,6 +137,8 @@ class Accounts:
             ),
             FallbackPageApi(settings.registration, self.auth, self._registration_limits),
             AccountApi(self.auth, book.password_change, book.deactivation),
+            AdministrationApi(book.administration, Devices(database)),
+            VoipApi(settings.turn, clock),
             DevicesApi(Devices(database), book.sessions, self.auth),
             ProfileApi(self.profiles),
             FiltersApi(Filters(database)),

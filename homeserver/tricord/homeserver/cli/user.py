@@ -62,6 +62,7 @@ def list_(config_file: Path | None, data_dir: Path | None, server_name: str | No
                 ("administrator", account.is_admin),
                 ("deactivated", account.deactivated),
                 ("locked", account.locked),
+                ("suspended", account.suspended),
             )
             if holds
         ]

@@ -64,6 +64,9 @@ class ServerInfoApi:
             }
         }
 
+        moderation = {"m.account_moderation": {"suspend": True, "lock": True}}
+        self._of_administrators: JsonObject = {"capabilities": {**self._capabilities["capabilities"], **moderation}}
+
     def routes(self) -> list[Route]:
         """Return the routes."""
         return [
@@ -78,9 +81,9 @@ class ServerInfoApi:
         """Answer which versions are spoken."""
         return self._versions
 
-    async def capabilities(self, call: Call[Any, Any]) -> JsonObject:  # noqa: ARG002
-        """Answer what this server can."""
-        return self._capabilities
+    async def capabilities(self, call: Call[Any, Any]) -> JsonObject:
+        """Answer what this server can, and lets the user do."""
+        return self._of_administrators if call.requester.is_admin else self._capabilities
 
     async def client_well_known(self, call: Call[Any, Any]) -> JsonObject:  # noqa: ARG002
         """Answer where clients find the server."""

@@ -13,8 +13,8 @@ from tricord.homeserver.rooms.state import RoomState
 from tricord.homeserver.rooms.stored_event import StoredEvent
 from tricord.homeserver.rooms.timeline import Timeline
 from tricord.homeserver.serving.call import Requester
-from tricord.protocol.errors import BadJson, InvalidParam, NotFound
-from tricord.protocol.identifiers import EventId, RoomId, UserId, parse_event_id, parse_user_id
+from tricord.protocol.errors import BadJson, InvalidParam, NotFound, UserSuspended
+from tricord.protocol.identifiers import EventId, RoomId, parse_event_id, parse_user_id
 from tricord.protocol.strict_json import JsonObject
 
 # Clients choose them, and they are kept and told with the event.
@@ -46,7 +46,9 @@ class Sending:
         """Send a message event, once for each transaction id of a device."""
         transaction = _transaction(requester, "send", transaction_id)
         if event_type == "m.room.redaction":
-            return await self._redact(requester.user_id, room_id, content, transaction)
+            return await self._redact(requester, room_id, content, transaction)
+        if requester.is_suspended:
+            raise UserSuspended(f"{requester.user_id} is suspended and may not send messages")
         check_content(event_type, None, content)
         draft = Draft(room_id, requester.user_id, event_type, None, content, transaction=transaction)
         await self._relation_checks.check(draft)
@@ -62,12 +64,16 @@ class Sending:
     ) -> EventId:
         """Redact an event, once for each transaction id of a device."""
         transaction = _transaction(requester, "redact", transaction_id)
-        return await self._redact(requester.user_id, room_id, {**content, "redacts": event_id}, transaction)
+        return await self._redact(requester, room_id, {**content, "redacts": event_id}, transaction)
 
     async def set_state(
         self, requester: Requester, room_id: RoomId, event_type: str, state_key: str, content: JsonObject
     ) -> EventId:
         """Set a piece of state; what is set already stays the event it is."""
+        is_own_membership = event_type == "m.room.member" and state_key == requester.user_id
+        leaves = is_own_membership and content.get("membership") == "leave"
+        if requester.is_suspended and not leaves:
+            raise UserSuspended(f"{requester.user_id} is suspended and may only leave")
         check_content(event_type, state_key, content)
         if event_type == "m.room.member":
             return await self._membership_changes.set(requester, room_id, parse_user_id(state_key), content)
@@ -77,17 +83,20 @@ class Sending:
         return (await self._log.append(draft)).event.event_id
 
     async def _redact(
-        self, user_id: UserId, room_id: RoomId, content: JsonObject, transaction: ClientTransaction
+        self, requester: Requester, room_id: RoomId, content: JsonObject, transaction: ClientTransaction
     ) -> EventId:
         """Send a redaction; `redacts` comes in the content and goes where the room's version wants it."""
         check_content("m.room.redaction", None, content)
         redacts = content.get("redacts")
         if not isinstance(redacts, str):
             raise BadJson("`redacts` does not name the event to redact")
+        user_id = requester.user_id
         room = await standing(self._state, room_id, [user_id])
         room.check_joined(user_id)
         target = await self._target(room_id, parse_event_id(redacts))
         check_may_redact(room, user_id, target)
+        if requester.is_suspended and target.event.sender != user_id:
+            raise UserSuspended(f"{user_id} is suspended and may only redact what they said themselves")
         content = {key: value for key, value in content.items() if key != "redacts"}
         draft = Draft(
             room_id,

@@ -29,6 +29,7 @@ class Requester:
     session_id: int
     is_guest: bool
     is_admin: bool
+    is_suspended: bool = False
 
 
 @dataclass(slots=True)

@@ -47,6 +47,7 @@ from tricord.protocol.errors import (
     TooLarge,
     Unauthorized,
     Unrecognized,
+    UserSuspended,
 )
 from tricord.protocol.identifiers import ServerName
 from tricord.protocol.strict_json import JsonObject, parse_object
@@ -222,6 +223,8 @@ class Dispatcher:
         body: JsonObject,
         origin: ServerName | None = None,
     ) -> Call[Any, Any]:
+        if requester is not None and requester.is_suspended and not endpoint.suspended_users_too:
+            raise UserSuspended("this account is suspended and may not do this")
         parameters = _parameters(request.query_string)
         call: Call[Any, Any] = Call(
             endpoint=endpoint,

@@ -8,7 +8,9 @@ from dataclasses import dataclass
 from tricord.homeserver.storage.database import Transaction
 from tricord.protocol.identifiers import RoomId, UserId
 
-_SELECT = "SELECT user_id, is_admin, is_guest, user_type, created_ts, locked, deactivated, erased FROM accounts"
+_SELECT = (
+    "SELECT user_id, is_admin, is_guest, user_type, created_ts, locked, suspended, deactivated, erased FROM accounts"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,6 +23,7 @@ class Account:
     user_type: str | None
     created_ts: int
     locked: bool
+    suspended: bool
     deactivated: bool
     erased: bool
 
@@ -140,6 +143,11 @@ async def set_admin(tx: Transaction, user_id: UserId, *, is_admin: bool) -> None
 async def set_locked(tx: Transaction, user_id: UserId, *, locked: bool) -> None:
     """Lock or unlock an account."""
     await tx.execute("UPDATE accounts SET locked = $2 WHERE user_id = $1", user_id, locked)
+
+
+async def set_suspended(tx: Transaction, user_id: UserId, *, suspended: bool) -> None:
+    """Suspend an account, or no longer."""
+    await tx.execute("UPDATE accounts SET suspended = $2 WHERE user_id = $1", user_id, suspended)
 
 
 async def mark_deactivated(tx: Transaction, user_id: UserId, *, erase: bool) -> None:

@@ -31,12 +31,14 @@ class Holder:
     is_admin: bool
     is_guest: bool
     locked: bool
+    suspended: bool
     deactivated: bool
 
 
 _HOLDER = """
     SELECT sessions.user_id, sessions.device_id, sessions.session_id, pairs.pair_id, {expires}, pairs.replaces,
-           accounts.is_admin, accounts.is_guest, accounts.locked, accounts.deactivated
+           accounts.is_admin, accounts.is_guest, accounts.locked, accounts.suspended,
+           accounts.deactivated
     FROM token_pairs AS pairs JOIN sessions USING (session_id) JOIN accounts USING (user_id)
 """
 _HOLDER_OF_ACCESS_TOKEN = _HOLDER.format(expires="access_expires_ts") + "WHERE access_token_hash = $1"
