@@ -12,6 +12,7 @@ import pytest
 import tricord.clients.api
 from tests.clients.either_server import real_server
 from tests.homeserver.encryption.devices import ALGORITHM, Device
+from tests.homeserver.encryption.identities import Identity
 from tricord.clients import Client, Refused
 from tricord.clients.endpoint import Endpoint
 from tricord.clients.http import Http
@@ -259,6 +260,10 @@ async def encryption(alice: Person, bob: Person) -> None:
     claimed = await bob.claim_keys({alice.user_id: {alice.device_id: ALGORITHM}})
     assert list(claimed.one_time_keys[alice.user_id][alice.device_id]) == [f"{ALGORITHM}:K1"]
     assert alice.user_id in (await alice.key_changes(after="s1_0", upto="s1_9")).changed
+    identity = Identity(device)
+    await alice.upload_cross_signing_keys(**identity.json())
+    signed = {alice.user_id: {alice.device_id: identity.self_signing.sign(device.keys())}}
+    assert await alice.upload_signatures(signed) == {}
     await bob.send_to_device("org.example.hello", {alice.user_id: {alice.device_id: {"text": "hi"}}})
     assert (await alice.sync())["to_device"]["events"][0]["content"] == {"text": "hi"}
 

@@ -24,6 +24,7 @@ PROOF = {"type": "m.login.password", "identifier": WHO, "password": PASSWORD}
 RULE = "/_matrix/client/v3/pushrules/global/{kind}/{rule_id}"
 
 # Method, path as the endpoint's description has it, body or query; in an order in which each finds what it needs.
+MASTER_KEY = {"user_id": "@alice:hs.test", "usage": ["master"], "keys": {f"ed25519:{43 * 'A'}": 43 * "A"}}
 CALLS: list[tuple[str, str, dict[str, Any]]] = [
     ("GET", "/_matrix/client/versions", {}),
     ("GET", "/.well-known/matrix/client", {}),
@@ -132,6 +133,8 @@ CALLS: list[tuple[str, str, dict[str, Any]]] = [
     ("DELETE", "/_matrix/client/v3/profile/{user_id}/{key_name}", {}),
     ("POST", "/_matrix/client/v3/account/password", {"auth": PROOF, "new_password": PASSWORD, "logout_devices": False}),
     ("POST", "/_matrix/client/v3/keys/upload", {"one_time_keys": {}}),
+    ("POST", "/_matrix/client/v3/keys/device_signing/upload", {"master_key": MASTER_KEY}),
+    ("POST", "/_matrix/client/v3/keys/signatures/upload", {"@alice:hs.test": {"D": {}}}),
     ("GET", "/_matrix/client/v3/keys/changes", {"from": "s1_0", "to": "s1_1"}),
     ("PUT", "/_matrix/client/v3/sendToDevice/{event_type}/{txn_id}", {"messages": {"@alice:hs.test": {"*": {}}}}),
     ("POST", "/_matrix/client/v3/keys/query", {"device_keys": {"@alice:hs.test": []}}),

@@ -95,12 +95,12 @@ class _House:
                 discovery,
                 moderation,
                 personal,
-                encryption,
                 sync,
                 media,
             )
             for route in department.routes()
         ]
+        self.client_routes += encryption.routes(self.accounts.auth)
         self.websockets: list[WebSocketRoute] = sync.websockets(self.client_routes)
         self.federation_routes: list[Route] = [*exchange.routes(), *media.federation_routes()]
         departments = (self.rooms, self.accounts, conversation, discovery, personal, encryption, exchange, media)

@@ -64,6 +64,22 @@ class MissingParam(MatrixError):
     errcode = "M_MISSING_PARAM"
 
 
+class InvalidSignature(MatrixError):
+    """What a client uploads has to be signed, and is not, or not by whom it has to be."""
+
+    errcode = "M_INVALID_SIGNATURE"
+
+
+class WrongRoomKeysVersion(MatrixError):
+    """Keys can only be stored in the newest backup; `current_version` says which that is."""
+
+    errcode = "M_WRONG_ROOM_KEYS_VERSION"
+    status = 403
+
+    def __init__(self, message: str, *, current_version: str) -> None:
+        super().__init__(message, current_version=current_version)
+
+
 class TooLarge(MatrixError):
     """The request or the event is larger than allowed."""
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from pydantic import Field
 
-from tricord.clients.endpoint import Endpoint, Model
+from tricord.clients.endpoint import Authentication, Endpoint, Model
 from tricord.protocol.identifiers import DeviceId
 
 
@@ -21,6 +21,7 @@ class UploadKeys(Endpoint):
 
     method = "POST"
     path = "/_matrix/client/v3/keys/upload"
+    authentication = Authentication.GUEST
 
     class Body(Model):
         """The device's own keys, and those for others to claim, by algorithm and id."""
@@ -43,6 +44,7 @@ class QueryKeys(Endpoint):
 
     method = "POST"
     path = "/_matrix/client/v3/keys/query"
+    authentication = Authentication.GUEST
 
     class Body(Model):
         """Which devices of which users; none named: all. And how long to wait for other servers."""
@@ -54,6 +56,9 @@ class QueryKeys(Endpoint):
         """Keys by user and device, and the servers that did not answer."""
 
         device_keys: dict[str, dict[str, Any]] = Field(default_factory=dict)
+        master_keys: dict[str, Any] = Field(default_factory=dict)
+        self_signing_keys: dict[str, Any] = Field(default_factory=dict)
+        user_signing_keys: dict[str, Any] = Field(default_factory=dict)
         failures: dict[str, Any] = Field(default_factory=dict)
 
 
@@ -88,6 +93,7 @@ class ClaimKeys(Endpoint):
 
     method = "POST"
     path = "/_matrix/client/v3/keys/claim"
+    authentication = Authentication.GUEST
 
     class Body(Model):
         """Of which algorithm, by user and device. And how long to wait for other servers."""

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from tricord.clients.endpoint import Endpoint, Model
+from tricord.clients.endpoint import Authentication, Endpoint, Model
 
 
 class SendToDevice(Endpoint):
@@ -18,6 +18,7 @@ class SendToDevice(Endpoint):
 
     method = "PUT"
     path = "/_matrix/client/v3/sendToDevice/{event_type}/{txn_id}"
+    authentication = Authentication.GUEST
     # One message for each device of a large room.
     max_body = 8 << 20
 

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from tricord.clients.api import keys as key_api
+from tricord.clients.api.cross_signing import UploadCrossSigningKeys, UploadSignatures
 from tricord.clients.api.to_device import SendToDevice
 from tricord.clients.calls.base import Calls, given, new_transaction_id
 from tricord.protocol.identifiers import DeviceId, UserId
@@ -53,6 +54,34 @@ class EncryptionCalls(Calls):
         """
         body = {"device_keys": {user: list(devices) for user, devices in device_keys.items()}, "timeout": timeout_ms}
         return await self.http.typed(key_api.QueryKeys, key_api.QueryKeys.Response, body=body)
+
+    async def upload_cross_signing_keys(
+        self,
+        *,
+        master_key: dict[str, Any] | None = None,
+        self_signing_key: dict[str, Any] | None = None,
+        user_signing_key: dict[str, Any] | None = None,
+        password: str | None = None,
+    ) -> None:
+        """Upload our cross-signing keys; to replace others takes the password.
+
+        https://spec.matrix.org/v1.19/client-server-api/#post_matrixclientv3keysdevice_signingupload
+        """
+        body = given(
+            {"master_key": master_key, "self_signing_key": self_signing_key, "user_signing_key": user_signing_key}
+        )
+        stages = {} if password is None else self.password_stage(password)
+        await self.through_stages(UploadCrossSigningKeys, body, stages)
+
+    async def upload_signatures(
+        self, signed: Mapping[UserId, Mapping[Any, dict[str, Any]]]
+    ) -> dict[str, dict[str, Any]]:
+        """Upload keys with our signatures on them; return the faults of those that were not taken.
+
+        https://spec.matrix.org/v1.19/client-server-api/#post_matrixclientv3keyssignaturesupload
+        """
+        body = {user: dict(keys) for user, keys in signed.items()}
+        return (await self.http.typed(UploadSignatures, UploadSignatures.Response, body=body)).failures
 
     async def key_changes(self, *, after: str, upto: str) -> key_api.KeyChanges.Response:
         """Return whose devices changed between two positions of a sync.

@@ -11,6 +11,7 @@ from tricord.homeserver.accounts.revocations import Revocations
 from tricord.homeserver.accounts.sessions import KeysChanged
 from tricord.homeserver.storage.account_data import delete_account_data
 from tricord.homeserver.storage.accounts import locked_account, mark_deactivated
+from tricord.homeserver.storage.cross_signing import delete_identity
 from tricord.homeserver.storage.database import Database, Transaction
 from tricord.homeserver.storage.devices import Ended, delete_devices
 from tricord.homeserver.storage.filters import delete_filters
@@ -61,6 +62,7 @@ async def _deactivate(tx: Transaction, user_id: UserId, *, erase: bool) -> Ended
     await delete_profile(tx, user_id)
     await remove_person(tx, user_id)
     await delete_filters(tx, user_id)
+    await delete_identity(tx, user_id)
     # Tags, ignored users, settings of clients: nobody can read them any more, so erasing is not only for those who ask.
     await delete_account_data(tx, user_id)
     await request_room_update(tx, user_id, "leave")

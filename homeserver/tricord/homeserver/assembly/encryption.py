@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
+from tricord.homeserver.accounts.interactive_auth import InteractiveAuth
 from tricord.homeserver.assembly.foundation import Foundation, Run
 from tricord.homeserver.assembly.rooms import Rooms
+from tricord.homeserver.client_api.cross_signing import CrossSigningApi
 from tricord.homeserver.client_api.keys import ClientKeysApi
 from tricord.homeserver.client_api.to_device import ToDeviceApi
+from tricord.homeserver.encryption.cross_signing import CrossSigning
 from tricord.homeserver.encryption.device_changes import DeviceChanges
 from tricord.homeserver.encryption.device_keys import DeviceKeys
 from tricord.homeserver.encryption.device_lists import DeviceLists
 from tricord.homeserver.encryption.inboxes import Inboxes
 from tricord.homeserver.encryption.key_queries import KeyQueries
+from tricord.homeserver.encryption.key_signatures import KeySignatures
 from tricord.homeserver.encryption.to_device import ToDevice
 from tricord.homeserver.serving.call import Route
 
 
 class Encryption:
-    """Keys of devices, and messages between them."""
+    """Keys of devices and users, and messages between devices."""
 
     def __init__(self, base: Foundation, rooms: Rooms) -> None:
         self.device_changes = DeviceChanges(base.publisher, rooms.memberships)
@@ -24,18 +28,28 @@ class Encryption:
         self.to_device = ToDevice(base.server_name, base.database, base.publisher, base.clock)
         self.inboxes = Inboxes(base.database, rooms.changes)
         self.device_lists = DeviceLists(base.database, rooms.timeline)
-        self._apis = (
-            ClientKeysApi(
-                self.device_keys, KeyQueries(base.server_name, self.device_keys), self.device_lists, base.publisher
-            ),
-            ToDeviceApi(self.to_device),
+        self.cross_signing = CrossSigning(base.database, self.device_changes)
+        self.queries = KeyQueries(base.server_name, self.device_keys, self.cross_signing)
+        self._signatures = KeySignatures(
+            base.database,
+            base.publisher,
+            self.device_changes,
+            self.cross_signing,
+            self.device_keys,
+            self.queries.master_keys,
         )
+        self._publisher = base.publisher
 
     @property
     def run(self) -> list[Run]:
         """Return the parts that live long."""
         return [self.to_device.run]
 
-    def routes(self) -> list[Route]:
-        """Return what clients are answered."""
-        return [route for api in self._apis for route in api.routes()]
+    def routes(self, auth: InteractiveAuth) -> list[Route]:
+        """Return what clients are answered; some have to show again who they are."""
+        apis = (
+            ClientKeysApi(self.device_keys, self.queries, self.device_lists, self._publisher),
+            CrossSigningApi(self.cross_signing, self._signatures, auth),
+            ToDeviceApi(self.to_device),
+        )
+        return [route for api in apis for route in api.routes()]

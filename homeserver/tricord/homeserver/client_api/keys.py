@@ -42,7 +42,7 @@ class ClientKeysApi:
 
     async def query(self, call: Call[QueryKeys.Body, Any]) -> JsonObject:
         """Answer the keys of devices."""
-        return await self._queries.query(call.body.device_keys)
+        return await self._queries.query(call.requester.user_id, call.body.device_keys)
 
     async def claim(self, call: Call[ClaimKeys.Body, Any]) -> JsonObject:
         """Give keys to begin sessions with."""

@@ -22,12 +22,13 @@ from tricord.homeserver.encryption.key_forms import (
     signing_key_of,
 )
 from tricord.homeserver.storage import device_keys as storage
+from tricord.homeserver.storage.cross_signing import delete_signatures_on, is_cross_signing_key
 from tricord.homeserver.storage.database import Database, Transaction
 from tricord.homeserver.storage.device_keys import StoredPreKey, Wanted
 from tricord.homeserver.storage.device_lists import put_device_list_changes
 from tricord.homeserver.storage.stream import take_positions
 from tricord.homeserver.stream.publisher import Commit, Publisher
-from tricord.protocol.errors import InvalidParam, NotFound
+from tricord.protocol.errors import Forbidden, InvalidParam, NotFound
 from tricord.protocol.identifiers import DeviceId, KeyId, UserId
 from tricord.protocol.strict_json import JsonObject
 
@@ -130,12 +131,16 @@ async def _put(tx: Transaction, user_id: UserId, device_id: DeviceId, keys: _Che
     """Write keys; return the position if anything is new, and whether it is for others."""
     if not await storage.lock_device(tx, user_id, device_id):
         raise NotFound("there is no such device any more")
+    if keys.device_keys is not None and await is_cross_signing_key(tx, user_id, device_id):
+        raise Forbidden("a cross-signing key has the name of this device")
     known = await storage.device_keys(tx, user_id, device_id)
     for_others = keys.device_keys is not None and keys.device_keys != known
     if keys.device_keys is not None and for_others:
         if known is not None and _identity(known) != _identity(keys.device_keys):
             # Nobody could use what the old key has signed.
             await storage.delete_pre_keys(tx, user_id, device_id)
+        if known is not None:
+            await delete_signatures_on(tx, user_id, [device_id])
         await storage.put_device_keys(tx, user_id, device_id, keys.device_keys)
     is_new = await _put_one_time_keys(tx, user_id, device_id, keys.one_time_keys)
     for key in keys.fallback_keys:

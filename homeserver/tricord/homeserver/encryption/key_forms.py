@@ -59,7 +59,7 @@ def checked_device_keys(keys: JsonObject, user_id: UserId, device_id: DeviceId) 
         if algorithm in (ED25519, CURVE25519):
             check_public_key(value)
     check_signatures(keys.get("signatures"))
-    stored = _bounded(keys, _MOST_BYTES_OF_DEVICE_KEYS)
+    stored = bounded(keys, _MOST_BYTES_OF_DEVICE_KEYS)
     check_signed_by(keys, user_id, signing_key_of(keys))
     return stored
 
@@ -92,7 +92,7 @@ def _checked_pre_key(name: str, key: Any, user_id: UserId, signing_key: tuple[Ke
     if not isinstance(key.get("fallback", False), bool):
         raise InvalidParam("`fallback` is true or false")
     check_signatures(key.get("signatures"))
-    stored = _bounded(key, _MOST_BYTES_OF_KEY)
+    stored = bounded(key, _MOST_BYTES_OF_KEY)
     if algorithm == SIGNED_CURVE25519:
         check_public_key(key["key"])
         if signing_key is None:
@@ -137,7 +137,8 @@ def check_signatures(signatures: Any) -> None:
         raise InvalidParam(f"there are at most {_MOST_SIGNATURES} signatures")
 
 
-def _bounded(keys: JsonObject, most_bytes: int) -> bytes:
+def bounded(keys: JsonObject, most_bytes: int) -> bytes:
+    """Return keys as they are stored; raise InvalidParam if they are too large, or cannot be signed."""
     try:
         # What is signed has to have a canonical form, on every server that it reaches.
         check_event_integers(keys)

@@ -34,7 +34,7 @@ class Departure:
 
 
 async def changed_lists(tx: Transaction, user_id: UserId, after: int, upto: int) -> list[UserId]:
-    """Return whose devices changed, of a user and those who are in a room together with them."""
+    """Return whose devices changed, of a user and those who share a room with them; and whom they have signed."""
     rows = await tx.fetch(
         """
         SELECT user_id FROM device_list_changes c
@@ -42,7 +42,9 @@ async def changed_lists(tx: Transaction, user_id: UserId, after: int, upto: int)
             SELECT FROM room_memberships o JOIN room_memberships mine USING (room_nid)
             WHERE o.user_id = c.user_id AND o.membership = 'join'
                 AND mine.user_id = $1 AND mine.membership = 'join'
-        )) ORDER BY user_id
+        ))
+        UNION SELECT user_id FROM key_signatures WHERE signer = $1 AND position > $2 AND position <= $3
+        ORDER BY user_id
         """,
         user_id,
         after,

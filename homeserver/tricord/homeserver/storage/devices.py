@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from tricord.homeserver.storage.cross_signing import delete_signatures_on
 from tricord.homeserver.storage.database import Transaction
 from tricord.homeserver.storage.device_lists import put_device_list_changes
 from tricord.protocol.identifiers import DeviceId, UserId
@@ -93,17 +94,19 @@ async def delete_devices(
 ) -> Ended:
     """Delete these devices (None: all) but `keep`, with their sessions and keys; the last act of a transaction."""
     # Before their rows go; and first of all, so that no keys come meanwhile.
-    had_keys = await tx.fetchval(
+    with_keys = await tx.fetch(
         """
-        SELECT EXISTS (SELECT FROM device_keys JOIN (
+        SELECT device_id FROM device_keys JOIN (
             SELECT user_id, device_id FROM devices WHERE user_id = $1 AND ($2::text[] IS NULL OR device_id = ANY($2))
             AND device_id IS DISTINCT FROM $3 ORDER BY device_id FOR UPDATE
-        ) d USING (user_id, device_id))
+        ) d USING (user_id, device_id)
         """,
         user_id,
         device_ids,
         keep,
     )
+    if with_keys:
+        await delete_signatures_on(tx, user_id, [row[0] for row in with_keys])
     rows = await tx.fetch(
         """
         DELETE FROM sessions WHERE user_id = $1 AND ($2::text[] IS NULL OR device_id = ANY($2))
@@ -122,7 +125,16 @@ async def delete_devices(
         device_ids,
         keep,
     )
-    return Ended([row[0] for row in rows], await put_device_list_changes(tx, [user_id]) if had_keys else None)
+    return Ended([row[0] for row in rows], await put_device_list_changes(tx, [user_id]) if with_keys else None)
+
+
+async def device_with_id_exists(tx: Transaction, user_id: UserId, device_id: DeviceId) -> bool:
+    """Return whether a user has a device of this id."""
+    return bool(
+        await tx.fetchval(
+            "SELECT EXISTS (SELECT FROM devices WHERE user_id = $1 AND device_id = $2)", user_id, device_id
+        )
+    )
 
 
 async def record_sightings(tx: Transaction, sightings: Sequence[Sighting]) -> None:
