@@ -40,7 +40,7 @@ from tricord.homeserver.storage.errors import (
 )
 from tricord.homeserver.storage.event_batch import EventBatch, write_events
 from tricord.homeserver.storage.events import events_by_id, events_by_nid
-from tricord.homeserver.storage.rooms import insert_room, new_room_nid
+from tricord.homeserver.storage.rooms import insert_rooms, new_room_nid
 from tricord.homeserver.stream.publisher import Commit, Publisher
 from tricord.protocol.errors import MatrixError, NotFound
 from tricord.protocol.events import VerifiedEvent
@@ -51,6 +51,7 @@ from tricord.protocol.strict_json import JsonObject
 __all__ = ["ClientTransaction", "Draft", "Log"]
 
 _MOST_EVENTS = 200
+_MOST_CREATIONS = 16
 # A room that moves each time is moved by others that get on; still, nobody should wait for ever.
 _MOST_TRIES = 100
 _TRANSACTIONS_LAST_MS = 24 * 3600 * 1000
@@ -82,6 +83,16 @@ class _Request:
         self.done.set()
 
 
+@dataclass(slots=True, eq=False)
+class _Creation:
+    """The first events of a room, and who waits for them."""
+
+    write: RoomWrite
+    done: trio.Event
+    positions: Mapping[int, int] = field(default_factory=dict)
+    error: Exception | None = None
+
+
 class Log:
     """The events of all rooms."""
 
@@ -102,6 +113,8 @@ class Log:
         self._signer = signer
         self._waiting: list[_Request] = []
         self._has_work = trio.Event()
+        self._creations: list[_Creation] = []
+        self._has_creations = trio.Event()
         # Rooms whose log somebody has for themselves, and rooms in the group that is being written.
         self._held: set[RoomId] = set()
         self._in_group: frozenset[RoomId] = frozenset()
@@ -162,9 +175,7 @@ class Log:
         ts = self._signer.clock.now_ms()
         while True:
             try:
-                # Once written, it must also be announced, whoever asked for it.
-                with trio.CancelScope(shield=True):
-                    return await self._create_room(version, creator, create_content, drafts, ts)
+                return await self._create_room(version, creator, create_content, drafts, ts)
             except UniqueViolation:
                 # The same room at the same millisecond: where the id is a hash, it would be the same id.
                 ts += 1
@@ -197,6 +208,7 @@ class Log:
         """Write what is appended, for ever."""
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._prune)
+            nursery.start_soon(self._run_creations)
             while True:
                 group = self._next_group()
                 if not group:
@@ -366,17 +378,51 @@ class Log:
         chain.add([Draft(opaque, creator, "m.room.create", "", create_content, origin_server_ts=ts)], nids)
         room_id = room.room_id = chain.links[0].event.room_id
         chain.add([replace(draft, room_id=room_id) for draft in drafts], nids)
-        writes = await self._writes([chain])
+        (write,) = await self._writes([chain])
+        creation = _Creation(write, trio.Event())
+        self._creations.append(creation)
+        self._has_creations.set()
+        await creation.done.wait()
+        if creation.error is not None:
+            raise creation.error
+        return room_id, [link.stored(creation.positions[link.nid]) for link in chain.links]
+
+    async def _run_creations(self) -> None:
+        """Write new rooms; those that wait while others are written go together into the next transaction."""
+        while True:
+            group, self._creations = self._creations[:_MOST_CREATIONS], self._creations[_MOST_CREATIONS:]
+            if not group:
+                self._has_creations = trio.Event()
+                await self._has_creations.wait()
+                continue
+            if not await self._write_creations(group):
+                for creation in group:
+                    await self._write_creations([creation])
+
+    async def _write_creations(self, group: Sequence[_Creation]) -> bool:
+        """Write new rooms and answer; return False, with nothing done, if one of several cannot be written."""
+        writes = [creation.write for creation in group]
         batch = self._batch_of(writes)
 
         async def write(tx: Transaction) -> tuple[Collection[int], dict[int, int]]:
-            await insert_room(tx, room.nid, room_id, version.name)
+            await insert_rooms(tx, [(each.room.nid, each.room.room_id, each.room.version.name) for each in writes])
             return await write_events(tx, batch)
 
-        moved, positions = await self._database.run(write)
-        self._rooms.add_new(room)
-        self._take_in(writes, moved, positions)
-        return room_id, [link.stored(positions[link.nid]) for link in chain.links]
+        try:
+            moved, positions = await self._database.run(write)
+        except Exception as error:  # noqa: BLE001 - it is the waiting caller's, and raised there
+            if len(group) > 1:
+                return False
+            group[0].error = error
+        else:
+            for each in writes:
+                self._rooms.add_new(each.room)
+            self._take_in(writes, moved, positions)
+            for creation in group:
+                creation.positions = positions
+        for creation in group:
+            creation.done.set()
+        return True
 
     async def _prune(self) -> None:
         while True:

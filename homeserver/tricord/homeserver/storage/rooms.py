@@ -45,16 +45,17 @@ async def new_room_nid(tx: Transaction) -> int:
     return room_nid
 
 
-async def insert_room(tx: Transaction, room_nid: int, room_id: RoomId, version: str) -> None:
-    """Add a room without events, at head 0; its events follow in the same transaction."""
+async def insert_rooms(tx: Transaction, rooms: Sequence[tuple[int, RoomId, str]]) -> None:
+    """Add rooms (number, id, version) without events, at head 0; their events follow in the same transaction."""
     await tx.execute(
         """
         INSERT INTO rooms (room_nid, room_id, version, head, state_root, extremities)
-        VALUES ($1, $2, $3, 0, '', '{}')
+        SELECT room_nid, room_id, version, 0, '', '{}'
+        FROM unnest($1::bigint[], $2::text[], $3::text[]) AS t (room_nid, room_id, version)
         """,
-        room_nid,
-        room_id,
-        version,
+        [room_nid for room_nid, _, _ in rooms],
+        [room_id for _, room_id, _ in rooms],
+        [version for _, _, version in rooms],
     )
 
 
