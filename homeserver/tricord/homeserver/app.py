@@ -74,7 +74,7 @@ class _House:
         personal = Personal(base, self.rooms)
         conversation = Conversation(base, self.network, self.accounts, self.rooms, shared, personal)
         discovery = Discovery(base, self.network, self.rooms, conversation)
-        moderation = Moderation(base, self.rooms)
+        moderation = Moderation(base, self.accounts, self.rooms, personal, conversation)
         sync = Sync(base, self.accounts, self.rooms, personal, encryption)
         exchange = Exchange(base, self.network, self.rooms, shared, self.accounts, personal, conversation, discovery)
         media = Media(base, self.network)
@@ -103,7 +103,17 @@ class _House:
         self.client_routes += encryption.routes(self.accounts.auth)
         self.websockets: list[WebSocketRoute] = sync.websockets(self.client_routes)
         self.federation_routes: list[Route] = [*exchange.routes(), *media.federation_routes()]
-        departments = (self.rooms, self.accounts, conversation, discovery, personal, encryption, exchange, media)
+        departments = (
+            self.rooms,
+            self.accounts,
+            conversation,
+            discovery,
+            moderation,
+            personal,
+            encryption,
+            exchange,
+            media,
+        )
         self.run: list[Run] = [base.publisher.run, *(run for department in departments for run in department.run)]
 
 

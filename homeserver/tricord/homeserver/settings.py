@@ -15,6 +15,7 @@ from pydantic import AfterValidator, Field, SecretStr, StringConstraints
 from tricord.homeserver.accounts.rate_limits import RateLimitSettings
 from tricord.homeserver.accounts.settings import LoginSettings, RegistrationSettings, UserDirectorySettings
 from tricord.homeserver.media.settings import MediaSettings, RemoteMediaSettings
+from tricord.homeserver.moderation.settings import ServerNoticeSettings
 from tricord.homeserver.section import Section
 from tricord.protocol.errors import MatrixError
 from tricord.protocol.identifiers import parse_server_name
@@ -140,6 +141,7 @@ class Settings(Section):
     )
     registration: RegistrationSettings = RegistrationSettings()
     login: LoginSettings = LoginSettings()
+    server_notices: ServerNoticeSettings = ServerNoticeSettings()
     user_directory: UserDirectorySettings = UserDirectorySettings()
     federation: FederationSettings = FederationSettings()
     media: MediaSettings = MediaSettings()

@@ -248,6 +248,13 @@ class UserSuspended(MatrixError):
     status = 403
 
 
+class CannotLeaveServerNoticeRoom(MatrixError):
+    """The user cannot decline to be told what those who run the server have to say."""
+
+    errcode = "M_CANNOT_LEAVE_SERVER_NOTICE_ROOM"
+    status = 403
+
+
 class InviteBlocked(MatrixError):
     """The user accepts no invitations."""
 

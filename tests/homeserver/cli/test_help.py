@@ -31,6 +31,8 @@ def test_these_are_the_verbs() -> None:
         "demo",
         "doctor",
         "init",
+        "notice",
+        "notice send",
         "report",
         "report close",
         "report list",

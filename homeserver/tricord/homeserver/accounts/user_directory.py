@@ -96,11 +96,12 @@ class DirectoryKeeper:
 
     async def run(self) -> None:
         """Follow memberships for ever."""
-        while await self._database.run(_list_accounts):
-            pass
+        all_listed = False
         while True:
             self._changed = trio.Event()
             try:
+                while not all_listed:
+                    all_listed = not await self._database.run(_list_accounts)
                 while await self._database.run(self._follow):
                     pass
             except DatabaseError as error:

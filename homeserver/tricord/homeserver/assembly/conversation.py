@@ -18,6 +18,7 @@ from tricord.homeserver.client_api.room_creation import RoomCreationApi
 from tricord.homeserver.client_api.room_upgrades import RoomUpgradesApi
 from tricord.homeserver.client_api.rooms import RoomsApi
 from tricord.homeserver.client_api.threads import ThreadsApi
+from tricord.homeserver.moderation.server_notices import NoticeRooms
 from tricord.homeserver.rooms.aliases import Aliases
 from tricord.homeserver.rooms.create import RoomCreation
 from tricord.homeserver.rooms.directory import Directory
@@ -50,7 +51,7 @@ class Conversation:
         profiles, server_name, clock = accounts.profiles, base.server_name, base.clock
         self._memberships = memberships
         self._room_updates = accounts.room_updates
-        self._changes = MembershipChanges(
+        self.changes = MembershipChanges(
             rooms.log,
             state,
             memberships,
@@ -60,12 +61,13 @@ class Conversation:
             rooms.residence,
             shared.elsewhere,
             personal.moving_in,
+            NoticeRooms(database),
         )
         self.aliases = Aliases(
             database, rooms.log, state, memberships, rooms.visibility, clock, server_name, network.queries
         )
         self.directory = Directory(database, state, memberships, clock, server_name, network.queries)
-        self._creation = RoomCreation(
+        self.creation = RoomCreation(
             rooms.log,
             self.aliases,
             self.directory,
@@ -79,7 +81,7 @@ class Conversation:
             database, rooms.log, state, timeline, memberships, profiles, personal.moving_in, clock, server_name
         )
         relation_checks = RelationChecks(database, timeline, memberships)
-        self._sending = Sending(rooms.log, state, timeline, self._changes, self.aliases, relation_checks)
+        self._sending = Sending(rooms.log, state, timeline, self.changes, self.aliases, relation_checks)
         self._history = History(
             state,
             timeline,
@@ -108,7 +110,7 @@ class Conversation:
         self._threads = ThreadList(
             database, timeline, rooms.visibility, rooms.preferences, rooms.aggregations, rooms.client_events
         )
-        self._user_rooms = UserRooms(memberships, state, rooms.log, self._changes, profiles)
+        self._user_rooms = UserRooms(memberships, state, rooms.log, self.changes, profiles)
 
     @property
     def run(self) -> list[Run]:
@@ -121,9 +123,9 @@ class Conversation:
     def routes(self) -> list[Route]:
         """Return what clients are answered about rooms."""
         apis = (
-            RoomCreationApi(self._creation),
+            RoomCreationApi(self.creation),
             RoomUpgradesApi(self._upgrade),
-            MembershipApi(self._changes, self._memberships, self.aliases),
+            MembershipApi(self.changes, self._memberships, self.aliases),
             RoomsApi(self._sending, self._state_view),
             MessagesApi(self._sending, self._history),
             PreviewsApi(self._peeking),

@@ -6,6 +6,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 import structlog
 import trio
 
@@ -43,21 +45,23 @@ class GuestAccess:
 
     async def run(self) -> None:
         """Look after rooms for ever, or not at all where there are no guests and none come."""
-        if not self._guests_come and not await self._database.read(rooms_with_guests):
-            return
         while True:
             self._look = trio.Event()
             rooms, self._changed = self._changed, set()
             everywhere, self._all = self._all, False
             try:
-                await self._turn_out(await self._database.read(rooms_with_guests) if everywhere else rooms)
+                if everywhere:
+                    rooms = set(await self._database.read(rooms_with_guests))
+                    if not rooms and not self._guests_come:
+                        return
+                await self._turn_out(rooms)
             except DatabaseError as error:
                 _logger.warning("looking after guests is interrupted", reason=str(error))
                 self._all = True
             await self._look.wait()
             await trio.sleep(_PAUSE_SECONDS)
 
-    async def _turn_out(self, rooms: set[RoomId] | list[RoomId]) -> None:
+    async def _turn_out(self, rooms: Collection[RoomId]) -> None:
         guests = await self._database.read(guests_in_rooms, rooms) if rooms else []
         if not guests:
             return

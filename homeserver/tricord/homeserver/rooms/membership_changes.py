@@ -15,13 +15,21 @@ from tricord.homeserver.rooms.draft_checks import check_content
 from tricord.homeserver.rooms.elsewhere import Elsewhere
 from tricord.homeserver.rooms.invite import Invitations
 from tricord.homeserver.rooms.memberships import Memberships
-from tricord.homeserver.rooms.people import MovingIn, Profiles
+from tricord.homeserver.rooms.people import MovingIn, NoticeRooms, Profiles
 from tricord.homeserver.rooms.residence import Residence
 from tricord.homeserver.rooms.restricted_joins import RestrictedJoins
 from tricord.homeserver.rooms.standing import Standing, standing
 from tricord.homeserver.rooms.state import RoomState
 from tricord.homeserver.serving.call import Requester
-from tricord.protocol.errors import BadJson, Forbidden, GuestAccessForbidden, NotFound, UnableToGrantJoin, Unknown
+from tricord.protocol.errors import (
+    BadJson,
+    CannotLeaveServerNoticeRoom,
+    Forbidden,
+    GuestAccessForbidden,
+    NotFound,
+    UnableToGrantJoin,
+    Unknown,
+)
 from tricord.protocol.identifiers import EventId, RoomId, ServerName, UserId, server_name_of
 from tricord.protocol.strict_json import JsonObject
 
@@ -42,6 +50,7 @@ class MembershipChanges:
         residence: Residence,
         elsewhere: Elsewhere | None = None,
         moving_in: MovingIn | None = None,
+        notice_rooms: NoticeRooms | None = None,
     ) -> None:
         self._log = log
         self._state = state
@@ -52,6 +61,7 @@ class MembershipChanges:
         self._residence = residence
         self._elsewhere_or_none = elsewhere
         self._moving_in = moving_in
+        self._notice_rooms = notice_rooms
 
     async def join(
         self,
@@ -99,6 +109,7 @@ class MembershipChanges:
         membership = room.membership(user_id)
         if membership is None:
             raise Forbidden(f"{user_id} is not in {room_id}")
+        await self._check_may_leave(user_id, room_id, membership)
         if membership != "leave":
             await self._append(room_id, user_id, user_id, {"membership": "leave", **_because(reason)})
 
@@ -153,6 +164,9 @@ class MembershipChanges:
             case "join" | "knock":
                 raise Forbidden(f"only {user_id} can {membership}, not {sender} for them")
             case "leave" | "ban":
+                if user_id == sender:
+                    room = await standing(self._state, room_id, [user_id])
+                    await self._check_may_leave(user_id, room_id, room.membership(user_id))
                 return await self._append(room_id, sender, user_id, content)
         raise BadJson("`membership` is not one of join, knock, invite, leave and ban")
 
@@ -170,6 +184,16 @@ class MembershipChanges:
                 return await self._join_elsewhere(requester, room.room_id, (), content)
             content["join_authorised_via_users_server"] = granting
         return await self._append_own(room.room_id, user_id, "join", content)
+
+    async def _check_may_leave(self, user_id: UserId, room_id: RoomId, membership: str | None) -> None:
+        """Refuse who would decline an invitation to be told what those who run the server have to say.
+
+        https://spec.matrix.org/v1.19/client-server-api/#server-notices
+        """
+        if membership != "invite" or self._notice_rooms is None:
+            return
+        if await self._notice_rooms.must_stay_invited(user_id, room_id):
+            raise CannotLeaveServerNoticeRoom("this room is where your server tells you what matters: join it instead")
 
     async def _move_in(self, user_id: UserId, room_id: RoomId) -> None:
         if self._moving_in is not None:

@@ -16,6 +16,14 @@ class Profiles(Protocol):
         ...
 
 
+class NoticeRooms(Protocol):
+    """Rooms in which those who run the server talk to a user."""
+
+    async def must_stay_invited(self, user_id: UserId, room_id: RoomId) -> bool:
+        """Return whether a user may not decline to be in a room."""
+        ...
+
+
 class MovingIn(Protocol):
     """What a user takes along into a room that replaces another one."""
 
