@@ -21,6 +21,7 @@ class UploadKeys(Endpoint):
 
     method = "POST"
     path = "/_matrix/client/v3/keys/upload"
+    hot = True
     authentication = Authentication.GUEST
 
     class Body(Model):
@@ -44,6 +45,7 @@ class QueryKeys(Endpoint):
 
     method = "POST"
     path = "/_matrix/client/v3/keys/query"
+    hot = True
     authentication = Authentication.GUEST
 
     class Body(Model):
@@ -93,6 +95,7 @@ class ClaimKeys(Endpoint):
 
     method = "POST"
     path = "/_matrix/client/v3/keys/claim"
+    hot = True
     authentication = Authentication.GUEST
 
     class Body(Model):

@@ -70,6 +70,7 @@ class JoinRoomById(Endpoint):
 
     method = "POST"
     path = "/_matrix/client/v3/rooms/{room_id}/join"
+    hot = True
     suspended_users_too = False
     authentication = Authentication.GUEST
     Body = JoinBody
@@ -84,6 +85,7 @@ class JoinRoom(Endpoint):
 
     method = "POST"
     path = "/_matrix/client/v3/join/{room_id_or_alias}"
+    hot = True
     suspended_users_too = False
     authentication = Authentication.GUEST
     Query = ViaQuery

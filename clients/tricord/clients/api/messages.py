@@ -57,6 +57,7 @@ class GetMessages(Endpoint):
 
     method = "GET"
     path = "/_matrix/client/v3/rooms/{room_id}/messages"
+    hot = True
     authentication = Authentication.GUEST
 
     class Query(Model):
@@ -85,6 +86,7 @@ class GetContext(Endpoint):
 
     method = "GET"
     path = "/_matrix/client/v3/rooms/{room_id}/context/{event_id}"
+    hot = True
     authentication = Authentication.GUEST
 
     class Query(Model):

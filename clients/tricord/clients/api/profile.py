@@ -18,6 +18,7 @@ class GetProfile(Endpoint):
 
     method = "GET"
     path = "/_matrix/client/v3/profile/{user_id}"
+    hot = True
     authentication = Authentication.OPTIONAL
     body_kind = "none"
 

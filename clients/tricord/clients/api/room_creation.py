@@ -40,6 +40,7 @@ class CreateRoom(Endpoint):
 
     method = "POST"
     path = "/_matrix/client/v3/createRoom"
+    hot = True
     suspended_users_too = False
 
     class Body(Model):

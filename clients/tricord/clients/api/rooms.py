@@ -65,6 +65,7 @@ class GetFullState(Endpoint):
 
     method = "GET"
     path = "/_matrix/client/v3/rooms/{room_id}/state"
+    hot = True
     authentication = Authentication.GUEST
 
 
@@ -76,6 +77,7 @@ class GetMembers(Endpoint):
 
     method = "GET"
     path = "/_matrix/client/v3/rooms/{room_id}/members"
+    hot = True
     authentication = Authentication.GUEST
 
     class Query(Model):
@@ -106,6 +108,7 @@ class GetJoinedMembers(Endpoint):
 
     method = "GET"
     path = "/_matrix/client/v3/rooms/{room_id}/joined_members"
+    hot = True
 
     class Response(Model):
         """The joined members."""

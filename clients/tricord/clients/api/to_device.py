@@ -18,6 +18,7 @@ class SendToDevice(Endpoint):
 
     method = "PUT"
     path = "/_matrix/client/v3/sendToDevice/{event_type}/{txn_id}"
+    hot = True
     authentication = Authentication.GUEST
     # One message for each device of a large room.
     max_body = 8 << 20

@@ -35,6 +35,7 @@ class Backfill(Endpoint):
 
     method = "GET"
     path = "/_matrix/federation/v1/backfill/{room_id}"
+    hot = True
     authentication = Authentication.SIGNED_REQUEST
     body_kind = "none"
     Response = TransactionOfPdus
@@ -54,6 +55,7 @@ class GetMissingEvents(Endpoint):
 
     method = "POST"
     path = "/_matrix/federation/v1/get_missing_events/{room_id}"
+    hot = True
     authentication = Authentication.SIGNED_REQUEST
 
     class Body(Model):
@@ -78,6 +80,7 @@ class GetEvent(Endpoint):
 
     method = "GET"
     path = "/_matrix/federation/v1/event/{event_id}"
+    hot = True
     authentication = Authentication.SIGNED_REQUEST
     body_kind = "none"
     Response = TransactionOfPdus
