@@ -12,6 +12,7 @@ import trio
 from tests.conversations.network import Network
 from tests.conversations.towns import Town, heard, towns
 from tests.postgres import PostgresServer
+from tests.servers import signed_in
 from tricord.clients import Client
 from tricord.protocol.identifiers import RoomId
 
@@ -90,6 +91,28 @@ async def test_who_is_there_is_seen_across_servers(both: list[Town]) -> None:
             for event in answer.get("presence", {}).get("events", [])
         ),
     )
+
+
+def is_there(user_id: str) -> Callable[[dict[str, Any]], bool]:
+    def told(answer: dict[str, Any]) -> bool:
+        events = answer.get("presence", {}).get("events", [])
+        return any(one["sender"] == user_id and one["content"]["presence"] == "online" for one in events)
+
+    return told
+
+
+async def test_who_is_there_is_told_to_a_server_that_comes_into_a_room(both: list[Town]) -> None:
+    north, south = both
+    alice, bob = north["alice"], south["bob"]
+    await alice.set_presence("online")
+    await bob.set_presence("online")
+    room_id = await shared_room(alice, bob, north)
+    await sees(bob, is_there(alice.user_id))
+    await sees(alice, is_there(bob.user_id))
+    async with signed_in(north.homeserver, "ann") as ann:
+        await ann.set_presence("online")
+        await ann.join(room_id)
+        await sees(bob, is_there(ann.user_id))
 
 
 async def test_what_is_said_while_the_road_is_closed_is_heard_when_it_opens(both: list[Town], network: Network) -> None:

@@ -18,6 +18,7 @@ from tricord.protocol.identifiers import KeyId, ServerName
 from tricord.protocol.signing import SigningKey, sign_json
 from tricord.protocol.strict_json import JsonObject
 from tricord.protocol.unpadded_base64 import encode_base64
+from tricord.protocol.verify import ServerKey
 
 NOTARY = ServerName("notary.example")
 OTHER = ServerName("other.example")
@@ -370,3 +371,21 @@ async def test_questions_to_us_as_a_notary_do_not_stand_in_the_way_of_our_own(
         with trio.fail_after(11):
             assert await ring.keys([(THERE, scene.key.key_id)], valid_at_ts=scene.clock.now)
         nursery.cancel_scope.cancel()
+
+
+async def test_own_keys_of_before_are_published_and_known(scene: Scene) -> None:
+    old = new_key()
+    ring = KeyRing(
+        HERE,
+        scene.own,
+        scene.published,
+        scene.shelf,
+        scene.clock.now_ms,
+        retired_keys={old.key_id: ServerKey(old.public_key, 7), scene.own.key_id: ServerKey(scene.own.public_key, 7)},
+    )
+    document = read_document(ring.own_document(), HERE, scene.clock.now)
+    assert document.keys[old.key_id] == ServerKey(old.public_key, 7)
+    assert document.keys[scene.own.key_id].valid_until_ts > scene.clock.now
+    keys = await ring.keys([(HERE, old.key_id), (HERE, scene.own.key_id)], valid_at_ts=scene.clock.now)
+    assert keys[HERE, old.key_id].valid_until_ts == 7
+    assert keys[HERE, scene.own.key_id].valid_until_ts > scene.clock.now

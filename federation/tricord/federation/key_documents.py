@@ -79,13 +79,18 @@ def merged(known: KeyDocument | None, found: KeyDocument) -> KeyDocument:
     return replace(newer, keys={**older.keys, **newer.keys})
 
 
-def own_document(server_name: ServerName, key: SigningKey, now_ms: int) -> JsonObject:
-    """Return the keys of this server as it publishes them, signed."""
+def own_document(
+    server_name: ServerName, key: SigningKey, now_ms: int, retired: Mapping[KeyId, ServerKey] | None = None
+) -> JsonObject:
+    """Return the keys of this server as it publishes them, signed; `retired` are those it used before."""
     document: JsonObject = {
         "server_name": server_name,
         "valid_until_ts": now_ms + OURS_LAST_MS,
         "verify_keys": {key.key_id: {"key": encode_base64(key.public_key)}},
-        "old_verify_keys": {},
+        "old_verify_keys": {
+            key_id: {"key": encode_base64(old.public_key), "expired_ts": old.valid_until_ts}
+            for key_id, old in (retired or {}).items()
+        },
     }
     return sign_json(document, server_name, key)
 

@@ -73,9 +73,11 @@ class KeyRing:
         store: KeyStore,
         now_ms: Callable[[], int],
         *,
+        retired_keys: Mapping[KeyId, ServerKey] | None = None,
         notaries: Sequence[ServerName] = (),
     ) -> None:
         self._server_name = server_name
+        self._retired_keys = {id_: old for id_, old in (retired_keys or {}).items() if id_ != key.key_id}
         self._key = key
         self._peers = peers
         self._store = store
@@ -96,8 +98,9 @@ class KeyRing:
         for server, key_id in names:
             wanted.setdefault(server, set()).add(key_id)
         found: dict[KeyName, ServerKey] = {}
-        if self._key.key_id in wanted.pop(self._server_name, ()):
-            found[self._server_name, self._key.key_id] = ServerKey(self._key.public_key, MAX_INTEGER)
+        own = {**self._retired_keys, self._key.key_id: ServerKey(self._key.public_key, MAX_INTEGER)}
+        for key_id in wanted.pop(self._server_name, set()) & own.keys():
+            found[self._server_name, key_id] = own[key_id]
         until = min(valid_at_ts, self._now_ms() + _CLOCK_SKEW_MS)
         documents = await self._documents(wanted, until, self._limiter)
         for server, key_ids in wanted.items():
@@ -115,7 +118,7 @@ class KeyRing:
 
     def own_document(self) -> JsonObject:
         """Return the keys of this server as it publishes them."""
-        return own_document(self._server_name, self._key, self._now_ms())
+        return own_document(self._server_name, self._key, self._now_ms(), self._retired_keys)
 
     def countersigned(self, document: KeyDocument) -> JsonObject:
         """Return the keys of a server with our signature, as a notary gives them out."""

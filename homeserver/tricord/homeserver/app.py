@@ -33,7 +33,7 @@ from tricord.homeserver.serving.dispatch import Dispatcher
 from tricord.homeserver.serving.health import HealthApi
 from tricord.homeserver.serving.server import Listener, listening
 from tricord.homeserver.settings import ListenerSettings, Settings
-from tricord.homeserver.signing_key import load_or_create_signing_key
+from tricord.homeserver.signing_key import load_or_create_signing_key, retired_signing_keys, take_next_signing_key
 from tricord.homeserver.storage.database import Database, Transaction, open_database
 from tricord.homeserver.storage.embedded import embedded_postgres
 from tricord.homeserver.storage.migrations import migrate
@@ -145,12 +145,14 @@ async def open_homeserver(
     arguments are for tests: cheap password hashes, the other way through the web framework, and another network between
     servers.
     """
-    key = load_or_create_signing_key(settings.data_dir)
+    clock = clock or SystemClock()
+    take_next_signing_key(settings.data_dir, clock.now_ms())
+    key, retired = load_or_create_signing_key(settings.data_dir), retired_signing_keys(settings.data_dir)
     async with opened_database(settings) as database, contextlib.AsyncExitStack() as stack:
         publisher = Publisher(database, await database.read(current_position))
         if transport is None:
             transport = await stack.enter_async_context(open_transport(settings))
-        house = _House(Foundation(settings, database, publisher, key, clock or SystemClock()), transport, password_cost)
+        house = _House(Foundation(settings, database, publisher, key, retired, clock), transport, password_cost)
         listeners = [_listener(each, house, everything_by_quart) for each in settings.listeners]
         async with trio.open_nursery() as nursery:
             await nursery.start(database.run_listeners)

@@ -29,6 +29,10 @@ def _server_name(text: str) -> str:
         raise ValueError(error.message) from None
 
 
+def _server_names(texts: tuple[str, ...]) -> tuple[str, ...]:
+    return tuple(_server_name(text) for text in texts)
+
+
 def _room_version(text: str) -> str:
     if text not in ROOM_VERSIONS:
         raise ValueError(f"room version {text!r} is not one of {', '.join(ROOM_VERSIONS)}")
@@ -53,6 +57,7 @@ def _networks(texts: tuple[str, ...]) -> tuple[str, ...]:
 
 
 Address = Annotated[str, AfterValidator(_address)]
+ServerNames = Annotated[tuple[str, ...], AfterValidator(_server_names)]
 Networks = Annotated[tuple[str, ...], AfterValidator(_networks)]
 
 
@@ -84,6 +89,9 @@ class FederationSettings(Section):
     """How this server meets others."""
 
     presence: bool = Field(True, description="whether to tell other servers which of our users are there")
+    notaries: ServerNames = Field(
+        (), description="servers to ask for the keys of those that do not answer themselves, in this order"
+    )
     trusted_ca: Path | None = Field(None, description="PEM file of further authorities to trust for other servers")
     allowed_addresses: Networks = Field(
         (), description="networks that are not public and may still be called, such as 127.0.0.0/8"

@@ -102,6 +102,29 @@ def test_tokens_let_people_register(tmp_path: Path, database_url: str) -> None:
             assert httpx.get(valid, params={"token": each}).json() == {"valid": is_valid}
 
 
+def test_a_signing_key_is_replaced_at_the_next_start(tmp_path: Path, database_url: str) -> None:
+    env = FREE_PORT | {"TRICORD__DATABASE__URL": database_url}
+    env["TRICORD__LISTENERS"] = '[{ bind = "127.0.0.1:0", serves = ["client", "federation"] }]'
+    assert "there is no signing key in tricord-data" in tricord(tmp_path, "key", "rotate", env=env).fault()
+    with serving(tmp_path, env=env) as server:
+        (first,) = httpx.get(f"{server.url}/_matrix/key/v2/server").json()["verify_keys"]
+        assert tricord(tmp_path, "key", "list", env=env).good() == f"{first} in use\n"
+        said = tricord(tmp_path, "key", "rotate", env=env).good()
+        assert f" takes the place of {first} when the server is started again." in said
+        assert tricord(tmp_path, "key", "rotate", env=env).good() == said
+        assert list(httpx.get(f"{server.url}/_matrix/key/v2/server").json()["verify_keys"]) == [first]
+        before = httpx.get(f"{server.url}/_matrix/key/v2/server").json()["verify_keys"][first]
+    for _ in range(2):
+        with serving(tmp_path, env=env) as server:
+            keys = httpx.get(f"{server.url}/_matrix/key/v2/server").json()
+            (second,) = keys["verify_keys"]
+            assert second == said.split()[0]
+            assert keys["old_verify_keys"][first]["key"] == before["key"]
+            assert keys["old_verify_keys"][first]["expired_ts"] < keys["valid_until_ts"]
+    assert tricord(tmp_path, "key", "list", env=env).good().splitlines()[0] == f"{second} in use"
+    assert tricord(tmp_path, "key", "list", env=env).good().splitlines()[1].startswith(f"{first} until 2")
+
+
 def test_accounts_are_refused_with_a_sentence(tmp_path: Path, database_url: str) -> None:
     env = {"TRICORD__DATABASE__URL": database_url, "TRICORD__REGISTRATION__MINIMUM_PASSWORD_LENGTH": "8"}
     new = ("--password-stdin",)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 
 from tricord.homeserver.clock import Clock
@@ -10,8 +10,9 @@ from tricord.homeserver.rooms.chain import Signer
 from tricord.homeserver.settings import Settings
 from tricord.homeserver.storage.database import Database
 from tricord.homeserver.stream.publisher import Publisher
-from tricord.protocol.identifiers import ServerName
+from tricord.protocol.identifiers import KeyId, ServerName
 from tricord.protocol.signing import SigningKey
+from tricord.protocol.verify import ServerKey
 
 Run = Callable[[], Awaitable[None]]
 """The life of a part that lives as long as the server."""
@@ -25,6 +26,8 @@ class Foundation:
     database: Database
     publisher: Publisher
     key: SigningKey
+    retired_keys: Mapping[KeyId, ServerKey]
+    """Those that the server signed with before."""
     clock: Clock
 
     @property

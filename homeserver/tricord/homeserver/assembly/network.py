@@ -19,6 +19,7 @@ from tricord.homeserver.peers.remote_queries import RemoteQueries
 from tricord.homeserver.rooms.verification import Verifier
 from tricord.homeserver.settings import Settings
 from tricord.homeserver.settings_sources import SettingsError
+from tricord.protocol.identifiers import ServerName
 
 
 class Network:
@@ -29,7 +30,15 @@ class Network:
         client = FederationClient(transport, base.server_name, base.key, self.health)
         self.peers = Peers(client)
         self.files = RemoteFiles(client, ask_old_endpoints=base.settings.remote_media.ask_old_endpoints)
-        self.keys = KeyRing(base.server_name, base.key, self.peers, StoredKeys(base.database), base.clock.now_ms)
+        self.keys = KeyRing(
+            base.server_name,
+            base.key,
+            self.peers,
+            StoredKeys(base.database),
+            base.clock.now_ms,
+            retired_keys=base.retired_keys,
+            notaries=[ServerName(name) for name in base.settings.federation.notaries],
+        )
         self.verifier = Verifier(self.keys)
         self.queries = RemoteQueries(self.peers)
         self.authenticator = RequestAuthenticator(base.server_name, self.keys, self.health, base.clock)

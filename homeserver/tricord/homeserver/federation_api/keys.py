@@ -39,17 +39,22 @@ class KeysApi:
 
     async def of_server(self, call: Call[Any, QueryServerKeys.Query]) -> JsonObject:
         """Give out the keys of a server."""
-        wanted = {parse_server_name(call.path["server_name"]): call.query.minimum_valid_until_ts or 0}
-        return await self._documents(wanted)
+        server = parse_server_name(call.path["server_name"])
+        return await self._documents({server: self._or_now(call.query.minimum_valid_until_ts)})
 
     async def of_servers(self, call: Call[QueryManyServerKeys.Body, Any]) -> JsonObject:
         """Give out the keys of servers."""
         wanted: dict[ServerName, int] = {}
         for server, keys in call.body.server_keys.items():
-            wanted[server] = max((key.minimum_valid_until_ts or 0 for key in keys.values()), default=0)
+            minima = [self._or_now(key.minimum_valid_until_ts) for key in keys.values()]
+            wanted[server] = max(minima, default=self._clock.now_ms())
         if len(wanted) > _MOST_SERVERS:
             raise BadJson(f"at most {_MOST_SERVERS} servers can be asked for at once")
         return await self._documents(wanted)
+
+    def _or_now(self, minimum: int | None) -> int:
+        """Return until when keys must be valid: until now, if nobody says otherwise."""
+        return self._clock.now_ms() if minimum is None else minimum
 
     async def _documents(self, wanted: dict[ServerName, int]) -> JsonObject:
         documents: list[JsonObject] = []

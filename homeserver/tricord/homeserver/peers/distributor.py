@@ -6,7 +6,7 @@ outboxes are told to look in the database for themselves.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Sequence
 from typing import Protocol
 
 import structlog
@@ -19,7 +19,7 @@ from tricord.homeserver.rooms.receipts import READ
 from tricord.homeserver.storage.database import Database
 from tricord.homeserver.storage.errors import DatabaseError
 from tricord.homeserver.storage.outgoing import outgoing_between
-from tricord.homeserver.storage.presence import Presence, presence_between, presence_of
+from tricord.homeserver.storage.presence import Presence, presence_between, presence_for_newcomers, presence_of
 from tricord.homeserver.storage.receipts import Receipt, receipts_between
 from tricord.homeserver.storage.typing import typing_in
 from tricord.homeserver.stream.publisher import Commit, Publisher
@@ -83,6 +83,7 @@ class Distributor:
         self._sends_presence = sends_presence
         self._changed_rooms: set[RoomId] = set()
         self._has_events = False
+        self._has_members = False
         self._is_lost = True
         self._has_work = trio.Event()
         self._has_presence = trio.Event()
@@ -110,6 +111,7 @@ class Distributor:
         if commit.rooms:
             self._changed_rooms |= commit.rooms
             self._has_events = self._has_events or commit.has_events
+            self._has_members = self._has_members or (commit.has_events and bool(commit.users))
             self._has_work.set()
         elif commit.users:
             self._has_presence.set()
@@ -132,6 +134,7 @@ class Distributor:
     async def _distribute(self) -> None:
         rooms, self._changed_rooms = self._changed_rooms, set()
         has_events, self._has_events = self._has_events, False
+        has_members, self._has_members = self._has_members, False
         upto = self._publisher.position
         if self._is_lost:
             self._is_lost = False
@@ -153,6 +156,15 @@ class Distributor:
                 self._put_receipt(receipt, servers_of.get(receipt.room_id, ()))
         for room_id, user_id, is_typing in typing:
             self._put_typing(room_id, user_id, servers_of.get(room_id, ()), is_typing=is_typing)
+        if has_members and self._sends_presence:
+            await self._tell_newcomers(shared, after)
+
+    async def _tell_newcomers(self, room_ids: Sequence[RoomId], after: int) -> None:
+        """Tell servers who is there, of those whom they have just met."""
+        for server, presence in await self._database.read(presence_for_newcomers, room_ids, self._own_name, after):
+            for outbox in self._of([server]):
+                outbox.add_presence(presence)
+                self._outboxes.wake(outbox)
 
     async def _put_events(self, upto: int) -> None:
         while True:

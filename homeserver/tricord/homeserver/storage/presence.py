@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from tricord.homeserver.storage.database import Transaction
-from tricord.protocol.identifiers import UserId
+from tricord.protocol.identifiers import RoomId, ServerName, UserId
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +58,26 @@ async def presence_between(tx: Transaction, after: int, upto: int, limit: int) -
         limit,
     )
     return [Presence(*row) for row in rows]
+
+
+async def presence_for_newcomers(
+    tx: Transaction, room_ids: Sequence[RoomId], own_name: ServerName, after: int
+) -> list[tuple[ServerName, Presence]]:
+    """Return which servers have shared one of some rooms only since a position with which local users who are there."""
+    rows = await tx.fetch(
+        """
+        SELECT DISTINCT s.server_name, p.user_id, p.state, p.status_msg, p.last_active_ts, p.currently_active,
+            p.position
+        FROM rooms r JOIN room_servers s USING (room_nid) JOIN room_memberships m USING (room_nid)
+            JOIN presence p USING (user_id)
+        WHERE r.room_id = ANY($1) AND s.until IS NULL AND m.membership = 'join' AND (s.since > $3 OR m.since > $3)
+            AND p.state <> 'offline' AND substr(m.user_id, strpos(m.user_id, ':') + 1) = $2
+        """,
+        list(room_ids),
+        own_name,
+        after,
+    )
+    return [(ServerName(row[0]), Presence(*row[1:])) for row in rows]
 
 
 async def users_present(tx: Transaction) -> list[Presence]:
