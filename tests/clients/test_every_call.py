@@ -13,6 +13,7 @@ import tricord.clients.api
 from tests.clients.either_server import real_server
 from tests.homeserver.encryption.devices import ALGORITHM, Device
 from tests.homeserver.encryption.identities import Identity
+from tests.homeserver.media.images import image
 from tricord.clients import Client, Refused
 from tricord.clients.endpoint import Endpoint
 from tricord.clients.http import Http
@@ -25,6 +26,7 @@ NOT_CALLED = {
     "JoinRoomById",
     "DownloadMediaUnauthenticated",
     "DownloadNamedMediaUnauthenticated",
+    "GetThumbnailUnauthenticated",
     "GetFallbackPage",
     "SubmitFallbackPage",
     "GetRegistrationNonce",
@@ -229,6 +231,9 @@ async def media(alice: Person, bob: Person, folder: Path) -> None:
     async with bob.download(uri, file_name="cake.txt", first_byte=599_997) as download:
         assert await download.read() == b"tea"
         assert "cake.txt" in download.content_disposition
+    picture = await alice.upload(image("PNG", 200, 200), content_type="image/png")
+    async with bob.thumbnail(picture, 32, 32, method="crop") as thumbnail:
+        assert thumbnail.content_type == "image/jpeg"
     created = await alice.create_media()
     await alice.upload_created(created.content_uri, b"later", file_name="later")
     async with bob.download(created.content_uri) as download:

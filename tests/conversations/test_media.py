@@ -14,6 +14,7 @@ import trio
 from tests.conversations.network import Network
 from tests.conversations.towns import Town, towns
 from tests.federation.web import Host, Seen, hosting, reply
+from tests.homeserver.media.images import image, opened
 from tests.postgres import PostgresServer
 from tricord.clients import Client
 from tricord.federation.multipart import part_head
@@ -181,3 +182,34 @@ async def test_a_file_that_is_too_large_is_not_taken(postgres: PostgresServer, t
     ):
         network.urls[EVIL] = f"http://127.0.0.1:{evil.port}"
         assert await refusal_of(north["alice"], "mxc://evil.test/a") == (502, "M_TOO_LARGE")
+
+
+async def test_the_server_of_an_image_makes_it_small(postgres: PostgresServer, tmp_path: Path) -> None:
+    network = Network()
+    async with towns(postgres, tmp_path, network, north=["alice"], south=["bob"]) as (north, south):
+        uri = await north["alice"].upload(image("JPEG", 1000, 1000), content_type="image/jpeg")
+        for _ in range(2):
+            async with south["bob"].thumbnail(uri, 90, 90, method="crop") as small:
+                assert small.content_type == "image/jpeg"
+                assert opened(await small.read()).size == (96, 96)
+        assert ["/download/" in uri for _, _, _, uri in network.requests if "/media/" in uri] == [False]
+        await bytes_of(south["bob"], uri)
+        network.part(north.name, south.name)
+        async with south["bob"].thumbnail(uri, 300, 200) as small:
+            assert opened(await small.read()).size == (240, 240)
+
+
+async def test_a_server_that_makes_none_gives_the_image_itself(postgres: PostgresServer, tmp_path: Path) -> None:
+    large = image("PNG", 1000, 1000)
+
+    def answer(seen: Seen) -> bytes:
+        if "/thumbnail/" not in seen.target:
+            return wrapped({"Content-Type": "image/png"}, large)
+        if "/thumbnail/lies" in seen.target:
+            return wrapped({"Content-Type": "image/png"}, b"<script>")
+        return reply(b'{"errcode":"M_UNKNOWN","error":"no"}', status=400)
+
+    async with with_evil(postgres, tmp_path, answer) as (north, _, _):
+        for media_id in ("refuses", "lies"):
+            async with north["alice"].thumbnail(f"mxc://evil.test/{media_id}", 96, 96, method="crop") as small:
+                assert opened(await small.read()).size == (96, 96)

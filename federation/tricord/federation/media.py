@@ -10,9 +10,9 @@ from collections.abc import AsyncIterator, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from tricord.clients.api.media import DownloadMediaUnauthenticated
+from tricord.clients.api.media import DownloadMediaUnauthenticated, GetThumbnailUnauthenticated
 from tricord.clients.endpoint import Endpoint
-from tricord.federation.api.media import DownloadMedia
+from tricord.federation.api.media import DownloadMedia, GetThumbnail
 from tricord.federation.client import FederationClient
 from tricord.federation.errors import AnswerInvalid, HostUnreachable, PeerAnswerInvalid, PeerRefused, PeerUnreachable
 from tricord.federation.multipart import MultipartReader
@@ -49,6 +49,23 @@ class RemoteFiles:
         query = {"timeout_ms": int(patience_seconds * 1000)}
         async with self._asked(
             mxc, DownloadMedia, DownloadMediaUnauthenticated, query, patience_seconds + _ANSWER_SECONDS
+        ) as file:
+            yield file
+
+    @contextlib.asynccontextmanager
+    async def thumbnail(
+        self, mxc: Mxc, *, width: int, height: int, method: str, animated: bool, patience_seconds: float
+    ) -> AsyncIterator[RemoteFile]:
+        """Give a small image of a file while inside the block; raise as `download` does."""
+        query = {
+            "width": width,
+            "height": height,
+            "method": method,
+            "animated": animated,
+            "timeout_ms": int(patience_seconds * 1000),
+        }
+        async with self._asked(
+            mxc, GetThumbnail, GetThumbnailUnauthenticated, query, patience_seconds + _ANSWER_SECONDS
         ) as file:
             yield file
 

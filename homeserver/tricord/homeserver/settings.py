@@ -14,7 +14,7 @@ from pydantic import AfterValidator, Field, SecretStr, StringConstraints
 
 from tricord.homeserver.accounts.rate_limits import RateLimitSettings
 from tricord.homeserver.accounts.settings import LoginSettings, RegistrationSettings, UserDirectorySettings
-from tricord.homeserver.media.settings import MediaSettings, RemoteMediaSettings
+from tricord.homeserver.media.settings import MediaSettings, RemoteMediaSettings, ThumbnailSettings
 from tricord.homeserver.moderation.settings import ServerNoticeSettings
 from tricord.homeserver.section import Section
 from tricord.protocol.errors import MatrixError
@@ -154,6 +154,7 @@ class Settings(Section):
     federation: FederationSettings = FederationSettings()
     media: MediaSettings = MediaSettings()
     remote_media: RemoteMediaSettings = RemoteMediaSettings()
+    thumbnails: ThumbnailSettings = ThumbnailSettings()
     well_known: WellKnownSettings = WellKnownSettings()
     turn: TurnSettings = TurnSettings()
     rate_limits: RateLimitSettings = RateLimitSettings()

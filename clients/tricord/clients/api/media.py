@@ -150,10 +150,41 @@ class DownloadNamedMediaUnauthenticated(Endpoint):
     Query = DownloadMediaUnauthenticated.Query
 
 
-class ThumbnailQuery(DownloadMedia.Query):
-    """What the small image shall be like."""
+class GetThumbnail(Endpoint):
+    """Download a small image of an image.
 
-    width: int = Field(ge=1, le=1 << 31)
-    height: int = Field(ge=1, le=1 << 31)
-    method: Literal["crop", "scale"] = "scale"
-    animated: bool = False
+    https://spec.matrix.org/v1.19/client-server-api/#get_matrixclientv1mediathumbnailservernamemediaid
+    """
+
+    method = "GET"
+    path = "/_matrix/client/v1/media/thumbnail/{server_name}/{media_id}"
+    authentication = Authentication.GUEST
+    hot = True
+    body_kind = "none"
+
+    class Query(DownloadMedia.Query):
+        """What it shall be like."""
+
+        width: int = Field(ge=1, le=100_000)
+        height: int = Field(ge=1, le=100_000)
+        method: Literal["crop", "scale"] = "scale"
+        animated: bool = False
+
+
+class GetThumbnailUnauthenticated(Endpoint):
+    """Download a small image of an image without saying who one is.
+
+    https://spec.matrix.org/v1.19/client-server-api/#get_matrixmediav3thumbnailservernamemediaid
+    """
+
+    method = "GET"
+    path = _OLD + "v3/thumbnail/{server_name}/{media_id}"
+    also = (_OLD + "r0/thumbnail/{server_name}/{media_id}", _OLD + "v1/thumbnail/{server_name}/{media_id}")
+    authentication = Authentication.NONE
+    hot = True
+    body_kind = "none"
+
+    class Query(GetThumbnail.Query):
+        """Whether the server may ask the one that the image is from."""
+
+        allow_remote: bool = True

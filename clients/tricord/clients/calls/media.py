@@ -6,6 +6,7 @@ import contextlib
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import httpx
 import trio
@@ -91,6 +92,18 @@ class MediaCalls(Calls):
         endpoint: type[Endpoint] = api.DownloadMedia if file_name is None else api.DownloadNamedMedia
         path = _path(mxc) | ({} if file_name is None else {"file_name": file_name})
         async with self.http.download(endpoint, path, headers=headers) as response:
+            yield _download(response)
+
+    @contextlib.asynccontextmanager
+    async def thumbnail(
+        self, mxc: str, width: int, height: int, *, method: Literal["crop", "scale"] = "scale", animated: bool = False
+    ) -> AsyncIterator[Download]:
+        """Download a small image of an image, at least of this size if the image is.
+
+        https://spec.matrix.org/v1.19/client-server-api/#get_matrixclientv1mediathumbnailservernamemediaid
+        """
+        query = {"width": width, "height": height, "method": method, "animated": animated}
+        async with self.http.download(api.GetThumbnail, _path(mxc), query=query) as response:
             yield _download(response)
 
 

@@ -9,10 +9,12 @@ from tricord.homeserver.federation_api.media import FederationMediaApi
 from tricord.homeserver.media.arrivals import Arrivals
 from tricord.homeserver.media.directory import DirectoryStore
 from tricord.homeserver.media.elsewhere import MediaElsewhere
+from tricord.homeserver.media.image_maker import ImageMaker
 from tricord.homeserver.media.library import Library
 from tricord.homeserver.media.repository import Repository
 from tricord.homeserver.media.spool import Spool
 from tricord.homeserver.media.sweep import Sweep
+from tricord.homeserver.media.thumbnails import Thumbnails
 from tricord.homeserver.media.uses import Uses
 from tricord.homeserver.serving.call import Route
 
@@ -29,8 +31,17 @@ class Media:
         self._repository = Repository(
             base.server_name, database, store, spool, Arrivals(database), self._uses, clock, settings.media
         )
-        elsewhere = MediaElsewhere(network.files, self._repository, spool, settings.remote_media)
-        self._library = Library(base.server_name, self._repository, elsewhere)
+        self._thumbnails = Thumbnails(
+            base.server_name,
+            database,
+            self._repository,
+            spool,
+            ImageMaker(settings.thumbnails),
+            clock,
+            settings.thumbnails,
+        )
+        elsewhere = MediaElsewhere(network.files, self._repository, self._thumbnails, spool, settings.remote_media)
+        self._library = Library(base.server_name, self._repository, elsewhere, self._thumbnails)
         self._server_name = base.server_name
         self._sweep = Sweep(database, store, spool, clock)
 
@@ -45,4 +56,4 @@ class Media:
 
     def federation_routes(self) -> list[Route]:
         """Return what other servers are answered about our media."""
-        return FederationMediaApi(self._server_name, self._repository).routes()
+        return FederationMediaApi(self._server_name, self._repository, self._thumbnails).routes()

@@ -11,6 +11,8 @@ from tricord.clients.api.media import (
     DownloadNamedMedia,
     DownloadNamedMediaUnauthenticated,
     GetMediaConfig,
+    GetThumbnail,
+    GetThumbnailUnauthenticated,
     UploadCreatedMedia,
     UploadMedia,
 )
@@ -18,6 +20,7 @@ from tricord.homeserver.client_api.media_files import file_answer
 from tricord.homeserver.media.disposition import clean_content_type, clean_file_name
 from tricord.homeserver.media.library import Library
 from tricord.homeserver.media.repository import Description, Repository
+from tricord.homeserver.media.thumbnails import Wanted
 from tricord.homeserver.serving.call import Answer, Call, Route
 from tricord.protocol.errors import NotFound
 from tricord.protocol.media import Mxc, mxc_of
@@ -44,6 +47,8 @@ class MediaApi:
             Route(DownloadNamedMedia, self.download),
             Route(DownloadMediaUnauthenticated, self.download_without_token),
             Route(DownloadNamedMediaUnauthenticated, self.download_without_token),
+            Route(GetThumbnail, self.thumbnail),
+            Route(GetThumbnailUnauthenticated, self.thumbnail_without_token),
         ]
 
     async def upload(self, call: Call[Any, UploadMedia.Query]) -> JsonObject:
@@ -85,6 +90,19 @@ class MediaApi:
         )
         return await file_answer(call.headers, media, self._repository, _wanted_name(call))
 
+    async def thumbnail(self, call: Call[Any, GetThumbnail.Query]) -> Answer:
+        """Answer a small image of a file."""
+        thumbnail = await self._library.thumbnail(_mxc(call), _wanted(call.query), patience_seconds(call.query))
+        return await file_answer(call.headers, thumbnail, self._repository)
+
+    async def thumbnail_without_token(self, call: Call[Any, GetThumbnailUnauthenticated.Query]) -> Answer:
+        """Answer a small image of a file that is older than the freeze of this endpoint."""
+        query = call.query
+        thumbnail = await self._library.thumbnail_without_token(
+            _mxc(call), _wanted(query), patience_seconds(query), allow_remote=query.allow_remote
+        )
+        return await file_answer(call.headers, thumbnail, self._repository)
+
 
 def patience_seconds(query: DownloadMedia.Query) -> float:
     """Return how long to wait for a file that has not been uploaded yet."""
@@ -96,6 +114,10 @@ def _description(call: Call[Any, UploadMedia.Query]) -> Description:
         clean_content_type(call.headers.get("content-type")),
         clean_file_name(call.query.filename),
     )
+
+
+def _wanted(query: GetThumbnail.Query) -> Wanted:
+    return Wanted(query.width, query.height, query.method, query.animated)
 
 
 def _mxc(call: Call[Any, Any]) -> Mxc:

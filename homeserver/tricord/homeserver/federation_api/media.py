@@ -10,13 +10,15 @@ import secrets
 from collections.abc import AsyncIterator
 from typing import Any
 
-from tricord.federation.api.media import DownloadMedia
+from tricord.federation.api.media import DownloadMedia, GetThumbnail
 from tricord.federation.multipart import part_head
 from tricord.homeserver.client_api.media_files import File, begun
 from tricord.homeserver.media.blobs import BlobReader
 from tricord.homeserver.media.disposition import content_disposition
 from tricord.homeserver.media.repository import Repository
+from tricord.homeserver.media.thumbnails import Thumbnails, Wanted
 from tricord.homeserver.serving.call import Answer, Call, Route
+from tricord.homeserver.storage.media import StoredMedia
 from tricord.protocol.identifiers import ServerName
 from tricord.protocol.media import mxc_of
 
@@ -26,19 +28,30 @@ _LONGEST_WAIT_SECONDS = 60
 class FederationMediaApi:
     """Gives our own files to other servers, and nobody else's."""
 
-    def __init__(self, server_name: ServerName, repository: Repository) -> None:
+    def __init__(self, server_name: ServerName, repository: Repository, thumbnails: Thumbnails) -> None:
         self._server_name = server_name
         self._repository = repository
+        self._thumbnails = thumbnails
 
     def routes(self) -> list[Route]:
         """Return the routes."""
-        return [Route(DownloadMedia, self.download)]
+        return [Route(DownloadMedia, self.download), Route(GetThumbnail, self.thumbnail)]
 
     async def download(self, call: Call[Any, DownloadMedia.Query]) -> Answer:
         """Answer a file."""
-        mxc = mxc_of(self._server_name, call.path["media_id"])
-        media = await self._repository.find(mxc, min(call.query.timeout_ms / 1000, _LONGEST_WAIT_SECONDS))
+        media = await self._media(call.path["media_id"], call.query.timeout_ms)
         return await multipart_answer(media, self._repository)
+
+    async def thumbnail(self, call: Call[Any, GetThumbnail.Query]) -> Answer:
+        """Answer a small image of a file."""
+        query = call.query
+        wanted = Wanted(query.width, query.height, query.method, query.animated)
+        media = await self._media(call.path["media_id"], query.timeout_ms)
+        return await multipart_answer(await self._thumbnails.of(media, wanted), self._repository)
+
+    async def _media(self, media_id: str, timeout_ms: int) -> StoredMedia:
+        mxc = mxc_of(self._server_name, media_id)
+        return await self._repository.find(mxc, min(timeout_ms / 1000, _LONGEST_WAIT_SECONDS))
 
 
 async def multipart_answer(file: File, reader: BlobReader) -> Answer:

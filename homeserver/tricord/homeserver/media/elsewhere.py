@@ -19,6 +19,7 @@ from tricord.homeserver.media.disposition import clean_content_type, file_name_i
 from tricord.homeserver.media.repository import Description, Repository
 from tricord.homeserver.media.settings import RemoteMediaSettings
 from tricord.homeserver.media.spool import Spool, TooManyBytes
+from tricord.homeserver.media.thumbnails import Thumbnail, Thumbnails, Wanted
 from tricord.homeserver.storage.media import StoredMedia
 from tricord.protocol.errors import (
     MatrixError,
@@ -33,6 +34,7 @@ from tricord.protocol.media import Mxc
 _log = structlog.get_logger(__name__)
 
 _AT_ONCE = 50
+_LARGEST_THUMBNAIL = 8 << 20
 # A refusal is repeated for so long, so that many who look at one message do not all ask again.
 _REMEMBERED_SECONDS = 30.0
 _MOST_REMEMBERED = 10_000
@@ -50,9 +52,17 @@ class _Flight:
 class MediaElsewhere:
     """Fetches what is asked for."""
 
-    def __init__(self, files: RemoteFiles, repository: Repository, spool: Spool, settings: RemoteMediaSettings) -> None:
+    def __init__(
+        self,
+        files: RemoteFiles,
+        repository: Repository,
+        thumbnails: Thumbnails,
+        spool: Spool,
+        settings: RemoteMediaSettings,
+    ) -> None:
         self._files = files
         self._repository = repository
+        self._thumbnails = thumbnails
         self._spool = spool
         self._settings = settings
         self._flights: dict[Mxc, _Flight] = {}
@@ -75,6 +85,35 @@ class MediaElsewhere:
             if flight.media is not None:
                 return flight.media
             # Who fetched it was cancelled: somebody else does it now.
+
+    async def fetch_thumbnail(self, mxc: Mxc, wanted: Wanted, patience_seconds: float) -> Thumbnail | None:
+        """Return the small image that another server makes of its media; None if it makes none that we know."""
+        thumbnail = await self._thumbnails.named(str(mxc), wanted)
+        if thumbnail is not None:
+            return thumbnail
+        self._check_not_refused(mxc)
+        size = wanted.rounded()
+        data = bytearray()
+        try:
+            async with (
+                self._limiter,
+                self._files.thumbnail(
+                    mxc,
+                    width=size.width,
+                    height=size.height,
+                    method=size.method,
+                    animated=size.animated,
+                    patience_seconds=patience_seconds,
+                ) as file,
+            ):
+                async for part in file.parts:
+                    data += part
+                    if len(data) > _LARGEST_THUMBNAIL:
+                        return None
+        except PeerError:
+            # It may make no thumbnails of such files, and yet give the file itself.
+            return None
+        return await self._thumbnails.keep_named(str(mxc), wanted, bytes(data))
 
     async def _fly(self, mxc: Mxc, patience_seconds: float) -> StoredMedia:
         flight = self._flights[mxc] = _Flight()

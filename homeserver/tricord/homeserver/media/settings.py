@@ -32,3 +32,16 @@ class RemoteMediaSettings(Section):
     ask_old_endpoints: bool = Field(
         True, description="whether servers of before Matrix 1.11 are asked by the endpoints that they know"
     )
+
+
+class ThumbnailSettings(Section):
+    """Small images of large ones; each is made by a process of its own."""
+
+    concurrent: int = Field(2, ge=1, le=64, description="how many are made at a time; each may take a GiB of memory")
+    cpu_seconds: int = Field(5, ge=1, le=300, description="processor time that one may take")
+    patience_seconds: int = Field(25, ge=1, le=300, description="time that one may wait for the processor beside that")
+    max_pixels: int = Field(64_000_000, ge=1, description="images with more pixels are not made smaller")
+    max_source_bytes: int = Field(50 * _MIB, ge=1, description="larger files are not made smaller")
+    made_at_upload: bool = Field(
+        False, description="make the usual sizes when an image is uploaded, not when somebody first looks at it"
+    )

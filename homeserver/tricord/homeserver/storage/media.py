@@ -167,6 +167,7 @@ async def doom_unnamed_blobs(tx: Transaction, claimed_before: int, limit: int) -
             WHERE claimed_ts < $1
               AND quarantined_by IS NULL
               AND NOT EXISTS (SELECT FROM media WHERE media.digest = b.digest)
+              AND NOT EXISTS (SELECT FROM media_thumbnails t WHERE t.digest = b.digest)
             LIMIT $2 FOR UPDATE SKIP LOCKED
         ) RETURNING digest
         """,
@@ -177,5 +178,6 @@ async def doom_unnamed_blobs(tx: Transaction, claimed_before: int, limit: int) -
 
 
 async def delete_doomed_blobs(tx: Transaction, digests: Sequence[bytes]) -> None:
-    """Forget bytes that have been deleted."""
+    """Forget bytes that have been deleted, and that there were small images of them."""
+    await tx.execute("DELETE FROM media_thumbnails WHERE source = ANY($1)", list(digests))
     await tx.execute("DELETE FROM media_blobs WHERE digest = ANY($1) AND doomed", list(digests))

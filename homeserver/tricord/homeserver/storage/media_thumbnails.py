@@ -1,0 +1,63 @@
+"""SQL of `media_thumbnails`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal, NamedTuple
+
+from tricord.homeserver.storage.database import Transaction
+
+
+class ThumbnailKey(NamedTuple):
+    """What a small image is of, and what it is like."""
+
+    source: bytes
+    width: int
+    height: int
+    method: Literal["crop", "scale"]
+    animated: bool
+
+
+@dataclass(frozen=True, slots=True)
+class StoredThumbnail:
+    """A row of `media_thumbnails`; `digest` is None where the original itself is given."""
+
+    digest: bytes | None
+    size: int
+    content_type: str
+
+
+async def thumbnail_of(tx: Transaction, key: ThumbnailKey) -> StoredThumbnail | None:
+    """Return a small image, if there is one; not one whose bytes nobody may see."""
+    row = await tx.fetchrow(
+        """
+        SELECT t.digest, t.size, t.content_type FROM media_thumbnails t LEFT JOIN media_blobs b ON b.digest = t.digest
+        WHERE source = $1 AND width = $2 AND height = $3 AND method = $4 AND animated = $5 AND b.quarantined_by IS NULL
+        """,
+        *key,
+    )
+    return None if row is None else StoredThumbnail(*row)
+
+
+async def insert_thumbnail(
+    tx: Transaction, key: ThumbnailKey, thumbnail: StoredThumbnail, created_ts: int, *, from_elsewhere: bool
+) -> None:
+    """Add a small image, unless there is one meanwhile."""
+    await tx.execute(
+        """
+        INSERT INTO media_thumbnails
+            (source, width, height, method, animated, digest, size, content_type, created_ts, from_elsewhere)
+        VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10) ON CONFLICT DO NOTHING
+        """,
+        *key,
+        thumbnail.digest,
+        thumbnail.size,
+        thumbnail.content_type,
+        created_ts,
+        from_elsewhere,
+    )
+
+
+async def delete_thumbnails_from_elsewhere(tx: Transaction, created_before: int) -> None:
+    """Forget small images that other servers made, of media that has not been fetched."""
+    await tx.execute("DELETE FROM media_thumbnails WHERE from_elsewhere AND created_ts < $1", created_before)

@@ -1,0 +1,169 @@
+"""Small images: their size and form, and what is refused."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import httpx
+import pytest
+import trio
+from PIL import Image
+
+from tests.homeserver.media.images import gif_of_many_frames, huge_webp, image, opened, png_bomb
+from tests.homeserver.media.people import uploader
+from tests.servers import running_homeserver
+from tricord.homeserver.media.thumbnails import Wanted, image_type
+from tricord.protocol.media import parse_mxc
+
+
+@pytest.fixture
+async def alice(database_url: str, tmp_path: Path) -> AsyncIterator[httpx.AsyncClient]:
+    patient = {"cpu_seconds": 20, "patience_seconds": 200, "max_pixels": 20_000_000}
+    async with (
+        running_homeserver(database_url, tmp_path, thumbnails=patient) as homeserver,
+        uploader(homeserver.urls[0], "alice") as http,
+    ):
+        yield http
+
+
+async def thumbnail(http: httpx.AsyncClient, data: bytes, width: int, height: int, **query: str) -> httpx.Response:
+    """Upload an image, and ask for a small one."""
+    uploaded = (await http.post("/_matrix/media/v3/upload", content=data, headers={"Content-Type": "image/png"})).json()
+    mxc = parse_mxc(uploaded["content_uri"])
+    path = f"/_matrix/client/v1/media/thumbnail/{mxc.server_name}/{mxc.media_id}"
+    return await http.get(path, params={"width": width, "height": height, **query}, timeout=240)
+
+
+@pytest.mark.parametrize(
+    ("asked", "made"),
+    [
+        ((32, 32, "scale"), (320, 240)),
+        ((320, 240, "scale"), (320, 240)),
+        ((321, 10, "scale"), (640, 480)),
+        ((1000, 1000, "scale"), (1600, 1200)),
+        ((1600, 1600, "scale"), (1600, 1600)),
+        ((9999, 5000, "scale"), (2400, 1500)),
+        ((30, 30, "crop"), (32, 32)),
+        ((96, 96, "crop"), (96, 96)),
+        ((640, 480, "crop"), (640, 480)),
+        ((100, 300, "crop"), (120, 320)),
+        ((1, 100_000, "crop"), (300, 2400)),
+    ],
+)
+def test_sizes_are_rounded_up_to_a_few(asked: tuple[int, int, str], made: tuple[int, int]) -> None:
+    width, height, method = asked
+    wanted = Wanted(width, height, "crop" if method == "crop" else "scale", animated=False).rounded()
+    assert (wanted.width, wanted.height) == made
+
+
+async def test_an_image_is_made_smaller(alice: httpx.AsyncClient) -> None:
+    answer = await thumbnail(alice, image("JPEG", 2000, 1000), 300, 200)
+    assert answer.status_code == 200, answer.text
+    assert answer.headers["content-type"] == "image/jpeg"
+    assert answer.headers["content-disposition"] == 'inline; filename="thumbnail.jpg"'
+    assert answer.headers["x-content-type-options"] == "nosniff"
+    assert opened(answer.content).size == (320, 160)
+    again = await thumbnail(alice, image("JPEG", 2000, 1000), 310, 190)
+    assert again.headers["etag"] == answer.headers["etag"]
+
+
+@pytest.mark.parametrize(
+    ("kind", "mode", "made"),
+    [
+        ("PNG", "RGBA", "image/png"),
+        ("PNG", "RGB", "image/jpeg"),
+        ("PNG", "L", "image/jpeg"),
+        ("PNG", "P", "image/jpeg"),
+        ("PNG", "1", "image/jpeg"),
+        ("PNG", "I;16", "image/jpeg"),
+        ("JPEG", "CMYK", "image/jpeg"),
+        ("GIF", "P", "image/jpeg"),
+        ("WEBP", "RGB", "image/jpeg"),
+    ],
+)
+async def test_four_formats_are_known_in_all_their_kinds(
+    alice: httpx.AsyncClient, kind: str, mode: str, made: str
+) -> None:
+    answer = await thumbnail(alice, image(kind, 500, 500, mode=mode), 96, 96, method="crop")
+    assert answer.status_code == 200, answer.text
+    assert answer.headers["content-type"] == made
+    assert opened(answer.content).size == (96, 96)
+
+
+async def test_what_is_transparent_stays_so(alice: httpx.AsyncClient) -> None:
+    output = io.BytesIO()
+    Image.new("RGBA", (500, 400), (255, 0, 0, 100)).save(output, "PNG")
+    answer = await thumbnail(alice, output.getvalue(), 96, 96, method="crop")
+    assert answer.headers["content-type"] == "image/png"
+    assert opened(answer.content).mode == "RGBA"
+
+
+async def test_an_image_that_lies_on_its_side_is_turned(alice: httpx.AsyncClient) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    answer = await thumbnail(alice, image("JPEG", 1000, 500, exif=exif.tobytes()), 320, 240)
+    assert opened(answer.content).size == (120, 240)
+    assert not opened(answer.content).getexif()
+
+
+async def test_no_image_is_made_larger(alice: httpx.AsyncClient) -> None:
+    small = image("PNG", 60, 20)
+    answer = await thumbnail(alice, small, 320, 240)
+    assert answer.content == small
+    assert answer.headers["content-type"] == "image/png"
+    narrow = await thumbnail(alice, image("PNG", 60, 600), 320, 320, method="crop")
+    assert opened(narrow.content).size == (60, 60)
+
+
+async def test_an_animation_moves_only_if_that_is_wanted(alice: httpx.AsyncClient) -> None:
+    data = image("GIF", 400, 300, mode="P", frames=4)
+    moving = await thumbnail(alice, data, 96, 96, method="crop", animated="true")
+    assert moving.headers["content-type"] == "image/webp"
+    assert getattr(opened(moving.content), "n_frames", 1) == 4
+    for answer in (await thumbnail(alice, data, 96, 96, animated="false"), await thumbnail(alice, data, 800, 600)):
+        assert answer.status_code == 200
+        assert getattr(opened(answer.content), "n_frames", 1) == 1
+
+
+@pytest.mark.parametrize("bomb", [png_bomb, gif_of_many_frames, huge_webp])
+async def test_a_bomb_does_not_go_off(alice: httpx.AsyncClient, bomb: object) -> None:
+    assert callable(bomb)
+    data = await trio.to_thread.run_sync(bomb)
+    answer = await thumbnail(alice, data, 96, 96)
+    assert (answer.status_code, answer.json()["errcode"]) in ((413, "M_TOO_LARGE"), (400, "M_UNKNOWN"))
+
+
+def other_formats() -> list[bytes]:
+    found = []
+    for kind in ("EPS", "TIFF", "ICO", "BMP", "PDF", "PPM", "TGA"):
+        output = io.BytesIO()
+        Image.new("RGB", (64, 64)).save(output, kind)
+        found.append(output.getvalue())
+    return [
+        *found,
+        b"8BPS\0\1" + b"\0" * 200,
+        b"<svg xmlns='http://www.w3.org/2000/svg'/>",
+        b"",
+        b"\x89PNG\r\n\x1a\nno",
+    ]
+
+
+async def test_other_formats_are_not_decoded_whatever_they_are_said_to_be(alice: httpx.AsyncClient) -> None:
+    for data in other_formats():
+        answer = await thumbnail(alice, data, 96, 96)
+        assert (answer.status_code, answer.json()["errcode"]) == (400, "M_UNKNOWN"), data[:8]
+
+
+@pytest.mark.parametrize(
+    "query", [{}, {"width": "x", "height": "1"}, {"width": "-1", "height": "1"}, {"width": "0", "height": "0"}]
+)
+async def test_sizes_that_make_no_sense_are_refused(alice: httpx.AsyncClient, query: dict[str, str]) -> None:
+    answer = await alice.get("/_matrix/client/v1/media/thumbnail/hs.test/any", params=query)
+    assert answer.status_code == 400
+
+
+def test_an_image_is_known_by_its_first_bytes() -> None:
+    assert image_type(image("WEBP", 2, 2)[:16]) == "image/webp"
+    assert image_type(b"RIFF1234WAVE") is None
