@@ -15,7 +15,7 @@ from pydantic import AfterValidator, Field, SecretStr, StringConstraints
 from tricord.homeserver.accounts.rate_limits import RateLimitSettings
 from tricord.homeserver.accounts.settings import LoginSettings, RegistrationSettings, UserDirectorySettings
 from tricord.homeserver.media.settings import MediaSettings, RemoteMediaSettings, ThumbnailSettings
-from tricord.homeserver.moderation.settings import ServerNoticeSettings
+from tricord.homeserver.moderation.settings import ModerationSettings, ServerNoticeSettings
 from tricord.homeserver.section import Section
 from tricord.protocol.errors import MatrixError
 from tricord.protocol.identifiers import parse_server_name
@@ -149,6 +149,7 @@ class Settings(Section):
     )
     registration: RegistrationSettings = RegistrationSettings()
     login: LoginSettings = LoginSettings()
+    moderation: ModerationSettings = ModerationSettings()
     server_notices: ServerNoticeSettings = ServerNoticeSettings()
     user_directory: UserDirectorySettings = UserDirectorySettings()
     federation: FederationSettings = FederationSettings()

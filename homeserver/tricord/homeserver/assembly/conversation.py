@@ -62,6 +62,7 @@ class Conversation:
             shared.elsewhere,
             personal.moving_in,
             NoticeRooms(database),
+            rooms.admission,
         )
         self.aliases = Aliases(
             database, rooms.log, state, memberships, rooms.visibility, clock, server_name, network.queries

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from tricord.homeserver.assembly.foundation import Foundation, Run
+from tricord.homeserver.moderation.policy_lists import PolicyLists
 from tricord.homeserver.rooms.aggregations import Aggregations
 from tricord.homeserver.rooms.append import Log
 from tricord.homeserver.rooms.cached_rooms import CachedRooms
@@ -17,6 +18,7 @@ from tricord.homeserver.rooms.state import RoomState
 from tricord.homeserver.rooms.timeline import Timeline
 from tricord.homeserver.rooms.visibility import Visibility
 from tricord.homeserver.stream.recent_changes import RecentChanges
+from tricord.protocol.identifiers import RoomId
 
 
 class Rooms:
@@ -35,7 +37,9 @@ class Rooms:
         self.visibility = Visibility(self.state, self.timeline, self.memberships, self.preferences)
         self.aggregations = Aggregations(database, self.timeline, self.visibility, self.preferences)
         self.client_events = ClientEvents(self.timeline, self.aggregations, base.clock)
-        self.invitations = Invitations(base.server_name, self.preferences)
+        lists = [RoomId(room_id) for room_id in base.settings.moderation.policy_lists]
+        self.admission = PolicyLists(lists, base.server_name, self.state, publisher)
+        self.invitations = Invitations(base.server_name, self.preferences, self.admission)
         self.restricted_joins = RestrictedJoins(self.memberships, base.server_name)
         self.residence = Residence(base.server_name, self.memberships, self.state)
 

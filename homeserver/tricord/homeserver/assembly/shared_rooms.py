@@ -54,6 +54,7 @@ class SharedRooms:
             profiles,
             verifier,
             base.signer,
+            rooms.admission,
         )
         self.backfill = Backfill(
             database, rooms.cached, rooms.nodes, rooms.residence, peers, verifier, outliers, self.receiver, resolver

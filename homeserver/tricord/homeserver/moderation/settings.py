@@ -2,9 +2,30 @@
 
 from __future__ import annotations
 
-from pydantic import Field
+from typing import Annotated
+
+from pydantic import AfterValidator, Field
 
 from tricord.homeserver.section import Section
+from tricord.protocol.errors import MatrixError
+from tricord.protocol.identifiers import parse_room_id
+
+
+def _room_id(text: str) -> str:
+    try:
+        return parse_room_id(text)
+    except MatrixError as error:
+        raise ValueError(error.message) from None
+
+
+class ModerationSettings(Section):
+    """What is done against abuse."""
+
+    policy_lists: tuple[Annotated[str, AfterValidator(_room_id)], ...] = Field(
+        (),
+        description="ids of rooms with policies, which somebody of this server is in: whom they ban cannot invite our "
+        "users, nor come into rooms by this server",
+    )
 
 
 class ServerNoticeSettings(Section):

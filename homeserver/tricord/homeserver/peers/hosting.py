@@ -11,6 +11,7 @@ from typing import Any
 import orjson
 
 from tricord.homeserver.accounts.profiles import Profiles
+from tricord.homeserver.rooms.admission import Admission
 from tricord.homeserver.rooms.append import Log
 from tricord.homeserver.rooms.chain import Signer
 from tricord.homeserver.rooms.drafts import Draft
@@ -58,6 +59,7 @@ class Hosting:
         profiles: Profiles,
         verifier: Verifier,
         signer: Signer,
+        admission: Admission,
     ) -> None:
         self._log = log
         self._state = state
@@ -70,6 +72,7 @@ class Hosting:
         self._profiles = profiles
         self._verifier = verifier
         self._signer = signer
+        self._admission = admission
 
     async def template(
         self, origin: ServerName, room_id: RoomId, user_id: UserId, membership: str, versions: Sequence[str] | None
@@ -78,7 +81,7 @@ class Hosting:
 
         Raises Forbidden, NotFound, or IncompatibleRoomVersion if the server does not support the room's.
         """
-        version = await self._admitted(origin, room_id, user_id)
+        version = await self._admitted(origin, room_id, user_id, membership)
         if versions is not None and version.name not in versions:
             raise IncompatibleRoomVersion(
                 f"the room has version {version.name}, which your server does not support", room_version=version.name
@@ -149,19 +152,21 @@ class Hosting:
         if not self._residence.is_local(user_id):
             raise InvalidParam(f"{user_id} is not a user of {self._signer.server_name}")
         await self._profiles.local_profile(user_id)  # raises if there is no such user
-        await self._invitations.check_accepts(user_id)
+        await self._invitations.check_accepts(user_id, by=event.sender, room_id=room_id)
         verified = countersigned(await self._verified(event), self._signer.server_name, self._signer.key)
         if not await self._residence.is_in(room_id):
             await self._outsiders.note(with_unsigned(verified, {"invite_room_state": told_by_others(shown)}))
         return verified.pdu
 
-    async def _admitted(self, origin: ServerName, room_id: RoomId, user_id: UserId) -> RoomVersion:
-        """Refuse servers that ask for others, or that the room shuts out; return the room's version."""
+    async def _admitted(self, origin: ServerName, room_id: RoomId, user_id: UserId, membership: str) -> RoomVersion:
+        """Refuse servers that ask for others, and whom the room or this server shuts out; return the room's version."""
         if server_name_of(user_id) != origin:
             raise Forbidden(f"{user_id} is not a user of {origin}")
         if not await self._residence.is_in(room_id):
             raise NotFound(f"this server is not in {room_id}")
         await self._reads.check_acl(origin, room_id)
+        if membership != "leave":
+            await self._admission.check_coming_in(user_id, room_id)
         return (await standing(self._state, room_id)).version
 
     async def _granted(self, room_id: RoomId, user_id: UserId) -> JsonObject:
@@ -178,7 +183,7 @@ class Hosting:
         self, origin: ServerName, room_id: RoomId, event_id: EventId, pdu: JsonObject, membership: str
     ) -> Event:
         """Return the event that a server hands to us for one of its users, if it is what the path says."""
-        version = await self._admitted(origin, room_id, UserId(str(pdu.get("sender"))))
+        version = await self._admitted(origin, room_id, UserId(str(pdu.get("sender"))), membership)
         event = _parsed(pdu, version, room_id, event_id, membership)
         if event.state_key != event.sender:
             raise BadJson("the event is of another user than its sender")

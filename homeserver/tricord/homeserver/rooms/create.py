@@ -104,6 +104,7 @@ class RoomCreation:
             raise BadJson(f"{creator} is in the room already and cannot be invited")
         if self._elsewhere is None and not all(map(self._invitations.is_local, asked)):
             raise Forbidden("users of other servers cannot be invited: this server meets no others")
+        await self._invitations.check_allowed(creator, asked)
         return await self._invitations.accepting(asked)
 
     async def _drafts(

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from tricord.homeserver.rooms.admission import Admission
 from tricord.homeserver.rooms.append import Draft, Log
 from tricord.homeserver.rooms.draft_checks import check_content
 from tricord.homeserver.rooms.elsewhere import Elsewhere
@@ -51,6 +52,7 @@ class MembershipChanges:
         elsewhere: Elsewhere | None = None,
         moving_in: MovingIn | None = None,
         notice_rooms: NoticeRooms | None = None,
+        admission: Admission | None = None,
     ) -> None:
         self._log = log
         self._state = state
@@ -62,6 +64,7 @@ class MembershipChanges:
         self._elsewhere_or_none = elsewhere
         self._moving_in = moving_in
         self._notice_rooms = notice_rooms
+        self._admission = admission
 
     async def join(
         self,
@@ -73,6 +76,7 @@ class MembershipChanges:
     ) -> None:
         """Join the room; somebody who is in it already stays as they are. `servers` are said to be in it too."""
         extra = {**(extra or {}), **_because(reason)}
+        await self._check_coming_in(requester.user_id, room_id)
         if not await self._residence.decides(room_id):
             await self._join_elsewhere(requester, room_id, servers, extra)
             await self._move_in(requester.user_id, room_id)
@@ -86,6 +90,7 @@ class MembershipChanges:
         self, user_id: UserId, room_id: RoomId, reason: str | None = None, servers: Sequence[ServerName] = ()
     ) -> None:
         """Ask to be invited. `servers` are said to be in the room."""
+        await self._check_coming_in(user_id, room_id)
         if not await self._residence.decides(room_id):
             content = {**await self._profiles.member_profile(user_id), **_because(reason), "membership": "knock"}
             known = [*servers, *await self._residence.servers_in(room_id)]
@@ -150,6 +155,8 @@ class MembershipChanges:
         """Set the member event of a user as given; what it means is what the methods above do."""
         sender = requester.user_id
         membership, extra = content.get("membership"), _without_membership(content)
+        if user_id == sender and membership in ("join", "knock"):
+            await self._check_coming_in(user_id, room_id)
         match membership:
             case "join" if user_id == sender:
                 room = await standing(self._state, room_id, [user_id], [_GUEST_ACCESS])
@@ -185,6 +192,10 @@ class MembershipChanges:
             content["join_authorised_via_users_server"] = granting
         return await self._append_own(room.room_id, user_id, "join", content)
 
+    async def _check_coming_in(self, user_id: UserId, room_id: RoomId) -> None:
+        if self._admission is not None:
+            await self._admission.check_coming_in(user_id, room_id)
+
     async def _check_may_leave(self, user_id: UserId, room_id: RoomId, membership: str | None) -> None:
         """Refuse who would decline an invitation to be told what those who run the server have to say.
 
@@ -218,7 +229,7 @@ class MembershipChanges:
         return await self._elsewhere.join(user_id, room_id, known, content)
 
     async def _invite(self, sender: UserId, room_id: RoomId, user_id: UserId, extra: JsonObject) -> EventId:
-        await self._invitations.check_accepts(user_id)
+        await self._invitations.check_accepts(user_id, by=sender, room_id=room_id)
         if not self._residence.is_local(user_id):
             if self._elsewhere_or_none is None:
                 raise Forbidden(f"{user_id} is on another server, and this server meets no others")
