@@ -238,7 +238,9 @@ async def sync_server(database: Database) -> AsyncIterator[SyncServer]:
         Connections(database),
         RoomsOfUsers(database, publisher, changes, memberships, timeline, state, invites),
         RoomLists(activity, state),
-        RoomReader(timeline, state, visibility, windows, summaries, counts, activity, ToldMembers(), clock),
+        RoomReader(
+            timeline, state, visibility, windows, summaries, counts, activity, ToldMembers(), aggregations, clock
+        ),
         ExtensionReader(database, account_data_section, SlidingDevices(inboxes, devices)),
     )
     routes = [route for api in apis for route in api.routes()]

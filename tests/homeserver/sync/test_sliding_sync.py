@@ -196,6 +196,15 @@ async def test_changes_of_state_names_and_members_are_told(alice: Follower, bob:
     assert [hero["user_id"] for hero in told["heroes"]] == [bob.user_id]
 
 
+async def test_what_relates_to_events_is_told_where_a_timeline_begins(alice: Follower) -> None:
+    room = (await rooms_of(alice, 1))[0]
+    root = await alice.say(room, "root")
+    await alice.say(room, "answer", **{"m.relates_to": {"rel_type": "m.thread", "event_id": root}})
+    told = (await Window(alice, first(1)).look())["rooms"][room]
+    unsigned = next(event["unsigned"] for event in told["timeline"] if event["event_id"] == root)
+    assert unsigned["m.relations"]["m.thread"]["count"] == 1
+
+
 async def test_an_invitation_is_told_stripped_and_becomes_a_room_by_joining(alice: Follower, bob: Follower) -> None:
     room = await alice.create_room(name="Secret", preset="private_chat")
     await alice.say(room, "not for Bob")

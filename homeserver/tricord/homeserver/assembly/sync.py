@@ -94,7 +94,16 @@ class Sync:
             RoomsOfUsers(database, base.publisher, rooms.changes, memberships, timeline, state, invites),
             RoomLists(activity, state),
             RoomReader(
-                timeline, state, rooms.visibility, windows, summaries, counts, activity, ToldMembers(), base.clock
+                timeline,
+                state,
+                rooms.visibility,
+                windows,
+                summaries,
+                counts,
+                activity,
+                ToldMembers(),
+                rooms.aggregations,
+                base.clock,
             ),
             ExtensionReader(database, account_data, SlidingDevices(encryption.inboxes, devices)),
         )

@@ -14,6 +14,7 @@ import orjson
 
 from tricord.homeserver.clock import Clock
 from tricord.homeserver.push.counts import Count, NotificationCounts
+from tricord.homeserver.rooms.aggregations import Aggregation, Aggregations
 from tricord.homeserver.rooms.client_format import Reader, client_event_for, companions_of
 from tricord.homeserver.rooms.memberships import Membership
 from tricord.homeserver.rooms.state import RoomState
@@ -113,6 +114,8 @@ class _Facts:
     names: Mapping[RoomId, Mapping[StateKey, StoredEvent]]
     counts: Mapping[RoomId, Mapping[str, Count]]
     bumps: Mapping[RoomId, int]
+    # What relates to events of timelines that do not reach back to where the client was.
+    aggregations: Mapping[EventId, Aggregation]
 
 
 class RoomReader:
@@ -128,6 +131,7 @@ class RoomReader:
         counts: NotificationCounts,
         activity: RoomActivity,
         members: ToldMembers,
+        aggregations: Aggregations,
         clock: Clock,
     ) -> None:
         self._timeline = timeline
@@ -138,6 +142,7 @@ class RoomReader:
         self._counts = counts
         self._activity = activity
         self._members = members
+        self._aggregations = aggregations
         self._clock = clock
 
     async def read(self, viewer: Viewer, rooms: Collection[Room], ignored: frozenset[UserId]) -> None:
@@ -251,7 +256,8 @@ class RoomReader:
                 bumps[room.room_id] = max(positions)
             if not room.is_inside and room.member is not None:
                 bumps[room.room_id] = room.member.position
-        return _Facts(summaries, names, counts, bumps)
+        gappy = [stored for room in rooms if room.begins or room.limited for stored in room.events]
+        return _Facts(summaries, names, counts, bumps, await self._aggregations.of(viewer.user_id, gappy))
 
     async def _add_members(self, viewer: Viewer, conn_id: str, rooms: Collection[Room], since: int | None) -> None:
         """Add the members whose events are shown, as far as the client does not know them."""
@@ -312,7 +318,13 @@ def _section(room: Room, facts: _Facts, reader: Reader, since: int | None, now_m
 
     def render(stored: StoredEvent, membership: str | None) -> orjson.Fragment:
         encoded = client_event_for(
-            stored, reader, now_ms, companions=room.companions, membership=membership, with_room_id=False
+            stored,
+            reader,
+            now_ms,
+            companions=room.companions,
+            membership=membership,
+            aggregation=None if membership is None else facts.aggregations.get(stored.event.event_id),
+            with_room_id=False,
         )
         return orjson.Fragment(encoded)
 
