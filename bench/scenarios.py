@@ -14,6 +14,7 @@ ALL: dict[str, Callable[[Bench], Awaitable[None]]] = {
     "sync": syncing.sync,
     "idle_sync": syncing.idle_sync,
     "initial_sync": syncing.initial_sync,
+    "windows": syncing.windows,
     "messages": large_rooms.messages,
     "members": large_rooms.members,
     "websocket": syncing.websocket,

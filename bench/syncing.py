@@ -19,6 +19,24 @@ _SOCKETS = 1_000
 # How long deliveries are waited for that do not come.
 _PATIENCE_SECONDS = 60
 _MESSAGE = b'"type":"m.room.message"'
+_WINDOWS = "/_matrix/client/unstable/org.matrix.simplified_msc3575/sync"
+_TWENTY = {
+    "lists": {
+        "all": {
+            "ranges": [[0, 19]],
+            "timeline_limit": 1,
+            "required_state": [
+                ["m.room.name", ""],
+                ["m.room.encryption", ""],
+                ["m.room.member", "$ME"],
+                ["m.room.member", "$LAZY"],
+                ["m.room.power_levels", ""],
+            ],
+            "filters": {"not_room_types": ["m.space"]},
+        }
+    },
+    "extensions": {name: {"enabled": True} for name in ("account_data", "receipts", "typing")},
+}
 _NEXT_BATCH = re.compile(rb'"next_batch":"([^"]+)"')
 
 
@@ -125,6 +143,35 @@ async def initial_sync(bench: Bench) -> None:
         f"{milliseconds(times)}, {size / 1e3:.0f} kB",
         p50_ms=percentile(times, 0.5) * 1e3,
     )
+
+
+async def windows(bench: Bench) -> None:
+    """Measure sliding sync: a window of 20 rooms out of 200 and of 2,000, and one event into it."""
+    user, friend = bench.users[0], bench.users[1]
+    made = 0
+    for count in (200, 2_000):
+        while made < count:
+            room_id = await bench.room([user, friend])
+            made += 1
+        async with bench.connection(user) as connection, bench.connection(friend) as other:
+            begun, one_event = [], []
+            for _ in range(20):
+                started = time.perf_counter()
+                answer = await connection.call("POST", _WINDOWS, _TWENTY)
+                begun.append(time.perf_counter() - started)
+            for _ in range(50):
+                await other.call_raw("PUT", bench.send_path(room_id), TEXT)
+                started = time.perf_counter()
+                answer = await connection.call("POST", f"{_WINDOWS}?pos={quote(answer['pos'])}", _TWENTY)
+                one_event.append(time.perf_counter() - started)
+        bench.figures.add(
+            f"window of 20 rooms out of {count}",
+            f"first {milliseconds(begun[:1])}; then {milliseconds(begun[1:])}",
+            p50_ms=percentile(begun[1:], 0.5) * 1e3,
+        )
+        bench.figures.add(
+            f"one event into a window, {count} rooms", milliseconds(one_event), p50_ms=percentile(one_event, 0.5) * 1e3
+        )
 
 
 async def websocket(bench: Bench) -> None:

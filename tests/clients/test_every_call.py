@@ -23,6 +23,7 @@ from tricord.protocol.identifiers import DeviceId, RoomAlias, RoomId, UserId
 # Other spellings of what is called, pages for browsers, and what is for Synapse's scripts.
 NOT_CALLED = {
     "GetPushRules",
+    "UpdateDelayedEventByBody",
     "JoinRoomById",
     "DownloadMediaUnauthenticated",
     "DownloadNamedMediaUnauthenticated",
@@ -199,6 +200,11 @@ async def rooms(alice: Person, bob: Person) -> None:
     assert (await bob.presence_of(alice.user_id)).status_msg == "at tea"
     assert (await alice.sync(full_state=True))["rooms"]["join"]
     window = {"all": {"ranges": [[0, 0]], "timeline_limit": 1, "required_state": []}}
+    later = await alice.send_later(room_id, "m.room.message", {"body": "later"}, delay_ms=3_600_000)
+    assert [event.delay_id for event in await alice.delayed_events(room_id=room_id)] == [later]
+    await alice.update_delayed_event(later, "cancel")
+    assert (await alice.delayed_event(later)).outcome == "cancel"
+    assert await alice.rtc_transports() == []
     seen = await alice.sliding_sync(lists=window)
     assert (seen.lists["all"].count, len(seen.rooms)) == (len(await alice.joined_rooms()), 1)
     assert (await alice.sliding_sync(pos=seen.pos, lists=window)).rooms == {}

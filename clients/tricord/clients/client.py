@@ -12,6 +12,7 @@ import orjson
 from tricord.clients.api.sync import Sync
 from tricord.clients.calls.accounts import AccountCalls
 from tricord.clients.calls.administration import AdministrationCalls
+from tricord.clients.calls.calling import CallingCalls
 from tricord.clients.calls.encryption import EncryptionCalls
 from tricord.clients.calls.ephemeral import EphemeralCalls
 from tricord.clients.calls.media import MediaCalls
@@ -50,6 +51,7 @@ class Client(
     EncryptionCalls,
     PushRuleCalls,
     SyncCalls,
+    CallingCalls,
     MediaCalls,
     ServerCalls,
     AdministrationCalls,

@@ -24,6 +24,7 @@ from tricord.homeserver.assembly.personal import Personal
 from tricord.homeserver.assembly.rooms import Rooms
 from tricord.homeserver.assembly.shared_rooms import SharedRooms
 from tricord.homeserver.assembly.sync import Sync
+from tricord.homeserver.client_api.rtc import RtcApi
 from tricord.homeserver.client_api.server_info import ServerInfoApi
 from tricord.homeserver.clock import Clock, SystemClock
 from tricord.homeserver.rooms.state import RoomState
@@ -83,13 +84,19 @@ class _House:
             settings.default_room_version,
             settings.well_known,
             settings.login,
-            unstable_features={"org.tricord.websocket": True, "org.matrix.simplified_msc3575": True},
+            rtc=settings.rtc,
+            unstable_features={
+                "org.tricord.websocket": True,
+                "org.matrix.simplified_msc3575": True,
+                "org.matrix.msc4140": settings.delayed_events.longest_delay_seconds > 0,
+            },
         )
         self.health_routes = HealthApi(lambda: base.database.read(_answers)).routes()
         self.client_routes: list[Route] = [
             route
             for department in (
                 server_info,
+                RtcApi(settings.rtc),
                 self.accounts,
                 conversation,
                 discovery,

@@ -16,6 +16,7 @@ from tricord.homeserver.accounts.rate_limits import RateLimitSettings
 from tricord.homeserver.accounts.settings import LoginSettings, RegistrationSettings, UserDirectorySettings
 from tricord.homeserver.media.settings import MediaSettings, RemoteMediaSettings, ThumbnailSettings
 from tricord.homeserver.moderation.settings import ModerationSettings, ServerNoticeSettings
+from tricord.homeserver.rooms.delayed_settings import DelayedEventSettings
 from tricord.homeserver.section import Section
 from tricord.protocol.errors import MatrixError
 from tricord.protocol.identifiers import parse_server_name
@@ -123,6 +124,14 @@ class TurnSettings(Section):
     guests: bool = Field(False, description="whether guests get credentials too")
 
 
+class RtcSettings(Section):
+    """Calls of many, as Element Call makes them."""
+
+    livekit_service_urls: tuple[str, ...] = Field(
+        (), description="URLs of the MatrixRTC authorization services in front of LiveKit, the preferred one first"
+    )
+
+
 class LogSettings(Section):
     """What is logged, and how."""
 
@@ -158,5 +167,7 @@ class Settings(Section):
     thumbnails: ThumbnailSettings = ThumbnailSettings()
     well_known: WellKnownSettings = WellKnownSettings()
     turn: TurnSettings = TurnSettings()
+    rtc: RtcSettings = RtcSettings()
+    delayed_events: DelayedEventSettings = DelayedEventSettings()
     rate_limits: RateLimitSettings = RateLimitSettings()
     log: LogSettings = LogSettings()

@@ -30,6 +30,8 @@ from tricord.homeserver.rooms.cached_rooms import CachedRooms
 from tricord.homeserver.rooms.chain import Signer
 from tricord.homeserver.rooms.client_events import ClientEvents
 from tricord.homeserver.rooms.create import RoomCreation
+from tricord.homeserver.rooms.delayed_events import DelayedEvents
+from tricord.homeserver.rooms.delayed_settings import DelayedEventSettings
 from tricord.homeserver.rooms.directory import Directory
 from tricord.homeserver.rooms.history import History
 from tricord.homeserver.rooms.invite import Invitations
@@ -134,11 +136,12 @@ async def everybody(database: Database) -> AsyncIterator[Everybody]:
     directory = Directory(database, state, memberships, clock, HERE)
     creation = RoomCreation(log, aliases, directory, invitations, profiles, clock, default_version="12")
     sending = Sending(log, state, timeline, changes, aliases, RelationChecks(database, timeline, memberships))
+    delayed = DelayedEvents(database, sending, clock, DelayedEventSettings())
     apis = (
         RoomCreationApi(creation),
         MembershipApi(changes, memberships, aliases),
-        RoomsApi(sending, StateView(state, timeline, visibility, client_events)),
-        MessagesApi(sending, History(state, timeline, visibility, client_events, publisher)),
+        RoomsApi(sending, delayed, StateView(state, timeline, visibility, client_events)),
+        MessagesApi(sending, delayed, History(state, timeline, visibility, client_events, publisher)),
         RelationsApi(Relations(database, timeline, visibility, client_events)),
         ThreadsApi(ThreadList(database, timeline, visibility, preferences, aggregations, client_events)),
         DirectoryApi(aliases, directory),

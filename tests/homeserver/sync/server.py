@@ -39,6 +39,8 @@ from tricord.homeserver.rooms.cached_rooms import CachedRooms
 from tricord.homeserver.rooms.chain import Signer
 from tricord.homeserver.rooms.client_events import ClientEvents
 from tricord.homeserver.rooms.create import RoomCreation
+from tricord.homeserver.rooms.delayed_events import DelayedEvents
+from tricord.homeserver.rooms.delayed_settings import DelayedEventSettings
 from tricord.homeserver.rooms.directory import Directory
 from tricord.homeserver.rooms.history import History
 from tricord.homeserver.rooms.invite import Invitations
@@ -183,6 +185,7 @@ async def sync_server(database: Database) -> AsyncIterator[SyncServer]:
     directory = Directory(database, state, memberships, clock, HERE)
     creation = RoomCreation(log, aliases, directory, invitations, inhabitants, clock, default_version="12")
     sending = Sending(log, state, timeline, moves, aliases, RelationChecks(database, timeline, memberships))
+    delayed = DelayedEvents(database, sending, clock, DelayedEventSettings())
     push_rules = PushRules(database, publisher)
     account_data = AccountData(database, publisher, memberships, push_rules.content)
     receipts = Receipts(database, publisher)
@@ -191,8 +194,8 @@ async def sync_server(database: Database) -> AsyncIterator[SyncServer]:
     apis = (
         RoomCreationApi(creation),
         MembershipApi(moves, memberships, aliases),
-        RoomsApi(sending, StateView(state, timeline, visibility, client_events)),
-        MessagesApi(sending, History(state, timeline, visibility, client_events, publisher)),
+        RoomsApi(sending, delayed, StateView(state, timeline, visibility, client_events)),
+        MessagesApi(sending, delayed, History(state, timeline, visibility, client_events, publisher)),
         AccountDataApi(account_data),
         TypingApi(typing, memberships),
         ReceiptsApi(ReadMarkers(receipts, timeline, memberships, account_data, clock)),

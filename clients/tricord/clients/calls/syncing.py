@@ -35,4 +35,6 @@ class SyncCalls(Calls):
                 "extensions": extensions,
             }
         )
-        return await self.http.typed(SlidingSync, SlidingSync.Response, query=query, body=body)
+        return await self.http.typed(
+            SlidingSync, SlidingSync.Response, query=query, body=body, answer_within_seconds=timeout_ms / 1000 + 30
+        )

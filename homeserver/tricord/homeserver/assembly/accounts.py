@@ -122,7 +122,7 @@ class Accounts:
                 self._login_limits,
                 book.sessions,
                 self.auth,
-                client_well_known(self._base.server_name, settings.well_known),
+                client_well_known(self._base.server_name, settings.well_known, settings.rtc),
             ),
             RegistrationApi(
                 settings.registration,

@@ -9,6 +9,7 @@ from tricord.homeserver.assembly.network import Network
 from tricord.homeserver.assembly.personal import Personal
 from tricord.homeserver.assembly.rooms import Rooms
 from tricord.homeserver.assembly.shared_rooms import SharedRooms
+from tricord.homeserver.client_api.delayed_events import DelayedEventsApi
 from tricord.homeserver.client_api.directory import DirectoryApi
 from tricord.homeserver.client_api.membership import MembershipApi
 from tricord.homeserver.client_api.messages import MessagesApi
@@ -21,6 +22,7 @@ from tricord.homeserver.client_api.threads import ThreadsApi
 from tricord.homeserver.moderation.server_notices import NoticeRooms
 from tricord.homeserver.rooms.aliases import Aliases
 from tricord.homeserver.rooms.create import RoomCreation
+from tricord.homeserver.rooms.delayed_events import DelayedEvents
 from tricord.homeserver.rooms.directory import Directory
 from tricord.homeserver.rooms.guest_access import GuestAccess
 from tricord.homeserver.rooms.history import History
@@ -83,6 +85,8 @@ class Conversation:
         )
         relation_checks = RelationChecks(database, timeline, memberships)
         self._sending = Sending(rooms.log, state, timeline, self.changes, self.aliases, relation_checks)
+        self._delayed = DelayedEvents(database, self._sending, clock, base.settings.delayed_events)
+        self._clock = clock
         self._history = History(
             state,
             timeline,
@@ -116,7 +120,7 @@ class Conversation:
     @property
     def run(self) -> list[Run]:
         """Return the parts that live long."""
-        return [self._tell_rooms, self._guest_access.run]
+        return [self._tell_rooms, self._guest_access.run, self._delayed.run]
 
     async def _tell_rooms(self) -> None:
         await self._room_updates.run(self._user_rooms)
@@ -127,8 +131,9 @@ class Conversation:
             RoomCreationApi(self.creation),
             RoomUpgradesApi(self._upgrade),
             MembershipApi(self.changes, self._memberships, self.aliases),
-            RoomsApi(self._sending, self._state_view),
-            MessagesApi(self._sending, self._history),
+            RoomsApi(self._sending, self._delayed, self._state_view),
+            MessagesApi(self._sending, self._delayed, self._history),
+            DelayedEventsApi(self._delayed, self._clock),
             PreviewsApi(self._peeking),
             RelationsApi(self._relations),
             ThreadsApi(self._threads),

@@ -15,6 +15,8 @@ from tricord.clients.api.messages import (
     SendMessage,
     TimestampToEvent,
 )
+from tricord.homeserver.client_api.delayed_events import wanted_delay
+from tricord.homeserver.rooms.delayed_events import DelayedEvents
 from tricord.homeserver.rooms.history import History, PageRequest
 from tricord.homeserver.rooms.send import Sending
 from tricord.homeserver.rooms.timeline import Direction
@@ -29,8 +31,9 @@ from tricord.protocol.strict_json import JsonObject, parse_object
 class MessagesApi:
     """What is written into rooms, and read back."""
 
-    def __init__(self, sending: Sending, history: History) -> None:
+    def __init__(self, sending: Sending, delayed: DelayedEvents, history: History) -> None:
         self._sending = sending
+        self._delayed = delayed
         self._history = history
 
     def routes(self) -> list[Route]:
@@ -46,9 +49,20 @@ class MessagesApi:
 
     async def send(self, call: Call[JsonObject, Any]) -> JsonObject:
         """Send a message event."""
-        path = call.path
+        path, room_id = call.path, parse_room_id(call.path["room_id"])
+        if (delay := wanted_delay(call)) is not None:
+            delay_id = await self._delayed.schedule(
+                call.requester,
+                room_id,
+                path["event_type"],
+                None,
+                call.body,
+                delay_ms=delay,
+                transaction_id=path["txn_id"],
+            )
+            return {"delay_id": delay_id}
         event_id = await self._sending.send_message(
-            call.requester, parse_room_id(path["room_id"]), path["event_type"], call.body, path["txn_id"]
+            call.requester, room_id, path["event_type"], call.body, path["txn_id"]
         )
         return {"event_id": event_id}
 

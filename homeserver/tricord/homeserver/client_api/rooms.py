@@ -7,6 +7,8 @@ from typing import Any
 import orjson
 
 from tricord.clients.api.rooms import GetFullState, GetJoinedMembers, GetMembers, GetState, SetState
+from tricord.homeserver.client_api.delayed_events import wanted_delay
+from tricord.homeserver.rooms.delayed_events import DelayedEvents
 from tricord.homeserver.rooms.send import Sending
 from tricord.homeserver.rooms.state_view import StateView
 from tricord.homeserver.serving.call import Answer, Call, Route
@@ -18,8 +20,9 @@ from tricord.protocol.strict_json import JsonObject
 class RoomsApi:
     """Setting and reading state."""
 
-    def __init__(self, sending: Sending, state_view: StateView) -> None:
+    def __init__(self, sending: Sending, delayed: DelayedEvents, state_view: StateView) -> None:
         self._sending = sending
+        self._delayed = delayed
         self._state_view = state_view
 
     def routes(self) -> list[Route]:
@@ -32,16 +35,16 @@ class RoomsApi:
             Route(GetJoinedMembers, self.joined_members),
         ]
 
-    async def set_state(self, call: Call[JsonObject, Any]) -> SetState.Response:
+    async def set_state(self, call: Call[JsonObject, Any]) -> SetState.Response | JsonObject:
         """Set a piece of state."""
         path = call.path
-        event_id = await self._sending.set_state(
-            call.requester,
-            parse_room_id(path["room_id"]),
-            path["event_type"],
-            path.get("state_key", ""),
-            call.body,
-        )
+        room_id, event_type, state_key = parse_room_id(path["room_id"]), path["event_type"], path.get("state_key", "")
+        if (delay := wanted_delay(call)) is not None:
+            delay_id = await self._delayed.schedule(
+                call.requester, room_id, event_type, state_key, call.body, delay_ms=delay
+            )
+            return {"delay_id": delay_id}
+        event_id = await self._sending.set_state(call.requester, room_id, event_type, state_key, call.body)
         return SetState.Response(event_id=event_id)
 
     async def state(self, call: Call[Any, GetState.Query]) -> Answer:

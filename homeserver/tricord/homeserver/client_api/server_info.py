@@ -9,8 +9,9 @@ from tricord.clients.api.capabilities import GetCapabilities
 from tricord.clients.api.versions import GetVersions
 from tricord.clients.api.well_known import GetClientWellKnown, GetServerWellKnown, GetSupport
 from tricord.homeserver.accounts.settings import LoginSettings
+from tricord.homeserver.client_api.rtc import rtc_transports
 from tricord.homeserver.serving.call import Call, Route
-from tricord.homeserver.settings import WellKnownSettings
+from tricord.homeserver.settings import RtcSettings, WellKnownSettings
 from tricord.protocol.errors import NotFound
 from tricord.protocol.identifiers import ServerName
 from tricord.protocol.room_versions import ROOM_VERSIONS
@@ -25,9 +26,14 @@ UNSTABLE_FEATURES = {
 }
 
 
-def client_well_known(server_name: ServerName, settings: WellKnownSettings) -> JsonObject:
+def client_well_known(
+    server_name: ServerName, settings: WellKnownSettings, rtc: RtcSettings | None = None
+) -> JsonObject:
     """Return where clients find the server; the answer to a login carries it too."""
-    return {"m.homeserver": {"base_url": settings.client_base_url or f"https://{server_name}"}}
+    found: JsonObject = {"m.homeserver": {"base_url": settings.client_base_url or f"https://{server_name}"}}
+    if rtc is not None and rtc.livekit_service_urls:
+        found["org.matrix.msc4143.rtc_foci"] = rtc_transports(rtc)
+    return found
 
 
 class ServerInfoApi:
@@ -40,10 +46,12 @@ class ServerInfoApi:
         well_known: WellKnownSettings,
         login: LoginSettings,
         *,
+        rtc: RtcSettings | None = None,
         unstable_features: Mapping[str, bool] | None = None,
     ) -> None:
         self._server_name = server_name
         self._well_known = well_known
+        self._rtc = rtc
         self._versions: JsonObject = {
             "versions": VERSIONS,
             "unstable_features": {**UNSTABLE_FEATURES, **(unstable_features or {})},
@@ -87,7 +95,7 @@ class ServerInfoApi:
 
     async def client_well_known(self, call: Call[Any, Any]) -> JsonObject:  # noqa: ARG002
         """Answer where clients find the server."""
-        return client_well_known(self._server_name, self._well_known)
+        return client_well_known(self._server_name, self._well_known, self._rtc)
 
     async def server_well_known(self, call: Call[Any, Any]) -> JsonObject:  # noqa: ARG002
         """Answer where servers find the server, if the operator has said so."""

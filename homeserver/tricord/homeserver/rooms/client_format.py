@@ -22,6 +22,10 @@ from tricord.protocol.identifiers import EventId, UserId
 _NOBODY: Mapping[EventId, StoredEvent] = {}
 
 
+DELAYED = "org.matrix.msc4140.delayed/"
+"""What transaction ids of events begin with that were sent later; the rest is the id that their sender knows."""
+
+
 @dataclass(frozen=True, slots=True)
 class Reader:
     """Who reads: a transaction id is shown only to the device that used it."""
@@ -53,11 +57,12 @@ def client_event_for(
     unsigned = [b'"age":%d' % (now_ms - stored.event.origin_server_ts)]
     if membership is not None:
         unsigned.append(b'"membership":' + orjson.dumps(membership))
-    if stored.transaction_id is not None and (stored.event.sender, stored.sender_device) == (
-        reader.user_id,
-        reader.device_id,
-    ):
-        unsigned.append(b'"transaction_id":' + orjson.dumps(stored.transaction_id))
+    if stored.transaction_id is not None and stored.event.sender == reader.user_id:
+        if stored.transaction_id.startswith(DELAYED):
+            delay_id = stored.transaction_id.removeprefix(DELAYED)
+            unsigned.append(b'"org.matrix.msc4140.delay_id":' + orjson.dumps(delay_id))
+        elif stored.sender_device == reader.device_id:
+            unsigned.append(b'"transaction_id":' + orjson.dumps(stored.transaction_id))
     if stored.replaces is not None:
         unsigned.append(b'"replaces_state":' + orjson.dumps(stored.replaces))
         replaced = companions.get(stored.replaces)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from tricord.homeserver.rooms.aliases import Aliases
 from tricord.homeserver.rooms.append import ClientTransaction, Draft, Log
+from tricord.homeserver.rooms.client_format import DELAYED
 from tricord.homeserver.rooms.draft_checks import check_content
 from tricord.homeserver.rooms.membership_changes import MembershipChanges
 from tricord.homeserver.rooms.redactions import check_may_redact
@@ -66,8 +67,29 @@ class Sending:
         transaction = _transaction(requester, "redact", transaction_id)
         return await self._redact(requester, room_id, {**content, "redacts": event_id}, transaction)
 
+    async def send_delayed(
+        self,
+        requester: Requester,
+        room_id: RoomId,
+        event_type: str,
+        state_key: str | None,
+        content: JsonObject,
+        delay_id: str,
+    ) -> EventId:
+        """Send an event whose time has come; once, whoever tries again after a crash."""
+        if state_key is None:
+            return await self.send_message(requester, room_id, event_type, content, DELAYED + delay_id)
+        transaction = _transaction(requester, "delayed", DELAYED + delay_id)
+        return await self.set_state(requester, room_id, event_type, state_key, content, transaction)
+
     async def set_state(
-        self, requester: Requester, room_id: RoomId, event_type: str, state_key: str, content: JsonObject
+        self,
+        requester: Requester,
+        room_id: RoomId,
+        event_type: str,
+        state_key: str,
+        content: JsonObject,
+        transaction: ClientTransaction | None = None,
     ) -> EventId:
         """Set a piece of state; what is set already stays the event it is."""
         is_own_membership = event_type == "m.room.member" and state_key == requester.user_id
@@ -79,7 +101,7 @@ class Sending:
             return await self._membership_changes.set(requester, room_id, parse_user_id(state_key), content)
         if event_type == "m.room.canonical_alias" and state_key == "":
             await self._aliases.check_canonical(room_id, content)
-        draft = Draft(room_id, requester.user_id, event_type, state_key, content)
+        draft = Draft(room_id, requester.user_id, event_type, state_key, content, transaction=transaction)
         return (await self._log.append(draft)).event.event_id
 
     async def _redact(
