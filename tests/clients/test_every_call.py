@@ -183,6 +183,7 @@ async def rooms(alice: Person, bob: Person) -> None:
     peeked = await bob.peek(room_id, limit=1)
     assert peeked.membership == "join"
     assert (await bob.follow_room(room_id, start=peeked.messages.end, timeout_seconds=0)).chunk == []
+    assert (await bob.initial_sync(archived=True)).rooms[0]["messages"]["chunk"]
     assert (await bob.event_alone(said))["event_id"] == said
     await bob.report_event(room_id, said, "rude")
     await bob.report_room(room_id)

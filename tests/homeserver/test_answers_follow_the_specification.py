@@ -110,6 +110,7 @@ CALLS: list[tuple[str, str, dict[str, Any]]] = [
     ("POST", "/_matrix/client/v3/rooms/{room_id}/report", {"reason": ""}),
     ("POST", "/_matrix/client/v3/users/{user_id}/report", {"reason": "rude"}),
     ("GET", "/_matrix/client/v3/rooms/{room_id}/initialSync", {}),
+    ("GET", "/_matrix/client/v3/initialSync", {"limit": 2}),
     ("GET", "/_matrix/client/v3/events", {"timeout": 0, "room_id": "{room_id}"}),
     ("GET", "/_matrix/client/v3/events/{event_id}", {}),
     ("GET", "/_matrix/client/v3/thirdparty/protocols", {}),

@@ -112,6 +112,30 @@ async def test_members_follow_all_their_rooms_and_guests_single_ones(alice: Clie
     assert refusal.value.errcode == "M_GUEST_ACCESS_FORBIDDEN"
 
 
+async def test_all_rooms_are_shown_at_once_to_clients_of_old(alice: Client, bob: Client) -> None:
+    room_id = await alice.create_room(name="Tea", visibility="public")
+    left = await alice.create_room(name="Left")
+    await alice.leave(left)
+    asked_in = await bob.create_room(invite=[alice.user_id])
+    for number in range(3):
+        await alice.send_text(room_id, f"number {number}")
+    told = await alice.initial_sync(limit=2)
+    rooms = {room["room_id"]: room for room in told.rooms}
+    assert rooms.keys() == {room_id, asked_in}
+    assert rooms[asked_in]["membership"] == "invite"
+    room = rooms[room_id]
+    assert (room["membership"], room["visibility"]) == ("join", "public")
+    assert bodies(room["messages"]["chunk"]) == ["number 1", "number 2"]
+    assert {event["room_id"] for event in (*room["state"], *room["messages"]["chunk"])} == {room_id}
+    assert {"name": "Tea"} in [event["content"] for event in room["state"]]
+    earlier = await alice.messages(room_id, start=room["messages"]["start"], limit=1)
+    assert bodies(earlier.chunk) == ["number 0"]
+    archived = {one["room_id"]: one["membership"] for one in (await alice.initial_sync(archived=True)).rooms}
+    assert archived[left] == "leave"
+    await alice.send_text(room_id, "later")
+    assert bodies((await alice.follow_room(None, start=told.end)).chunk) == ["later"]
+
+
 async def test_an_event_is_read_by_whoever_may_see_it_without_its_room(alice: Client, bob: Client) -> None:
     room_id = await alice.create_room()
     said = await alice.send_text(room_id, "between us")

@@ -68,6 +68,30 @@ class FollowEvents(Endpoint):
     Response = EventsChunk
 
 
+class InitialSync(Endpoint):
+    """Read the state of all rooms that one is in, and their newest events.
+
+    https://spec.matrix.org/v1.19/client-server-api/#get_matrixclientv3initialsync
+    """
+
+    method = "GET"
+    path = "/_matrix/client/v3/initialSync"
+
+    class Query(Model):
+        """How many events of each room, and whether of rooms that were left, too."""
+
+        limit: int = Field(10, ge=0)
+        archived: bool = False
+
+    class Response(Model):
+        """All rooms, and from where to go on."""
+
+        end: str
+        rooms: list[Any]
+        presence: list[Any]
+        account_data: list[Any]
+
+
 class GetEventAlone(Endpoint):
     """Read an event of which one does not know the room.
 

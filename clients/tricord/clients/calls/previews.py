@@ -27,6 +27,11 @@ class PreviewCalls(Calls):
         query = {"room_id": room_id, "from": start, "timeout": int(timeout_seconds * 1000)}
         return await self.http.typed(api.FollowEvents, api.EventsChunk, query=query)
 
+    async def initial_sync(self, *, limit: int = 10, archived: bool = False) -> api.InitialSync.Response:
+        """Return all rooms that we are in, as was done before there was `sync`; `archived`: those that we left, too."""
+        query = {"limit": limit, "archived": archived}
+        return await self.http.typed(api.InitialSync, api.InitialSync.Response, query=query)
+
     async def event_alone(self, event_id: EventId) -> dict[str, Any]:
         """Return an event of which we do not know the room."""
         event: dict[str, Any] = await self.http.call(api.GetEventAlone, {"event_id": event_id})

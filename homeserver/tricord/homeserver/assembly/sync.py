@@ -15,6 +15,7 @@ from tricord.homeserver.client_api.sync import SyncApi
 from tricord.homeserver.push.counts import NotificationCounts
 from tricord.homeserver.serving.call import Route, WebSocketRoute
 from tricord.homeserver.serving.dispatch import Dispatcher
+from tricord.homeserver.storage.aliases import published_rooms
 from tricord.homeserver.sync.engine import SyncEngine
 from tricord.homeserver.sync.filters import SyncFilters
 from tricord.homeserver.sync.ignored import IgnoredUsers
@@ -35,6 +36,7 @@ from tricord.homeserver.sync.sliding.rooms import RoomReader
 from tricord.homeserver.sync.sliding.told_members import ToldMembers
 from tricord.homeserver.sync.websocket import WebSocketSync
 from tricord.homeserver.sync.windows import Windows
+from tricord.protocol.identifiers import RoomId
 
 
 class Sync:
@@ -47,6 +49,7 @@ class Sync:
         self._accounts = accounts
         self._presences = personal.presences
         self._filters = SyncFilters(database)
+        self._database = database
         windows = Windows(database, timeline, state, rooms.changes)
         account_data = AccountDataSection(database, personal.push_rules)
         invites = InviteSection(timeline, state)
@@ -108,10 +111,13 @@ class Sync:
             ExtensionReader(database, account_data, SlidingDevices(encryption.inboxes, devices)),
         )
 
+    async def _published(self) -> frozenset[RoomId]:
+        return frozenset(await self._database.read(published_rooms))
+
     def routes(self) -> list[Route]:
         """Return what clients are answered who follow by HTTP."""
         return [
-            *SyncApi(self._engine, self._filters, self._presences).routes(),
+            *SyncApi(self._engine, self._filters, self._presences, self._published).routes(),
             *SlidingSyncApi(self._sliding, self._presences).routes(),
         ]
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable, Container
 from typing import Any
 
 import trio
 
+from tricord.clients.api.previews import InitialSync
 from tricord.clients.api.sync import Sync
 from tricord.homeserver.accounts.presence import Presences
 from tricord.homeserver.serving.call import Answer, Call, Route
@@ -13,7 +15,11 @@ from tricord.homeserver.stream.tokens import decode_messages_upto
 from tricord.homeserver.sync.engine import SyncEngine
 from tricord.homeserver.sync.filters import SyncFilters
 from tricord.homeserver.sync.http import encode_sync
+from tricord.homeserver.sync.initial import encode_initial_sync
 from tricord.homeserver.sync.viewer import Viewer
+from tricord.protocol.identifiers import RoomId
+
+PublishedRooms = Callable[[], Awaitable[Container[RoomId]]]
 
 _LONGEST_WAIT_MS = 5 * 60_000
 
@@ -21,14 +27,17 @@ _LONGEST_WAIT_MS = 5 * 60_000
 class SyncApi:
     """What is new for a user."""
 
-    def __init__(self, engine: SyncEngine, filters: SyncFilters, presences: Presences) -> None:
+    def __init__(
+        self, engine: SyncEngine, filters: SyncFilters, presences: Presences, published: PublishedRooms
+    ) -> None:
+        self._published = published
         self._engine = engine
         self._filters = filters
         self._presences = presences
 
     def routes(self) -> list[Route]:
         """Return the routes."""
-        return [Route(Sync, self.sync)]
+        return [Route(Sync, self.sync), Route(InitialSync, self.initial_sync)]
 
     async def sync(self, call: Call[Any, Sync.Query]) -> Answer:
         """Wait until something is new."""
@@ -51,3 +60,12 @@ class SyncApi:
                 viewer, since, at_once=query.full_state or not query.timeout, deadline=deadline
             )
         return Answer(encode_sync(delta))
+
+    async def initial_sync(self, call: Call[Any, InitialSync.Query]) -> Answer:
+        """Show all rooms at once, as clients of old ask for it."""
+        requester = call.requester
+        room = {"timeline": {"limit": call.query.limit}, "include_leave": call.query.archived}
+        wanted = await self._filters.of(requester.user_id, {"room": room})
+        viewer = Viewer(requester.user_id, requester.device_id, requester.session_id, wanted, use_state_after=True)
+        delta = await self._engine.next_delta(viewer, None, at_once=True)
+        return Answer(encode_initial_sync(delta, await self._published()))
