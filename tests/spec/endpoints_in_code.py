@@ -5,15 +5,18 @@ from __future__ import annotations
 import ast
 import importlib
 import inspect
+import pkgutil
 import re
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
+import tricord.clients.api
 from tricord.clients.endpoint import Endpoint
 
 ROOT = Path(__file__).resolve().parents[2]
 HOMESERVER = ROOT / "homeserver" / "tricord" / "homeserver"
+CLIENTS = ROOT / "clients" / "tricord" / "clients"
 FEDERATION = ROOT / "federation" / "tricord" / "federation"
 _PARAMETER = re.compile(r"\{\w+\}")
 
@@ -39,6 +42,31 @@ def routes() -> dict[Operation, set[str]]:
             for endpoint in _endpoints_named_in(function, module):
                 served[operation(endpoint.method, endpoint.path)].add(_module(file))
     return served
+
+
+def other_names() -> dict[Operation, Operation]:
+    """Return for each further path of an endpoint of the client API the one that it is described by."""
+    return {
+        operation(endpoint.method, path): operation(endpoint.method, endpoint.path)
+        for module in pkgutil.iter_modules(tricord.clients.api.__path__)
+        for endpoint in vars(importlib.import_module(f"tricord.clients.api.{module.name}")).values()
+        if isinstance(endpoint, type) and issubclass(endpoint, Endpoint)
+        for path in getattr(endpoint, "also", ())
+    }
+
+
+def calls_of_the_sdk() -> dict[Operation, set[str]]:
+    """Return the modules of the SDK with a method that names an endpoint."""
+    called: dict[Operation, set[str]] = defaultdict(set)
+    for file, tree in _trees(CLIENTS):
+        if not {"api", "testing"}.isdisjoint(file.parts):
+            continue
+        module = importlib.import_module(f"tricord.{_module(file)}")
+        for function in ast.walk(tree):
+            if isinstance(function, ast.AsyncFunctionDef):
+                for endpoint in _endpoints_named_in(function, module):
+                    called[operation(endpoint.method, endpoint.path)].add(_module(file))
+    return called
 
 
 def uses(methods: Mapping[str, set[Operation]], holders: set[str], *folders: Path) -> dict[Operation, set[str]]:

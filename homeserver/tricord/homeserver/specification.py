@@ -43,6 +43,8 @@ class EndpointTable:
     text: str
     """The address of the specification's text."""
     rows: list[EndpointRow]
+    extensions: list[EndpointRow]
+    """Endpoints that are beyond the API."""
 
 
 def endpoint_tables() -> Iterator[EndpointTable]:
@@ -53,8 +55,13 @@ def endpoint_tables() -> Iterator[EndpointTable]:
 
 def _read(file: Path) -> EndpointTable:
     content = tomllib.loads(file.read_text(encoding="utf-8"))
+    rows, extensions = _rows(content["endpoints"]), _rows(content.get("extensions", {}))
+    return EndpointTable(content["api"], content["version"], content["text"], rows, extensions)
+
+
+def _rows(endpoints: dict[str, dict[str, str]]) -> list[EndpointRow]:
     rows = []
-    for endpoint, columns in content["endpoints"].items():
+    for endpoint, columns in endpoints.items():
         method, _, path = endpoint.partition(" ")
         rows.append(EndpointRow(method, path, **columns))
-    return EndpointTable(content["api"], content["version"], content["text"], rows)
+    return rows

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 import click
@@ -27,10 +28,17 @@ def coverage(*, missing: bool) -> None:
     for table in endpoint_tables():
         served, called = sum(bool(row.served) for row in table.rows), sum(bool(row.called) for row in table.rows)
         click.echo(f"{table.api} {table.version}: {len(table.rows)} endpoints, {served} served, {called} called")
-        for row in table.rows:
-            if row.missing or not missing:
-                click.echo(f"  {row.method:<6} {row.path}")
-                click.echo(f"         {_described(row)}")
+        _print(table.rows, missing=missing)
+        if table.extensions and not missing:
+            click.echo(f"Beyond the {table.api}: {len(table.extensions)} endpoints")
+            _print(table.extensions, missing=False)
+
+
+def _print(rows: Iterable[EndpointRow], *, missing: bool) -> None:
+    for row in rows:
+        if row.missing or not missing:
+            click.echo(f"  {row.method:<6} {row.path}")
+            click.echo(f"         {_described(row)}")
 
 
 def _described(row: EndpointRow) -> str:
