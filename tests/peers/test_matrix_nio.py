@@ -7,6 +7,7 @@ not as it expects becomes an error class too.
 from __future__ import annotations
 
 import asyncio
+import io
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any, Self, TypeVar
@@ -15,6 +16,7 @@ import nio
 import pytest
 import trio
 
+from tests.homeserver.media.images import image, opened
 from tests.servers import PASSWORD, SERVER_NAME, server_process
 from tricord.clients import Client
 
@@ -323,6 +325,37 @@ async def test_they_change_profiles_filters_and_push_rules(database_url: str, tm
             )
             assert [rule.id for rule in rules.global_rules.content if not rule.default] == ["tea"]
             good(await bob.delete_pushrule("global", kind, "tea"), nio.DeletePushRuleResponse)
+
+    await on_asyncio(conversation, database_url, tmp_path)
+
+
+async def test_they_send_each_other_an_image_and_a_file(database_url: str, tmp_path: Path) -> None:
+    async def conversation(url: str) -> None:
+        async with People(url) as people:
+            alice, bob, room = await people.two_in_a_room()
+            picture, notes = image("PNG", 300, 200), b"tea" * 100_000
+            for data, kind, name, msgtype in (
+                (picture, "image/png", "tee ü.png", "m.image"),
+                (notes, "text/plain", "notes.txt", "m.file"),
+            ):
+                uploaded, _ = await alice.upload(
+                    lambda *_, data=data: io.BytesIO(data), kind, filename=name, filesize=len(data)
+                )
+                uri = good(uploaded, nio.UploadResponse).content_uri
+                content = {"msgtype": msgtype, "body": name, "url": uri, "info": {"mimetype": kind, "size": len(data)}}
+                good(await alice.room_send(room, "m.room.message", content), nio.RoomSendResponse)
+            timeline = (await synced(bob)).rooms.join[room].timeline.events
+            sent_image, sent_file = timeline[-2], timeline[-1]
+            assert isinstance(sent_image, nio.RoomMessageImage)
+            assert isinstance(sent_file, nio.RoomMessageFile)
+            got = good(await bob.download(sent_image.url), nio.MemoryDownloadResponse)
+            assert (got.body, got.content_type, got.filename) == (picture, "image/png", "tee ü.png")
+            assert good(await bob.download(sent_file.url), nio.MemoryDownloadResponse).body == notes
+            server, _, media_id = sent_image.url.removeprefix("mxc://").partition("/")
+            small = good(
+                await bob.thumbnail(server, media_id, 96, 96, method=nio.ResizingMethod.crop), nio.ThumbnailResponse
+            )
+            assert opened(small.body).size == (96, 96)
 
     await on_asyncio(conversation, database_url, tmp_path)
 
