@@ -5,8 +5,11 @@ from __future__ import annotations
 from tricord.homeserver.assembly.foundation import Foundation, Run
 from tricord.homeserver.assembly.network import Network
 from tricord.homeserver.client_api.media import MediaApi
+from tricord.homeserver.clock import SystemClock
 from tricord.homeserver.federation_api.media import FederationMediaApi
+from tricord.homeserver.media.administration import MediaAdministration
 from tricord.homeserver.media.arrivals import Arrivals
+from tricord.homeserver.media.blobs import BlobStore
 from tricord.homeserver.media.directory import DirectoryStore
 from tricord.homeserver.media.elsewhere import MediaElsewhere
 from tricord.homeserver.media.image_maker import ImageMaker
@@ -17,6 +20,19 @@ from tricord.homeserver.media.sweep import Sweep
 from tricord.homeserver.media.thumbnails import Thumbnails
 from tricord.homeserver.media.uses import Uses
 from tricord.homeserver.serving.call import Route
+from tricord.homeserver.settings import Settings
+from tricord.homeserver.storage.database import Database
+from tricord.protocol.identifiers import ServerName
+
+
+def store_of(settings: Settings) -> BlobStore:
+    """Return where the settings say that bytes are kept."""
+    return DirectoryStore(settings.data_dir / "media" / "blobs")
+
+
+def media_administration_of(settings: Settings, database: Database) -> MediaAdministration:
+    """Return what an operator can do about media, without a server of this process."""
+    return MediaAdministration(ServerName(settings.server_name), database, store_of(settings), SystemClock())
 
 
 class Media:
@@ -25,7 +41,7 @@ class Media:
     def __init__(self, base: Foundation, network: Network) -> None:
         settings, database, clock = base.settings, base.database, base.clock
         folder = settings.data_dir / "media"
-        store = DirectoryStore(folder / "blobs")
+        store = store_of(settings)
         spool = Spool(folder / "incoming")
         self._uses = Uses(database, clock)
         self._repository = Repository(
@@ -43,7 +59,7 @@ class Media:
         elsewhere = MediaElsewhere(network.files, self._repository, self._thumbnails, spool, settings.remote_media)
         self._library = Library(base.server_name, self._repository, elsewhere, self._thumbnails)
         self._server_name = base.server_name
-        self._sweep = Sweep(database, store, spool, clock)
+        self._sweep = Sweep(base.server_name, database, store, spool, clock, settings.media, settings.remote_media)
 
     @property
     def run(self) -> list[Run]:

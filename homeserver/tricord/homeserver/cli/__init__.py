@@ -9,6 +9,7 @@ from tricord.homeserver.cli.demo import demo
 from tricord.homeserver.cli.doctor import doctor
 from tricord.homeserver.cli.init import init
 from tricord.homeserver.cli.key import key
+from tricord.homeserver.cli.media import media
 from tricord.homeserver.cli.notice import notice
 from tricord.homeserver.cli.report import report
 from tricord.homeserver.cli.serve import serve
@@ -26,5 +27,5 @@ def main() -> None:
     """
 
 
-for command in (serve, init, config, key, user, token, report, notice, doctor, demo, spec, version):
+for command in (serve, init, config, key, user, token, media, report, notice, doctor, demo, spec, version):
     main.add_command(command)

@@ -14,6 +14,7 @@ from tricord.homeserver.cli.faults import faults_explained
 if TYPE_CHECKING:
     from tricord.homeserver.accounts.administration import Administration
     from tricord.homeserver.settings import Settings
+    from tricord.homeserver.storage.database import Database
 
 T = TypeVar("T")
 
@@ -22,6 +23,13 @@ _STARTS_WITHIN_SECONDS = 30
 
 def administer(settings: Settings, act: Callable[[Administration], Awaitable[T]]) -> T:
     """Do something with the accounts. A refusal or a fault ends the command with its explanation."""
+    from tricord.homeserver.app import administration_of
+
+    return with_database(settings, lambda database: act(administration_of(settings, database)))
+
+
+def with_database(settings: Settings, act: Callable[[Database], Awaitable[T]]) -> T:
+    """Do something with the database. A refusal or a fault ends the command with its explanation."""
     import trio
 
     from tricord.homeserver.logs import configure_logs
@@ -29,16 +37,16 @@ def administer(settings: Settings, act: Callable[[Administration], Awaitable[T]]
     configure_logs(settings.log.model_copy(update={"level": "warning"}))
 
     async def run() -> T:
-        async with _administration(settings) as administration:
-            return await act(administration)
+        async with _database(settings) as database:
+            return await act(database)
 
     with faults_explained():
         return trio.run(run)
 
 
 @contextlib.asynccontextmanager
-async def _administration(settings: Settings) -> AsyncIterator[Administration]:
-    from tricord.homeserver.app import administration_of, opened_database
+async def _database(settings: Settings) -> AsyncIterator[Database]:
+    from tricord.homeserver.app import opened_database
     from tricord.homeserver.storage.database import open_database
     from tricord.homeserver.storage.server_name import claim_server_name
 
@@ -53,12 +61,12 @@ async def _administration(settings: Settings) -> AsyncIterator[Administration]:
         running = await _running_postgres(settings.data_dir / "postgres")
     if running is None:
         async with opened_database(settings) as database:
-            yield administration_of(settings, database)
+            yield database
     else:
         # The server has its PostgreSQL open: use that, and it hears of what we change.
         async with open_database(running, connections=2) as database:
             await database.run(claim_server_name, settings.server_name)
-            yield administration_of(settings, database)
+            yield database
 
 
 async def _running_postgres(folder: Path) -> str | None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import secrets
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
 
 import structlog
@@ -22,6 +22,7 @@ from tricord.homeserver.media.spool import Spool, Spooled, TooManyBytes
 from tricord.homeserver.media.uses import Uses
 from tricord.homeserver.storage.database import Database
 from tricord.homeserver.storage.media import (
+    BlobGone,
     StoredMedia,
     announced_by,
     bytes_of_uploader,
@@ -114,7 +115,8 @@ class Repository:
         async with self._received(user_id, parts, length) as spooled:
             mxc = self._new_name()
             await self.keep(spooled)
-            await self._database.run(insert_media, self._described(mxc, spooled, description, user_id))
+            with naming():
+                await self._database.run(insert_media, self._described(mxc, spooled, description, user_id))
         return mxc
 
     async def upload_announced(
@@ -129,15 +131,16 @@ class Repository:
         self._check_waited_for(media)
         async with self._received(user_id, parts, length) as spooled:
             await self.keep(spooled)
-            completed = await self._database.run(
-                complete_media,
-                mxc,
-                spooled.digest,
-                spooled.size,
-                description.content_type,
-                description.file_name,
-                self._clock.now_ms(),
-            )
+            with naming():
+                completed = await self._database.run(
+                    complete_media,
+                    mxc,
+                    spooled.digest,
+                    spooled.size,
+                    description.content_type,
+                    description.file_name,
+                    self._clock.now_ms(),
+                )
         if not completed:
             # It was waited for a moment ago: meanwhile it has come another way, or its time has run out.
             self._check_waited_for(await self._database.read(media_named, mxc))
@@ -189,7 +192,8 @@ class Repository:
         """Keep media of another server, and return it. Raises Unavailable."""
         await self.keep(spooled)
         media = self._described(mxc, spooled, description, None)
-        await self._database.run(insert_media, media)
+        with naming():
+            await self._database.run(insert_media, media)
         # Its bytes may be those of something that nobody may see.
         kept = await self.known(mxc)
         if kept is None:
@@ -263,3 +267,12 @@ class Repository:
             not self._settings.downloads_without_token,
             None,
         )
+
+
+@contextlib.contextmanager
+def naming() -> Iterator[None]:
+    """Refuse what took so long that its bytes have been deleted again."""
+    try:
+        yield
+    except BlobGone:
+        raise Unavailable("keeping the file took too long, try again") from None

@@ -18,6 +18,9 @@ class MediaSettings(Section):
         5, ge=0, description="uploads that one user may announce without having made them; 0: none"
     )
     announced_upload_hours: int = Field(24, ge=1, le=8760, description="how long an announced upload is waited for")
+    keep_days: int = Field(
+        0, ge=0, description="files of our users that nobody has asked for so long are deleted; 0: they are kept"
+    )
     downloads_without_token: bool = Field(
         False,
         description="whether what is uploaded or fetched from now on may be downloaded by the old endpoints, without an"
@@ -29,6 +32,14 @@ class RemoteMediaSettings(Section):
     """Files of other servers, which are fetched when somebody here asks for them, and kept for a while."""
 
     max_file_bytes: int = Field(100 * _MIB, ge=1, description="larger files are not fetched")
+    cache_bytes: int = Field(
+        20_480 * _MIB,
+        ge=0,
+        description="what they may take together; beyond, what is least asked for is deleted",
+    )
+    keep_days: int = Field(
+        90, ge=0, description="those that nobody has asked for so long are deleted; they can be fetched again; 0: kept"
+    )
     ask_old_endpoints: bool = Field(
         True, description="whether servers of before Matrix 1.11 are asked by the endpoints that they know"
     )

@@ -1,4 +1,4 @@
-"""What goes away by itself: bytes that nothing names, and uploads that were announced and never made."""
+"""What goes away by itself: the too old, the too much, what was announced and never came, and bytes without a name."""
 
 from __future__ import annotations
 
@@ -7,23 +7,41 @@ import trio
 
 from tricord.homeserver.clock import Clock
 from tricord.homeserver.media.blobs import BlobStore, StoreUnavailable
+from tricord.homeserver.media.settings import MediaSettings, RemoteMediaSettings
 from tricord.homeserver.media.spool import Spool
 from tricord.homeserver.storage.database import Database
 from tricord.homeserver.storage.errors import DatabaseUnavailable
 from tricord.homeserver.storage.media import delete_doomed_blobs, delete_expired_announcements, doom_unnamed_blobs
+from tricord.homeserver.storage.media_thumbnails import delete_thumbnails_from_elsewhere
+from tricord.homeserver.storage.media_upkeep import forget_excess_media, forget_old_media
+from tricord.protocol.identifiers import ServerName
 
 _log = structlog.get_logger(__name__)
 
-_EVERY_SECONDS = 600
-# Who has claimed bytes names them before so long, however slow the store is.
-_CLAIM_MS = 6 * 3_600_000
+_EVERY_SECONDS = 900
+_DAY_MS = 86_400_000
+# Who has claimed bytes names them before so long, or finds that they are gone.
+_CLAIM_MS = 3_600_000
 _AT_ONCE = 200
+_THUMBNAIL_DAYS = 14
 
 
 class Sweep:
     """Deletes what nobody needs."""
 
-    def __init__(self, database: Database, store: BlobStore, spool: Spool, clock: Clock) -> None:
+    def __init__(
+        self,
+        server_name: ServerName,
+        database: Database,
+        store: BlobStore,
+        spool: Spool,
+        clock: Clock,
+        local: MediaSettings,
+        remote: RemoteMediaSettings,
+    ) -> None:
+        self._server_name = server_name
+        self._local = local
+        self._remote = remote
         self._database = database
         self._store = store
         self._spool = spool
@@ -43,6 +61,10 @@ class Sweep:
         now = self._clock.now_ms()
         await self._spool.sweep()
         await self._database.run(delete_expired_announcements, now)
+        local, remote = _before(now, self._local.keep_days), _before(now, self._remote.keep_days)
+        await self._database.run(forget_old_media, self._server_name, local, remote)
+        await self._database.run(forget_excess_media, self._server_name, self._remote.cache_bytes)
+        await self._database.run(delete_thumbnails_from_elsewhere, now - _THUMBNAIL_DAYS * _DAY_MS)
         await self.delete_unnamed(claimed_before=now - _CLAIM_MS)
 
     async def delete_unnamed(self, *, claimed_before: int) -> int:
@@ -54,3 +76,7 @@ class Sweep:
             await self._database.run(delete_doomed_blobs, digests)
             total += len(digests)
         return total
+
+
+def _before(now: int, days: int) -> int | None:
+    return now - days * _DAY_MS if days else None

@@ -15,7 +15,7 @@ import trio
 
 from tricord.homeserver.clock import Clock
 from tricord.homeserver.media.image_maker import ImageMaker, ImageTooLarge, NoImage
-from tricord.homeserver.media.repository import Repository
+from tricord.homeserver.media.repository import Repository, naming
 from tricord.homeserver.media.settings import ThumbnailSettings
 from tricord.homeserver.media.spool import Spool
 from tricord.homeserver.storage.database import Database
@@ -176,7 +176,8 @@ class Thumbnails:
             return Thumbnail(spooled.digest, spooled.size, content_type)
 
     async def _add(self, key: ThumbnailKey, stored: StoredThumbnail, *, from_elsewhere: bool) -> None:
-        await self._database.run(insert_thumbnail, key, stored, self._clock.now_ms(), from_elsewhere=from_elsewhere)
+        with naming():
+            await self._database.run(insert_thumbnail, key, stored, self._clock.now_ms(), from_elsewhere=from_elsewhere)
 
     def _refusal(self, media: StoredMedia, reason: type[Exception]) -> MatrixError:
         if reason is NoImage:
@@ -185,11 +186,14 @@ class Thumbnails:
         return TooLarge(words) if media.mxc.server_name == self._server_name else RemoteMediaTooLarge(words)
 
 
+def digest_of_name(uri: str) -> bytes:
+    """Return what stands for media elsewhere that has not been fetched."""
+    return hashlib.sha256(uri.encode()).digest()
+
+
 def _named_key(uri: str, wanted: Wanted) -> ThumbnailKey:
     wanted = wanted.rounded()
-    return ThumbnailKey(
-        hashlib.sha256(uri.encode()).digest(), wanted.width, wanted.height, wanted.method, wanted.animated
-    )
+    return ThumbnailKey(digest_of_name(uri), wanted.width, wanted.height, wanted.method, wanted.animated)
 
 
 async def _at_once(data: bytes) -> AsyncIterator[bytes]:

@@ -33,6 +33,10 @@ class StoredMedia:
     quarantined_by: str | None
 
 
+class BlobGone(Exception):
+    """The bytes were claimed so long ago that they have been deleted again."""
+
+
 def _media(row: Record) -> StoredMedia:
     server_name, media_id, *rest = row
     return StoredMedia(Mxc(server_name, media_id), *rest)
@@ -63,8 +67,16 @@ async def claim_blob(tx: Transaction, digest: bytes, size: int, now_ms: int) -> 
     return bool(claimed)
 
 
+async def hold_blob(tx: Transaction, digest: bytes) -> None:
+    """Keep bytes that have been claimed from being deleted until the transaction has named them. Raises BlobGone."""
+    if not await tx.fetchval("SELECT true FROM media_blobs WHERE digest = $1 AND NOT doomed FOR SHARE", digest):
+        raise BlobGone
+
+
 async def insert_media(tx: Transaction, media: StoredMedia) -> None:
     """Add media whose bytes are there, or that is announced; what has the name already is replaced."""
+    if media.digest is not None:
+        await hold_blob(tx, media.digest)
     await tx.execute(
         """
         INSERT INTO media (server_name, media_id, digest, size, content_type, file_name, uploader, created_ts,
@@ -92,6 +104,7 @@ async def complete_media(
     tx: Transaction, mxc: Mxc, digest: bytes, size: int, content_type: str, file_name: str | None, now_ms: int
 ) -> bool:
     """Give announced media its bytes; False if it has some, or its time is over."""
+    await hold_blob(tx, digest)
     completed = await tx.fetchval(
         """
         UPDATE media SET digest = $3, size = $4, content_type = $5, file_name = $6, expires_ts = NULL

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
 from tricord.homeserver.storage.database import Transaction
+from tricord.homeserver.storage.media import hold_blob
 
 
 class ThumbnailKey(NamedTuple):
@@ -43,6 +44,8 @@ async def insert_thumbnail(
     tx: Transaction, key: ThumbnailKey, thumbnail: StoredThumbnail, created_ts: int, *, from_elsewhere: bool
 ) -> None:
     """Add a small image, unless there is one meanwhile."""
+    if thumbnail.digest is not None:
+        await hold_blob(tx, thumbnail.digest)
     await tx.execute(
         """
         INSERT INTO media_thumbnails

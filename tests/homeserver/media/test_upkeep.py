@@ -1,0 +1,198 @@
+"""What operators do about media, and what goes by itself."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from tests.federation.servers import HandClock, in_parts
+from tricord.homeserver.media.administration import MediaAdministration
+from tricord.homeserver.media.arrivals import Arrivals
+from tricord.homeserver.media.blobs import StoreUnavailable
+from tricord.homeserver.media.directory import DirectoryStore
+from tricord.homeserver.media.repository import Description, Repository
+from tricord.homeserver.media.settings import MediaSettings, RemoteMediaSettings
+from tricord.homeserver.media.spool import Spool
+from tricord.homeserver.media.sweep import Sweep
+from tricord.homeserver.media.uses import Uses
+from tricord.homeserver.storage.database import Database
+from tricord.homeserver.storage.media import claim_blob
+from tricord.protocol.errors import NotFound, Unavailable
+from tricord.protocol.identifiers import ServerName, UserId
+from tricord.protocol.media import Mxc
+
+HERE, THERE = ServerName("hs.test"), ServerName("there.test")
+ALICE, BOB = UserId("@alice:hs.test"), UserId("@bob:hs.test")
+PLAIN = Description("text/plain", None)
+HOUR, DAY = 3_600_000, 86_400_000
+
+
+class FussyStore(DirectoryStore):
+    """A store that can be out of order."""
+
+    broken = False
+
+    async def put(self, digest: bytes, file: Path) -> None:
+        if self.broken:
+            raise StoreUnavailable("it is out of order")
+        await super().put(digest, file)
+
+    async def delete(self, digest: bytes) -> None:
+        if self.broken:
+            raise StoreUnavailable("it is out of order")
+        await super().delete(digest)
+
+
+@dataclass
+class Archive:
+    """The parts that keep media."""
+
+    folder: Path
+    clock: HandClock
+    store: FussyStore
+    spool: Spool
+    repository: Repository
+    administration: MediaAdministration
+    sweep: Sweep
+    uses: Uses
+
+    @property
+    def files(self) -> int:
+        return len([file for file in self.folder.rglob("*") if file.is_file()])
+
+    async def upload(self, data: bytes, user_id: UserId = ALICE) -> Mxc:
+        return await self.repository.upload(user_id, PLAIN, in_parts(data), None)
+
+    async def fetched(self, media_id: str, data: bytes) -> Mxc:
+        mxc = Mxc(THERE, media_id)
+        async with self.spool.receive(in_parts(data), 1000) as spooled:
+            await self.repository.keep_foreign(mxc, spooled, PLAIN)
+        return mxc
+
+    async def is_there(self, mxc: Mxc) -> bool:
+        try:
+            return await self.repository.known(mxc) is not None
+        except NotFound:
+            return False
+
+
+@pytest.fixture
+async def archive(database: Database, tmp_path: Path) -> Archive:
+    clock, store, spool = HandClock(), FussyStore(tmp_path / "blobs"), Spool(tmp_path / "incoming")
+    uses, local, remote = Uses(database, clock), MediaSettings(keep_days=0), RemoteMediaSettings(cache_bytes=50)
+    repository = Repository(HERE, database, store, spool, Arrivals(database), uses, clock, local)
+    sweep = Sweep(HERE, database, store, spool, clock, local, remote)
+    return Archive(
+        tmp_path, clock, store, spool, repository, MediaAdministration(HERE, database, store, clock), sweep, uses
+    )
+
+
+async def test_what_is_quarantined_is_seen_under_no_name(archive: Archive) -> None:
+    one, other = await archive.upload(b"bad"), await archive.upload(b"bad", BOB)
+    good = await archive.upload(b"good")
+    elsewhere = Mxc(THERE, "never-fetched")
+    await archive.administration.quarantine([one, elsewhere], by="operator")
+    assert [await archive.is_there(mxc) for mxc in (one, other, good)] == [False, False, True]
+    with pytest.raises(NotFound):
+        await archive.repository.known(elsewhere)
+    again = await archive.upload(b"bad")
+    assert not await archive.is_there(again)
+    assert (await archive.administration.usage()).quarantined == 2
+    await archive.administration.release([one, elsewhere])
+    assert [await archive.is_there(mxc) for mxc in (one, other, again)] == [True] * 3
+    assert await archive.repository.known(elsewhere) is None
+
+
+async def test_what_is_erased_is_gone_unless_somebody_else_has_it_too(archive: Archive) -> None:
+    shared, own = await archive.upload(b"shared"), await archive.upload(b"own")
+    others = await archive.upload(b"shared", BOB)
+    assert archive.files == 2
+    assert await archive.administration.erase(await archive.administration.named([ALICE])) == 2
+    assert archive.files == 1
+    assert [await archive.is_there(mxc) for mxc in (shared, own, others)] == [False, False, True]
+    assert await archive.administration.erase([others, others]) == 1
+    assert archive.files == 0
+
+
+async def test_quarantined_bytes_can_be_erased(archive: Archive) -> None:
+    mxc = await archive.upload(b"bad")
+    await archive.administration.quarantine([mxc], by="operator")
+    archive.clock.now += 400 * DAY
+    await archive.sweep.sweep()
+    assert archive.files == 1
+    await archive.administration.erase([mxc])
+    assert archive.files == 0
+
+
+async def test_bytes_without_a_name_are_swept(archive: Archive, database: Database) -> None:
+    async with archive.spool.receive(in_parts(b"unnamed"), 100) as spooled:
+        await archive.repository.keep(spooled)
+    named = await archive.upload(b"named")
+    await archive.sweep.sweep()
+    assert archive.files == 2
+    archive.clock.now += 2 * HOUR
+    await archive.sweep.sweep()
+    assert archive.files == 1
+    assert await archive.is_there(named)
+
+
+async def test_a_deletion_that_fails_is_made_later_and_waited_for(archive: Archive, database: Database) -> None:
+    mxc = await archive.upload(b"tea")
+    archive.store.broken = True
+    with pytest.raises(StoreUnavailable):
+        await archive.administration.erase([mxc])
+    assert archive.files == 1
+    archive.store.broken = False
+    async with archive.spool.receive(in_parts(b"tea"), 100) as spooled:
+        assert not await database.run(claim_blob, spooled.digest, 3, archive.clock.now_ms())
+    archive.clock.now += 2 * HOUR
+    await archive.sweep.sweep()
+    assert archive.files == 0
+    assert await archive.is_there(await archive.upload(b"tea"))
+
+
+async def test_a_store_that_is_out_of_order_leaves_no_media_without_bytes(archive: Archive) -> None:
+    archive.store.broken = True
+    with pytest.raises(Unavailable):
+        await archive.upload(b"tea")
+    assert (await archive.administration.usage()).local_files == 0
+    assert archive.files == 0
+
+
+async def test_what_was_fetched_goes_when_there_is_too_much_of_it(archive: Archive) -> None:
+    mine = await archive.upload(b"m" * 100)
+    fetched = []
+    for number in range(4):
+        archive.clock.now += 1000
+        fetched.append(await archive.fetched(f"f{number}", bytes([number]) * 20))
+    archive.clock.now += 1000
+    archive.repository.note_use(fetched[0])
+    await archive.uses.write()
+    await archive.sweep.sweep()
+    assert [await archive.is_there(mxc) for mxc in fetched] == [True, False, False, True]
+    assert await archive.is_there(mine)
+    archive.clock.now += 2 * HOUR
+    await archive.sweep.sweep()
+    assert archive.files == 3
+
+
+async def test_what_was_fetched_goes_when_nobody_looks_at_it(archive: Archive) -> None:
+    mine, old = await archive.upload(b"mine"), await archive.fetched("old", b"old")
+    archive.clock.now += 60 * DAY
+    new = await archive.fetched("new", b"new")
+    archive.clock.now += 31 * DAY
+    await archive.sweep.sweep()
+    assert [await archive.is_there(mxc) for mxc in (mine, old, new)] == [True, False, True]
+    await archive.administration.forget_remote(unused_days=1)
+    assert [await archive.is_there(mxc) for mxc in (mine, new)] == [True, False]
+
+
+async def test_an_announcement_runs_out(archive: Archive) -> None:
+    mxc, expires = await archive.repository.announce(ALICE)
+    archive.clock.now = expires + 1
+    with pytest.raises(NotFound):
+        await archive.repository.upload_announced(mxc, ALICE, PLAIN, in_parts(b"late"), None)
+    await archive.sweep.sweep()
+    assert not await archive.is_there(mxc)
