@@ -172,6 +172,7 @@ async def rooms(alice: Person, bob: Person) -> None:
     assert [root["event_id"] for root in (await alice.threads(room_id)).chunk] == [said]
     with pytest.raises(ValueError, match="rel_type"):
         await alice.relations(room_id, said, event_type="m.reaction")
+    assert [one["result"]["event_id"] for one in (await bob.search("aside", room_ids=[room_id]))["results"]]
     event = await bob.event(room_id, said)
     assert event["content"]["formatted_body"] == "<b>Hello</b>"
     assert await bob.event_at(room_id, event["origin_server_ts"]) == said

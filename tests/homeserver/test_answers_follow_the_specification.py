@@ -80,6 +80,20 @@ CALLS: list[tuple[str, str, dict[str, Any]]] = [
     ("GET", "/_matrix/client/v1/rooms/{room_id}/relations/{event_id}", {}),
     ("GET", "/_matrix/client/v1/rooms/{room_id}/relations/{event_id}/{rel_type}", {}),
     ("GET", "/_matrix/client/v1/rooms/{room_id}/relations/{event_id}/{rel_type}/{event_type}", {}),
+    (
+        "POST",
+        "/_matrix/client/v3/search",
+        {
+            "search_categories": {
+                "room_events": {
+                    "search_term": "hello",
+                    "event_context": {"include_profile": True},
+                    "include_state": True,
+                    "groupings": {"group_by": [{"key": "room_id"}, {"key": "sender"}]},
+                }
+            }
+        },
+    ),
     ("GET", "/_matrix/client/v1/rooms/{room_id}/threads", {"include": "participated"}),
     ("PUT", "/_matrix/client/v3/rooms/{room_id}/typing/{user_id}", {"typing": True, "timeout": 10_000}),
     ("POST", "/_matrix/client/v3/rooms/{room_id}/receipt/{receipt_type}/{event_id}", {}),

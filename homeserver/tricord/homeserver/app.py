@@ -22,6 +22,7 @@ from tricord.homeserver.assembly.moderation import Moderation
 from tricord.homeserver.assembly.network import Network, open_transport
 from tricord.homeserver.assembly.personal import Personal
 from tricord.homeserver.assembly.rooms import Rooms
+from tricord.homeserver.assembly.searching import Searching
 from tricord.homeserver.assembly.shared_rooms import SharedRooms
 from tricord.homeserver.assembly.sync import Sync
 from tricord.homeserver.client_api.rtc import RtcApi
@@ -75,6 +76,7 @@ class _House:
         personal = Personal(base, self.rooms)
         conversation = Conversation(base, self.network, self.accounts, self.rooms, shared, personal)
         discovery = Discovery(base, self.network, self.rooms, conversation)
+        searching = Searching(base, self.rooms)
         moderation = Moderation(base, self.accounts, self.rooms, personal, conversation)
         sync = Sync(base, self.accounts, self.rooms, personal, encryption)
         exchange = Exchange(base, self.network, self.rooms, shared, self.accounts, personal, conversation, discovery)
@@ -100,6 +102,7 @@ class _House:
                 self.accounts,
                 conversation,
                 discovery,
+                searching,
                 moderation,
                 personal,
                 sync,
@@ -115,6 +118,7 @@ class _House:
             self.accounts,
             conversation,
             discovery,
+            searching,
             moderation,
             personal,
             encryption,

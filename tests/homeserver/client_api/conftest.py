@@ -21,6 +21,7 @@ from tricord.homeserver.client_api.messages import MessagesApi
 from tricord.homeserver.client_api.relations import RelationsApi
 from tricord.homeserver.client_api.room_creation import RoomCreationApi
 from tricord.homeserver.client_api.rooms import RoomsApi
+from tricord.homeserver.client_api.search import SearchApi
 from tricord.homeserver.client_api.threads import ThreadsApi
 from tricord.homeserver.clock import SystemClock
 from tricord.homeserver.rooms.aggregations import Aggregations
@@ -49,6 +50,9 @@ from tricord.homeserver.rooms.state_view import StateView
 from tricord.homeserver.rooms.thread_list import ThreadList
 from tricord.homeserver.rooms.timeline import Timeline
 from tricord.homeserver.rooms.visibility import Visibility
+from tricord.homeserver.search.indexer import SearchIndexer
+from tricord.homeserver.search.search import Search
+from tricord.homeserver.search.stems import Stems
 from tricord.homeserver.serving.call import Requester, Route
 from tricord.homeserver.serving.dispatch import Dispatcher
 from tricord.homeserver.storage.database import Database
@@ -137,10 +141,26 @@ async def everybody(database: Database) -> AsyncIterator[Everybody]:
     creation = RoomCreation(log, aliases, directory, invitations, profiles, clock, default_version="12")
     sending = Sending(log, state, timeline, changes, aliases, RelationChecks(database, timeline, memberships))
     delayed = DelayedEvents(database, sending, clock, DelayedEventSettings())
+    stems, state_view = Stems(), StateView(state, timeline, visibility, client_events)
+    indexer = SearchIndexer(database, publisher, stems)
+    search = Search(
+        database,
+        publisher,
+        memberships,
+        state,
+        state_view,
+        visibility,
+        preferences,
+        aggregations,
+        client_events,
+        indexer,
+        stems,
+    )
     apis = (
+        SearchApi(search),
         RoomCreationApi(creation),
         MembershipApi(changes, memberships, aliases),
-        RoomsApi(sending, delayed, StateView(state, timeline, visibility, client_events)),
+        RoomsApi(sending, delayed, state_view),
         MessagesApi(sending, delayed, History(state, timeline, visibility, client_events, publisher)),
         RelationsApi(Relations(database, timeline, visibility, client_events)),
         ThreadsApi(ThreadList(database, timeline, visibility, preferences, aggregations, client_events)),

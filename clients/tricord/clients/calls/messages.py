@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import orjson
 
 from tricord.clients.api import messages as api
+from tricord.clients.api import search
 from tricord.clients.calls.base import Calls, given, new_transaction_id
 from tricord.protocol.identifiers import EventId, RoomId
 
@@ -99,6 +101,31 @@ class MessageCalls(Calls):
             api.TimestampToEvent, api.TimestampToEvent.Response, {"room_id": room_id}, query=query
         )
         return answer.event_id
+
+    async def search(
+        self,
+        term: str,
+        *,
+        room_ids: Sequence[RoomId] | None = None,
+        order: search.Order = "rank",
+        start: str | None = None,
+        limit: int = 10,
+        **more: Any,
+    ) -> dict[str, Any]:
+        """Search what was said, in some rooms or in all that we are or were in.
+
+        Return `results`, `count`, `highlights` and, if there are more, the `next_batch` to start from. `more` is what
+        else the category `room_events` takes: `keys`, `event_context`, `include_state`, `groupings`.
+        https://spec.matrix.org/v1.19/client-server-api/#server-side-search
+        """
+        chosen = given({"limit": limit, "rooms": None if room_ids is None else list(room_ids)})
+        category = {"search_term": term, "order_by": order, "filter": chosen, **more}
+        body = {"search_categories": {"room_events": category}}
+        answer = await self.http.typed(
+            search.SearchEvents, search.SearchEvents.Response, {}, query={"next_batch": start}, body=body
+        )
+        found: dict[str, Any] = answer.search_categories["room_events"]
+        return found
 
 
 def text_content(text: str, *, html: str | None = None, notice: bool = False) -> dict[str, Any]:

@@ -11,6 +11,7 @@ from collections.abc import Collection, Sequence
 from typing import Any, NamedTuple
 
 from tricord.homeserver.storage.database import Transaction
+from tricord.homeserver.storage.search import SEARCHED_TYPES
 from tricord.homeserver.stream.tokens import Place
 
 # As many events has a part at most; a room of more than that has other worries.
@@ -168,6 +169,10 @@ async def write_history(
         ON CONFLICT (room_nid, root_id) DO UPDATE SET latest = greatest(t.latest, excluded.latest)
         """,
         [child_nid for _, rel_type, child_nid, _, _ in relations if rel_type == "m.thread"],
+    )
+    await tx.execute(
+        "INSERT INTO search_queue (event_nid) SELECT * FROM unnest($1::bigint[]) ON CONFLICT DO NOTHING",
+        [row.event_nid for row in rows if row.type in SEARCHED_TYPES],
     )
 
 
