@@ -57,7 +57,7 @@ class Arrival:
 
     event: VerifiedEvent
     state_before: StateRoot | None = None
-    """The state before it, where that is known otherwise than by the events before it."""
+    """The state before it as another server tells it, where not all of the events before it are here."""
     state_nodes: Mapping[NodeId, bytes] = field(default_factory=dict)
     """New nodes of that state."""
     forward: bool = False
@@ -246,12 +246,17 @@ class _Sorting:
         return Outcome(Verdict.ACCEPTED)
 
     async def _state_before(self, arrival: Arrival) -> StateRoot | None:
+        """Return the state before an event, None if it is not known.
+
+        What another server tells of it stands for those events before it that are not here. After the others the
+        state is what we know ourselves: or whoever names one event that nobody has could empty a room.
+        """
+        previous = [self._known.get(event_id) for event_id in arrival.event.prev_events]
+        roots = {EMPTY if one is None else one.state_after for one in previous}
         if arrival.state_before is not None:
             self._made |= arrival.state_nodes
-            return arrival.state_before
-        previous = [self._known.get(event_id) for event_id in arrival.event.prev_events]
-        roots = {one.state_after for one in previous if one is not None}
-        if not roots or None in previous or EMPTY in roots:
+            roots = {arrival.state_before} if arrival.starts_anew else (roots | {arrival.state_before}) - {EMPTY}
+        if not roots or EMPTY in roots:
             return None  # of an outlier, the state is not known
         return await self._placement.resolved(self._room, roots, self._pending, self._made)
 
