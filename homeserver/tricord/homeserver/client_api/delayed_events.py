@@ -18,7 +18,7 @@ from tricord.homeserver.clock import Clock
 from tricord.homeserver.rooms.delayed_events import DelayedEvents, described
 from tricord.homeserver.serving.call import Call, Route
 from tricord.homeserver.storage.delayed_events import DelayedPage
-from tricord.protocol.errors import InvalidParam, Unrecognized
+from tricord.protocol.errors import InvalidParam
 from tricord.protocol.identifiers import parse_room_id
 from tricord.protocol.strict_json import JsonObject
 
@@ -88,7 +88,7 @@ class DelayedEventsApi:
         """Send an event, cancel it or restart it."""
         action: Any = call.path["action"]
         if action not in get_args(Action):
-            raise Unrecognized(f"{action!r:.50} is nothing that can be done with a delayed event")
+            raise InvalidParam(f"{action!r:.50} is nothing that can be done with a delayed event")
         await self._delayed.act(call.path["delay_id"], action)
         return {}
 
