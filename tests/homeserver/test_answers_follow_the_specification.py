@@ -288,7 +288,7 @@ async def test_each_path_is_served_under_its_older_name_too(http: httpx.AsyncCli
         for path in (endpoint.path, *endpoint.also):
             url = path
             for name in endpoint.parameters():
-                url = url.replace(f"{{{name}}}", "x")
+                url = url.replace(f"{{{name}}}", "send" if name == "action" else "x")
             for one in {url, url.replace("/_matrix/client/v3/", "/_matrix/client/r0/")}:
                 answer = await http.request(endpoint.method, one)
                 assert "M_UNRECOGNIZED" not in answer.text, (endpoint.method, one)

@@ -39,9 +39,11 @@ from tricord.protocol.identifiers import EventId, RoomId
 _logger = structlog.get_logger(__name__)
 
 # Enough that the work is done for many at once, and little enough that nobody waits for it.
-_MOST_EVENTS = 100
-# So much happens at once where much happens that it is better read together.
-_PAUSE_SECONDS = 0.5
+_MOST_EVENTS = 200
+# Where much happens it is better read together.
+_PAUSE_SECONDS = 1
+# How much longer than it works it rests, while it has much to do: those who send are to notice nothing.
+_REST = 5
 _LOOK_AGAIN_SECONDS = 60
 _MOST_EDITS_TRIED = 5
 
@@ -62,8 +64,10 @@ class SearchIndexer:
         """Index what is committed, for ever."""
         while True:
             try:
+                started = trio.current_time()
                 while await self._index_some(wait=False):
-                    await trio.lowlevel.checkpoint()
+                    await trio.sleep((trio.current_time() - started) * _REST)
+                    started = trio.current_time()
             except DatabaseError as error:
                 _logger.warning("the search index falls behind", reason=str(error))
             with trio.move_on_after(_LOOK_AGAIN_SECONDS):
