@@ -59,6 +59,7 @@ WAYS = [
     ("invites", request("POST", "/v3/createRoom", {"invite": ["@u{n}:hs.test"]})),
     ("rooms", request("POST", "/v3/createRoom", {})),
     ("profile", request("PUT", "/v3/profile/{user}/displayname", {"displayname": "{n}"})),
+    ("lookups", request("GET", "/v1/rooms/{room}/hierarchy", None)),
     ("reports", request("POST", "/v3/rooms/{room}/report", {"reason": "{n}"})),
 ]
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
+from tricord.clients.api.directory import GetPublicRooms, SearchPublicRooms
 from tricord.clients.api.login import GetLoginToken, Refresh
 from tricord.clients.api.membership import (
     BanUser,
@@ -18,12 +19,14 @@ from tricord.clients.api.membership import (
 )
 from tricord.clients.api.messages import RedactEvent, SendMessage
 from tricord.clients.api.openid import RequestOpenIdToken
+from tricord.clients.api.people import SearchUsers
 from tricord.clients.api.profile import DeleteProfileField, SetProfileField
 from tricord.clients.api.registration import Register
 from tricord.clients.api.reports import ReportEvent, ReportRoom, ReportUser
 from tricord.clients.api.room_creation import CreateRoom
 from tricord.clients.api.room_upgrades import UpgradeRoom
 from tricord.clients.api.rooms import SetState
+from tricord.clients.api.spaces import GetHierarchy, GetRoomSummary
 from tricord.clients.endpoint import Endpoint
 from tricord.homeserver.accounts.rate_limits import RateLimitSettings, address_key
 from tricord.homeserver.accounts.token_buckets import Rate, TokenBuckets
@@ -43,6 +46,10 @@ class EndpointLimits:
         self._joins = self._limit("joins", settings.joins, JoinRoom, JoinRoomById, KnockRoom)
         self._invitations = self._limit("invitations", settings.invites, InviteUser)
         self._limit("new rooms", settings.rooms, CreateRoom, UpgradeRoom)
+        # Other servers may be asked for each of these.
+        self._limit(
+            "searches", settings.lookups, GetHierarchy, GetRoomSummary, GetPublicRooms, SearchPublicRooms, SearchUsers
+        )
         self._limit("reports", settings.reports, ReportEvent, ReportRoom, ReportUser)
         self._limit("profile changes", settings.profile, SetProfileField, DeleteProfileField)
         self._limit("sign-ins", settings.account_probes, Register, Refresh, GetLoginToken, RequestOpenIdToken)

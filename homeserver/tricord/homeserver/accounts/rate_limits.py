@@ -31,6 +31,9 @@ class RateLimitSettings(Section):
     invites: Rate = Field(Rate(per_second=0.5, burst=50), description="people whom one user invites")
     rooms: Rate = Field(Rate(per_second=0.1, burst=20), description="rooms that one user makes")
     profile: Rate = Field(Rate(per_second=0.2, burst=20), description="profile changes of one user")
+    lookups: Rate = Field(
+        Rate(per_second=5, burst=100), description="searches for rooms and people, and looks into spaces, of one user"
+    )
     reports: Rate = Field(Rate(per_second=0.02, burst=20), description="reports of one user to the operator")
 
 

@@ -9,15 +9,15 @@ from tricord.protocol.identifiers import UserId
 async def put_walk(
     tx: Transaction, token: str, user_id: UserId, walk: bytes, now_ms: int, *, lasts_ms: int, most: int
 ) -> None:
-    """Keep a walk, and drop those of the user that are too old or too many."""
+    """Keep a walk, and drop those that are too old, or too many for one user."""
+    await tx.execute("DELETE FROM hierarchy_walks WHERE created_ts < $1", now_ms - lasts_ms)
     await tx.execute(
         """
-        DELETE FROM hierarchy_walks WHERE user_id = $1 AND (created_ts < $2 OR token IN (
-            SELECT token FROM hierarchy_walks WHERE user_id = $1 ORDER BY created_ts DESC OFFSET $3
-        ))
+        DELETE FROM hierarchy_walks WHERE token IN (
+            SELECT token FROM hierarchy_walks WHERE user_id = $1 ORDER BY created_ts DESC OFFSET $2
+        )
         """,
         user_id,
-        now_ms - lasts_ms,
         most - 1,
     )
     await tx.execute(
