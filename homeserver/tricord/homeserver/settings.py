@@ -14,7 +14,7 @@ from pydantic import AfterValidator, Field, SecretStr, StringConstraints
 
 from tricord.homeserver.accounts.rate_limits import RateLimitSettings
 from tricord.homeserver.accounts.settings import LoginSettings, RegistrationSettings, UserDirectorySettings
-from tricord.homeserver.media.settings import MediaSettings, RemoteMediaSettings, ThumbnailSettings
+from tricord.homeserver.media.settings import MediaSettings, MediaStoreSettings, RemoteMediaSettings, ThumbnailSettings
 from tricord.homeserver.moderation.settings import ModerationSettings, ServerNoticeSettings
 from tricord.homeserver.rooms.delayed_settings import DelayedEventSettings
 from tricord.homeserver.section import Section
@@ -163,6 +163,7 @@ class Settings(Section):
     user_directory: UserDirectorySettings = UserDirectorySettings()
     federation: FederationSettings = FederationSettings()
     media: MediaSettings = MediaSettings()
+    media_store: MediaStoreSettings = MediaStoreSettings()
     remote_media: RemoteMediaSettings = RemoteMediaSettings()
     thumbnails: ThumbnailSettings = ThumbnailSettings()
     well_known: WellKnownSettings = WellKnownSettings()

@@ -14,6 +14,7 @@ from tricord.homeserver.media.directory import DirectoryStore
 from tricord.homeserver.media.elsewhere import MediaElsewhere
 from tricord.homeserver.media.image_maker import ImageMaker
 from tricord.homeserver.media.library import Library
+from tricord.homeserver.media.object_store import ObjectStore, bucket_of
 from tricord.homeserver.media.repository import Repository
 from tricord.homeserver.media.spool import Spool
 from tricord.homeserver.media.sweep import Sweep
@@ -21,13 +22,24 @@ from tricord.homeserver.media.thumbnails import Thumbnails
 from tricord.homeserver.media.uses import Uses
 from tricord.homeserver.serving.call import Route
 from tricord.homeserver.settings import Settings
+from tricord.homeserver.settings_sources import SettingsError
 from tricord.homeserver.storage.database import Database
 from tricord.protocol.identifiers import ServerName
 
 
 def store_of(settings: Settings) -> BlobStore:
-    """Return where the settings say that bytes are kept."""
-    return DirectoryStore(settings.data_dir / "media" / "blobs")
+    """Return where the settings say that bytes are kept. Raises SettingsError."""
+    if settings.media_store.kind == "directory":
+        return DirectoryStore(settings.media_store.folder or settings.data_dir / "media" / "blobs")
+    try:
+        return ObjectStore(bucket_of(settings.media_store))
+    except Exception as error:  # obstore has errors of many kinds for settings that are wrong
+        raise SettingsError(f"media_store: {str(error).strip().partition(chr(10))[0][:300]}") from error
+
+
+def spool_of(settings: Settings) -> Spool:
+    """Return where bytes come in: next to the folder of the blobs, so that they need not be copied."""
+    return Spool((settings.media_store.folder or settings.data_dir / "media" / "blobs").with_name("incoming"))
 
 
 def media_administration_of(settings: Settings, database: Database) -> MediaAdministration:
@@ -40,9 +52,8 @@ class Media:
 
     def __init__(self, base: Foundation, network: Network) -> None:
         settings, database, clock = base.settings, base.database, base.clock
-        folder = settings.data_dir / "media"
         store = store_of(settings)
-        spool = Spool(folder / "incoming")
+        spool = spool_of(settings)
         self._uses = Uses(database, clock)
         self._repository = Repository(
             base.server_name, database, store, spool, Arrivals(database), self._uses, clock, settings.media

@@ -36,7 +36,3 @@ class BlobStore(BlobReader, Protocol):
     async def delete(self, digest: bytes) -> None:
         """Forget a blob, whether it is there or not."""
         ...
-
-    async def check(self) -> None:
-        """Return if the store can be used."""
-        ...

@@ -41,10 +41,6 @@ class DirectoryStore:
         """Delete a file."""
         await trio.to_thread.run_sync(self._delete, digest)
 
-    async def check(self) -> None:
-        """Make the folder if it is not there yet."""
-        await trio.to_thread.run_sync(self._make)
-
     def file_of(self, digest: bytes) -> Path:
         """Return where a blob is, or would be."""
         name = digest.hex()
@@ -74,10 +70,6 @@ class DirectoryStore:
     def _delete(self, digest: bytes) -> None:
         with writing():
             self.file_of(digest).unlink(missing_ok=True)
-
-    def _make(self) -> None:
-        with writing():
-            self._folder.mkdir(parents=True, exist_ok=True, mode=0o700)
 
 
 def _read(handle: BinaryIO, size: int) -> bytes:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from pydantic import Field
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field, SecretStr
 
 from tricord.homeserver.section import Section
 
@@ -25,6 +28,25 @@ class MediaSettings(Section):
         False,
         description="whether what is uploaded or fetched from now on may be downloaded by the old endpoints, without an"
         " access token, by clients and servers of before Matrix 1.11",
+    )
+
+
+class MediaStoreSettings(Section):
+    """Where the bytes of media are kept. Moving from one to another is a copy of all objects under the same names."""
+
+    kind: Literal["directory", "s3", "gcs", "azure"] = Field(
+        "directory", description="a folder, or a cloud's object storage, which needs `tricord[media-stores]`"
+    )
+    folder: Path | None = Field(None, description="the folder; without one: media/blobs in data_dir")
+    bucket: str = Field("", description="the bucket (s3, gcs) or container (azure)")
+    prefix: str = Field("", description="what the names of objects begin with")
+    endpoint: str = Field("", description="URL of the service, where it is not the cloud's own")
+    region: str = Field("", description="the region (s3)")
+    access_key: str = Field("", description="id of the access key (s3), or name of the account (azure)")
+    secret_key: SecretStr = Field(
+        SecretStr(""),
+        description="secret access key (s3), JSON of the service account key (gcs) or account key (azure); without one:"
+        " what the environment gives",
     )
 
 

@@ -1,0 +1,116 @@
+"""Clouds on the loopback: S3 by moto, and a Google Cloud Storage of our own that speaks as much of it as is asked."""
+
+from __future__ import annotations
+
+import base64
+import itertools
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from threading import Thread
+from urllib.parse import parse_qs, unquote, urlsplit
+
+import orjson
+
+
+@dataclass
+class GoogleCloudStorage:
+    """Buckets, by the API that obstore uses: https://cloud.google.com/storage/docs/xml-api/overview."""
+
+    objects: dict[str, bytes] = field(default_factory=dict)
+    uploads: dict[str, dict[int, bytes]] = field(default_factory=dict)
+    url: str = ""
+    numbers: Iterator[int] = field(default_factory=itertools.count)
+
+    @property
+    def service_account_key(self) -> str:
+        """What a server is given to use it: that nobody has to be asked first."""
+        key = {"disable_oauth": True, "client_email": "", "private_key": ""}
+        return orjson.dumps(key | {"private_key_id": ""}).decode()
+
+    def answer(self, method: str, target: str, body: bytes, wanted: str | None) -> tuple[int, dict[str, str], bytes]:
+        """Return the status, headers and body of an answer."""
+        parts = urlsplit(target)
+        name, query = unquote(parts.path), parse_qs(parts.query, keep_blank_values=True)
+        if method == "POST" and "uploads" in query:
+            number = f"upload{next(self.numbers)}"
+            self.uploads[number] = {}
+            answer = f"<InitiateMultipartUploadResult><UploadId>{number}</UploadId></InitiateMultipartUploadResult>"
+            return 200, {}, answer.encode()
+        if "uploadId" in query:
+            upload = self.uploads[query["uploadId"][0]]
+            if method == "PUT":
+                upload[int(query["partNumber"][0])] = body
+                return 200, {"ETag": f'"{query["partNumber"][0]}"'}, b""
+            self.objects[name] = b"".join(upload[number] for number in sorted(upload))
+            return 200, {}, b"<CompleteMultipartUploadResult><ETag>e</ETag></CompleteMultipartUploadResult>"
+        if method == "PUT":
+            self.objects[name] = body
+            return 200, {"ETag": '"e"'}, b""
+        if name not in self.objects:
+            return 404, {}, b"<Error><Code>NoSuchKey</Code></Error>"
+        if method == "DELETE":
+            del self.objects[name]
+            return 204, {}, b""
+        data = self.objects[name]
+        usual = {"ETag": '"e"', "Last-Modified": "Thu, 01 Jan 2026 00:00:00 GMT"}
+        if (found := re.fullmatch(r"bytes=(\d+)-(\d+)", wanted or "")) is None:
+            return 200, usual, data
+        start, end = int(found[1]), min(int(found[2]) + 1, len(data))
+        return 206, {**usual, "Content-Range": f"bytes {start}-{end - 1}/{len(data)}"}, data[start:end]
+
+
+@contextmanager
+def google_cloud_storage() -> Iterator[GoogleCloudStorage]:
+    """Run one while inside the block."""
+    cloud = GoogleCloudStorage()
+
+    class Handler(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
+        def _serve(self) -> None:
+            body = self.rfile.read(int(self.headers.get("content-length", 0)))
+            status, headers, answer = cloud.answer(self.command, self.path, body, self.headers.get("range"))
+            self.send_response(status)
+            for name, value in headers.items():
+                self.send_header(name, value)
+            self.send_header("Content-Length", str(len(answer)))
+            self.end_headers()
+            if self.command != "HEAD":
+                self.wfile.write(answer)
+
+        do_GET = do_PUT = do_POST = do_DELETE = do_HEAD = _serve  # noqa: N815
+
+        def log_message(self, format: str, *args: object) -> None:  # noqa: A002
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    thread = Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05})
+    thread.start()
+    cloud.url = f"http://127.0.0.1:{server.server_address[1]}"
+    try:
+        yield cloud
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()
+
+
+@contextmanager
+def s3(bucket: str) -> Iterator[str]:
+    """Run moto's S3 with a bucket, and give its URL."""
+    import httpx
+    from moto.server import ThreadedMotoServer
+
+    server = ThreadedMotoServer("127.0.0.1", port=0, verbose=False)
+    server.start()
+    host, port = server.get_host_and_port()
+    url = f"http://{host}:{port}"
+    credentials = base64.b64encode(b"key:secret").decode()
+    httpx.put(f"{url}/{bucket}", headers={"Authorization": f"Basic {credentials}"}).raise_for_status()
+    try:
+        yield url
+    finally:
+        server.stop()

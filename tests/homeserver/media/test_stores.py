@@ -1,0 +1,134 @@
+"""The same of every store: a folder, S3, Google Cloud Storage."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import trio
+
+from tests.homeserver.media.cloud import google_cloud_storage, s3
+from tests.homeserver.media.people import uploader
+from tests.servers import running_homeserver
+from tricord.homeserver.assembly.media import store_of
+from tricord.homeserver.media.blobs import BlobMissing, BlobStore, StoreUnavailable
+from tricord.homeserver.media.settings import MediaStoreSettings
+from tricord.homeserver.settings import Settings
+from tricord.homeserver.settings_sources import SettingsError
+
+
+@pytest.fixture(scope="module", params=["directory", "s3", "gcs"])
+def store_settings(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[dict[str, str]]:
+    """The settings of a store of each kind."""
+    match request.param:
+        case "s3":
+            with s3("blobs") as url:
+                yield {
+                    "kind": "s3",
+                    "bucket": "blobs",
+                    "prefix": "media",
+                    "endpoint": url,
+                    "region": "eu-1",
+                    "access_key": "key",
+                    "secret_key": "secret",
+                }
+        case "gcs":
+            with google_cloud_storage() as cloud:
+                key = cloud.service_account_key
+                yield {"kind": "gcs", "bucket": "blobs", "endpoint": cloud.url, "secret_key": key}
+        case _:
+            yield {"kind": "directory", "folder": str(tmp_path_factory.mktemp("store") / "blobs")}
+
+
+@pytest.fixture
+def store(store_settings: dict[str, str], tmp_path: Path) -> BlobStore:
+    settings = MediaStoreSettings.model_validate(store_settings)
+    return store_of(Settings(data_dir=tmp_path, media_store=settings))
+
+
+def files_in(folder: Path) -> list[Path]:
+    return [file for file in folder.rglob("*") if file.is_file()]
+
+
+async def kept(store: BlobStore, folder: Path, data: bytes) -> bytes:
+    """Keep some bytes, and return their name."""
+    file = folder / "incoming"
+    file.write_bytes(data)
+    digest = hashlib.sha256(data).digest()
+    await store.put(digest, file)
+    return digest
+
+
+async def read(store: BlobStore, digest: bytes, start: int, end: int) -> bytes:
+    return b"".join([part async for part in store.read(digest, start, end)])
+
+
+@pytest.mark.parametrize("size", [0, 1, 300_000, 20_000_000])
+async def test_what_is_put_can_be_read_whole_or_in_part(store: BlobStore, tmp_path: Path, size: int) -> None:
+    data = os.urandom(size)
+    digest = await kept(store, tmp_path, data)
+    assert await read(store, digest, 0, size) == data
+    middle, end = size // 3, size // 3 * 2
+    assert await read(store, digest, middle, end) == data[middle:end]
+    assert await kept(store, tmp_path, data) == digest
+    assert await read(store, digest, 0, size) == data
+
+
+async def test_what_is_deleted_is_missing(store: BlobStore, tmp_path: Path) -> None:
+    digest = await kept(store, tmp_path, b"soon gone")
+    await store.delete(digest)
+    await store.delete(digest)
+    with pytest.raises(BlobMissing):
+        await read(store, digest, 0, 9)
+
+
+async def test_reading_may_be_given_up(store: BlobStore, tmp_path: Path) -> None:
+    digest = await kept(store, tmp_path, os.urandom(5_000_000))
+    parts = store.read(digest, 0, 5_000_000)
+    assert await anext(parts)
+    with trio.CancelScope() as scope:
+        scope.cancel()
+        await anext(parts)
+    assert scope.cancelled_caught
+
+
+async def test_a_homeserver_keeps_media_there(
+    store_settings: dict[str, str], database_url: str, tmp_path: Path
+) -> None:
+    data = os.urandom(2_000_000)
+    async with (
+        running_homeserver(database_url, tmp_path, media_store=store_settings) as homeserver,
+        uploader(homeserver.urls[0], "alice") as http,
+    ):
+        uri = (await http.post("/_matrix/media/v3/upload", content=data)).json()["content_uri"]
+        path = f"/_matrix/client/v1/media/download/{uri.removeprefix('mxc://')}"
+        assert (await http.get(path)).content == data
+        assert (await http.get(path, headers={"Range": "bytes=1500000-1500009"})).content == data[1_500_000:1_500_010]
+
+
+async def test_a_store_that_does_not_answer_is_a_clear_error(database_url: str, tmp_path: Path) -> None:
+    with socket.socket() as nobody:
+        nobody.bind(("127.0.0.1", 0))
+        url = f"http://127.0.0.1:{nobody.getsockname()[1]}"
+        settings = {"kind": "s3", "bucket": "b", "endpoint": url, "access_key": "k", "secret_key": "s", "region": "r"}
+        async with (
+            running_homeserver(database_url, tmp_path, media_store=settings) as homeserver,
+            uploader(homeserver.urls[0], "alice") as http,
+        ):
+            answer = await http.post("/_matrix/media/v3/upload", content=b"x", timeout=120)
+            assert (answer.status_code, answer.json()["errcode"]) == (503, "M_UNKNOWN")
+            assert not files_in(tmp_path / "media")
+        with pytest.raises(StoreUnavailable):
+            await store_of(Settings(media_store=MediaStoreSettings.model_validate(settings))).delete(b"x" * 32)
+
+
+@pytest.mark.parametrize("wrong", [{"kind": "s3"}, {"kind": "gcs", "bucket": "b", "secret_key": "{}"}])
+def test_settings_that_are_wrong_are_explained(wrong: dict[str, str]) -> None:
+    with pytest.raises(SettingsError, match="media_store"):
+        store_of(Settings(media_store=MediaStoreSettings.model_validate(wrong)))
