@@ -70,7 +70,7 @@ class _House:
         settings = base.settings
         self.network = Network(base, transport)
         self.rooms = Rooms(base)
-        encryption = Encryption(base, self.rooms)
+        encryption = Encryption(base, self.network, self.rooms)
         self.accounts = Accounts(base, self.network, password_cost, encryption.device_changes.announce)
         shared = SharedRooms(base, self.network, self.rooms, self.accounts.profiles)
         personal = Personal(base, self.rooms)
@@ -79,7 +79,9 @@ class _House:
         searching = Searching(base, self.rooms)
         moderation = Moderation(base, self.accounts, self.rooms, personal, conversation)
         sync = Sync(base, self.accounts, self.rooms, personal, encryption)
-        exchange = Exchange(base, self.network, self.rooms, shared, self.accounts, personal, conversation, discovery)
+        exchange = Exchange(
+            base, self.network, self.rooms, shared, self.accounts, personal, conversation, discovery, encryption
+        )
         media = Media(base, self.network)
         server_info = ServerInfoApi(
             base.server_name,

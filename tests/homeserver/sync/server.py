@@ -208,7 +208,7 @@ async def sync_server(database: Database) -> AsyncIterator[SyncServer]:
     counts = NotificationCounts(database, timeline, state, memberships, push_rules, changes)
     ignored, activity = IgnoredUsers(preferences, publisher, changes), RoomActivity(database, publisher)
     inboxes = Inboxes(database, changes)
-    keys = DeviceKeys(database, publisher, DeviceChanges(publisher, memberships))
+    keys = DeviceKeys(database, publisher, DeviceChanges(ServerName("hs.test"), publisher, memberships))
     devices = DevicesSection(keys, inboxes, DeviceLists(database, timeline), memberships, publisher, changes)
     engine = SyncEngine(
         database,

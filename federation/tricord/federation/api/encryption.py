@@ -16,11 +16,11 @@ from tricord.protocol.identifiers import DeviceId
 
 
 class UserDevice(Model):
-    """A device, and the keys that it says are its own."""
+    """A device, and the keys that it says are its own, if it has any."""
 
     device_id: DeviceId
     device_display_name: str | None = None
-    keys: Pdu
+    keys: Pdu | None = None
 
 
 class GetUserDevices(Endpoint):

@@ -105,6 +105,7 @@ class Accounts:
         self.profiles = Profiles(base.server_name, database, network.queries, rooms_to_tell=self.room_updates.wake)
         self.openid_tokens = OpenIdTokens(database, clock)
         self._base = base
+        self._keys_changed = keys_changed
 
     @property
     def run(self) -> list[Run]:
@@ -139,7 +140,7 @@ class Accounts:
             AccountApi(self.auth, book.password_change, book.deactivation),
             AdministrationApi(book.administration, Devices(database)),
             VoipApi(settings.turn, clock),
-            DevicesApi(Devices(database), book.sessions, self.auth),
+            DevicesApi(Devices(database, self._keys_changed), book.sessions, self.auth),
             ProfileApi(self.profiles),
             FiltersApi(Filters(database)),
             OpenIdApi(self.openid_tokens, self._base.server_name),

@@ -5,11 +5,13 @@ from __future__ import annotations
 from tricord.homeserver.assembly.accounts import Accounts
 from tricord.homeserver.assembly.conversation import Conversation
 from tricord.homeserver.assembly.discovery import Discovery
+from tricord.homeserver.assembly.encryption import Encryption
 from tricord.homeserver.assembly.foundation import Foundation, Run
 from tricord.homeserver.assembly.network import Network
 from tricord.homeserver.assembly.personal import Personal
 from tricord.homeserver.assembly.rooms import Rooms
 from tricord.homeserver.assembly.shared_rooms import SharedRooms
+from tricord.homeserver.federation_api.encryption import FederationKeysApi
 from tricord.homeserver.federation_api.keys import KeysApi
 from tricord.homeserver.federation_api.memberships import FederationMembershipsApi
 from tricord.homeserver.federation_api.openid import OpenIdUserInfoApi
@@ -40,6 +42,7 @@ class Exchange:
         personal: Personal,
         conversation: Conversation,
         discovery: Discovery,
+        encryption: Encryption,
     ) -> None:
         database, clock, memberships = base.database, base.clock, rooms.memberships
         timeline, reads = rooms.timeline, shared.reads
@@ -48,6 +51,9 @@ class Exchange:
                 "m.typing": IncomingTyping(personal.typing, memberships, reads).receive,
                 "m.receipt": IncomingReceipts(personal.receipts, timeline, memberships, reads, clock).receive,
                 "m.presence": IncomingPresence(personal.remote_presences, memberships, clock).receive,
+                "m.direct_to_device": encryption.incoming.receive_messages,
+                "m.device_list_update": encryption.incoming.receive_update,
+                "m.signing_key_update": encryption.incoming.receive_identity,
             }
         )
         self._incoming = IncomingTransactions(
@@ -73,12 +79,14 @@ class Exchange:
             clock,
             sends_presence=base.settings.federation.presence,
         )
+        encryption.on_edus(self._sender.look_for_edus)
         self._apis = (
             KeysApi(network.keys, base.server_name, clock),
             TransactionsApi(self._incoming),
             FederationMembershipsApi(shared.hosting),
             FederationRoomsApi(reads, timeline, base.server_name, clock),
             FederationSpacesApi(discovery.previews),
+            FederationKeysApi(encryption.queries),
             OpenIdUserInfoApi(accounts.openid_tokens),
             FederationQueriesApi(conversation.aliases, accounts.profiles, conversation.directory),
         )

@@ -42,11 +42,11 @@ class ClientKeysApi:
 
     async def query(self, call: Call[QueryKeys.Body, Any]) -> JsonObject:
         """Answer the keys of devices."""
-        return await self._queries.query(call.requester.user_id, call.body.device_keys)
+        return await self._queries.query(call.requester.user_id, call.body.device_keys, call.body.timeout)
 
     async def claim(self, call: Call[ClaimKeys.Body, Any]) -> JsonObject:
         """Give keys to begin sessions with."""
-        return await self._queries.claim(call.body.one_time_keys)
+        return await self._queries.claim(call.body.one_time_keys, call.body.timeout)
 
     async def changes(self, call: Call[Any, KeyChanges.Query]) -> JsonObject:
         """Answer whose devices changed."""

@@ -109,4 +109,4 @@ async def _put(
         # What the old master key has signed is worth nothing now.
         await storage.delete_cross_signing_keys(tx, user_id, {SELF_SIGNING, USER_SIGNING} - keys.keys())
     await storage.put_cross_signing_keys(tx, new)
-    return await put_device_list_changes(tx, [user_id])
+    return await put_device_list_changes(tx, user_id, has_new_identity=True)

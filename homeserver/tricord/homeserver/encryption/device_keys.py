@@ -146,7 +146,7 @@ async def _put(tx: Transaction, user_id: UserId, device_id: DeviceId, keys: _Che
     for key in keys.fallback_keys:
         is_new |= await storage.put_fallback_key(tx, user_id, device_id, key.algorithm, key.key_id, key.json)
     if for_others:
-        return await put_device_list_changes(tx, [user_id]), True
+        return await put_device_list_changes(tx, user_id, devices=[device_id]), True
     return (await take_positions(tx, 1) if is_new else None), False
 
 

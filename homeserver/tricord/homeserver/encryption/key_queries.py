@@ -1,16 +1,19 @@
-"""What a client asks about keys of others, whichever servers they are on."""
+"""What is asked about keys, of users here and elsewhere, by clients and by other servers."""
 
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import Protocol, TypeVar
 
 from tricord.homeserver.encryption.cross_signing import CrossSigning
 from tricord.homeserver.encryption.cross_signing_forms import MASTER, SELF_SIGNING, USER_SIGNING
 from tricord.homeserver.encryption.device_keys import DeviceKeys
+from tricord.homeserver.storage.accounts import account_by_id
+from tricord.homeserver.storage.database import Database
 from tricord.homeserver.storage.device_keys import Wanted
-from tricord.protocol.errors import InvalidParam
+from tricord.homeserver.storage.device_lists import stream_id_of
+from tricord.protocol.errors import InvalidParam, NotFound
 from tricord.protocol.identifiers import (
     DeviceId,
     ServerName,
@@ -22,8 +25,33 @@ from tricord.protocol.identifiers import (
 from tricord.protocol.strict_json import JsonObject
 
 _MOST_KEYS_CLAIMED = 20_000
+_MOST_USERS = 10_000
 
 Devices = TypeVar("Devices")
+Identities = dict[str, dict[UserId, JsonObject]]
+
+
+class RemoteAnswer(Protocol):
+    """What other servers told."""
+
+    devices: dict[UserId, dict[DeviceId, JsonObject]]
+    identities: Identities
+    failures: dict[ServerName, JsonObject]
+
+
+class RemoteKeys(Protocol):
+    """Finds keys of users of other servers."""
+
+    async def query(
+        self,
+        requester: UserId,
+        wanted: Mapping[ServerName, Mapping[UserId, Collection[DeviceId]]],
+        timeout_ms: int,
+    ) -> RemoteAnswer: ...
+
+    async def claim(
+        self, wanted: Mapping[ServerName, Mapping[UserId, Mapping[DeviceId, str]]], timeout_ms: int
+    ) -> RemoteAnswer: ...
 
 
 @dataclass(slots=True)
@@ -31,33 +59,102 @@ class FoundKeys:
     """Keys of devices, and cross-signing keys by their usage."""
 
     devices: dict[UserId, dict[DeviceId, JsonObject]]
-    identities: dict[str, dict[UserId, JsonObject]]
+    identities: Identities
 
-    def body(self) -> JsonObject:
-        """Return them as the endpoint answers."""
-        by_usage = {f"{usage}_keys": self.identities.get(usage, {}) for usage in (MASTER, SELF_SIGNING, USER_SIGNING)}
-        return {"device_keys": self.devices, **by_usage}
+    def body(self, *usages: str) -> JsonObject:
+        """Return them as an endpoint answers."""
+        return {
+            "device_keys": self.devices,
+            **{f"{usage}_keys": self.identities.get(usage, {}) for usage in usages},
+        }
 
 
 class KeyQueries:
     """Answers queries and claims."""
 
-    def __init__(self, server_name: ServerName, device_keys: DeviceKeys, cross_signing: CrossSigning) -> None:
-        self._cross_signing = cross_signing
+    def __init__(
+        self,
+        server_name: ServerName,
+        database: Database,
+        device_keys: DeviceKeys,
+        cross_signing: CrossSigning,
+        remote: RemoteKeys,
+    ) -> None:
         self._server_name = server_name
+        self._database = database
         self._device_keys = device_keys
+        self._cross_signing = cross_signing
+        self._remote = remote
 
-    async def query(self, requester: UserId, wanted: Mapping[str, Collection[DeviceId]]) -> JsonObject:
+    async def query(
+        self, requester: UserId, wanted: Mapping[str, Collection[DeviceId]], timeout_ms: int = 10_000
+    ) -> JsonObject:
         """Return the keys of devices and users, as the endpoint answers."""
         local, remote = self._by_place({user: devices for user, devices in wanted.items() if is_valid_user_id(user)})
         found = await self._local_keys(local, requester)
-        return {**found.body(), "failures": {server: {} for server in remote}}
+        answer = await self._remote.query(requester, remote, timeout_ms)
+        # What the requester has signed themselves.
+        signed = await self._cross_signing.of(answer.devices, requester)
+        for master in answer.identities.get(MASTER, {}).values():
+            for name in map(str, master["keys"].values()):
+                signed.signed(master["user_id"], name, master)
+        found.devices.update(answer.devices)
+        for usage, keys in answer.identities.items():
+            found.identities.setdefault(usage, {}).update(keys)
+        return {**found.body(MASTER, SELF_SIGNING, USER_SIGNING), "failures": answer.failures}
 
     async def master_keys(self, requester: UserId, user_ids: Collection[UserId]) -> Mapping[UserId, JsonObject]:
         """Return the master keys of users, as somebody sees them."""
         found = await self.query(requester, dict.fromkeys(user_ids, ()))
         masters: dict[UserId, JsonObject] = found["master_keys"]
         return masters
+
+    async def claim(self, wanted: Mapping[str, Mapping[str, str]], timeout_ms: int = 10_000) -> JsonObject:
+        """Return keys to begin sessions with, as the endpoint answers."""
+        _check_number_of_claims(wanted)
+        local, remote = self._by_place(
+            {user: _possible(devices) for user, devices in wanted.items() if is_valid_user_id(user)}
+        )
+        keys = await self._device_keys.claim(_claims(local))
+        answer = await self._remote.claim(remote, timeout_ms)
+        return {"one_time_keys": {**keys, **answer.devices}, "failures": answer.failures}
+
+    # What other servers are told: of our users, and what nobody in particular sees.
+
+    async def query_local(self, wanted: Mapping[UserId, Collection[DeviceId]]) -> JsonObject:
+        """Return the keys of devices of local users, as another server is answered."""
+        if len(wanted) > _MOST_USERS:
+            raise InvalidParam(f"one asks for the keys of at most {_MOST_USERS} users")
+        local, _ = self._by_place(wanted)
+        return (await self._local_keys(local, None)).body(MASTER, SELF_SIGNING)
+
+    async def claim_local(self, wanted: Mapping[UserId, Mapping[DeviceId, str]]) -> JsonObject:
+        """Return keys to begin sessions with devices of local users, as another server is answered."""
+        _check_number_of_claims(wanted)
+        local, _ = self._by_place({user: _possible(devices) for user, devices in wanted.items()})
+        return {"one_time_keys": await self._device_keys.claim(_claims(local))}
+
+    async def whole_list(self, user_id: UserId) -> JsonObject:
+        """Return all devices of a local user, as another server is answered; raise NotFound if there is no such user.
+
+        The place in the stream of changes is read first: a change in between is then told once more, and not missed.
+        """
+        if server_name_of(user_id) != self._server_name or await self._database.read(account_by_id, user_id) is None:
+            raise NotFound("there is no such user here")
+        stream_id = await self._database.read(stream_id_of, user_id)
+        found = await self._local_keys({user_id: ()}, None)
+        devices = []
+        for device_id, keys in found.devices[user_id].items():
+            device = {"device_id": device_id, "keys": keys}
+            if (name := keys.get("unsigned", {}).get("device_display_name")) is not None:
+                device["device_display_name"] = name
+            devices.append(device)
+        identity = {
+            f"{usage}_key": found.identities[usage][user_id]
+            for usage in (MASTER, SELF_SIGNING)
+            if user_id in found.identities.get(usage, {})
+        }
+        return {"user_id": user_id, "stream_id": stream_id, "devices": devices, **identity}
 
     async def _local_keys(self, wanted: Mapping[UserId, Collection[DeviceId]], seen_by: UserId | None) -> FoundKeys:
         identities = await self._cross_signing.of(wanted, seen_by)
@@ -67,14 +164,6 @@ class KeyQueries:
                 identities.signed(user_id, device_id, keys)
         # Whoever is here and has no devices is said to have none.
         return FoundKeys({user_id: found.get(user_id, {}) for user_id in wanted}, identities.keys)
-
-    async def claim(self, wanted: Mapping[str, Mapping[str, str]]) -> JsonObject:
-        """Return keys to begin sessions with, as the endpoint answers."""
-        if sum(map(len, wanted.values())) > _MOST_KEYS_CLAIMED:
-            raise InvalidParam(f"one claims at most {_MOST_KEYS_CLAIMED} keys at once")
-        local, remote = self._by_place({user: devices for user, devices in wanted.items() if is_valid_user_id(user)})
-        claims = [claim for user_id, devices in local.items() for claim in claims_of(user_id, devices)]
-        return {"one_time_keys": await self._device_keys.claim(claims), "failures": {server: {} for server in remote}}
 
     def _by_place(
         self, wanted: Mapping[UserId, Devices]
@@ -89,10 +178,21 @@ class KeyQueries:
         return local, remote
 
 
-def claims_of(user_id: UserId, devices: Mapping[str, str]) -> list[Wanted]:
+def _check_number_of_claims(wanted: Mapping[UserId, Mapping[DeviceId, str]] | Mapping[str, Mapping[str, str]]) -> None:
+    if sum(map(len, wanted.values())) > _MOST_KEYS_CLAIMED:
+        raise InvalidParam(f"one claims at most {_MOST_KEYS_CLAIMED} keys at once")
+
+
+def _possible(devices: Mapping[DeviceId, str] | Mapping[str, str]) -> dict[DeviceId, str]:
     """Return what is wanted of a user, but for what nobody can have."""
-    return [
-        (user_id, DeviceId(device_id), algorithm)
+    return {
+        DeviceId(device_id): algorithm
         for device_id, algorithm in devices.items()
         if fits(device_id) and fits(algorithm) and "\0" not in device_id + algorithm
+    }
+
+
+def _claims(wanted: Mapping[UserId, Mapping[DeviceId, str]]) -> list[Wanted]:
+    return [
+        (user_id, device, algorithm) for user_id, of_user in wanted.items() for device, algorithm in of_user.items()
     ]

@@ -22,7 +22,7 @@ from tricord.homeserver.storage.device_lists import put_device_list_changes
 from tricord.homeserver.storage.stream import take_positions
 from tricord.homeserver.stream.publisher import Commit, Publisher
 from tricord.protocol.errors import InvalidParam, InvalidSignature, MatrixError, NotFound, SignatureInvalid
-from tricord.protocol.identifiers import KeyId, ServerName, UserId, fits, is_valid_user_id
+from tricord.protocol.identifiers import DeviceId, KeyId, ServerName, UserId, fits, is_valid_user_id
 from tricord.protocol.signing import UNSIGNED_KEYS, verify_json
 from tricord.protocol.strict_json import JsonObject
 
@@ -64,7 +64,7 @@ class KeySignatures:
         good, failures = await trio.to_thread.run_sync(judge.sort, uploaded)
         if good:
             about_self = any(one.user_id == signer for one in good)
-            position = await self._database.run(_put, signer, good, about_self=about_self)
+            position = await self._database.run(_put, signer, good, set(devices.get(signer, ())))
             if about_self:
                 await self._changes.announce(signer, position)
             else:
@@ -155,7 +155,17 @@ def _unsigned(key: JsonObject) -> bytes:
     return orjson.dumps(members, option=orjson.OPT_SORT_KEYS)
 
 
-async def _put(tx: Transaction, signer: UserId, signatures: list[KeySignature], *, about_self: bool) -> int:
-    position = await put_device_list_changes(tx, [signer]) if about_self else await take_positions(tx, 1)
-    await put_key_signatures(tx, signatures, position)
+async def _put(tx: Transaction, signer: UserId, signatures: list[KeySignature], devices: Collection[DeviceId]) -> int:
+    own = [one for one in signatures if one.user_id == signer]
+    if not own:
+        position = await take_positions(tx, 1)
+        await put_key_signatures(tx, signatures, position)
+        return position
+    # Before others are told of them; where they stand in the stream matters for others' keys only.
+    await put_key_signatures(tx, own, 0)
+    signed = {DeviceId(one.name) for one in own}
+    position = await put_device_list_changes(
+        tx, signer, devices=signed & set(devices), has_new_identity=bool(signed - set(devices))
+    )
+    await put_key_signatures(tx, [one for one in signatures if one.user_id != signer], position)
     return position

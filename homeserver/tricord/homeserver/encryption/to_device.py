@@ -6,7 +6,7 @@ https://spec.matrix.org/v1.19/client-server-api/#send-to-device-messaging
 from __future__ import annotations
 
 import secrets
-from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from hashlib import blake2b
 
@@ -14,6 +14,7 @@ import orjson
 import trio
 
 from tricord.homeserver.clock import Clock
+from tricord.homeserver.encryption.device_changes import WakeServers
 from tricord.homeserver.encryption.to_device_edus import direct_to_device_edus
 from tricord.homeserver.storage.database import Database, Transaction
 from tricord.homeserver.storage.grouped_writes import GroupedWrites
@@ -43,7 +44,6 @@ _REQUESTS_LAST_MS = 24 * 3600 * 1000
 _PRUNE_EVERY_SECONDS = 900
 
 Messages = Mapping[UserId, Mapping[DeviceId, JsonObject]]
-WakeServers = Callable[[Collection[ServerName]], Awaitable[None]]
 
 
 @dataclass(frozen=True, slots=True)

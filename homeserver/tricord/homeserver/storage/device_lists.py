@@ -6,11 +6,36 @@ from collections.abc import Collection
 from dataclasses import dataclass
 
 from tricord.homeserver.storage.database import Transaction
+from tricord.homeserver.storage.device_list_edus import tell_of_devices, tell_of_identity
 from tricord.homeserver.storage.stream import take_positions
-from tricord.protocol.identifiers import EventId, RoomId, UserId
+from tricord.protocol.identifiers import DeviceId, EventId, RoomId, UserId
 
 
-async def put_device_list_changes(tx: Transaction, user_ids: Collection[UserId]) -> int:
+async def put_device_list_changes(
+    tx: Transaction, user_id: UserId, *, devices: Collection[DeviceId] = (), has_new_identity: bool = False
+) -> int:
+    """Note that devices of a local user have changed, or are gone, or that their cross-signing keys have changed.
+
+    Other servers are told of it. Returns the position; the last act of a transaction.
+    """
+    position = await put_list_changes(tx, [user_id])
+    if devices:
+        # Nobody else changes it: the stream is locked by now.
+        previous = await tx.fetchval("SELECT stream_id FROM device_list_changes WHERE user_id = $1", user_id)
+        await tx.execute("UPDATE device_list_changes SET stream_id = $2 WHERE user_id = $1", user_id, position)
+        await tell_of_devices(tx, user_id, devices, position, previous)
+    if has_new_identity:
+        await tell_of_identity(tx, user_id)
+    return position
+
+
+async def stream_id_of(tx: Transaction, user_id: UserId) -> int:
+    """Return the last change of a local user's devices that other servers were told of; 0 if there was none."""
+    stream_id = await tx.fetchval("SELECT stream_id FROM device_list_changes WHERE user_id = $1", user_id)
+    return stream_id or 0
+
+
+async def put_list_changes(tx: Transaction, user_ids: Collection[UserId]) -> int:
     """Note that the devices of some users have changed, and return the position; the last act of a transaction."""
     position = await take_positions(tx, 1)
     await tx.execute(

@@ -78,15 +78,22 @@ async def device_by_id(tx: Transaction, user_id: UserId, device_id: DeviceId) ->
     return None if row is None else Device(*row)
 
 
-async def rename_device(tx: Transaction, user_id: UserId, device_id: DeviceId, display_name: str) -> bool:
-    """Give a device another name; return whether there is such a device."""
+async def rename_device(
+    tx: Transaction, user_id: UserId, device_id: DeviceId, display_name: str
+) -> tuple[bool, int | None]:
+    """Name a device; return whether there is such a device, and the position if others learn of it: it has keys."""
     renamed = await tx.fetchval(
         "UPDATE devices SET display_name = $3 WHERE user_id = $1 AND device_id = $2 RETURNING true",
         user_id,
         device_id,
         display_name,
     )
-    return bool(renamed)
+    has_keys = await tx.fetchval(
+        "SELECT EXISTS (SELECT FROM device_keys WHERE user_id = $1 AND device_id = $2)", user_id, device_id
+    )
+    if not (renamed and has_keys):
+        return bool(renamed), None
+    return True, await put_device_list_changes(tx, user_id, devices=[device_id])
 
 
 async def delete_devices(
@@ -125,7 +132,9 @@ async def delete_devices(
         device_ids,
         keep,
     )
-    return Ended([row[0] for row in rows], await put_device_list_changes(tx, [user_id]) if with_keys else None)
+    gone = [row[0] for row in with_keys]
+    position = await put_device_list_changes(tx, user_id, devices=gone) if gone else None
+    return Ended([row[0] for row in rows], position)
 
 
 async def device_with_id_exists(tx: Transaction, user_id: UserId, device_id: DeviceId) -> bool:
