@@ -87,6 +87,7 @@ async def sessions_and_accounts(alice: Person, url: str) -> None:
     assert (await alice.well_known()).homeserver.base_url
     assert (await alice.server_well_known()).server
     assert (await alice.support()).contacts
+    assert (await alice.policy_server()).public_keys.ed25519
     assert "m.login.password" in [flow.type for flow in await alice.login_flows()]
     assert await alice.is_available("nobody")
     assert not await alice.registration_token_is_valid("nonsense")
@@ -294,7 +295,7 @@ async def the_end(alice: Person, bob: Person) -> None:
 
 async def test_every_endpoint_is_called(database_url: str, tmp_path: Path, called: set[str]) -> None:
     well_known = {"server": "localhost:8448", "support_email": "help@localhost"}
-    async with real_server(database_url, tmp_path, well_known=well_known) as real:
+    async with real_server(database_url, tmp_path, well_known=well_known, policy_server={"enabled": True}) as real:
         alice, bob = await real.user("alice", refresh_token=True), await real.user("bob")
         await sessions_and_accounts(alice, real.url)
         await rooms(alice, bob)

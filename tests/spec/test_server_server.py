@@ -7,10 +7,13 @@ import pytest
 from tests.homeserver.cli.commands import in_process
 from tests.spec.endpoints_in_code import FEDERATION, HOMESERVER, endpoints_of_methods, operation, routes, uses
 from tricord.federation.calls import Peers
+from tricord.federation.media import RemoteFiles
 from tricord.homeserver.specification import EndpointTable, endpoint_tables
 
 # What goes by these names is `Peers`, or the part of it that somebody needs.
 HOLDERS = {"_peers", "peers", "_source", "_carrier"}
+# And by this, `RemoteFiles`.
+HOLDERS_OF_FILES = {"_files"}
 WELL_KNOWN = ("GET", "/.well-known/matrix/server")
 PREFIXES = ("/_matrix/federation/", "/_matrix/key/", "/_matrix/policy/")
 
@@ -36,6 +39,8 @@ def test_what_the_table_says_is_served_is_served_there_and_nothing_else(table: E
 def test_what_the_table_says_is_called_is_called_there_and_nothing_else(table: EndpointTable) -> None:
     called = {operation(row.method, row.path): row.called for row in table.rows if row.called}
     in_code = uses(endpoints_of_methods(Peers), HOLDERS, HOMESERVER, FEDERATION)
+    files = uses(endpoints_of_methods(RemoteFiles), HOLDERS_OF_FILES, HOMESERVER)
+    in_code |= {one: modules for one, modules in files.items() if one[1].startswith(PREFIXES)}
     in_code[WELL_KNOWN] = {"federation.well_known"}
     assert called.keys() == in_code.keys()
     assert {one: module for one, module in called.items() if module not in in_code[one]} == {}

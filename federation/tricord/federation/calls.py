@@ -463,10 +463,10 @@ class Peers:
         path = {"room_id": room_id}
         await self._client.call(destination, third_party.ExchangeThirdPartyInvite, path, body=invite, urgent=True)
 
-    async def policy_signatures(self, destination: ServerName, pdu: JsonObject) -> dict[KeyId, str]:
+    async def policy_signatures(self, destination: ServerName, pdu: JsonObject, *, urgent: bool) -> dict[KeyId, str]:
         """Ask a policy server to sign an event; return its signatures by the ids of its keys."""
         answer = await self._client.call(
-            destination, policy.SignByPolicy, body=pdu, timeout_seconds=_QUICK_SECONDS, urgent=True
+            destination, policy.SignByPolicy, body=pdu, timeout_seconds=_QUICK_SECONDS, urgent=urgent
         )
         signatures = _object(destination, answer).get(destination, {})
         if not isinstance(signatures, dict) or not all(isinstance(one, str) for one in signatures.values()):

@@ -35,7 +35,12 @@ from tricord.homeserver.serving.dispatch import Dispatcher
 from tricord.homeserver.serving.health import HealthApi
 from tricord.homeserver.serving.server import Listener, listening
 from tricord.homeserver.settings import ListenerSettings, Settings
-from tricord.homeserver.signing_key import load_or_create_signing_key, retired_signing_keys, take_next_signing_key
+from tricord.homeserver.signing_key import (
+    load_or_create_policy_key,
+    load_or_create_signing_key,
+    retired_signing_keys,
+    take_next_signing_key,
+)
 from tricord.homeserver.storage.database import Database, Transaction, open_database
 from tricord.homeserver.storage.embedded import embedded_postgres
 from tricord.homeserver.storage.migrations import migrate
@@ -69,7 +74,7 @@ class _House:
     def __init__(self, base: Foundation, transport: Transport, password_cost: HashCost | None) -> None:
         settings = base.settings
         self.network = Network(base, transport)
-        self.rooms = Rooms(base)
+        self.rooms = Rooms(base, self.network)
         encryption = Encryption(base, self.network, self.rooms)
         self.accounts = Accounts(base, self.network, password_cost, encryption.device_changes.announce)
         shared = SharedRooms(base, self.network, self.rooms, self.accounts.profiles)
@@ -88,6 +93,7 @@ class _House:
             settings.default_room_version,
             settings.well_known,
             settings.login,
+            policy_key=base.policy_key,
             rtc=settings.rtc,
             unstable_features={
                 "org.tricord.websocket": True,
@@ -161,11 +167,13 @@ async def open_homeserver(
     clock = clock or SystemClock()
     take_next_signing_key(settings.data_dir, clock.now_ms())
     key, retired = load_or_create_signing_key(settings.data_dir), retired_signing_keys(settings.data_dir)
+    policy_key = load_or_create_policy_key(settings.data_dir) if settings.policy_server.enabled else None
     async with opened_database(settings) as database, contextlib.AsyncExitStack() as stack:
         publisher = Publisher(database, await database.read(current_position))
         if transport is None:
             transport = await stack.enter_async_context(open_transport(settings))
-        house = _House(Foundation(settings, database, publisher, key, retired, clock), transport, password_cost)
+        base = Foundation(settings, database, publisher, key, retired, clock, policy_key)
+        house = _House(base, transport, password_cost)
         listeners = [_listener(each, house, everything_by_quart) for each in settings.listeners]
         async with trio.open_nursery() as nursery:
             await nursery.start(database.run_listeners)

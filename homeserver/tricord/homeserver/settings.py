@@ -102,6 +102,22 @@ class FederationSettings(Section):
     )
 
 
+class PolicyServerSettings(Section):
+    """Whether rooms may use this server as their policy server, and what it recommends.
+
+    A room does by the state event `m.room.policy`, with this server's name and the key that
+    `/.well-known/matrix/policy_server` tells, while a user of this server is in the room. Patterns have `*` for any
+    text and `?` for any character. Words in encrypted messages are not seen.
+    """
+
+    enabled: bool = Field(False, description="whether events are recommended at all")
+    allowed_servers: tuple[str, ...] = Field(("*",), description="patterns of servers whose users may send")
+    denied_servers: tuple[str, ...] = Field((), description="patterns of servers whose users may not")
+    allowed_users: tuple[str, ...] = Field(("*",), description="patterns of users who may send")
+    denied_users: tuple[str, ...] = Field((), description="patterns of users who may not")
+    denied_words: tuple[str, ...] = Field((), description="patterns of words and phrases that no text may have")
+
+
 class WellKnownSettings(Section):
     """What `/.well-known/matrix/…` answers."""
 
@@ -166,6 +182,7 @@ class Settings(Section):
     media_store: MediaStoreSettings = MediaStoreSettings()
     remote_media: RemoteMediaSettings = RemoteMediaSettings()
     thumbnails: ThumbnailSettings = ThumbnailSettings()
+    policy_server: PolicyServerSettings = PolicyServerSettings()
     well_known: WellKnownSettings = WellKnownSettings()
     turn: TurnSettings = TurnSettings()
     rtc: RtcSettings = RtcSettings()

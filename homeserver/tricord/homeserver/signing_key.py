@@ -1,8 +1,10 @@
-"""The server's signing key, kept in `data_dir`: who has it can speak as this server, who loses it is another.
+"""The server's keys, kept in `data_dir`: who has the signing key can speak as this server, who loses it is another.
 
 Three files: `signing.key`, the key in use; `signing.key.next`, the one to take at the next start, if an operator wants
 another; `signing.key.retired`, the public halves of those that were in use before, a line each: `ed25519 VERSION
 PUBLIC_KEY EXPIRED_TS`. What they signed stays signed, so others are told of them for ever.
+
+A policy server has one more, `policy.key`, by which it recommends events and can do nothing else.
 """
 
 from __future__ import annotations
@@ -13,6 +15,7 @@ from pathlib import Path
 
 from tricord.protocol.errors import BadJson, InvalidParam
 from tricord.protocol.identifiers import KeyId
+from tricord.protocol.policy_server import POLICY_KEY_VERSION
 from tricord.protocol.signing import ALGORITHM, SigningKey
 from tricord.protocol.unpadded_base64 import decode_base64, encode_base64
 from tricord.protocol.verify import ServerKey
@@ -20,6 +23,7 @@ from tricord.protocol.verify import ServerKey
 FILE_NAME = "signing.key"
 _NEXT = f"{FILE_NAME}.next"
 _RETIRED = f"{FILE_NAME}.retired"
+_POLICY = "policy.key"
 _KEY_BYTES = 32
 
 
@@ -28,15 +32,23 @@ class SigningKeyError(Exception):
 
 
 def load_or_create_signing_key(data_dir: Path) -> SigningKey:
-    """Return the key in `data_dir`, making both on the first start.
+    """Return the signing key in `data_dir`, making both on the first start.
 
     Raises SigningKeyError if what lies there is not a signing key, or cannot be read or written.
     """
-    file = data_dir / FILE_NAME
+    return _load_or_create(data_dir / FILE_NAME, None)
+
+
+def load_or_create_policy_key(data_dir: Path) -> SigningKey:
+    """Return the key by which this server recommends events as a policy server; raises as the above."""
+    return _load_or_create(data_dir / _POLICY, POLICY_KEY_VERSION)
+
+
+def _load_or_create(file: Path, version: str | None) -> SigningKey:
     try:
         if not file.exists():
-            data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
-            _write_once(file, SigningKey.generate().dump())
+            file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            _write_once(file, SigningKey.generate(version).dump())
     except OSError as error:
         raise SigningKeyError(f"{file} cannot be read or made: {error.strerror}") from error
     return _read(file)

@@ -94,6 +94,13 @@ class Forbidden(MatrixError):
     status = 403
 
 
+class NotRecommended(MatrixError):
+    """A policy server does not sign an event."""
+
+    errcode = "M_FORBIDDEN"
+    status = 400
+
+
 class MissingToken(MatrixError):
     """The endpoint needs an access token and none was given."""
 

@@ -18,7 +18,7 @@ import orjson
 
 from tricord.protocol.event_format import check_format, check_size, read_references, write_references
 from tricord.protocol.hashes import content_hash, encode_event, event_id_of, signed_form
-from tricord.protocol.identifiers import EventId, RoomId, ServerName, UserId, fits
+from tricord.protocol.identifiers import EventId, KeyId, RoomId, ServerName, UserId, fits
 from tricord.protocol.redaction import redact
 from tricord.protocol.room_versions import EventIds, RoomVersion
 from tricord.protocol.signing import SigningKey
@@ -158,10 +158,14 @@ def redacted_copy(event: AnyEvent) -> AnyEvent:
 
 def countersigned(event: AnyEvent, server_name: ServerName, key: SigningKey) -> AnyEvent:
     """Return an event with one more signature, as the server of an invited or an authorising user adds it."""
-    version = event.version
-    signature = key.sign(signed_form(redact(event.pdu, version), version))
-    signatures = event.pdu["signatures"]
-    of_server = {**signatures.get(server_name, {}), key.key_id: signature}
+    signature = key.sign(signed_form(redact(event.pdu, event.version), event.version))
+    return with_signature(event, server_name, key.key_id, signature)
+
+
+def with_signature(event: AnyEvent, server_name: ServerName, key_id: KeyId, signature: str) -> AnyEvent:
+    """Return an event with a signature that somebody else has made."""
+    version, signatures = event.version, event.pdu["signatures"]
+    of_server = {**signatures.get(server_name, {}), key_id: signature}
     pdu = {**event.pdu, "signatures": {**signatures, server_name: of_server}}
     json = encode_event(pdu, version)
     check_size(json)

@@ -35,9 +35,9 @@ class SigningKey:
     _private_key: Ed25519PrivateKey = field(repr=False)
 
     @classmethod
-    def generate(cls) -> SigningKey:
-        """Make a new key with an id that no earlier key of the server is likely to have."""
-        version = "a_" + "".join(secrets.choice(string.ascii_letters) for _ in range(6))
+    def generate(cls, version: str | None = None) -> SigningKey:
+        """Make a new key, by default with an id that no earlier key of the server is likely to have."""
+        version = version or "a_" + "".join(secrets.choice(string.ascii_letters) for _ in range(6))
         return cls(KeyId(f"{ALGORITHM}:{version}"), Ed25519PrivateKey.generate())
 
     @classmethod

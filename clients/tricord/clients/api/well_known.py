@@ -74,3 +74,26 @@ class GetSupport(Endpoint):
 
         contacts: list[Contact] | None = None
         support_page: str | None = None
+
+
+class PolicyServerKeys(Model):
+    """Keys by their algorithm, in unpadded base64."""
+
+    ed25519: str
+
+
+class GetPolicyServer(Endpoint):
+    """Say by which key the server recommends events, where it is a policy server.
+
+    https://spec.matrix.org/v1.19/client-server-api/#getwell-knownmatrixpolicy_server
+    """
+
+    method = "GET"
+    path = "/.well-known/matrix/policy_server"
+    authentication = Authentication.NONE
+    body_kind = "none"
+
+    class Response(Model):
+        """What `m.room.policy` events need of it."""
+
+        public_keys: PolicyServerKeys

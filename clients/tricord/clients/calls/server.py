@@ -46,3 +46,7 @@ class ServerCalls(Calls):
         https://spec.matrix.org/v1.19/client-server-api/#get_matrixclientv3voipturnserver
         """
         return await self.http.typed(GetTurnServer, GetTurnServer.Response)
+
+    async def policy_server(self) -> api.GetPolicyServer.Response:
+        """Return by which key the homeserver recommends events, if it is a policy server."""
+        return await self.http.typed(api.GetPolicyServer, api.GetPolicyServer.Response)

@@ -15,6 +15,7 @@ from tricord.homeserver.federation_api.encryption import FederationKeysApi
 from tricord.homeserver.federation_api.keys import KeysApi
 from tricord.homeserver.federation_api.memberships import FederationMembershipsApi
 from tricord.homeserver.federation_api.openid import OpenIdUserInfoApi
+from tricord.homeserver.federation_api.policy import PolicyApi
 from tricord.homeserver.federation_api.queries import FederationQueriesApi
 from tricord.homeserver.federation_api.rooms import FederationRoomsApi
 from tricord.homeserver.federation_api.spaces import FederationSpacesApi
@@ -80,7 +81,9 @@ class Exchange:
             sends_presence=base.settings.federation.presence,
         )
         encryption.on_edus(self._sender.look_for_edus)
+        policy = rooms.recommendations
         self._apis = (
+            *(() if policy is None else (PolicyApi(policy, rooms.cached, rooms.policy, reads, network.verifier),)),
             KeysApi(network.keys, base.server_name, clock),
             TransactionsApi(self._incoming),
             FederationMembershipsApi(shared.hosting),

@@ -29,6 +29,8 @@ class Foundation:
     retired_keys: Mapping[KeyId, ServerKey]
     """Those that the server signed with before."""
     clock: Clock
+    policy_key: SigningKey | None = None
+    """By which this server recommends events, where it is a policy server."""
 
     @property
     def server_name(self) -> ServerName:

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from tricord.homeserver.assembly.foundation import Foundation, Run
+from tricord.homeserver.assembly.network import Network
 from tricord.homeserver.moderation.policy_lists import PolicyLists
+from tricord.homeserver.peers.policy_servers import PolicyServers
+from tricord.homeserver.peers.recommendations import Recommendations
 from tricord.homeserver.rooms.aggregations import Aggregations
 from tricord.homeserver.rooms.append import Log
 from tricord.homeserver.rooms.cached_rooms import CachedRooms
@@ -24,7 +27,7 @@ from tricord.protocol.identifiers import RoomId
 class Rooms:
     """The log and its readers, whoever sent the events."""
 
-    def __init__(self, base: Foundation) -> None:
+    def __init__(self, base: Foundation, network: Network) -> None:
         database, publisher = base.database, base.publisher
         self.cached = CachedRooms(database, publisher)
         self.nodes = NodeCache(database)
@@ -32,7 +35,11 @@ class Rooms:
         self.state = RoomState(database, self.cached, self.nodes)
         self.timeline = Timeline(database, self.cached)
         self.memberships = Memberships(database, publisher)
-        self.log = Log(database, publisher, self.cached, self.nodes, self.memberships, base.signer)
+        self.recommendations = (
+            None if base.policy_key is None else Recommendations(base.settings.policy_server, base.policy_key)
+        )
+        self.policy = PolicyServers(base.server_name, self.state, self.memberships, network.peers, self.recommendations)
+        self.log = Log(database, publisher, self.cached, self.nodes, self.memberships, base.signer, self.policy)
         self.preferences = Preferences(database)
         self.visibility = Visibility(self.state, self.timeline, self.memberships, self.preferences)
         self.aggregations = Aggregations(database, self.timeline, self.visibility, self.preferences)

@@ -28,7 +28,7 @@ class SharedRooms:
         outliers = Outliers(database, rooms.nodes)
         resolver = StateResolver(database, rooms.nodes)
         placement = Placement(database, rooms.log, rooms.cached, rooms.nodes, resolver)
-        self.receiver = Receiver(rooms.cached, outliers, placement, verifier, peers)
+        self.receiver = Receiver(rooms.cached, outliers, placement, verifier, peers, rooms.policy)
         self.reads = ServerReads(database, rooms.cached, rooms.nodes, rooms.state, rooms.timeline, rooms.memberships)
         self.elsewhere = RemoteMemberships(
             peers,
@@ -41,6 +41,7 @@ class SharedRooms:
             rooms.state,
             rooms.timeline,
             base.signer,
+            rooms.policy,
         )
         self.hosting = Hosting(
             rooms.log,

@@ -7,7 +7,7 @@ from typing import Any
 
 from tricord.clients.api.capabilities import GetCapabilities
 from tricord.clients.api.versions import GetVersions
-from tricord.clients.api.well_known import GetClientWellKnown, GetServerWellKnown, GetSupport
+from tricord.clients.api.well_known import GetClientWellKnown, GetPolicyServer, GetServerWellKnown, GetSupport
 from tricord.homeserver.accounts.settings import LoginSettings
 from tricord.homeserver.client_api.rtc import rtc_transports
 from tricord.homeserver.serving.call import Call, Route
@@ -15,7 +15,9 @@ from tricord.homeserver.settings import RtcSettings, WellKnownSettings
 from tricord.protocol.errors import NotFound
 from tricord.protocol.identifiers import ServerName
 from tricord.protocol.room_versions import ROOM_VERSIONS
+from tricord.protocol.signing import SigningKey
 from tricord.protocol.strict_json import JsonObject
+from tricord.protocol.unpadded_base64 import encode_base64
 
 # What clients of v1.1 to v1.19 ask for has the same form in all of them.
 VERSIONS = [f"v1.{minor}" for minor in range(1, 20)]
@@ -50,11 +52,13 @@ class ServerInfoApi:
         login: LoginSettings,
         *,
         rtc: RtcSettings | None = None,
+        policy_key: SigningKey | None = None,
         unstable_features: Mapping[str, bool] | None = None,
     ) -> None:
         self._server_name = server_name
         self._well_known = well_known
         self._rtc = rtc
+        self._policy_key = policy_key
         self._versions: JsonObject = {
             "versions": VERSIONS,
             "unstable_features": {**UNSTABLE_FEATURES, **(unstable_features or {})},
@@ -86,6 +90,7 @@ class ServerInfoApi:
             Route(GetClientWellKnown, self.client_well_known),
             Route(GetServerWellKnown, self.server_well_known),
             Route(GetSupport, self.support),
+            Route(GetPolicyServer, self.policy_server),
         ]
 
     async def versions(self, call: Call[Any, Any]) -> JsonObject:  # noqa: ARG002
@@ -116,3 +121,9 @@ class ServerInfoApi:
         if not answer:
             raise NotFound("this server names no contacts")
         return answer
+
+    async def policy_server(self, call: Call[Any, Any]) -> JsonObject:  # noqa: ARG002
+        """Answer by which key this server recommends events, if it does."""
+        if self._policy_key is None:
+            raise NotFound("this server is not a policy server")
+        return {"public_keys": {"ed25519": encode_base64(self._policy_key.public_key)}}

@@ -18,6 +18,7 @@ from tricord.homeserver.peers.joining import RemoteJoins
 from tricord.homeserver.rooms.append import Log
 from tricord.homeserver.rooms.chain import Signer
 from tricord.homeserver.rooms.drafts import Draft
+from tricord.homeserver.rooms.event_policy import EventPolicy
 from tricord.homeserver.rooms.memberships import Memberships
 from tricord.homeserver.rooms.outsiders import Outsiders, servers_in_id, servers_shown
 from tricord.homeserver.rooms.placement import Arrival, Placement, Verdict
@@ -49,7 +50,9 @@ class RemoteMemberships:
         state: RoomState,
         timeline: Timeline,
         signer: Signer,
+        policy: EventPolicy,
     ) -> None:
+        self._policy = policy
         self._peers = peers
         self._joins = joins
         self._log = log
@@ -124,7 +127,7 @@ class RemoteMemberships:
         Raises the other server's refusal, or Unknown if it cannot be reached.
         """
         server = server_name_of(user_id)
-        event = await self._log.prepared(draft)
+        event = await self._policy.recommended(await self._log.prepared(draft), urgent=True)
         told = await stripped_room_state(self._state, event.room_id, draft.sender)
         try:
             pdu = await self._peers.invite(server, event.room_id, event.event_id, event.pdu, event.version.name, told)

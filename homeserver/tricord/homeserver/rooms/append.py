@@ -25,6 +25,7 @@ from tricord.homeserver.rooms.chain import Chain, Signer, keys_to_know, transact
 from tricord.homeserver.rooms.chain_rows import batch_of
 from tricord.homeserver.rooms.drafts import ClientTransaction, Draft, check_storable
 from tricord.homeserver.rooms.event_numbers import EventNumbers
+from tricord.homeserver.rooms.event_policy import EventPolicy
 from tricord.homeserver.rooms.memberships import Memberships
 from tricord.homeserver.rooms.node_cache import NodeCache
 from tricord.homeserver.rooms.room_write import Link, RoomWrite
@@ -54,6 +55,8 @@ _MOST_EVENTS = 200
 _MOST_CREATIONS = 16
 # A room that moves each time is moved by others that get on; still, nobody should wait for ever.
 _MOST_TRIES = 100
+# So often a policy server is asked before others have to wait for its answer too.
+_TRIES_WHILE_OTHERS_WRITE = 3
 _TRANSACTIONS_LAST_MS = 24 * 3600 * 1000
 _PRUNE_EVERY_SECONDS = 3600
 
@@ -69,6 +72,7 @@ class _Request:
     stored: list[StoredEvent] = field(default_factory=list)
     error: Exception | None = None
     is_wanted: bool = True
+    needs_recommendation: bool = False
 
     @property
     def room_id(self) -> RoomId:
@@ -104,7 +108,9 @@ class Log:
         nodes: NodeCache,
         memberships: Memberships,
         signer: Signer,
+        policy: EventPolicy | None = None,
     ) -> None:
+        self._policy = policy
         self._database = database
         self._publisher = publisher
         self._rooms = rooms
@@ -138,7 +144,11 @@ class Log:
             raise ValueError("events of several rooms cannot be appended as one")
         for draft in drafts:
             check_storable(draft)
-        request = _Request(drafts, trio.Event())
+        stored = await self._appended(_Request(drafts, trio.Event()))
+        return await self._append_recommended(drafts) if stored is None else stored
+
+    async def _appended(self, request: _Request) -> list[StoredEvent] | None:
+        """Have a request written; None if the room's policy server must be asked first."""
         self._waiting.append(request)
         self._has_work.set()
         try:
@@ -148,7 +158,39 @@ class Log:
             request.is_wanted = False
         if request.error is not None:
             raise request.error
-        return request.stored
+        return None if request.needs_recommendation else request.stored
+
+    async def _append_recommended(self, drafts: Sequence[Draft]) -> list[StoredEvent]:
+        """Append events that the room's policy server signs; raise what it says if it does not.
+
+        While it is asked, others may write to the room: then it is asked about new events. Only who finds the room
+        moved again and again has it for themselves meanwhile.
+        """
+        room_id = drafts[0].room_id
+        for number in range(_MOST_TRIES):
+            async with contextlib.AsyncExitStack() as stack:
+                if number >= _TRIES_WHILE_OTHERS_WRITE:
+                    await stack.enter_async_context(self.held(room_id))
+                request = _Request(drafts, trio.Event())
+                chain = (await self._chains([request])).get(room_id)
+                if chain is None:
+                    raise NotFound(f"there is no room {room_id} on this server")
+                head = chain.room.head
+                if not (await self._not_yet_answered([request]))[0]:
+                    return request.stored
+                results = chain.add(drafts, await self._numbers.take(len(drafts)))
+                if self._policy is not None:
+                    for link in chain.links:
+                        link.event = await self._policy.recommended(link.event, urgent=True)
+                if number < _TRIES_WHILE_OTHERS_WRITE:
+                    await stack.enter_async_context(self.held(room_id))
+                if chain.room.head != head:
+                    continue
+                if not chain.links or await self.write((await self._writes([chain]))[0]):
+                    written = await self._database.read(events_by_id, [result.event.event_id for result in results])
+                    return [written[result.event.event_id] for result in results]
+                self._rooms.forget(room_id)
+        raise DatabaseError(f"{room_id} is being written to by too many others")
 
     async def prepared(self, draft: Draft) -> VerifiedEvent:
         """Return the event that a draft would become now, without appending it: for others to sign first.
@@ -435,10 +477,15 @@ class Log:
 
 
 def _built(request: _Request, chains: Mapping[RoomId, Chain], nids: Iterator[int]) -> list[StoredEvent | Link] | None:
-    """Add a request to its room's chain; None if it is refused, which is then answered."""
+    """Add a request to its room's chain; None if it is refused or must be recommended, which is then answered."""
     chain = chains.get(request.room_id)
     if chain is None:
         request.fail(NotFound(f"there is no room {request.room_id} on this server"))
+        return None
+    if chain.names_policy_server:
+        # It takes its time to answer, and nobody else's event shall wait for that.
+        request.needs_recommendation = True
+        request.done.set()
         return None
     try:
         return chain.add(request.drafts, nids)

@@ -22,11 +22,13 @@ from tricord.protocol.errors import EventRejected, Forbidden
 from tricord.protocol.event_format import MAX_PREV_EVENTS
 from tricord.protocol.events import VerifiedEvent, build_event, redacted_copy
 from tricord.protocol.identifiers import EventId, ServerName
+from tricord.protocol.policy_server import POLICY_TYPE, room_policy
 from tricord.protocol.room_versions import RoomVersion
 from tricord.protocol.signing import SigningKey
 
 _CREATE: StateKey = ("m.room.create", "")
 _POWER_LEVELS: StateKey = ("m.room.power_levels", "")
+_POLICY: StateKey = (POLICY_TYPE, "")
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +43,7 @@ class Signer:
 def keys_to_know(draft: Draft, version: RoomVersion) -> list[StateKey]:
     """Return which of a room's state must be known before a draft can be added."""
     keys = auth_event_keys(draft.type, draft.sender, draft.state_key, draft.content, version)
-    keys += [_CREATE, _POWER_LEVELS]
+    keys += [_CREATE, _POWER_LEVELS, _POLICY]
     if draft.state_key is not None:
         keys.append((draft.type, draft.state_key))
     return keys
@@ -62,6 +64,12 @@ class Chain:
         self._state: dict[StateKey, StoredEvent | Link] = {}
         self._signer = signer
         self._redactable = redactable
+
+    @property
+    def names_policy_server(self) -> bool:
+        """Whether the room, as it is before all this, says that a policy server recommends its events."""
+        stored = self.room.state.get(_POLICY)
+        return stored is not None and room_policy(stored.event.content) is not None
 
     def add(self, drafts: Sequence[Draft], nids: Iterator[int]) -> list[StoredEvent | Link]:
         """Add events for drafts, all of them or none. State that is set already is not set again.

@@ -1,7 +1,7 @@
-"""Putting events of other servers in their place in a room: the checks 4 to 6 on receipt of a PDU, and the forks.
+"""Putting events of other servers in their place in a room: the checks 4 to 7 on receipt of a PDU, and the forks.
 
-Here everything is known that the checks need; `receive.py` sees to that. What is computed here is computed against the
-room's head and written only if the room is still there, as for local events.
+Here everything is known that the checks need; `receive.py` sees to that, and has asked for check 7. What is computed
+here is computed against the room's head and written only if the room is still there, as for local events.
 
 https://spec.matrix.org/v1.19/server-server-api/#checks-performed-on-receipt-of-a-pdu
 """
@@ -62,6 +62,8 @@ class Arrival:
     """New nodes of that state."""
     forward: bool = False
     """Whether it came to us to be sent on to the other servers in the room."""
+    not_recommended: str = ""
+    """Why the room's policy server does not recommend it; empty if it does, or there is none."""
     starts_anew: bool = False
     """Whether it makes a room of what we knew before no longer: we were out of it."""
 
@@ -230,8 +232,8 @@ class _Sorting:
             return Outcome(Verdict.NOT_PLACED, "not all of the events before it can be had")
         state = await self._state(before, event)
         rejection = rejection_by_auth_events(event, auth, state.get(_CREATE)) or _refusal(event, state)
-        softly = None
-        if rejection is None and before != self._root and not arrival.starts_anew:
+        softly = arrival.not_recommended or None
+        if rejection is None and softly is None and before != self._root and not arrival.starts_anew:
             softly = _refusal(event, await self._state(self._root, event))
         link = await self._link(arrival, existing, auth, before, state, rejection is not None, softly is not None)
         self._links[event.event_id] = link

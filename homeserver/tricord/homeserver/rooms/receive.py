@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Collection, Iterable, Sequence
+from dataclasses import replace
 from typing import Protocol
 
 import structlog
@@ -17,13 +18,14 @@ import trio
 
 from tricord.federation.errors import PeerError
 from tricord.homeserver.rooms.cached_rooms import CachedRoom, CachedRooms
+from tricord.homeserver.rooms.event_policy import EventPolicy
 from tricord.homeserver.rooms.outliers import Outliers, in_order
 from tricord.homeserver.rooms.placement import Arrival, Outcome, Placement, Verdict
 from tricord.homeserver.rooms.state_map import EMPTY, NodeId, StateRoot
 from tricord.homeserver.rooms.stored_event import StoredEvent
 from tricord.homeserver.rooms.turns import Turns
 from tricord.homeserver.rooms.verification import Verifier
-from tricord.protocol.errors import Forbidden, NotFound
+from tricord.protocol.errors import Forbidden, MatrixError, NotFound
 from tricord.protocol.events import Event, VerifiedEvent
 from tricord.protocol.identifiers import EventId, RoomId, ServerName
 from tricord.protocol.strict_json import JsonObject
@@ -80,13 +82,20 @@ class Receiver:
     """Takes in events of other servers."""
 
     def __init__(
-        self, rooms: CachedRooms, outliers: Outliers, placement: Placement, verifier: Verifier, source: Source
+        self,
+        rooms: CachedRooms,
+        outliers: Outliers,
+        placement: Placement,
+        verifier: Verifier,
+        source: Source,
+        policy: EventPolicy,
     ) -> None:
         self._rooms = rooms
         self._outliers = outliers
         self._placement = placement
         self._verifier = verifier
         self._source = source
+        self._policy = policy
         # Each server for itself: who answers our questions slowly keeps nobody else waiting.
         self._turns: Turns[tuple[ServerName, RoomId]] = Turns()
 
@@ -111,6 +120,7 @@ class Receiver:
                 arrivals = await self._arrivals(origin, room, verified)
             if patience.cancelled_caught:
                 _logger.info("events are placed without what was asked for", room_id=room_id, origin=origin)
+            arrivals = await self._judged_by_policy(room_id, arrivals)
             outcomes = await self._placement.place(room_id, arrivals) if arrivals else {}
         for event_id in wanted:
             outcome = outcomes.get(event_id, Outcome(Verdict.NOT_PLACED, "it could not be placed"))
@@ -132,6 +142,7 @@ class Receiver:
             raise NotFound(f"this server is not in {event.room_id}")
         async with self._turns.of((origin, event.room_id)):
             arrivals = await self._arrivals(origin, room, [event], forward=True)
+            arrivals = await self._judged_by_policy(event.room_id, arrivals)
             outcomes = await self._placement.place(event.room_id, arrivals)
         outcome = outcomes[event.event_id]
         if outcome.verdict is not Verdict.ACCEPTED:
@@ -165,6 +176,27 @@ class Receiver:
             arrivals.append(arrival)
         await self.bring_auth_events(origin, room, events)
         return arrivals
+
+    async def _judged_by_policy(self, room_id: RoomId, arrivals: Sequence[Arrival]) -> list[Arrival]:
+        """Have the room's policy server recommend what arrives, if it has one (check 7)."""
+        if not await self._policy.is_used_in(room_id):
+            return list(arrivals)
+        judged = list(arrivals)
+        limiter = trio.CapacityLimiter(_AT_ONCE)
+
+        async def judge(number: int, arrival: Arrival) -> None:
+            async with limiter:
+                try:
+                    event = await self._policy.recommended(arrival.event)
+                except MatrixError as reason:
+                    judged[number] = replace(arrival, not_recommended=reason.message)
+                else:
+                    judged[number] = replace(arrival, event=event)
+
+        async with trio.open_nursery() as nursery:
+            for number, arrival in enumerate(arrivals):
+                nursery.start_soon(judge, number, arrival)
+        return judged
 
     async def _with_earlier(
         self, origin: ServerName, room: CachedRoom, events: Sequence[VerifiedEvent]
