@@ -2,8 +2,8 @@
 
 Nothing is stored. For each user and room the unread notifications are kept in memory, each with its place and
 thread, as far as they have been counted: what is new is added, what a receipt covers is dropped, and what
-memory has lost is counted again from the log. So a count cannot drift from the events and receipts it stands
-for.
+memory has lost is counted again from the log, and so is a room where something was redacted: that counts no more, and
+what related to it may have lost its thread. So a count cannot drift from the events and receipts it stands for.
 https://spec.matrix.org/v1.19/client-server-api/#receiving-notifications
 """
 
@@ -58,6 +58,18 @@ class _Counted:
     read: dict[str, int] = field(default_factory=dict)
     unread: list[_Unread] = field(default_factory=list)
 
+    def begin(self, joined: int, receipts: Iterable[Receipt]) -> None:
+        """Count from the start: from where everything has been read, or the user has come in."""
+        self.read, self.unread, self.is_complete = {}, [], False
+        self.apply(receipts)
+        self.upto = max(self.read.get(UNTHREADED, 0), joined)
+
+    def apply(self, receipts: Iterable[Receipt]) -> None:
+        """Drop what receipts cover."""
+        for receipt in receipts:
+            if receipt.event_position is not None:
+                self.read_upto(receipt.thread_id, receipt.event_position)
+
     def drop_read(self) -> None:
         whole = self.read.get(UNTHREADED, 0)
         self.unread = [
@@ -92,6 +104,8 @@ class NotificationCounts:
         self._counted: OrderedDict[tuple[UserId, RoomId], _Counted] = OrderedDict()
         # Events as push rules see them: made once, evaluated for every member.
         self._events: OrderedDict[int, tuple[PushedEvent, str]] = OrderedDict()
+        # The last redaction after which they were all made anew.
+        self._redacted_upto = 0
 
     async def by_thread(
         self, user_id: UserId, room_ids: Collection[RoomId], upto: int
@@ -121,8 +135,7 @@ class NotificationCounts:
         for room_id in room_ids:
             membership = memberships.get(room_id)
             counted = _Counted(upto=0, receipts_upto=upto, rules=rules)
-            _apply(counted, receipts.get(room_id, ()))
-            counted.upto = max(counted.read.get(UNTHREADED, 0), membership.since if membership else 0)
+            counted.begin(membership.since if membership else 0, receipts.get(room_id, ()))
             self._counted[user_id, room_id] = counted
         if len(room_ids) > 1:
             after = {room_id: self._counted[user_id, room_id].upto for room_id in room_ids}
@@ -137,9 +150,17 @@ class NotificationCounts:
             if not counted.is_complete or self._changes.room_changed(room_id, before):
                 read = await self._timeline.recent(room_id, after=before, upto=upto, limit=_MOST_COUNTED)
                 events = read.events
+            redactions = [stored for stored in events if stored.event.redacts is not None]
+            if redactions and counted.is_complete:
+                self._make_events_anew(redactions[-1].place.position)
+                membership = (await self._memberships.memberships(user_id, [room_id])).get(room_id)
+                receipts = await self._database.read(receipts_of_user, user_id, [room_id])
+                if counted.upto == before:
+                    counted.begin(membership.since if membership else 0, receipts)
+                continue
             await self._count(user_id, counted, before, upto, events)
         if self._changes.passing_changed(room_id, counted.receipts_upto) and counted.is_complete:
-            _apply(counted, await self._database.read(receipts_of_user, user_id, [room_id]))
+            counted.apply(await self._database.read(receipts_of_user, user_id, [room_id]))
         counted.receipts_upto = max(counted.receipts_upto, upto)
         counted.is_complete = True
 
@@ -174,6 +195,12 @@ class NotificationCounts:
             self._events.popitem(last=False)
         return made
 
+    def _make_events_anew(self, redacted_upto: int) -> None:
+        """Forget how push rules see events; once for all users who come by the same redaction."""
+        if redacted_upto > self._redacted_upto:
+            self._redacted_upto = redacted_upto
+            self._events.clear()
+
     async def _thread_of(self, stored: StoredEvent) -> str:
         return MAIN if relation(stored.event) is None else await thread_of(stored.event, self._timeline.event)
 
@@ -184,6 +211,8 @@ class NotificationCounts:
 
 def _add(user_id: UserId, counted: _Counted, events: Iterable[tuple[StoredEvent, PushedEvent, str]]) -> None:
     for stored, pushed, thread in events:
+        if stored.redacted_because is not None:
+            continue
         if stored.event.sender == user_id:
             # Whoever says something has read what was said before.
             counted.read_upto(thread, stored.place.position)
@@ -194,12 +223,6 @@ def _add(user_id: UserId, counted: _Counted, events: Iterable[tuple[StoredEvent,
     del counted.unread[:-_MOST_COUNTED]
     # A receipt may be ahead of what was counted.
     counted.drop_read()
-
-
-def _apply(counted: _Counted, receipts: Iterable[Receipt]) -> None:
-    for receipt in receipts:
-        if receipt.event_position is not None:
-            counted.read_upto(receipt.thread_id, receipt.event_position)
 
 
 def _by_thread(unread: Iterable[_Unread]) -> dict[str, Count]:
