@@ -121,28 +121,23 @@ async def memberships_after(tx: Transaction, place: Place, limit: int) -> list[C
     return [Change(row[0], row[1], row[2], row[3]) for row in rows]
 
 
-_NAMED = """
-    WITH named AS MATERIALIZED (
+_SEARCH = """
+    WITH named AS (
         SELECT user_id, bool_or(word = $1) AS exactly FROM (
-            SELECT user_id, word FROM user_directory_words WHERE word >= $1 AND word < $2 LIMIT $5
+            SELECT user_id, word FROM user_directory_words WHERE word >= $1 AND word < $2 LIMIT $3
         ) w GROUP BY user_id
+    ), best AS (
+        SELECT user_id, exactly FROM named
+        WHERE user_id <> $4 {further} AND user_id {whether} (
+            SELECT m.user_id FROM rooms r JOIN room_memberships m USING (room_nid)
+            WHERE r.room_id = ANY($5) AND m.membership = 'join'
+        )
+        ORDER BY exactly DESC, user_id LIMIT $6
     )
     SELECT d.user_id, d.is_local, d.display_name, d.avatar_url, {rooms}
-    FROM named n JOIN user_directory d USING (user_id)
-    WHERE d.user_id <> $6 AND NOT EXISTS (
-        SELECT FROM unnest($3::text[], $4::text[]) AS t (first, beyond) WHERE NOT EXISTS (
-            SELECT FROM user_directory_words o
-            WHERE o.user_id = n.user_id AND o.word COLLATE "C" >= t.first AND o.word COLLATE "C" < t.beyond
-        )
-    )
-    AND {neighbour} EXISTS (
-        SELECT FROM room_memberships m JOIN rooms r USING (room_nid)
-        WHERE m.user_id = d.user_id AND m.membership = 'join' AND r.room_id = ANY($7)
-    )
-    ORDER BY n.exactly DESC, d.display_name IS NULL, d.user_id LIMIT $8
+    FROM best JOIN user_directory d USING (user_id) ORDER BY best.exactly DESC, d.display_name IS NULL, d.user_id
 """
-
-
+_ALSO = " AND user_id IN (SELECT user_id FROM user_directory_words WHERE word >= ${} AND word < ${})"
 _ROOMS = """ARRAY(
     SELECT r.room_id FROM room_memberships m JOIN rooms r USING (room_nid)
     WHERE m.user_id = d.user_id AND m.membership = 'join' ORDER BY m.position DESC LIMIT 100
@@ -153,29 +148,29 @@ async def neighbours_named(
     tx: Transaction, words: Sequence[str], searcher: UserId, rooms: Sequence[RoomId], limit: int
 ) -> list[Found]:
     """Return people with words that begin so who are in one of some rooms, best first."""
-    sql = _NAMED.format(rooms="'{}'::text[]", neighbour="")
-    rows = await tx.fetch(sql, *_arguments(words, searcher, rooms, limit))
-    return [Found(row[0], row[1], row[2], row[3]) for row in rows]
+    sql, arguments = _search(words, searcher, rooms, limit, neighbours=True)
+    return [Found(row[0], row[1], row[2], row[3]) for row in await tx.fetch(sql, *arguments)]
 
 
 async def others_named(
     tx: Transaction, words: Sequence[str], searcher: UserId, rooms: Sequence[RoomId], limit: int
 ) -> list[Found]:
     """Return people with words that begin so who are in none of some rooms, best first, and rooms that they are in."""
-    sql = _NAMED.format(rooms=_ROOMS, neighbour="NOT")
-    rows = await tx.fetch(sql, *_arguments(words, searcher, rooms, limit))
-    return [Found(row[0], row[1], row[2], row[3], tuple(row[4])) for row in rows]
+    sql, arguments = _search(words, searcher, rooms, limit, neighbours=False)
+    return [Found(row[0], row[1], row[2], row[3], tuple(row[4])) for row in await tx.fetch(sql, *arguments)]
 
 
-def _arguments(words: Sequence[str], searcher: UserId, rooms: Sequence[RoomId], limit: int) -> tuple[object, ...]:
+def _search(
+    words: Sequence[str], searcher: UserId, rooms: Sequence[RoomId], limit: int, *, neighbours: bool
+) -> tuple[str, list[object]]:
+    """Return the query and its arguments: every step narrows down sets of people, and only then are they looked at."""
     first, *others = words
-    return (
-        first,
-        first + _END,
-        others,
-        [word + _END for word in others],
-        _MOST_NAMED,
-        searcher,
-        list(rooms),
-        limit,
+    arguments: list[object] = [first, first + _END, _MOST_NAMED, searcher, list(rooms), limit]
+    further = ""
+    for word in others:
+        further += _ALSO.format(len(arguments) + 1, len(arguments) + 2)
+        arguments += [word, word + _END]
+    sql = _SEARCH.format(
+        further=further, whether="IN" if neighbours else "NOT IN", rooms="'{}'::text[]" if neighbours else _ROOMS
     )
+    return sql, arguments
