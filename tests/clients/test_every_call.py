@@ -255,6 +255,12 @@ async def media(alice: Person, bob: Person, folder: Path) -> None:
 
 async def notifications(alice: Person) -> None:
     assert "override" in await alice.push_rules()
+    gateway = {"url": "https://push.example/_matrix/push/v1/notify"}
+    await alice.set_pusher("app", "key", gateway, app_display_name="An app", device_display_name="A phone")
+    assert [pusher.pushkey for pusher in await alice.pushers()] == ["key"]
+    await alice.remove_pusher("app", "key")
+    assert not await alice.pushers()
+    await alice.notifications(limit=5, only_highlights=True)
     await alice.set_push_rule("content", "tea", ["notify"], pattern="tea")
     await alice.set_push_rule("content", "cake", ["notify"], pattern="cake", after="tea")
     assert (await alice.push_rule("content", "cake"))["pattern"] == "cake"

@@ -21,6 +21,7 @@ from tricord.clients.calls.messages import MessageCalls
 from tricord.clients.calls.people import PeopleCalls
 from tricord.clients.calls.previews import PreviewCalls
 from tricord.clients.calls.push_rules import PushRuleCalls
+from tricord.clients.calls.pushers import PusherCalls
 from tricord.clients.calls.relations import RelationCalls
 from tricord.clients.calls.reports import ReportCalls
 from tricord.clients.calls.rooms import RoomCalls
@@ -50,6 +51,7 @@ class Client(
     EphemeralCalls,
     EncryptionCalls,
     PushRuleCalls,
+    PusherCalls,
     SyncCalls,
     CallingCalls,
     MediaCalls,

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 import trio
 
+from tricord.federation.egress import Egress
 from tricord.federation.transport import Transport
 from tricord.homeserver.accounts.administration import Administration
 from tricord.homeserver.accounts.passwords import HashCost
@@ -19,8 +20,9 @@ from tricord.homeserver.assembly.exchange import Exchange
 from tricord.homeserver.assembly.foundation import Foundation, Run
 from tricord.homeserver.assembly.media import Media
 from tricord.homeserver.assembly.moderation import Moderation
-from tricord.homeserver.assembly.network import Network, open_transport
+from tricord.homeserver.assembly.network import Network, open_egress, open_transport
 from tricord.homeserver.assembly.personal import Personal
+from tricord.homeserver.assembly.push import Push
 from tricord.homeserver.assembly.rooms import Rooms
 from tricord.homeserver.assembly.searching import Searching
 from tricord.homeserver.assembly.shared_rooms import SharedRooms
@@ -71,7 +73,7 @@ class Homeserver:
 class _House:
     """All departments of one homeserver."""
 
-    def __init__(self, base: Foundation, transport: Transport, password_cost: HashCost | None) -> None:
+    def __init__(self, base: Foundation, transport: Transport, outside: Egress, password_cost: HashCost | None) -> None:
         settings = base.settings
         self.network = Network(base, transport)
         self.rooms = Rooms(base, self.network)
@@ -83,7 +85,8 @@ class _House:
         discovery = Discovery(base, self.network, self.rooms, conversation)
         searching = Searching(base, self.rooms)
         moderation = Moderation(base, self.accounts, self.rooms, personal, conversation)
-        sync = Sync(base, self.accounts, self.rooms, personal, encryption)
+        push = Push(base, self.rooms, personal, outside)
+        sync = Sync(base, self.accounts, self.rooms, personal, push, encryption)
         exchange = Exchange(
             base, self.network, self.rooms, shared, self.accounts, personal, conversation, discovery, encryption
         )
@@ -100,6 +103,7 @@ class _House:
                 "org.matrix.simplified_msc3575": True,
                 "org.matrix.msc4140": settings.delayed_events.longest_delay_seconds > 0,
             },
+            web_push_key=push.vapid.public,
         )
         self.health_routes = HealthApi(lambda: base.database.read(_answers)).routes()
         self.client_routes: list[Route] = [
@@ -113,6 +117,7 @@ class _House:
                 searching,
                 moderation,
                 personal,
+                push,
                 sync,
                 media,
             )
@@ -129,6 +134,7 @@ class _House:
             searching,
             moderation,
             personal,
+            push,
             encryption,
             exchange,
             media,
@@ -172,8 +178,9 @@ async def open_homeserver(
         publisher = Publisher(database, await database.read(current_position))
         if transport is None:
             transport = await stack.enter_async_context(open_transport(settings))
+        outside = await stack.enter_async_context(open_egress(settings))
         base = Foundation(settings, database, publisher, key, retired, clock, policy_key)
-        house = _House(base, transport, password_cost)
+        house = _House(base, transport, outside, password_cost)
         listeners = [_listener(each, house, everything_by_quart) for each in settings.listeners]
         async with trio.open_nursery() as nursery:
             await nursery.start(database.run_listeners)

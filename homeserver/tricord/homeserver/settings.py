@@ -148,6 +148,14 @@ class RtcSettings(Section):
     )
 
 
+class PushSettings(Section):
+    """Notifications to browsers and phones."""
+
+    contact: str = Field(
+        "", description="mailto: or https: URL by which push services reach you; empty: https:// and the server name"
+    )
+
+
 class LogSettings(Section):
     """What is logged, and how."""
 
@@ -187,5 +195,6 @@ class Settings(Section):
     turn: TurnSettings = TurnSettings()
     rtc: RtcSettings = RtcSettings()
     delayed_events: DelayedEventSettings = DelayedEventSettings()
+    push: PushSettings = PushSettings()
     rate_limits: RateLimitSettings = RateLimitSettings()
     log: LogSettings = LogSettings()

@@ -5,8 +5,11 @@ from __future__ import annotations
 import contextlib
 from collections.abc import AsyncIterator
 
+from tricord.federation.addresses import AllowedAddresses
 from tricord.federation.calls import Peers
 from tricord.federation.client import FederationClient
+from tricord.federation.dns import SystemDns
+from tricord.federation.egress import Egress, tls_context
 from tricord.federation.health import PeerHealth
 from tricord.federation.https import HttpsTransport
 from tricord.federation.keys import KeyRing
@@ -45,6 +48,21 @@ class Network:
 
 
 @contextlib.asynccontextmanager
+async def open_egress(settings: Settings) -> AsyncIterator[Egress]:
+    """Give the way to hosts that users name: push gateways, for one. Raises SettingsError."""
+    federation = settings.federation
+    try:
+        tls = tls_context(federation.trusted_ca)
+    except OSError as error:  # which ssl's errors are
+        raise _no_certificates(settings) from error
+    egress = Egress(SystemDns(), AllowedAddresses(federation.allowed_addresses), tls)
+    try:
+        yield egress
+    finally:
+        await egress.aclose()
+
+
+@contextlib.asynccontextmanager
 async def open_transport(settings: Settings) -> AsyncIterator[Transport]:
     """Give the way to other servers, if this one meets any. Raises SettingsError."""
     if not any("federation" in listener.serves for listener in settings.listeners):
@@ -57,9 +75,12 @@ async def open_transport(settings: Settings) -> AsyncIterator[Transport]:
             trusted_ca=settings.federation.trusted_ca,
         )
     except OSError as error:  # which ssl's errors are
-        ca = settings.federation.trusted_ca
-        raise SettingsError(f"federation.trusted_ca: {ca} holds no certificates: {error.strerror}") from error
+        raise _no_certificates(settings) from error
     try:
         yield transport
     finally:
         await transport.aclose()
+
+
+def _no_certificates(settings: Settings) -> SettingsError:
+    return SettingsError(f"federation.trusted_ca: {settings.federation.trusted_ca} holds no certificates")

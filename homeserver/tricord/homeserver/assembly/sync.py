@@ -9,10 +9,10 @@ from tricord.homeserver.assembly.accounts import Accounts
 from tricord.homeserver.assembly.encryption import Encryption
 from tricord.homeserver.assembly.foundation import Foundation
 from tricord.homeserver.assembly.personal import Personal
+from tricord.homeserver.assembly.push import Push
 from tricord.homeserver.assembly.rooms import Rooms
 from tricord.homeserver.client_api.sliding_sync import SlidingSyncApi
 from tricord.homeserver.client_api.sync import SyncApi
-from tricord.homeserver.push.counts import NotificationCounts
 from tricord.homeserver.serving.call import Route, WebSocketRoute
 from tricord.homeserver.serving.dispatch import Dispatcher
 from tricord.homeserver.storage.aliases import published_rooms
@@ -43,7 +43,7 @@ class Sync:
     """The engine of sync, and the ways in which clients follow it."""
 
     def __init__(
-        self, base: Foundation, accounts: Accounts, rooms: Rooms, personal: Personal, encryption: Encryption
+        self, base: Foundation, accounts: Accounts, rooms: Rooms, personal: Personal, push: Push, encryption: Encryption
     ) -> None:
         database, state, timeline, memberships = base.database, rooms.state, rooms.timeline, rooms.memberships
         self._accounts = accounts
@@ -54,7 +54,6 @@ class Sync:
         account_data = AccountDataSection(database, personal.push_rules)
         invites = InviteSection(timeline, state)
         summaries = SummarySection(memberships, state)
-        counts = NotificationCounts(database, timeline, state, memberships, personal.push_rules, rooms.changes)
         devices = DevicesSection(
             encryption.device_keys,
             encryption.inboxes,
@@ -79,7 +78,7 @@ class Sync:
             LazyMembers(state),
             PresenceSection(database, memberships, base.clock, enabled=True),
             summaries,
-            counts,
+            push.counts,
             devices,
             rooms.aggregations,
             base.clock,
@@ -102,7 +101,7 @@ class Sync:
                 rooms.visibility,
                 windows,
                 summaries,
-                counts,
+                push.counts,
                 activity,
                 ToldMembers(),
                 rooms.aggregations,

@@ -54,6 +54,7 @@ class ServerInfoApi:
         rtc: RtcSettings | None = None,
         policy_key: SigningKey | None = None,
         unstable_features: Mapping[str, bool] | None = None,
+        web_push_key: str = "",
     ) -> None:
         self._server_name = server_name
         self._well_known = well_known
@@ -76,6 +77,7 @@ class ServerInfoApi:
                 "m.3pid_changes": {"enabled": False},
                 "m.get_login_token": {"enabled": login.login_tokens},
                 "m.forget_forced_upon_leave": {"enabled": False},
+                "org.matrix.msc4174.webpush": {"enabled": bool(web_push_key), "vapid": web_push_key},
             }
         }
 

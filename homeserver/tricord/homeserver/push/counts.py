@@ -25,7 +25,7 @@ from tricord.homeserver.storage.receipts import UNTHREADED, Receipt, receipts_of
 from tricord.homeserver.stream.recent_changes import RecentChanges
 from tricord.protocol.identifiers import RoomId, UserId
 from tricord.protocol.power_levels import PowerLevels
-from tricord.protocol.push_rules import PushedEvent
+from tricord.protocol.push_rules import Outcome, PushedEvent
 
 # What lies further back than this many events is not counted: "many" is as good.
 _MOST_COUNTED = 200
@@ -40,10 +40,17 @@ class Count(NamedTuple):
     highlights: int = 0
 
 
+class Notified(NamedTuple):
+    """An event that a user is notified of, and how."""
+
+    stored: StoredEvent
+    outcome: Outcome
+
+
 class _Unread(NamedTuple):
     position: int
     thread: str
-    highlight: bool
+    outcome: Outcome
 
 
 @dataclass(slots=True)
@@ -126,6 +133,53 @@ class NotificationCounts:
             counts[room_id] = _by_thread(counted.unread)
         self._forget_oldest()
         return counts
+
+    async def total(self, user_id: UserId, room_ids: Collection[RoomId], upto: int) -> int:
+        """Return how many events of some rooms together wait to be read."""
+        counts = await self.by_thread(user_id, room_ids, upto)
+        return sum(count.notifications for by_thread in counts.values() for count in by_thread.values())
+
+    async def notified(self, user_id: UserId, room_ids: Collection[RoomId], after: int, upto: int) -> list[Notified]:
+        """Return what came between two positions and is unread, in order; of a room no more than is counted."""
+        await self.by_thread(user_id, room_ids, upto)
+        news: dict[RoomId, dict[int, Outcome]] = {}
+        for room_id in room_ids:
+            counted = self._counted.get((user_id, room_id))
+            unread = () if counted is None else counted.unread
+            if found := {one.position: one.outcome for one in unread if after < one.position <= upto}:
+                news[room_id] = found
+        if not news:
+            return []
+        read = await self._timeline.recent_in_rooms(dict.fromkeys(news, after), upto=upto, limit=_MOST_COUNTED)
+        found_events = [
+            Notified(stored, news[room_id][stored.place.position])
+            for room_id, stretch in read.items()
+            for stored in stretch.events
+            if stored.place.position in news[room_id]
+        ]
+        return sorted(found_events, key=lambda one: one.stored.place)
+
+    async def judged(self, user_id: UserId, events: Iterable[StoredEvent]) -> list[Notified]:
+        """Return those of some events that a user is notified of, whether they have read them or not."""
+        rules = await self._rules.of(user_id)
+        judged = []
+        for stored in events:
+            if stored.event.sender != user_id:
+                outcome = rules.compiled.evaluate((await self._pushed(stored))[0])
+                if outcome.notify:
+                    judged.append(Notified(stored, outcome))
+        return judged
+
+    async def read_up_to(
+        self, user_id: UserId, room_ids: Collection[RoomId], upto: int
+    ) -> dict[RoomId, dict[str, int]]:
+        """Return up to where a user has read each thread of some rooms."""
+        await self.by_thread(user_id, room_ids, upto)
+        return {room_id: self._counted[user_id, room_id].read for room_id in room_ids}
+
+    async def thread_of(self, stored: StoredEvent) -> str:
+        """Return the thread of an event, as receipts name it."""
+        return (await self._pushed(stored))[1]
 
     async def _begin(self, user_id: UserId, room_ids: Collection[RoomId], rules: UserRules, upto: int) -> None:
         receipts: dict[RoomId, list[Receipt]] = {}
@@ -219,7 +273,7 @@ def _add(user_id: UserId, counted: _Counted, events: Iterable[tuple[StoredEvent,
             continue
         outcome = counted.rules.compiled.evaluate(pushed)
         if outcome.notify:
-            counted.unread.append(_Unread(stored.place.position, thread, outcome.highlight))
+            counted.unread.append(_Unread(stored.place.position, thread, outcome))
     del counted.unread[:-_MOST_COUNTED]
     # A receipt may be ahead of what was counted.
     counted.drop_read()
@@ -229,5 +283,5 @@ def _by_thread(unread: Iterable[_Unread]) -> dict[str, Count]:
     counts: dict[str, Count] = {}
     for one in unread:
         before = counts.get(one.thread, Count())
-        counts[one.thread] = Count(before.notifications + 1, before.highlights + one.highlight)
+        counts[one.thread] = Count(before.notifications + 1, before.highlights + one.outcome.highlight)
     return counts

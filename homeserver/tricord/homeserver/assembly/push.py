@@ -1,0 +1,54 @@
+"""Notifications: what waits to be read, and telling users who are not looking."""
+
+from __future__ import annotations
+
+from tricord.homeserver.assembly.foundation import Foundation, Run
+from tricord.homeserver.assembly.personal import Personal
+from tricord.homeserver.assembly.rooms import Rooms
+from tricord.homeserver.client_api.pushers import PushersApi
+from tricord.homeserver.push.counts import NotificationCounts
+from tricord.homeserver.push.delivery import Delivery, Fetch
+from tricord.homeserver.push.notified import NotifiedEvents
+from tricord.homeserver.push.notifier import Notifier
+from tricord.homeserver.push.pushers import Pushers
+from tricord.homeserver.push.web_push import VapidKey
+from tricord.homeserver.serving.call import Route
+
+
+class Push:
+    """Counts, pushers, and what runs them."""
+
+    def __init__(self, base: Foundation, rooms: Rooms, personal: Personal, outside: Fetch) -> None:
+        database, timeline, memberships = base.database, rooms.timeline, rooms.memberships
+        self.vapid = VapidKey.load_or_create(
+            base.settings.data_dir, base.settings.push.contact or f"https://{base.server_name}"
+        )
+        self.counts = NotificationCounts(
+            database, timeline, rooms.state, memberships, personal.push_rules, rooms.changes
+        )
+        pushers = Pushers(database, base.publisher, base.clock)
+        self._notifier = Notifier(
+            database,
+            base.publisher,
+            rooms.changes,
+            memberships,
+            rooms.state,
+            timeline,
+            self.counts,
+            pushers,
+            Delivery(outside, self.vapid, base.clock),
+            base.clock,
+        )
+        notified = NotifiedEvents(
+            database, base.publisher, memberships, rooms.visibility, self.counts, rooms.client_events
+        )
+        self._api = PushersApi(pushers, notified)
+
+    @property
+    def run(self) -> list[Run]:
+        """Return the parts that live long."""
+        return [self._notifier.run]
+
+    def routes(self) -> list[Route]:
+        """Return what clients are answered about them."""
+        return self._api.routes()
