@@ -6,6 +6,8 @@ from pathlib import Path
 
 import click
 
+from tricord.homeserver.cli.faults import faults_explained
+
 
 @click.command(short_help="Show two servers whose people talk.")
 @click.option(
@@ -31,9 +33,10 @@ def demo(data_dir: Path | None, once: bool) -> None:
         if data_dir is None:
             folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="tricord-demo-")))
         else:
-            folder = data_dir
+            folder = data_dir.resolve()
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         try:
-            trio.run(tell, folder, once)
+            with faults_explained():
+                trio.run(tell, folder, once)
         except* KeyboardInterrupt:
             click.echo("stopping")
