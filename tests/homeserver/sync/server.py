@@ -203,7 +203,10 @@ async def sync_server(database: Database) -> AsyncIterator[SyncServer]:
         PushRulesApi(push_rules),
     )
     windows = Windows(database, timeline, state, changes)
-    account_data_section, invites = AccountDataSection(database, push_rules), InviteSection(timeline, state)
+    account_data_section, invites = (
+        AccountDataSection(database, push_rules),
+        InviteSection(timeline, state, preferences),
+    )
     summaries = SummarySection(memberships, state)
     counts = NotificationCounts(database, timeline, state, memberships, push_rules, changes)
     ignored, activity = IgnoredUsers(preferences, publisher, changes), RoomActivity(database, publisher)

@@ -325,3 +325,13 @@ async def test_presence_is_told_to_those_who_share_a_room(alice: Follower, bob: 
     assert "presence" not in await carol.news()
     assert (await bob.get(f"/v3/presence/{alice.user_id}/status"))["presence"] == "online"
     assert (await carol.refused("GET", f"/v3/presence/{alice.user_id}/status")) == (403, "M_FORBIDDEN")
+
+
+async def test_who_accepts_no_invitations_is_not_told_of_older_ones(alice: Follower, bob: Follower) -> None:
+    room = await alice.create_room()
+    await alice.invite(room, bob)
+    assert room in (await bob.sync())["rooms"]["invite"]
+    await bob.set_account_data("m.invite_permission_config", {"default_action": "block"})
+    assert "rooms" not in await bob.sync()
+    await bob.set_account_data("m.invite_permission_config", {})
+    assert room in (await bob.sync())["rooms"]["invite"]

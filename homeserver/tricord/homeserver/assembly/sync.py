@@ -52,7 +52,7 @@ class Sync:
         self._database = database
         windows = Windows(database, timeline, state, rooms.changes)
         account_data = AccountDataSection(database, personal.push_rules)
-        invites = InviteSection(timeline, state)
+        invites = InviteSection(timeline, state, rooms.preferences)
         summaries = SummarySection(memberships, state)
         devices = DevicesSection(
             encryption.device_keys,

@@ -18,6 +18,7 @@ from tricord.homeserver.rooms.delayed_settings import DelayedEventSettings
 from tricord.homeserver.rooms.draft_checks import check_content
 from tricord.homeserver.rooms.send import Sending
 from tricord.homeserver.serving.call import Requester
+from tricord.homeserver.storage.accounts import account_by_id
 from tricord.homeserver.storage.database import Database
 from tricord.homeserver.storage.delayed_events import (
     DelayedEvent,
@@ -210,7 +211,11 @@ class DelayedEvents:
             raise AlreadyFinalised("the delayed event is being sent")
 
     async def _append(self, event: DelayedEvent) -> EventId:
-        requester = Requester(event.user_id, event.device_id, 0, is_guest=False, is_admin=False)
+        account = await self._database.read(account_by_id, event.user_id)
+        is_suspended = account is not None and account.suspended
+        requester = Requester(
+            event.user_id, event.device_id, 0, is_guest=False, is_admin=False, is_suspended=is_suspended
+        )
         content = orjson.loads(event.content)
         return await self._sending.send_delayed(
             requester, event.room_id, event.type, event.state_key, content, event.delay_id

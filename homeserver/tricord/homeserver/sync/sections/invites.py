@@ -12,6 +12,7 @@ from typing import Any
 import orjson
 import structlog
 
+from tricord.homeserver.rooms.preferences import Preferences
 from tricord.homeserver.rooms.state import RoomState
 from tricord.homeserver.rooms.stored_event import StateKey, StoredEvent
 from tricord.homeserver.rooms.stripped_state import SHOWN
@@ -28,19 +29,28 @@ _logger = structlog.get_logger(__name__)
 class InviteSection:
     """Reads stripped state."""
 
-    def __init__(self, timeline: Timeline, state: RoomState) -> None:
+    def __init__(self, timeline: Timeline, state: RoomState, preferences: Preferences) -> None:
         self._timeline = timeline
         self._state = state
+        self._preferences = preferences
 
     async def stripped_state(
         self, rooms: Collection[tuple[RoomId, EventId]], ignored: frozenset[UserId]
     ) -> dict[RoomId, tuple[Json, ...]]:
-        """Return what may be told of rooms by the member events that invite into them, or knock on them."""
+        """Return what may be told of rooms by the member events that invite into them, or knock on them.
+
+        Who accepts no invitations is not told of those that are there already either.
+        https://spec.matrix.org/v1.19/client-server-api/#invite-permission
+        """
         events = await self._timeline.events([event_id for _, event_id in rooms])
+        invited = {UserId(one.event.state_key or "") for one in events.values() if _is_invitation(one)}
+        blocking = await self._preferences.blocking_invites(list(invited)) if invited else frozenset()
         told: dict[RoomId, tuple[Json, ...]] = {}
         for room_id, event_id in rooms:
             member = events.get(event_id)
             if member is None or member.event.sender in ignored:
+                continue
+            if _is_invitation(member) and member.event.state_key in blocking:
                 continue
             try:
                 told[room_id] = (*await self._room_state(member), _own_event(member))
@@ -61,6 +71,10 @@ class InviteSection:
             for stored in state.values()
             if stored.nid != member.nid
         )
+
+
+def _is_invitation(member: StoredEvent) -> bool:
+    return member.event.content.get("membership") == "invite"
 
 
 def _checked(events: list[Any], member: StoredEvent) -> tuple[Json, ...]:
