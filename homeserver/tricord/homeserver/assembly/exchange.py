@@ -19,6 +19,7 @@ from tricord.homeserver.federation_api.policy import PolicyApi
 from tricord.homeserver.federation_api.queries import FederationQueriesApi
 from tricord.homeserver.federation_api.rooms import FederationRoomsApi
 from tricord.homeserver.federation_api.spaces import FederationSpacesApi
+from tricord.homeserver.federation_api.third_party import ThirdPartyInvitesApi
 from tricord.homeserver.federation_api.transactions import TransactionsApi
 from tricord.homeserver.peers.edus import Edus
 from tricord.homeserver.peers.incoming import IncomingTransactions
@@ -90,6 +91,7 @@ class Exchange:
             FederationRoomsApi(reads, timeline, base.server_name, clock),
             FederationSpacesApi(discovery.previews),
             FederationKeysApi(encryption.queries),
+            ThirdPartyInvitesApi(shared.third_party_invites),
             OpenIdUserInfoApi(accounts.openid_tokens),
             FederationQueriesApi(conversation.aliases, accounts.profiles, conversation.directory),
         )

@@ -11,6 +11,7 @@ from tricord.homeserver.peers.closest_event import ClosestElsewhere
 from tricord.homeserver.peers.hosting import Hosting
 from tricord.homeserver.peers.joining import RemoteJoins
 from tricord.homeserver.peers.memberships import RemoteMemberships
+from tricord.homeserver.peers.third_party_invites import ThirdPartyInvites
 from tricord.homeserver.rooms.outliers import Outliers
 from tricord.homeserver.rooms.outsiders import Outsiders
 from tricord.homeserver.rooms.placement import Placement
@@ -56,6 +57,9 @@ class SharedRooms:
             verifier,
             base.signer,
             rooms.admission,
+        )
+        self.third_party_invites = ThirdPartyInvites(
+            rooms.log, rooms.state, rooms.residence, self.reads, rooms.invitations, self.elsewhere, peers
         )
         self.backfill = Backfill(
             database, rooms.cached, rooms.nodes, rooms.residence, peers, verifier, outliers, self.receiver, resolver
