@@ -1,0 +1,73 @@
+"""matrix-js-sdk, the library under Element Web, unmodified, against `tricord serve`. The conversations are in `js/`.
+
+npm installs what `js/package-lock.json` says, by hash, from the registry that the machine uses. Where there is no
+node, the tests are skipped; where the environment says `CI`, they are not.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import trio
+
+from tests.servers import server_process
+
+pytestmark = pytest.mark.peer
+
+_SOURCES = Path(__file__).parent / "js"
+_CONVERSATIONS = sorted(file.stem for file in _SOURCES.glob("*.mjs") if file.stem != "people")
+_PATIENCE_SECONDS = 120
+
+
+@pytest.fixture(scope="session")
+def sources(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The conversations, with the library installed beside them."""
+    if shutil.which("node") is None or shutil.which("npm") is None:
+        _lacking("node and npm are not installed")
+    folder = tmp_path_factory.mktemp("js") / "js"
+    shutil.copytree(_SOURCES, folder, ignore=shutil.ignore_patterns("node_modules"))
+    installed = subprocess.run(
+        ["npm", "ci", "--ignore-scripts", "--no-audit", "--no-fund"],
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        timeout=600,
+        check=False,
+    )
+    if installed.returncode:
+        _lacking(f"npm could not install matrix-js-sdk: {installed.stderr.strip()[-500:]}")
+    return folder
+
+
+def _lacking(reason: str) -> None:
+    if os.environ.get("CI"):
+        pytest.fail(reason)
+    pytest.skip(reason)
+
+
+@pytest.mark.parametrize("conversation", _CONVERSATIONS)
+async def test_matrix_js_sdk_converses(conversation: str, sources: Path, database_url: str, tmp_path: Path) -> None:
+    def converse(url: str) -> Callable[[], subprocess.CompletedProcess[str]]:
+        return lambda: subprocess.run(
+            ["node", f"{conversation}.mjs", url],
+            cwd=sources,
+            capture_output=True,
+            text=True,
+            timeout=_PATIENCE_SECONDS,
+            check=False,
+        )
+
+    async with server_process(database_url, tmp_path) as server:
+        done = await trio.to_thread.run_sync(converse(server.url))
+    assert done.returncode == 0, f"{done.stdout[-2000:]}\n{done.stderr[-4000:]}"
+
+
+def test_the_lock_names_versions_and_hashes_and_no_registry() -> None:
+    lock = (_SOURCES / "package-lock.json").read_text(encoding="utf-8")
+    assert '"resolved"' not in lock
+    assert lock.count('"integrity": "sha512-') == lock.count('"node_modules/')
