@@ -86,16 +86,28 @@ class RoomCalls(Calls):
         limit: int | None = None,
         since: str | None = None,
         server: str | None = None,
+        network: str | None = None,
+        all_networks: bool = False,
     ) -> directory.PublicRoomsPage:
         """Return a page of a room directory, ours or that of another server; its `next_batch` is the next `since`.
+
+        `network` is the instance of a bridged network whose rooms are wanted; `all_networks` are these and Matrix.
 
         https://spec.matrix.org/v1.19/client-server-api/#published-room-directory
         """
         page = directory.PublicRoomsPage
-        if search is None:
+        if search is None and network is None and not all_networks:
             query = {"limit": limit, "since": since, "server": server}
             return await self.http.typed(directory.GetPublicRooms, page, query=query)
-        body = given({"limit": limit, "since": since, "filter": {"generic_search_term": search}})
+        body = given(
+            {
+                "limit": limit,
+                "since": since,
+                "filter": given({"generic_search_term": search}),
+                "include_all_networks": all_networks or None,
+                "third_party_instance_id": network,
+            }
+        )
         return await self.http.typed(directory.SearchPublicRooms, page, query={"server": server}, body=body)
 
     async def upgrade(self, room_id: RoomId, new_version: str, *, additional_creators: Sequence[UserId] = ()) -> RoomId:

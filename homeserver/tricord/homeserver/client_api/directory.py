@@ -17,9 +17,8 @@ from tricord.clients.api.directory import (
     SetVisibility,
 )
 from tricord.homeserver.rooms.aliases import Aliases
-from tricord.homeserver.rooms.directory import Directory
+from tricord.homeserver.rooms.directory import Directory, Networks
 from tricord.homeserver.serving.call import Call, Route
-from tricord.protocol.errors import InvalidParam
 from tricord.protocol.identifiers import parse_room_alias, parse_room_id
 from tricord.protocol.strict_json import JsonObject
 
@@ -84,10 +83,5 @@ class DirectoryApi:
     async def search(self, call: Call[SearchPublicRooms.Body, SearchPublicRooms.Query]) -> PublicRoomsPage:
         """Search the directory."""
         wanted = call.body
-        if wanted.third_party_instance_id is not None:
-            if wanted.include_all_networks:
-                raise InvalidParam("`third_party_instance_id` is for when `include_all_networks` is false")
-            # No network is bridged here, so its directory is empty; that of another server is asked for as it is.
-            if call.query.server is None:
-                return PublicRoomsPage(chunk=[], total_room_count_estimate=0)
-        return await self._directory.page(wanted.filter, wanted.since, wanted.limit, call.query.server)
+        networks = Networks(wanted.include_all_networks, wanted.third_party_instance_id)
+        return await self._directory.page(wanted.filter, wanted.since, wanted.limit, call.query.server, networks)

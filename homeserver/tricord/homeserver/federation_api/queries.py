@@ -10,7 +10,7 @@ from tricord.federation.api.public_rooms import GetPublicRooms, SearchPublicRoom
 from tricord.federation.api.queries import GetVersion, QueryDirectory, QueryOther, QueryProfile
 from tricord.homeserver.accounts.profiles import Profiles
 from tricord.homeserver.rooms.aliases import Aliases
-from tricord.homeserver.rooms.directory import Directory
+from tricord.homeserver.rooms.directory import Directory, Networks
 from tricord.homeserver.serving.call import Call, Route
 from tricord.protocol.errors import NotFound
 from tricord.protocol.strict_json import JsonObject
@@ -56,8 +56,12 @@ class FederationQueriesApi:
 
     async def public_rooms(self, call: Call[Any, GetPublicRooms.Query]) -> PublicRoomsPage:
         """Show the directory."""
-        return await self._directory.page(DirectoryFilter(), call.query.since, call.query.limit, None)
+        wanted = call.query
+        networks = Networks(wanted.include_all_networks, wanted.third_party_instance_id)
+        return await self._directory.page(DirectoryFilter(), wanted.since, wanted.limit, None, networks)
 
     async def search_public_rooms(self, call: Call[SearchPublicRooms.Body, Any]) -> PublicRoomsPage:
         """Show what matches in the directory."""
-        return await self._directory.page(call.body.filter, call.body.since, call.body.limit, None)
+        wanted = call.body
+        networks = Networks(wanted.include_all_networks, wanted.third_party_instance_id)
+        return await self._directory.page(wanted.filter, wanted.since, wanted.limit, None, networks)

@@ -9,6 +9,7 @@ from tricord.clients.api.directory import DirectoryFilter, PublicRoomsPage
 from tricord.federation.calls import Peers
 from tricord.federation.errors import PeerError, PeerRefused
 from tricord.homeserver.peers.handshake import as_refusal
+from tricord.homeserver.rooms.directory import Networks
 from tricord.protocol.errors import NotFound
 from tricord.protocol.identifiers import RoomAlias, RoomId, ServerName, UserId, server_name_of
 from tricord.protocol.strict_json import JsonObject
@@ -41,12 +42,19 @@ class RemoteQueries:
         return found.room_id, [server, *found.servers[:_MOST_SERVERS]]
 
     async def published_rooms(
-        self, server: ServerName, wanted: DirectoryFilter, since: str | None, limit: int
+        self, server: ServerName, wanted: DirectoryFilter, since: str | None, limit: int, networks: Networks
     ) -> PublicRoomsPage:
         """Return a page of a remote server's directory."""
         search = None if wanted == DirectoryFilter() else wanted
         try:
-            page = await self._peers.public_rooms(server, limit=limit, since=since, search=search)
+            page = await self._peers.public_rooms(
+                server,
+                limit=limit,
+                since=since,
+                search=search,
+                include_all_networks=networks.all_of_them,
+                third_party_instance_id=networks.instance_id,
+            )
         except PeerRefused as error:
             raise as_refusal(error) from error
         except PeerError as error:

@@ -37,11 +37,26 @@ class _Rank:
         return cls(-room.num_joined_members, room.room_id)
 
 
+@dataclass(frozen=True, slots=True)
+class Networks:
+    """Of which networks rooms are wanted: of Matrix alone, of all, or of one that is bridged."""
+
+    all_of_them: bool = False
+    instance_id: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.all_of_them and self.instance_id is not None:
+            raise InvalidParam("`third_party_instance_id` is for when `include_all_networks` is false")
+
+
+MATRIX = Networks()
+
+
 class RemoteDirectories(Protocol):
     """Asks other servers for theirs."""
 
     async def published_rooms(
-        self, server: ServerName, wanted: DirectoryFilter, since: str | None, limit: int
+        self, server: ServerName, wanted: DirectoryFilter, since: str | None, limit: int, networks: Networks
     ) -> PublicRoomsPage:
         """Return a page of a remote server's directory; raise NotFound if it cannot be had."""
         ...
@@ -89,14 +104,22 @@ class Directory:
         await self._database.run(storage.publish_room, room_id, by, self._clock.now_ms())
 
     async def page(
-        self, wanted: DirectoryFilter, since: str | None, limit: int | None, server: str | None
+        self,
+        wanted: DirectoryFilter,
+        since: str | None,
+        limit: int | None,
+        server: str | None,
+        networks: Networks = MATRIX,
     ) -> PublicRoomsPage:
         """Return a page of the rooms that match, the largest first, of this server or of another one."""
         limit = min(max(limit or _DEFAULT_ROOMS, 1), MAX_ROOMS)
         if server is not None and server != self._server_name:
             if self._remote is None:
                 raise NotFound(f"the directory of {server} cannot be reached from here")
-            return await self._remote.published_rooms(parse_server_name(server), wanted, since, limit)
+            return await self._remote.published_rooms(parse_server_name(server), wanted, since, limit, networks)
+        if networks.instance_id is not None:
+            # No network is bridged here.
+            return PublicRoomsPage(chunk=[], total_room_count_estimate=0)
         rooms = [room for room in await self._published() if _matches(room, wanted)]
         rooms.sort(key=_Rank.of)
         return _page(rooms, since, limit)
