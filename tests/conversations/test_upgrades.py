@@ -78,6 +78,18 @@ async def test_a_room_of_version_12_names_its_creators_anew(both: list[Town]) ->
     assert new["events"]["m.room.tombstone"] > 100
 
 
+async def test_creators_who_are_not_named_anew_are_administrators(both: list[Town]) -> None:
+    alice, carol = both[0]["alice"], both[0]["carol"]
+    also = {"additional_creators": [carol.user_id]}
+    for new in ("12", "11"):
+        room_id = await alice.create_room(preset="public_chat", room_version="12", creation_content=also)
+        replacement = await alice.upgrade(room_id, new)
+        users = (await content(alice, replacement, "m.room.power_levels"))["users"]
+        assert users[carol.user_id] == 100
+        await carol.join(replacement)
+        await carol.set_state(replacement, "m.room.name", {"name": "Mine as well"})
+
+
 async def test_nobody_speaks_in_the_old_room_and_only_who_may_replaces_it(both: list[Town]) -> None:
     alice, carol = both[0]["alice"], both[0]["carol"]
     room_id = await alice.create_room(preset="public_chat", room_version="11")

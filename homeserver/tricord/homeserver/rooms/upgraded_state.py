@@ -88,9 +88,12 @@ def carried_power_levels(
     tombstone = events.get("m.room.tombstone", content.get("state_default", DEFAULTS["state_default"]))
     were_above = create.version.creators_have_infinite_power
     if version.creators_have_infinite_power:
-        for creator in (upgrader, *creators):
+        named = {upgrader, *creators}
+        for creator in named:
             users.pop(creator, None)
-        if not were_above:
+        if were_above:
+            users.update(dict.fromkeys((one for one in creators_of(create) if one not in named), ADMINISTRATOR))
+        else:
             # Administrators could replace the old room; in the new one that is for creators, as in rooms made so.
             events["m.room.tombstone"] = max(tombstone, ABOVE_ADMINISTRATORS)
     elif were_above:
