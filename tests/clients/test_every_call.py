@@ -284,6 +284,19 @@ async def encryption(alice: Person, bob: Person) -> None:
     await alice.upload_cross_signing_keys(**identity.json())
     signed = {alice.user_id: {alice.device_id: identity.self_signing.sign(device.keys())}}
     assert await alice.upload_signatures(signed) == {}
+    version = await alice.create_key_backup("m.megolm_backup.v1.curve25519-aes-sha2", {})
+    await alice.update_key_backup(version, (await alice.key_backup()).algorithm, {"public_key": "x"})
+    key = {"first_message_index": 0, "forwarded_count": 0, "is_verified": True, "session_data": {}}
+    one, two = RoomId("!one:hs.test"), RoomId("!two:hs.test")
+    for keys in ({one: {"a": key}}, {one: {"a": key, "b": key}}, {one: {"a": key}, two: {"c": key}}):
+        await alice.back_up_keys(version, keys)
+    assert (await alice.key_backup(version)).count == 3
+    assert await alice.backed_up_keys(version) == {one: {"a": key, "b": key}, two: {"c": key}}
+    assert await alice.backed_up_keys_of(version, two) == {"c": await alice.backed_up_key(version, two, "c")}
+    assert (await alice.delete_backed_up_keys(version, one, "a")).count == 2
+    assert (await alice.delete_backed_up_keys(version, one)).count == 1
+    assert (await alice.delete_backed_up_keys(version)).count == 0
+    await alice.delete_key_backup(version)
     await bob.send_to_device("org.example.hello", {alice.user_id: {alice.device_id: {"text": "hi"}}})
     assert (await alice.sync())["to_device"]["events"][0]["content"] == {"text": "hi"}
 

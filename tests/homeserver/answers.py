@@ -25,8 +25,8 @@ _TYPES: dict[str, Any] = {
 
 
 def key_of(method: str, path: str) -> str:
-    """Return how `ANSWERS` calls an endpoint."""
-    return f"{method} {re.sub(r'{[^}]*}', '{}', path)}"
+    """Return how `ANSWERS` calls an endpoint, whatever is asked of it in the query."""
+    return f"{method} {re.sub(r'{[^}]*}', '{}', path.partition('?')[0])}"
 
 
 def faults(value: Any, schema: Any, where: str = "$") -> Iterator[str]:

@@ -24,6 +24,8 @@ PROOF = {"type": "m.login.password", "identifier": WHO, "password": PASSWORD}
 RULE = "/_matrix/client/v3/pushrules/global/{kind}/{rule_id}"
 
 # Method, path as the endpoint's description has it, body or query; in an order in which each finds what it needs.
+BACKUP = "m.megolm_backup.v1.curve25519-aes-sha2"
+SESSION_KEY = {"first_message_index": 1, "forwarded_count": 0, "is_verified": True, "session_data": {}}
 MASTER_KEY = {"user_id": "@alice:hs.test", "usage": ["master"], "keys": {f"ed25519:{43 * 'A'}": 43 * "A"}}
 CALLS: list[tuple[str, str, dict[str, Any]]] = [
     ("GET", "/_matrix/client/versions", {}),
@@ -163,6 +165,20 @@ CALLS: list[tuple[str, str, dict[str, Any]]] = [
     ("DELETE", "/_matrix/client/v3/profile/{user_id}/{key_name}", {}),
     ("POST", "/_matrix/client/v3/account/password", {"auth": PROOF, "new_password": PASSWORD, "logout_devices": False}),
     ("POST", "/_matrix/client/v3/keys/upload", {"one_time_keys": {}}),
+    ("POST", "/_matrix/client/v3/room_keys/version", {"algorithm": BACKUP, "auth_data": {}}),
+    ("GET", "/_matrix/client/v3/room_keys/version", {}),
+    ("GET", "/_matrix/client/v3/room_keys/version/{version}", {}),
+    ("PUT", "/_matrix/client/v3/room_keys/version/{version}", {"algorithm": BACKUP, "auth_data": {}}),
+    ("PUT", "/_matrix/client/v3/room_keys/keys?version=1", {"rooms": {"!a": {"sessions": {"b": SESSION_KEY}}}}),
+    ("PUT", "/_matrix/client/v3/room_keys/keys/{room_id}?version=1", {"sessions": {"a": SESSION_KEY}}),
+    ("PUT", "/_matrix/client/v3/room_keys/keys/{room_id}/{session_id}?version=1", SESSION_KEY),
+    ("GET", "/_matrix/client/v3/room_keys/keys", {"version": "1"}),
+    ("GET", "/_matrix/client/v3/room_keys/keys/{room_id}", {"version": "1"}),
+    ("GET", "/_matrix/client/v3/room_keys/keys/{room_id}/{session_id}", {"version": "1"}),
+    ("DELETE", "/_matrix/client/v3/room_keys/keys/{room_id}/{session_id}?version=1", {}),
+    ("DELETE", "/_matrix/client/v3/room_keys/keys/{room_id}?version=1", {}),
+    ("DELETE", "/_matrix/client/v3/room_keys/keys?version=1", {}),
+    ("DELETE", "/_matrix/client/v3/room_keys/version/{version}", {}),
     ("POST", "/_matrix/client/v3/keys/device_signing/upload", {"master_key": MASTER_KEY}),
     ("POST", "/_matrix/client/v3/keys/signatures/upload", {"@alice:hs.test": {"D": {}}}),
     ("GET", "/_matrix/client/v3/keys/changes", {"from": "s1_0", "to": "s1_1"}),
@@ -251,6 +267,8 @@ async def test_answers_have_the_form_that_is_described(http: httpx.AsyncClient) 
         "server_name": "hs.test",
         "media_id": "none",
         "filter_id": "1",
+        "version": "1",
+        "session_id": "session",
     }
     wrong = []
     for method, template, given in CALLS:

@@ -15,6 +15,7 @@ from tricord.clients.calls.administration import AdministrationCalls
 from tricord.clients.calls.calling import CallingCalls
 from tricord.clients.calls.encryption import EncryptionCalls
 from tricord.clients.calls.ephemeral import EphemeralCalls
+from tricord.clients.calls.key_backups import KeyBackupCalls
 from tricord.clients.calls.media import MediaCalls
 from tricord.clients.calls.membership import MembershipCalls
 from tricord.clients.calls.messages import MessageCalls
@@ -50,6 +51,7 @@ class Client(
     ThirdPartyCalls,
     EphemeralCalls,
     EncryptionCalls,
+    KeyBackupCalls,
     PushRuleCalls,
     PusherCalls,
     SyncCalls,

@@ -15,6 +15,7 @@ from tricord.homeserver.storage.cross_signing import delete_identity
 from tricord.homeserver.storage.database import Database, Transaction
 from tricord.homeserver.storage.devices import Ended, delete_devices
 from tricord.homeserver.storage.filters import delete_filters
+from tricord.homeserver.storage.key_backups import delete_all_backups
 from tricord.homeserver.storage.login_tokens import delete_login_tokens
 from tricord.homeserver.storage.openid_tokens import delete_openid_tokens
 from tricord.homeserver.storage.profiles import delete_profile
@@ -63,6 +64,7 @@ async def _deactivate(tx: Transaction, user_id: UserId, *, erase: bool) -> Ended
     await remove_person(tx, user_id)
     await delete_filters(tx, user_id)
     await delete_identity(tx, user_id)
+    await delete_all_backups(tx, user_id)
     # Tags, ignored users, settings of clients: nobody can read them any more, so erasing is not only for those who ask.
     await delete_account_data(tx, user_id)
     await request_room_update(tx, user_id, "leave")

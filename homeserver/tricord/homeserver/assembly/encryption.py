@@ -7,6 +7,7 @@ from tricord.homeserver.assembly.foundation import Foundation, Run
 from tricord.homeserver.assembly.network import Network
 from tricord.homeserver.assembly.rooms import Rooms
 from tricord.homeserver.client_api.cross_signing import CrossSigningApi
+from tricord.homeserver.client_api.key_backups import KeyBackupsApi
 from tricord.homeserver.client_api.keys import ClientKeysApi
 from tricord.homeserver.client_api.to_device import ToDeviceApi
 from tricord.homeserver.encryption.cross_signing import CrossSigning
@@ -15,6 +16,7 @@ from tricord.homeserver.encryption.device_keys import DeviceKeys
 from tricord.homeserver.encryption.device_lists import DeviceLists
 from tricord.homeserver.encryption.inboxes import Inboxes
 from tricord.homeserver.encryption.introductions import Introductions
+from tricord.homeserver.encryption.key_backups import KeyBackups
 from tricord.homeserver.encryption.key_queries import KeyQueries
 from tricord.homeserver.encryption.key_signatures import KeySignatures
 from tricord.homeserver.encryption.remote_lists import RemoteLists
@@ -54,6 +56,7 @@ class Encryption:
             self.device_keys,
             self.queries.master_keys,
         )
+        self._backups = KeyBackups(base.database)
         self._publisher = base.publisher
 
     def on_edus(self, wake_servers: WakeServers) -> None:
@@ -76,5 +79,6 @@ class Encryption:
             ClientKeysApi(self.device_keys, self.queries, self.device_lists, self._publisher),
             CrossSigningApi(self.cross_signing, self._signatures, auth),
             ToDeviceApi(self.to_device),
+            KeyBackupsApi(self._backups),
         )
         return [route for api in apis for route in api.routes()]
