@@ -34,8 +34,9 @@ NOT_CALLED = {
     "RegisterWithSharedSecret",
 }
 
-# Called, and refused: there are no bridges here, and nobody is an administrator.
+# Called, and refused: there are no bridges here, no previews of URLs, and nobody is an administrator.
 REFUSED = {
+    "PreviewUrl",
     "GetLocked",
     "SetLocked",
     "GetSuspended",
@@ -251,6 +252,8 @@ async def media(alice: Person, bob: Person, folder: Path) -> None:
     with pytest.raises(Refused):
         async with bob.download("mxc://localhost/unknown"):
             pass
+    with pytest.raises(Refused):
+        await bob.url_preview("https://example.org/")
 
 
 async def notifications(alice: Person) -> None:

@@ -155,6 +155,7 @@ CALLS: list[tuple[str, str, dict[str, Any]]] = [
     ("POST", "/_matrix/media/v1/create", {}),
     ("PUT", "/_matrix/media/v3/upload/{server_name}/{media_id}", {"tea": "cake"}),
     ("GET", "/_matrix/client/v1/media/config", {}),
+    ("GET", "/_matrix/client/v1/media/preview_url", {"url": "{base_url}/health"}),
     ("GET", "/_matrix/client/v3/joined_rooms", {}),
     ("POST", "/_matrix/client/v3/join/{room_id_or_alias}", {}),
     ("POST", "/_matrix/client/v3/rooms/{room_id}/join", {}),
@@ -223,8 +224,11 @@ def described() -> list[type[Endpoint]]:
 async def http(database_url: str, tmp_path: Path) -> AsyncIterator[httpx.AsyncClient]:
     well_known = {"support_email": "help@hs.test", "server": "hs.test:443"}
     turn = {"uris": ["turn:hs.test"], "shared_secret": "x"}
+    previews = {"allowed_hosts": ["127.0.0.1"], "allowed_addresses": ["127.0.0.0/8"]}
     async with (
-        running_homeserver(database_url, tmp_path, well_known=well_known, turn=turn) as homeserver,
+        running_homeserver(
+            database_url, tmp_path, well_known=well_known, turn=turn, url_previews=previews
+        ) as homeserver,
         httpx.AsyncClient(base_url=homeserver.urls[0]) as http,
     ):
         await homeserver.administration.create_user("alice", PASSWORD, is_admin=True)
@@ -266,6 +270,7 @@ async def test_answers_have_the_form_that_is_described(http: httpx.AsyncClient) 
         "key_name": "displayname",
         "server_name": "hs.test",
         "media_id": "none",
+        "base_url": str(http.base_url),
         "filter_id": "1",
         "version": "1",
         "session_id": "session",

@@ -11,7 +11,7 @@ import contextlib
 import ssl
 import zlib
 from collections import OrderedDict
-from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -182,12 +182,15 @@ class Egress:
         timeout_seconds: float,
         max_redirects: int = 3,
         schemes: Iterable[str] = ("https",),
+        permits: Callable[[str], bool] = lambda _host: True,
     ) -> AsyncIterator[OpenResponse]:
-        """Ask for what is at a URL, after redirects, and give it as `open` does."""
+        """Ask for what is at a URL, after redirects, and give it as `open` does; `permits` is asked of every host."""
         where = _url(url, schemes)
         seen = {where}
         deadline = trio.current_time() + timeout_seconds
         while True:
+            if not permits(where.host):
+                raise AddressRefused(f"{where.host} is not among the hosts that may be asked")
             target, left = where.raw_path.decode(), deadline - trio.current_time()
             async with self.open(_route(where), target, headers or {}, timeout_seconds=max(left, 0)) as response:
                 location = response.headers.get("location")

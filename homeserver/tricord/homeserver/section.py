@@ -1,8 +1,20 @@
-"""The base of every section of the settings."""
+"""The base of every section of the settings, and kinds of values that several have."""
 
 from __future__ import annotations
 
-from pydantic import BaseModel, ConfigDict
+import ipaddress
+from typing import Annotated
+
+from pydantic import AfterValidator, BaseModel, ConfigDict
+
+
+def _networks(texts: tuple[str, ...]) -> tuple[str, ...]:
+    for text in texts:
+        ipaddress.ip_network(text)
+    return texts
+
+
+Networks = Annotated[tuple[str, ...], AfterValidator(_networks)]
 
 
 class Section(BaseModel):

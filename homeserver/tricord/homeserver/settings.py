@@ -14,10 +14,16 @@ from pydantic import AfterValidator, Field, SecretStr, StringConstraints
 
 from tricord.homeserver.accounts.rate_limits import RateLimitSettings
 from tricord.homeserver.accounts.settings import LoginSettings, RegistrationSettings, UserDirectorySettings
-from tricord.homeserver.media.settings import MediaSettings, MediaStoreSettings, RemoteMediaSettings, ThumbnailSettings
+from tricord.homeserver.media.settings import (
+    MediaSettings,
+    MediaStoreSettings,
+    RemoteMediaSettings,
+    ThumbnailSettings,
+    UrlPreviewSettings,
+)
 from tricord.homeserver.moderation.settings import ModerationSettings, ServerNoticeSettings
 from tricord.homeserver.rooms.delayed_settings import DelayedEventSettings
-from tricord.homeserver.section import Section
+from tricord.homeserver.section import Networks, Section
 from tricord.protocol.errors import MatrixError
 from tricord.protocol.identifiers import parse_server_name
 from tricord.protocol.room_versions import ROOM_VERSIONS
@@ -51,15 +57,8 @@ def _address(text: str) -> str:
     return text
 
 
-def _networks(texts: tuple[str, ...]) -> tuple[str, ...]:
-    for text in texts:
-        ipaddress.ip_network(text)
-    return texts
-
-
 Address = Annotated[str, AfterValidator(_address)]
 ServerNames = Annotated[tuple[str, ...], AfterValidator(_server_names)]
-Networks = Annotated[tuple[str, ...], AfterValidator(_networks)]
 
 
 class DatabaseSettings(Section):
@@ -190,6 +189,7 @@ class Settings(Section):
     media_store: MediaStoreSettings = MediaStoreSettings()
     remote_media: RemoteMediaSettings = RemoteMediaSettings()
     thumbnails: ThumbnailSettings = ThumbnailSettings()
+    url_previews: UrlPreviewSettings = UrlPreviewSettings()
     policy_server: PolicyServerSettings = PolicyServerSettings()
     well_known: WellKnownSettings = WellKnownSettings()
     turn: TurnSettings = TurnSettings()

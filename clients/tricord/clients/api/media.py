@@ -84,6 +84,24 @@ class GetMediaConfig(Endpoint):
         upload_size: int | None = Field(None, alias="m.upload.size")
 
 
+class PreviewUrl(Endpoint):
+    """Ask what a page on the web says of itself, in the words of OpenGraph.
+
+    https://spec.matrix.org/v1.19/client-server-api/#get_matrixclientv1mediapreview_url
+    """
+
+    method = "GET"
+    path = "/_matrix/client/v1/media/preview_url"
+    also = ("/_matrix/media/v3/preview_url", "/_matrix/media/r0/preview_url")
+    body_kind = "none"
+
+    class Query(Model):
+        """Which page, and as it was when."""
+
+        url: str
+        ts: int | None = None
+
+
 class DownloadMedia(Endpoint):
     """Download a file.
 

@@ -6,7 +6,7 @@ import contextlib
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import httpx
 import trio
@@ -105,6 +105,14 @@ class MediaCalls(Calls):
         query = {"width": width, "height": height, "method": method, "animated": animated}
         async with self.http.download(api.GetThumbnail, _path(mxc), query=query) as response:
             yield _download(response)
+
+    async def url_preview(self, url: str) -> dict[str, Any]:
+        """Return what a page on the web says of itself. Raises Refused where the homeserver makes no previews.
+
+        https://spec.matrix.org/v1.19/client-server-api/#get_matrixclientv1mediapreview_url
+        """
+        preview: dict[str, Any] = await self.http.call(api.PreviewUrl, query={"url": url})
+        return preview
 
 
 def _path(mxc: str) -> dict[str, str]:

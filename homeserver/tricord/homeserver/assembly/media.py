@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import trio
+
+from tricord.federation.addresses import AllowedAddresses
+from tricord.federation.dns import SystemDns
+from tricord.federation.egress import Egress, tls_context
 from tricord.homeserver.assembly.foundation import Foundation, Run
 from tricord.homeserver.assembly.network import Network
 from tricord.homeserver.client_api.media import MediaApi
@@ -19,6 +24,7 @@ from tricord.homeserver.media.repository import Repository
 from tricord.homeserver.media.spool import Spool
 from tricord.homeserver.media.sweep import Sweep
 from tricord.homeserver.media.thumbnails import Thumbnails
+from tricord.homeserver.media.url_previews import UrlPreviews
 from tricord.homeserver.media.uses import Uses
 from tricord.homeserver.serving.call import Route
 from tricord.homeserver.settings import Settings
@@ -70,16 +76,24 @@ class Media:
         elsewhere = MediaElsewhere(network.files, self._repository, self._thumbnails, spool, settings.remote_media)
         self._library = Library(base.server_name, self._repository, elsewhere, self._thumbnails)
         self._server_name = base.server_name
+        self._egress = Egress(SystemDns(), AllowedAddresses(settings.url_previews.allowed_addresses), tls_context())
+        self._previews = UrlPreviews(database, self._egress, self._repository, spool, clock, settings.url_previews)
         self._sweep = Sweep(base.server_name, database, store, spool, clock, settings.media, settings.remote_media)
 
     @property
     def run(self) -> list[Run]:
         """Return the parts that live long."""
-        return [self._uses.run, self._sweep.run]
+        return [self._uses.run, self._sweep.run, self._close_in_the_end]
+
+    async def _close_in_the_end(self) -> None:
+        try:
+            await trio.sleep_forever()
+        finally:
+            await self._egress.aclose()
 
     def routes(self) -> list[Route]:
         """Return what clients are answered about media."""
-        return MediaApi(self._repository, self._library).routes()
+        return MediaApi(self._repository, self._library, self._previews).routes()
 
     def federation_routes(self) -> list[Route]:
         """Return what other servers are answered about our media."""

@@ -13,6 +13,7 @@ from tricord.clients.api.media import (
     GetMediaConfig,
     GetThumbnail,
     GetThumbnailUnauthenticated,
+    PreviewUrl,
     UploadCreatedMedia,
     UploadMedia,
 )
@@ -21,6 +22,7 @@ from tricord.homeserver.media.disposition import clean_content_type, clean_file_
 from tricord.homeserver.media.library import Library
 from tricord.homeserver.media.repository import Description, Repository
 from tricord.homeserver.media.thumbnails import Wanted
+from tricord.homeserver.media.url_previews import UrlPreviews
 from tricord.homeserver.serving.call import Answer, Call, Route
 from tricord.protocol.errors import NotFound
 from tricord.protocol.media import Mxc, mxc_of
@@ -32,7 +34,8 @@ _LONGEST_WAIT_SECONDS = 60
 class MediaApi:
     """What clients do with files."""
 
-    def __init__(self, repository: Repository, library: Library) -> None:
+    def __init__(self, repository: Repository, library: Library, previews: UrlPreviews) -> None:
+        self._previews = previews
         self._repository = repository
         self._library = library
 
@@ -48,6 +51,7 @@ class MediaApi:
             Route(DownloadMediaUnauthenticated, self.download_without_token),
             Route(DownloadNamedMediaUnauthenticated, self.download_without_token),
             Route(GetThumbnail, self.thumbnail),
+            Route(PreviewUrl, self.preview),
             Route(GetThumbnailUnauthenticated, self.thumbnail_without_token),
         ]
 
@@ -94,6 +98,10 @@ class MediaApi:
         """Answer a small image of a file."""
         thumbnail = await self._library.thumbnail(_mxc(call), _wanted(call.query), patience_seconds(call.query))
         return await file_answer(call.headers, thumbnail, self._repository)
+
+    async def preview(self, call: Call[Any, PreviewUrl.Query]) -> JsonObject:
+        """Answer what a page says of itself: now, since no others are remembered."""
+        return await self._previews.preview(call.query.url)
 
     async def thumbnail_without_token(self, call: Call[Any, GetThumbnailUnauthenticated.Query]) -> Answer:
         """Answer a small image of a file that is older than the freeze of this endpoint."""

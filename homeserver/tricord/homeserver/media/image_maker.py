@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Literal
@@ -11,6 +9,7 @@ from typing import Literal
 import structlog
 import trio
 
+from tricord.homeserver.media.confined import TooMuchOutput, run_script
 from tricord.homeserver.media.settings import ThumbnailSettings
 from tricord.homeserver.media.thumbnail_worker import Outcome
 from tricord.protocol.errors import Unavailable
@@ -22,7 +21,6 @@ _MOST_FRAMES = 1000
 _MEMORY_BYTES = 1 << 30
 _LONGEST_OUTPUT = 16 << 20
 _MOST_WAITING = 200
-_READ = 65_536
 
 
 class NoImage(Exception):
@@ -54,11 +52,14 @@ class ImageMaker:
             *(width, height, int(animated), settings.max_pixels, _MOST_FRAMES, settings.max_source_bytes),
             *(_MEMORY_BYTES, settings.cpu_seconds),
         )
-        # -I: nothing of the environment or of the working directory is imported.
-        command = [sys.executable, "-I", str(_WORKER), method, *map(str, numbers)]
         async with self._limiter:
             with trio.move_on_after(settings.cpu_seconds + settings.patience_seconds):
-                status, output = await _run(command, parts)
+                try:
+                    status, output = await run_script(
+                        _WORKER, [method, *map(str, numbers)], parts, max_output=_LONGEST_OUTPUT
+                    )
+                except TooMuchOutput:
+                    raise ImageTooLarge from None
                 return _judged(status, output)
         raise ImageTooLarge
 
@@ -74,37 +75,3 @@ def _judged(status: int, output: bytes) -> bytes | None:
     if status != Outcome.NO_IMAGE:
         _log.error("no thumbnail can be made; is Pillow installed?", status=status)
     raise NoImage
-
-
-async def _run(command: list[str], parts: AsyncIterator[bytes]) -> tuple[int, bytes]:
-    """Feed a process, and return its status and output. It does not outlive this."""
-    process = await trio.lowlevel.open_process(
-        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, env={}, cwd="/"
-    )
-    assert process.stdin is not None  # noqa: S101  # both are pipes
-    assert process.stdout is not None  # noqa: S101
-    output = bytearray()
-    try:
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(_feed, process.stdin, parts)
-            async with process.stdout:
-                while data := await process.stdout.receive_some(_READ):
-                    output += data
-                    if len(output) > _LONGEST_OUTPUT:
-                        raise ImageTooLarge
-            # It has ended; whatever it has not read, it does not need.
-            nursery.cancel_scope.cancel()
-        return await process.wait(), bytes(output)
-    finally:
-        process.kill()
-        with trio.CancelScope(shield=True):
-            await process.wait()
-
-
-async def _feed(stdin: trio.abc.SendStream, parts: AsyncIterator[bytes]) -> None:
-    async with stdin:
-        try:
-            async for part in parts:
-                await stdin.send_all(part)
-        except trio.BrokenResourceError:
-            pass  # it knows enough

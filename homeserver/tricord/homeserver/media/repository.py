@@ -200,6 +200,14 @@ class Repository:
             raise NotFound(f"there is no {mxc}")
         return kept
 
+    async def keep_own(self, spooled: Spooled, description: Description) -> Mxc:
+        """Keep media that the server itself has found, and return its name. Raises Unavailable."""
+        mxc = self._new_name()
+        await self.keep(spooled)
+        with naming():
+            await self._database.run(insert_media, self._described(mxc, spooled, description, None))
+        return mxc
+
     def read(self, digest: bytes, start: int, end: int) -> AsyncIterator[bytes]:
         """Return some bytes of what is kept."""
         return self._store.read(digest, start, end)

@@ -7,7 +7,7 @@ from typing import Literal
 
 from pydantic import Field, SecretStr
 
-from tricord.homeserver.section import Section
+from tricord.homeserver.section import Networks, Section
 
 _MIB = 1 << 20
 
@@ -65,6 +65,23 @@ class RemoteMediaSettings(Section):
     ask_old_endpoints: bool = Field(
         True, description="whether servers of before Matrix 1.11 are asked by the endpoints that they know"
     )
+
+
+class UrlPreviewSettings(Section):
+    """What pages on the web say of themselves, shown by clients below a link."""
+
+    allowed_hosts: tuple[str, ...] = Field(
+        (),
+        description='hosts that are asked for pages and images, such as "*.example.org", or "*" for all; none: no'
+        " previews are made",
+    )
+    allowed_addresses: Networks = Field(
+        (), description="networks that are not public and may still be asked, such as 192.0.2.0/24"
+    )
+    languages: str = Field("en", max_length=100, description="languages that are asked for, as in Accept-Language")
+    keep_hours: int = Field(24, ge=1, le=8760, description="how long a preview is given before the page is asked again")
+    max_page_bytes: int = Field(2 * _MIB, ge=1024, description="how much of a page is read")
+    max_image_bytes: int = Field(10 * _MIB, ge=1024, description="larger images are left out")
 
 
 class ThumbnailSettings(Section):

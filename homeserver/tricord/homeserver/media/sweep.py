@@ -11,10 +11,17 @@ from tricord.homeserver.media.settings import MediaSettings, RemoteMediaSettings
 from tricord.homeserver.media.spool import Spool
 from tricord.homeserver.storage.database import Database
 from tricord.homeserver.storage.errors import DatabaseUnavailable
-from tricord.homeserver.storage.media import delete_doomed_blobs, delete_expired_announcements, doom_unnamed_blobs
+from tricord.homeserver.storage.media import (
+    delete_doomed_blobs,
+    delete_expired_announcements,
+    delete_media,
+    doom_unnamed_blobs,
+)
 from tricord.homeserver.storage.media_thumbnails import delete_thumbnails_from_elsewhere
 from tricord.homeserver.storage.media_upkeep import forget_excess_media, forget_old_media
+from tricord.homeserver.storage.url_previews import delete_old_previews
 from tricord.protocol.identifiers import ServerName
+from tricord.protocol.media import Mxc
 
 _log = structlog.get_logger(__name__)
 
@@ -24,6 +31,8 @@ _DAY_MS = 86_400_000
 _CLAIM_MS = 3_600_000
 _AT_ONCE = 200
 _THUMBNAIL_DAYS = 14
+# Clients keep what they have been told for a while, and the image must not be gone then.
+_PREVIEW_DAYS = 30
 
 
 class Sweep:
@@ -64,6 +73,8 @@ class Sweep:
         local, remote = _before(now, self._local.keep_days), _before(now, self._remote.keep_days)
         await self._database.run(forget_old_media, self._server_name, local, remote)
         await self._database.run(forget_excess_media, self._server_name, self._remote.cache_bytes)
+        images = await self._database.run(delete_old_previews, now - _PREVIEW_DAYS * _DAY_MS)
+        await self._database.run(delete_media, [Mxc(self._server_name, image) for image in images])
         await self._database.run(delete_thumbnails_from_elsewhere, now - _THUMBNAIL_DAYS * _DAY_MS)
         await self.delete_unnamed(claimed_before=now - _CLAIM_MS)
 

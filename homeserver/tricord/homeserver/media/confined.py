@@ -1,0 +1,63 @@
+"""Running a program on foreign bytes: fed by a pipe, read by a pipe, and never left behind."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import AsyncIterator, Sequence
+from pathlib import Path
+
+import trio
+
+_READ = 65_536
+
+
+class TooMuchOutput(Exception):
+    """The program writes more than it may."""
+
+
+async def run_script(
+    script: Path, arguments: Sequence[str], parts: AsyncIterator[bytes], *, max_output: int
+) -> tuple[int, bytes]:
+    """Run a script of ours on some bytes; return its exit status (negative: the signal that ended it) and its output.
+
+    It sees nothing of our environment and of the working directory. When this is cancelled, it is killed.
+    """
+    process = await trio.lowlevel.open_process(
+        # -I: nothing is imported from where it is started, or named by the environment.
+        [sys.executable, "-I", str(script), *arguments],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        env={},
+        cwd="/",
+    )
+    assert process.stdin is not None  # noqa: S101  # both are pipes
+    assert process.stdout is not None  # noqa: S101
+    output = bytearray()
+    try:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(_feed, process.stdin, parts)
+            async with process.stdout:
+                while data := await process.stdout.receive_some(_READ):
+                    output += data
+                    if len(output) > max_output:
+                        break
+            # It has ended; whatever it has not read, it does not need.
+            nursery.cancel_scope.cancel()
+        if len(output) > max_output:
+            raise TooMuchOutput
+        return await process.wait(), bytes(output)
+    finally:
+        process.kill()
+        with trio.CancelScope(shield=True):
+            await process.wait()
+
+
+async def _feed(stdin: trio.abc.SendStream, parts: AsyncIterator[bytes]) -> None:
+    async with stdin:
+        try:
+            async for part in parts:
+                await stdin.send_all(part)
+        except trio.BrokenResourceError:
+            pass  # it knows enough
