@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+import trio
 
 from tests.homeserver.client_api.people import Person
 
@@ -291,6 +292,15 @@ async def test_malformed_searches_are_refused(alice: Person, query: str, body: A
     status, errcode = await alice.refused("POST", f"/v3/search{query}", body)
     assert status == 400
     assert errcode in {"M_BAD_JSON", "M_INVALID_PARAM", "M_MISSING_PARAM"}
+
+
+@pytest.mark.parametrize("term", ["字" * 4096, "a " * 2048, "ﷺ" * 4096, "x" * 4096, "हि" * 2048])
+async def test_long_searches_are_answered(alice: Person, term: str) -> None:
+    room = await alice.create_room()
+    await alice.say(room, term)
+    await alice.say(room, "ﷺ" * 20_000)
+    with trio.fail_after(20):
+        assert (await search(alice, term))["count"] >= 1
 
 
 async def test_other_categories_are_not_searched(alice: Person) -> None:

@@ -5,6 +5,7 @@ https://spec.matrix.org/v1.19/client-server-api/#server-side-search
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -25,7 +26,7 @@ from tricord.homeserver.search.lexemes import Kind, full_query, words_query
 from tricord.homeserver.search.stems import Stems
 from tricord.homeserver.search.texts import searched_text
 from tricord.homeserver.search.tokens import SearchToken
-from tricord.homeserver.search.words import Run, folded, runs
+from tricord.homeserver.search.words import LONGEST_WORD, Run, folded, runs
 from tricord.homeserver.serving.call import Requester
 from tricord.homeserver.storage.database import Database
 from tricord.homeserver.storage.events import events_by_nid
@@ -56,6 +57,7 @@ _MOST_COMPARED = 5_000
 _MOST_COUNTED = 10_000
 _MOST_PREDECESSORS = 20
 _MOST_HIGHLIGHTS = 50
+_MOST_CHARACTERS_LOOKED_AT = 2_000
 _MEMBER, _CREATE = "m.room.member", ("m.room.create", "")
 # What was sent a moment ago is waited for, unless the index is far behind.
 _PATIENCE_SECONDS = 3
@@ -108,7 +110,10 @@ class Search:
         event_filter = RoomEventFilter() if wanted.filter is None else RoomEventFilter.parse(wanted.filter)
         with trio.move_on_after(_PATIENCE_SECONDS):
             await self._indexer.catch_up()
-        sought = list(runs(folded(wanted.search_term)))[:_MOST_WORDS]
+        sought = [
+            run._replace(text=run.text[:LONGEST_WORD])
+            for run in itertools.islice(runs(folded(wanted.search_term)), _MOST_WORDS)
+        ]
         rooms = await self._rooms(requester.user_id, event_filter)
         nids = await self._database.read(room_nids, rooms)
         if token is not None and token.group_key == "room_id":
@@ -323,7 +328,8 @@ class Search:
             edit = None if aggregation is None else aggregation.replacement
             text = searched_text(one.stored.event, None if edit is None else edit.stored.event)
             if text is not None:
-                spoken |= dict.fromkeys(run.text for run in runs(folded(text[1])) if not run.is_unspaced)
+                told = folded(text[1][:_MOST_CHARACTERS_LOOKED_AT])
+                spoken |= dict.fromkeys(run.text for run in runs(told) if not run.is_unspaced)
         stems = await self._database.read(self._stems.of, spoken)
         forms = [word for word in spoken if not lexemes.isdisjoint(stems[word])]
         return list(dict.fromkeys((*(run.text for run in sought), *forms)))[:_MOST_HIGHLIGHTS]
