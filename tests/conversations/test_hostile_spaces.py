@@ -103,6 +103,16 @@ async def test_a_peer_tells_nothing_of_rooms_of_this_server_or_of_rooms_that_it_
     assert await walked(scene, space) == [space, THERE, "!a:evil.test"]
 
 
+async def test_what_a_liar_tells_is_shown_to_those_alone_who_ask_the_liar(scene: Scene) -> None:
+    scene.evil.answers("/hierarchy/", told(summary(THERE, name="Lies")))
+    assert (await scene.xenia.room_summary(THERE, via=[scene.evil.name])).name == "Lies"
+    fair = RoomId("!there:fair.test")
+    scene.evil.answers("/hierarchy/", told(summary(fair, name="Lies")))
+    assert (await scene.xenia.room_summary(fair, via=[scene.evil.name])).name == "Lies"
+    with pytest.raises(Refused):
+        await scene.alice.room_summary(fair)
+
+
 async def test_spaces_within_spaces_without_end_come_to_an_end(scene: Scene) -> None:
     space = await space_of_alice(scene)
 

@@ -32,6 +32,11 @@ _MOST_SERVERS = 3
 _SECONDS_OF_A_SERVER = 8
 _SECONDS = 15
 
+_SIZE_OF_NOTHING = 300
+
+# Who was asked, for which room, and whether only for what it suggests.
+_Key = tuple[ServerName, RoomId, bool]
+
 _logger = structlog.get_logger(__name__)
 
 
@@ -48,7 +53,7 @@ class RemotePreviews:
     def __init__(self, peers: Peers, server_name: ServerName) -> None:
         self._peers = peers
         self._server_name = server_name
-        self._remembered: OrderedDict[tuple[RoomId, bool], _Remembered] = OrderedDict()
+        self._remembered: OrderedDict[_Key, _Remembered] = OrderedDict()
         self._size = 0
 
     async def previews(
@@ -72,27 +77,32 @@ class RemotePreviews:
     async def _preview(
         self, room_id: RoomId, servers: Sequence[ServerName], *, suggested_only: bool
     ) -> RemotePreview | None:
-        key = (room_id, suggested_only)
-        remembered = self._remembered.get(key)
-        if remembered is not None and remembered.until > trio.current_time():
-            return remembered.told
         others = [server for server in servers if server != self._server_name]
         for server in others[:_MOST_SERVERS]:
-            told: Hierarchy | None = None
-            try:
-                with trio.move_on_after(_SECONDS_OF_A_SERVER):
-                    told = await self._peers.hierarchy(server, room_id, suggested_only=suggested_only)
-            except PeerError as error:
-                _logger.info("a server did not tell of a room", server=server, room_id=room_id, reason=str(error))
-            if told is not None and (preview := _as_preview(room_id, told, suggested_only=suggested_only)) is not None:
-                size = len(orjson.dumps([told.room, told.children]))
-                self._remember(key, _Remembered(preview, trio.current_time() + _REMEMBERED_SECONDS, size))
-                return preview
-        if others:
-            self._remember(key, _Remembered(None, trio.current_time() + _MISSING_SECONDS, 200))
+            # By server: whoever names one that lies has its lies for themselves.
+            key = (server, room_id, suggested_only)
+            remembered = self._remembered.get(key)
+            if remembered is None or remembered.until <= trio.current_time():
+                remembered = await self._asked(server, room_id, suggested_only=suggested_only)
+                self._remember(key, remembered)
+            if remembered.told is not None:
+                return remembered.told
         return None
 
-    def _remember(self, key: tuple[RoomId, bool], entry: _Remembered) -> None:
+    async def _asked(self, server: ServerName, room_id: RoomId, *, suggested_only: bool) -> _Remembered:
+        told: Hierarchy | None = None
+        try:
+            with trio.move_on_after(_SECONDS_OF_A_SERVER):
+                told = await self._peers.hierarchy(server, room_id, suggested_only=suggested_only)
+        except PeerError as error:
+            _logger.info("a server did not tell of a room", server=server, room_id=room_id, reason=str(error))
+        preview = None if told is None else _as_preview(room_id, told, suggested_only=suggested_only)
+        if told is None or preview is None:
+            return _Remembered(None, trio.current_time() + _MISSING_SECONDS, _SIZE_OF_NOTHING)
+        size = len(orjson.dumps([told.room, told.children]))
+        return _Remembered(preview, trio.current_time() + _REMEMBERED_SECONDS, size)
+
+    def _remember(self, key: _Key, entry: _Remembered) -> None:
         if (old := self._remembered.pop(key, None)) is not None:
             self._size -= old.size
         self._remembered[key] = entry
