@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass, field
 
 import httpx
+import trio
 
 from tricord.federation.errors import HostUnreachable, PeerAnswerInvalid, PeerUnreachable
 from tricord.federation.transport import OpenResponse, Response
@@ -23,6 +24,8 @@ class Network:
     places: dict[str, str] = field(default_factory=dict)
     """Where on the loopback other URLs are found."""
     places_asked: list[str] = field(default_factory=list)
+    gates: dict[str, trio.Event] = field(default_factory=dict)
+    """Requests whose path has the one in it wait for the other."""
     _parted: set[frozenset[ServerName]] = field(default_factory=set)
 
     def part(self, one: ServerName, other: ServerName) -> None:
@@ -63,6 +66,9 @@ class Road:
     ) -> Response:
         """Carry a request, if the road is open, there and back."""
         self._network.requests.append((self._origin, destination, method, uri))
+        for held, gate in self._network.gates.items():
+            if held in uri:
+                await gate.wait()
         if not self._network.is_open(self._origin, destination):
             raise PeerUnreachable(destination, "the road is closed")
         url = self._network.urls[destination] + uri

@@ -45,31 +45,49 @@ async def towns(
     async with AsyncExitStack() as stack:
         found = []
         for town, inhabitants in people.items():
-            name = ServerName(f"{town}.test")
             url = await postgres.fresh()
             stack.push_async_callback(postgres.drop, url)
             home = folder / town
             home.mkdir()
-            settings = settings_for(
-                url,
-                home,
-                server_name=name,
-                listeners=[{"bind": "127.0.0.1:0"}, {"bind": "127.0.0.1:0", "serves": ["federation"]}],
-                **(further_settings or {}),
+            name = ServerName(f"{town}.test")
+            found.append(
+                await stack.enter_async_context(open_town(name, url, home, network, inhabitants, further_settings))
             )
-            transport = network.transport_of(name)
-            stack.push_async_callback(transport.aclose)
-            homeserver = await stack.enter_async_context(
-                open_homeserver(settings, password_cost=CHEAP, transport=transport)
-            )
-            network.urls[name] = homeserver.urls[1]
-            clients = {}
-            for person in inhabitants:
-                client = await stack.enter_async_context(Client(homeserver.urls[0]))
-                await client.register(person, PASSWORD)
-                clients[person] = client
-            found.append(Town(name, homeserver, clients))
         yield found
+
+
+@asynccontextmanager
+async def open_town(
+    name: ServerName,
+    url: str,
+    home: Path,
+    network: Network,
+    people: Sequence[str],
+    further_settings: Mapping[str, Any] | None = None,
+    *,
+    is_new: bool = True,
+) -> AsyncIterator[Town]:
+    """Run a homeserver on a database and a folder; people of one that is not new sign in again."""
+    async with AsyncExitStack() as stack:
+        settings = settings_for(
+            url,
+            home,
+            server_name=name,
+            listeners=[{"bind": "127.0.0.1:0"}, {"bind": "127.0.0.1:0", "serves": ["federation"]}],
+            **(further_settings or {}),
+        )
+        transport = network.transport_of(name)
+        stack.push_async_callback(transport.aclose)
+        homeserver = await stack.enter_async_context(
+            open_homeserver(settings, password_cost=CHEAP, transport=transport)
+        )
+        network.urls[name] = homeserver.urls[1]
+        clients = {}
+        for person in people:
+            client = await stack.enter_async_context(Client(homeserver.urls[0]))
+            await (client.register if is_new else client.login)(person, PASSWORD)
+            clients[person] = client
+        yield Town(name, homeserver, clients)
 
 
 async def heard(client: Client, room_id: RoomId, event_id: EventId) -> dict[str, Any]:

@@ -39,6 +39,7 @@ from tricord.homeserver.rooms.invite import Invitations
 from tricord.homeserver.rooms.membership_changes import MembershipChanges
 from tricord.homeserver.rooms.memberships import Memberships
 from tricord.homeserver.rooms.node_cache import NodeCache
+from tricord.homeserver.rooms.partial_rooms import PartialRooms
 from tricord.homeserver.rooms.preferences import Preferences
 from tricord.homeserver.rooms.relation_checks import RelationChecks
 from tricord.homeserver.rooms.relations import Relations
@@ -118,6 +119,7 @@ async def everybody(database: Database) -> AsyncIterator[Everybody]:
     publisher = Publisher(database, await database.read(current_position))
     cached_rooms, nodes = CachedRooms(database, publisher), NodeCache(database)
     memberships = Memberships(database, publisher)
+    partial_rooms = PartialRooms(database)
     signer = Signer(HERE, SigningKey.generate(), clock)
     log = Log(database, publisher, cached_rooms, nodes, memberships, signer)
     state = RoomState(database, cached_rooms, nodes)
@@ -134,14 +136,15 @@ async def everybody(database: Database) -> AsyncIterator[Everybody]:
         invitations,
         RestrictedJoins(memberships, HERE),
         profiles,
-        Residence(HERE, memberships, state),
+        Residence(HERE, memberships, state, partial_rooms),
+        partial_rooms,
     )
     aliases = Aliases(database, log, state, memberships, visibility, clock, HERE)
     directory = Directory(database, state, memberships, clock, HERE)
     creation = RoomCreation(log, aliases, directory, invitations, profiles, clock, default_version="12")
     sending = Sending(log, state, timeline, changes, aliases, RelationChecks(database, timeline, memberships))
     delayed = DelayedEvents(database, sending, clock, DelayedEventSettings())
-    stems, state_view = Stems(), StateView(state, timeline, visibility, client_events)
+    stems, state_view = Stems(), StateView(state, timeline, visibility, client_events, partial_rooms)
     indexer = SearchIndexer(database, publisher, stems)
     search = Search(
         database,

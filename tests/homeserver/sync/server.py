@@ -47,6 +47,7 @@ from tricord.homeserver.rooms.invite import Invitations
 from tricord.homeserver.rooms.membership_changes import MembershipChanges
 from tricord.homeserver.rooms.memberships import Memberships
 from tricord.homeserver.rooms.node_cache import NodeCache
+from tricord.homeserver.rooms.partial_rooms import PartialRooms
 from tricord.homeserver.rooms.preferences import Preferences
 from tricord.homeserver.rooms.read_markers import ReadMarkers
 from tricord.homeserver.rooms.receipts import Receipts
@@ -165,6 +166,7 @@ async def sync_server(database: Database) -> AsyncIterator[SyncServer]:
     state = RoomState(database, cached_rooms, nodes)
     timeline = Timeline(database, cached_rooms)
     memberships = Memberships(database, publisher)
+    partial_rooms = PartialRooms(database)
     signer = Signer(HERE, SigningKey.generate(), clock)
     log = Log(database, publisher, cached_rooms, nodes, memberships, signer)
     preferences = Preferences(database)
@@ -179,7 +181,8 @@ async def sync_server(database: Database) -> AsyncIterator[SyncServer]:
         invitations,
         RestrictedJoins(memberships, HERE),
         inhabitants,
-        Residence(HERE, memberships, state),
+        Residence(HERE, memberships, state, partial_rooms),
+        partial_rooms,
     )
     aliases = Aliases(database, log, state, memberships, visibility, clock, HERE)
     directory = Directory(database, state, memberships, clock, HERE)
@@ -194,7 +197,7 @@ async def sync_server(database: Database) -> AsyncIterator[SyncServer]:
     apis = (
         RoomCreationApi(creation),
         MembershipApi(moves, memberships, aliases),
-        RoomsApi(sending, delayed, StateView(state, timeline, visibility, client_events)),
+        RoomsApi(sending, delayed, StateView(state, timeline, visibility, client_events, partial_rooms)),
         MessagesApi(sending, delayed, History(state, timeline, visibility, client_events, publisher)),
         AccountDataApi(account_data),
         TypingApi(typing, memberships),
@@ -220,6 +223,7 @@ async def sync_server(database: Database) -> AsyncIterator[SyncServer]:
         timeline,
         state,
         memberships,
+        partial_rooms,
         visibility,
         ignored,
         windows,

@@ -61,6 +61,7 @@ class Conversation:
             rooms.restricted_joins,
             profiles,
             rooms.residence,
+            rooms.partial,
             shared.elsewhere,
             personal.moving_in,
             NoticeRooms(database),
@@ -96,7 +97,7 @@ class Conversation:
             older=shared.backfill,
             elsewhere=shared.closest,
         )
-        self._state_view = StateView(state, timeline, rooms.visibility, rooms.client_events)
+        self._state_view = StateView(state, timeline, rooms.visibility, rooms.client_events, rooms.partial)
         self._peeking = Peeking(
             self._history,
             self._state_view,

@@ -64,6 +64,7 @@ class Exchange:
             shared.receiver,
             reads,
             rooms.residence,
+            rooms.partial,
             memberships,
             shared.outsiders,
             network.verifier,
@@ -83,6 +84,7 @@ class Exchange:
         )
         encryption.on_edus(self._sender.look_for_edus)
         policy = rooms.recommendations
+        self._completing = shared.completing
         self._apis = (
             *(() if policy is None else (PolicyApi(policy, rooms.cached, rooms.policy, reads, network.verifier),)),
             KeysApi(network.keys, base.server_name, clock),
@@ -99,7 +101,7 @@ class Exchange:
     @property
     def run(self) -> list[Run]:
         """Return the parts that live long."""
-        return [self._incoming.run, self._sender.run]
+        return [self._incoming.run, self._sender.run, self._completing.run]
 
     def routes(self) -> list[Route]:
         """Return what other servers are answered."""

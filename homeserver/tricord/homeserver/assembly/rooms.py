@@ -14,6 +14,7 @@ from tricord.homeserver.rooms.client_events import ClientEvents
 from tricord.homeserver.rooms.invite import Invitations
 from tricord.homeserver.rooms.memberships import Memberships
 from tricord.homeserver.rooms.node_cache import NodeCache
+from tricord.homeserver.rooms.partial_rooms import PartialRooms
 from tricord.homeserver.rooms.preferences import Preferences
 from tricord.homeserver.rooms.residence import Residence
 from tricord.homeserver.rooms.restricted_joins import RestrictedJoins
@@ -40,6 +41,7 @@ class Rooms:
         )
         self.policy = PolicyServers(base.server_name, self.state, self.memberships, network.peers, self.recommendations)
         self.log = Log(database, publisher, self.cached, self.nodes, self.memberships, base.signer, self.policy)
+        self.partial = PartialRooms(database)
         self.preferences = Preferences(database)
         self.visibility = Visibility(self.state, self.timeline, self.memberships, self.preferences)
         self.aggregations = Aggregations(database, self.timeline, self.visibility, self.preferences)
@@ -48,7 +50,7 @@ class Rooms:
         self.admission = PolicyLists(lists, base.server_name, self.state, publisher)
         self.invitations = Invitations(base.server_name, self.preferences, self.admission)
         self.restricted_joins = RestrictedJoins(self.memberships, base.server_name)
-        self.residence = Residence(base.server_name, self.memberships, self.state)
+        self.residence = Residence(base.server_name, self.memberships, self.state, self.partial)
 
     @property
     def run(self) -> list[Run]:

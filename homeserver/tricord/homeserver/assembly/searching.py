@@ -23,7 +23,7 @@ class Searching:
             base.publisher,
             rooms.memberships,
             rooms.state,
-            StateView(rooms.state, rooms.timeline, rooms.visibility, rooms.client_events),
+            StateView(rooms.state, rooms.timeline, rooms.visibility, rooms.client_events, rooms.partial),
             rooms.visibility,
             rooms.preferences,
             rooms.aggregations,

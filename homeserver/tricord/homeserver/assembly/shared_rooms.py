@@ -8,6 +8,7 @@ from tricord.homeserver.assembly.network import Network
 from tricord.homeserver.assembly.rooms import Rooms
 from tricord.homeserver.peers.backfill import Backfill
 from tricord.homeserver.peers.closest_event import ClosestElsewhere
+from tricord.homeserver.peers.completion import Completing
 from tricord.homeserver.peers.hosting import Hosting
 from tricord.homeserver.peers.joining import RemoteJoins
 from tricord.homeserver.peers.memberships import RemoteMemberships
@@ -18,6 +19,7 @@ from tricord.homeserver.rooms.placement import Placement
 from tricord.homeserver.rooms.receive import Receiver
 from tricord.homeserver.rooms.resolution import StateResolver
 from tricord.homeserver.rooms.server_reads import ServerReads
+from tricord.homeserver.rooms.whole_state import WholeStates
 
 
 class SharedRooms:
@@ -30,10 +32,22 @@ class SharedRooms:
         resolver = StateResolver(database, rooms.nodes)
         placement = Placement(database, rooms.log, rooms.cached, rooms.nodes, resolver)
         self.receiver = Receiver(rooms.cached, outliers, placement, verifier, peers, rooms.policy)
-        self.reads = ServerReads(database, rooms.cached, rooms.nodes, rooms.state, rooms.timeline, rooms.memberships)
+        self.reads = ServerReads(
+            database, rooms.cached, rooms.nodes, rooms.state, rooms.timeline, rooms.memberships, rooms.partial
+        )
         self.elsewhere = RemoteMemberships(
             peers,
-            RemoteJoins(database, peers, outliers, placement, verifier, rooms.residence, base.signer),
+            RemoteJoins(
+                database,
+                peers,
+                outliers,
+                placement,
+                verifier,
+                self.receiver,
+                rooms.residence,
+                rooms.partial,
+                base.signer,
+            ),
             rooms.log,
             placement,
             verifier,
@@ -50,9 +64,11 @@ class SharedRooms:
             self.receiver,
             self.reads,
             rooms.residence,
+            rooms.partial,
             rooms.restricted_joins,
             rooms.invitations,
             self.outsiders,
+            rooms.memberships,
             profiles,
             verifier,
             base.signer,
@@ -62,6 +78,36 @@ class SharedRooms:
             rooms.log, rooms.state, rooms.residence, self.reads, rooms.invitations, self.elsewhere, peers
         )
         self.backfill = Backfill(
-            database, rooms.cached, rooms.nodes, rooms.residence, peers, verifier, outliers, self.receiver, resolver
+            database,
+            rooms.cached,
+            rooms.nodes,
+            rooms.residence,
+            rooms.partial,
+            peers,
+            verifier,
+            outliers,
+            self.receiver,
+            resolver,
+        )
+        self.completing = Completing(
+            database,
+            peers,
+            rooms.cached,
+            rooms.partial,
+            WholeStates(
+                database,
+                base.publisher,
+                rooms.log,
+                rooms.cached,
+                rooms.nodes,
+                rooms.memberships,
+                rooms.partial,
+                base.server_name,
+            ),
+            outliers,
+            verifier,
+            self.receiver,
+            rooms.residence,
+            base.clock,
         )
         self.closest = ClosestElsewhere(database, rooms.timeline, rooms.residence, peers, self.backfill)

@@ -70,6 +70,7 @@ class Sync:
             timeline,
             state,
             memberships,
+            rooms.partial,
             rooms.visibility,
             ignored,
             windows,

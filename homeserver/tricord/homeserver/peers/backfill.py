@@ -22,6 +22,7 @@ from tricord.homeserver.rooms.chain_rows import relation_of
 from tricord.homeserver.rooms.event_numbers import EventNumbers
 from tricord.homeserver.rooms.node_cache import NodeCache
 from tricord.homeserver.rooms.outliers import Outliers, in_order
+from tricord.homeserver.rooms.partial_rooms import PartialRooms
 from tricord.homeserver.rooms.placement import rejection_by_auth_events
 from tricord.homeserver.rooms.receive import Receiver
 from tricord.homeserver.rooms.residence import Residence
@@ -59,6 +60,7 @@ class Backfill:
         rooms: CachedRooms,
         nodes: NodeCache,
         residence: Residence,
+        partial_rooms: PartialRooms,
         peers: Peers,
         verifier: Verifier,
         outliers: Outliers,
@@ -69,6 +71,7 @@ class Backfill:
         self._rooms = rooms
         self._nodes = nodes
         self._residence = residence
+        self._partial_rooms = partial_rooms
         self._peers = peers
         self._verifier = verifier
         self._outliers = outliers
@@ -89,6 +92,8 @@ class Backfill:
             await under_way.wait()
             return True
         async with self._turn(room_id):
+            # What was before the join is judged by states with all their members.
+            await self._partial_rooms.until_complete(room_id)
             room = await self._rooms.room(room_id)
             filled = room is not None and await self._fetch(room, wanted[:_MOST_HOLES])
         if not filled:
@@ -105,6 +110,7 @@ class Backfill:
         while (under_way := self._under_way.get(room_id)) is not None:
             await under_way.wait()
         async with self._turn(room_id):
+            await self._partial_rooms.until_complete(room_id)
             room = await self._rooms.room(room_id)
             new = {} if room is None else await self._fetched(server, room, [event_id], _EVENTS_OF_A_PART)
             if room is None or event_id not in new:

@@ -16,7 +16,9 @@ from tricord.homeserver.rooms.append import Log
 from tricord.homeserver.rooms.chain import Signer
 from tricord.homeserver.rooms.drafts import Draft
 from tricord.homeserver.rooms.invite import Invitations
+from tricord.homeserver.rooms.memberships import Memberships
 from tricord.homeserver.rooms.outsiders import Outsiders
+from tricord.homeserver.rooms.partial_rooms import PartialRooms
 from tricord.homeserver.rooms.receive import Receiver
 from tricord.homeserver.rooms.residence import Residence
 from tricord.homeserver.rooms.restricted_joins import RestrictedJoins
@@ -39,6 +41,8 @@ from tricord.protocol.identifiers import EventId, RoomId, ServerName, UserId, is
 from tricord.protocol.room_versions import ROOM_VERSIONS, RoomVersion, room_version
 from tricord.protocol.strict_json import JsonObject
 
+# To tell of so few costs less than to be asked for them afterwards.
+FEW_MEMBERS = 50
 # What a template does not have: these are for whoever makes an event of it.
 _SIGNED_KEYS = ("hashes", "signatures", "event_id", "unsigned")
 
@@ -53,9 +57,11 @@ class Hosting:
         receiver: Receiver,
         reads: ServerReads,
         residence: Residence,
+        partial_rooms: PartialRooms,
         restricted_joins: RestrictedJoins,
         invitations: Invitations,
         outsiders: Outsiders,
+        memberships: Memberships,
         profiles: Profiles,
         verifier: Verifier,
         signer: Signer,
@@ -66,9 +72,11 @@ class Hosting:
         self._receiver = receiver
         self._reads = reads
         self._residence = residence
+        self._partial_rooms = partial_rooms
         self._restricted_joins = restricted_joins
         self._invitations = invitations
         self._outsiders = outsiders
+        self._memberships = memberships
         self._profiles = profiles
         self._verifier = verifier
         self._signer = signer
@@ -106,12 +114,14 @@ class Hosting:
             if not await self._granted(room_id, event.sender):
                 raise Forbidden(f"{event.sender} needs nobody to let them in")
             event = countersigned(event, self._signer.server_name, self._signer.key)
+        servers = [self._signer.server_name, *await self._residence.servers_in(room_id)]
+        members = len(await self._memberships.joined_members(room_id))
+        omit_members = omit_members and members > FEW_MEMBERS
         stored = await self._receiver.accept(origin, await self._verified(event))
-        state = await self._reads.state_before(stored)
         if omit_members:
-            state = [
-                one for one in state if one.event.type != "m.room.member" or one.event.event_id in event.auth_events
-            ]
+            state = await self._reads.state_before_without_members(stored)
+        else:
+            state = await self._reads.state_before(stored)
         told = {one.nid for one in state}
         chain = [one for one in await self._reads.auth_chain([*state, stored]) if one.nid not in told]
         return {
@@ -120,7 +130,7 @@ class Hosting:
             "state": _fragments(state),
             "auth_chain": _fragments(chain),
             "members_omitted": omit_members,
-            "servers_in_room": [self._signer.server_name, *await self._residence.servers_in(room_id)],
+            "servers_in_room": servers,
         }
 
     async def leave(self, origin: ServerName, room_id: RoomId, event_id: EventId, pdu: JsonObject) -> JsonObject:
@@ -164,6 +174,8 @@ class Hosting:
             raise Forbidden(f"{user_id} is not a user of {origin}")
         if not await self._residence.is_in(room_id):
             raise NotFound(f"this server is not in {room_id}")
+        if await self._partial_rooms.get(room_id) is not None:
+            raise NotFound(f"this server does not know who is in {room_id} yet")
         await self._reads.check_acl(origin, room_id)
         if membership != "leave":
             await self._admission.check_coming_in(user_id, room_id)

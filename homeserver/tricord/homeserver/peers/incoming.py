@@ -17,6 +17,7 @@ from tricord.homeserver.clock import Clock
 from tricord.homeserver.rooms.cached_rooms import CachedRooms
 from tricord.homeserver.rooms.memberships import Memberships
 from tricord.homeserver.rooms.outsiders import Outsiders
+from tricord.homeserver.rooms.partial_rooms import PartialRooms
 from tricord.homeserver.rooms.receive import Receiver
 from tricord.homeserver.rooms.residence import Residence
 from tricord.homeserver.rooms.server_reads import ServerReads
@@ -67,6 +68,7 @@ class IncomingTransactions:
         receiver: Receiver,
         reads: ServerReads,
         residence: Residence,
+        partial_rooms: PartialRooms,
         memberships: Memberships,
         outsiders: Outsiders,
         verifier: Verifier,
@@ -78,6 +80,7 @@ class IncomingTransactions:
         self._receiver = receiver
         self._reads = reads
         self._residence = residence
+        self._partial_rooms = partial_rooms
         self._memberships = memberships
         self._outsiders = outsiders
         self._verifier = verifier
@@ -159,12 +162,19 @@ class IncomingTransactions:
                 _logger.info("what is no event was left out", origin=origin, room_id=room_id, reason=error.message)
         try:
             await self._reads.check_acl(origin, room_id)
+            if await self._partial_rooms.postpones(room_id):
+                return await self._postpone(origin, room.nid, events)
             return await self._receiver.receive(origin, room_id, events)
         except MatrixError as error:
             return {event.event_id: error.message for event in events}
         except Exception:  # one room must not keep the others from being heard
             _logger.exception("the events of a room could not be taken in", room_id=room_id, origin=origin)
             return {event.event_id: "internal error" for event in events}
+
+    async def _postpone(self, origin: ServerName, room_nid: int, events: Sequence[Event]) -> Results:
+        kept = await self._partial_rooms.postpone(room_nid, origin, [event.json for event in events])
+        reason = None if kept else "this server does not know all of the room yet"
+        return {event.event_id: reason for event in events}
 
     async def _receive_for_outsiders(self, origin: ServerName, room_id: RoomId, pdus: Sequence[JsonObject]) -> None:
         """Take in what becomes of local users who are invited to a room elsewhere, or knock on it."""

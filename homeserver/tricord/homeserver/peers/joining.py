@@ -5,7 +5,7 @@ https://spec.matrix.org/v1.19/server-server-api/#joining-rooms
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 import structlog
 
@@ -14,9 +14,11 @@ from tricord.homeserver.peers.handshake import Handshake, candidates, event_from
 from tricord.homeserver.rooms.cached_rooms import CachedRoom
 from tricord.homeserver.rooms.chain import Signer
 from tricord.homeserver.rooms.outliers import Outliers
+from tricord.homeserver.rooms.partial_rooms import PartialRooms
 from tricord.homeserver.rooms.placement import Arrival, Placement, Verdict
+from tricord.homeserver.rooms.receive import Receiver
 from tricord.homeserver.rooms.residence import Residence
-from tricord.homeserver.rooms.state_map import StateRoot
+from tricord.homeserver.rooms.state_map import NodeId, StateRoot
 from tricord.homeserver.rooms.turns import Turns
 from tricord.homeserver.rooms.verification import Verifier, parsed
 from tricord.homeserver.storage.database import Database, Transaction
@@ -40,7 +42,9 @@ class RemoteJoins:
         outliers: Outliers,
         placement: Placement,
         verifier: Verifier,
+        receiver: Receiver,
         residence: Residence,
+        partial_rooms: PartialRooms,
         signer: Signer,
     ) -> None:
         self._database = database
@@ -48,7 +52,9 @@ class RemoteJoins:
         self._outliers = outliers
         self._placement = placement
         self._verifier = verifier
+        self._receiver = receiver
         self._residence = residence
+        self._partial_rooms = partial_rooms
         self._signer = signer
         self._turns: Turns[RoomId] = Turns()
 
@@ -65,7 +71,9 @@ class RemoteJoins:
             template = await self._peers.make_join(server, room_id, user_id, list(ROOM_VERSIONS))
             event = event_from(template, room_id, user_id, content, self._signer)
             handshake = Handshake(server, event.version, event)
-            answer = await self._peers.send_join(server, room_id, event.event_id, event.pdu, False)
+            # Its members can come later, unless this server has use for them at once: they are most of a large room.
+            omit_members = not await self._residence.is_in(room_id)
+            answer = await self._peers.send_join(server, room_id, event.event_id, event.pdu, omit_members)
             return await self._settle_in(handshake, answer)
 
         return await first_that_answers(known, join_through)
@@ -88,21 +96,51 @@ class RemoteJoins:
                 )
             nid, head, root = known
             await self._outliers.keep(nid, events)
-            told = await self._outliers.state_of(event.room_id, state.keys())
-            if told is None:
-                raise BadJson(f"{handshake.destination} tells of no create event in the state of {event.room_id}")
-            before, nodes = told
             room = CachedRoom(nid, event.room_id, version, head, StateRoot(root), ())
             # Somebody else of ours may have come in meanwhile, or been there before: what they were told stays true.
             anew = not await self._residence.is_in(event.room_id)
+            before, nodes = await self._state_before(handshake, room, state.keys(), answer, anew=anew)
             arrival = Arrival(event, before, nodes, starts_anew=anew)
             outcome = (await self._placement.place(event.room_id, [arrival], new_room=room))[event.event_id]
-        if outcome.verdict is not Verdict.ACCEPTED:
-            raise Forbidden(f"the state that {handshake.destination} tells does not allow the join: {outcome.reason}")
+            is_partial = answer.members_omitted and anew
+            if outcome.verdict is not Verdict.ACCEPTED:
+                if is_partial:
+                    await self._partial_rooms.forget(event.room_id)
+                raise Forbidden(
+                    f"the state that {handshake.destination} tells does not allow the join: {outcome.reason}"
+                )
+        if is_partial:
+            # Now there is something to be completed.
+            self._partial_rooms.look_again()
         _logger.info(
-            "joined a room elsewhere", room_id=event.room_id, through=handshake.destination, events=len(events)
+            "joined a room elsewhere",
+            room_id=event.room_id,
+            through=handshake.destination,
+            events=len(events),
+            members="to be fetched" if is_partial else "known",
         )
         return event.event_id
+
+    async def _state_before(
+        self, handshake: Handshake, room: CachedRoom, told: Collection[EventId], answer: SendJoin, *, anew: bool
+    ) -> tuple[StateRoot, Mapping[NodeId, bytes]]:
+        """Return the state before our join; if members were left out of it, note that they are to be fetched."""
+        if answer.members_omitted and not anew:
+            # We know more of the room than we were told now.
+            await self._partial_rooms.until_complete(room.room_id)
+            before = await self._receiver.told_state(handshake.destination, room, handshake.event)
+        else:
+            before = await self._outliers.state_of(room.room_id, told)
+        if before is None:
+            raise BadJson(f"{handshake.destination} tells of no create event in the state of {room.room_id}")
+        if answer.members_omitted and anew:
+            servers = candidates([handshake.destination], answer.servers_in_room, without=self._signer.server_name)
+            now_ms = self._signer.clock.now_ms()
+            await self._partial_rooms.begin(room.nid, handshake.event.event_id, servers, before[0], now_ms)
+        elif anew:
+            # It may have been partial when we were in it the last time.
+            await self._partial_rooms.forget(room.room_id)
+        return before
 
     async def _countersigned(self, event: VerifiedEvent, pdu: JsonObject) -> VerifiedEvent:
         """Return our join with the further signature that the server gave, if it is still ours."""

@@ -16,6 +16,7 @@ from tricord.homeserver.rooms.draft_checks import check_content
 from tricord.homeserver.rooms.elsewhere import Elsewhere
 from tricord.homeserver.rooms.invite import Invitations
 from tricord.homeserver.rooms.memberships import Memberships
+from tricord.homeserver.rooms.partial_rooms import PartialRooms
 from tricord.homeserver.rooms.people import MovingIn, NoticeRooms, Profiles
 from tricord.homeserver.rooms.residence import Residence
 from tricord.homeserver.rooms.restricted_joins import RestrictedJoins
@@ -49,6 +50,7 @@ class MembershipChanges:
         restricted_joins: RestrictedJoins,
         profiles: Profiles,
         residence: Residence,
+        partial_rooms: PartialRooms,
         elsewhere: Elsewhere | None = None,
         moving_in: MovingIn | None = None,
         notice_rooms: NoticeRooms | None = None,
@@ -61,6 +63,7 @@ class MembershipChanges:
         self._restricted_joins = restricted_joins
         self._profiles = profiles
         self._residence = residence
+        self._partial_rooms = partial_rooms
         self._elsewhere_or_none = elsewhere
         self._moving_in = moving_in
         self._notice_rooms = notice_rooms
@@ -82,6 +85,10 @@ class MembershipChanges:
             await self._move_in(requester.user_id, room_id)
             return
         room = await standing(self._state, room_id, [requester.user_id], [_GUEST_ACCESS])
+        if room.membership(requester.user_id) != "join" and await self._partial_rooms.get(room_id) is not None:
+            # Only its members say who may come in.
+            await self._partial_rooms.until_complete(room_id)
+            room = await standing(self._state, room_id, [requester.user_id], [_GUEST_ACCESS])
         if room.membership(requester.user_id) != "join":
             await self._join(requester, room, extra)
             await self._move_in(requester.user_id, room_id)
@@ -96,6 +103,7 @@ class MembershipChanges:
             known = [*servers, *await self._residence.servers_in(room_id)]
             await self._elsewhere.knock(user_id, room_id, known, content)
             return
+        await self._partial_rooms.until_complete(room_id)
         room = await standing(self._state, room_id, [user_id])
         if not room.version.knocking:
             raise Forbidden(f"rooms of version {room.version.name} know no knocking")
@@ -111,6 +119,9 @@ class MembershipChanges:
                 await self._elsewhere.leave(user_id, room_id, {"membership": "leave", **_because(reason)})
             return
         room = await standing(self._state, room_id, [user_id])
+        if room.membership(user_id) is None:
+            await self._partial_rooms.until_complete(room_id)
+            room = await standing(self._state, room_id, [user_id])
         membership = room.membership(user_id)
         if membership is None:
             raise Forbidden(f"{user_id} is not in {room_id}")
@@ -120,6 +131,7 @@ class MembershipChanges:
 
     async def invite(self, sender: UserId, room_id: RoomId, user_id: UserId, reason: str | None = None) -> None:
         """Invite a user; one who is invited already stays so."""
+        await self._partial_rooms.until_complete(room_id)
         room = await standing(self._state, room_id, [sender, user_id])
         room.check_joined(sender)
         if room.membership(user_id) == "join":
@@ -128,6 +140,7 @@ class MembershipChanges:
 
     async def kick(self, sender: UserId, room_id: RoomId, user_id: UserId, reason: str | None = None) -> None:
         """Make a user leave, whether they are in the room, invited or knocking."""
+        await self._partial_rooms.until_complete(room_id)
         room = await standing(self._state, room_id, [sender, user_id])
         room.check_joined(sender)
         if room.membership(user_id) not in {"join", "invite", "knock"}:
@@ -136,10 +149,12 @@ class MembershipChanges:
 
     async def ban(self, sender: UserId, room_id: RoomId, user_id: UserId, reason: str | None = None) -> None:
         """Ban a user, whether they are in the room or not."""
+        await self._partial_rooms.until_complete(room_id)
         await self._append(room_id, sender, user_id, {"membership": "ban", **_because(reason)})
 
     async def unban(self, sender: UserId, room_id: RoomId, user_id: UserId, reason: str | None = None) -> None:
         """Lift a ban."""
+        await self._partial_rooms.until_complete(room_id)
         room = await standing(self._state, room_id, [sender, user_id])
         room.check_joined(sender)
         if room.membership(user_id) != "ban":
@@ -157,6 +172,9 @@ class MembershipChanges:
         membership, extra = content.get("membership"), _without_membership(content)
         if user_id == sender and membership in ("join", "knock"):
             await self._check_coming_in(user_id, room_id)
+        if user_id != sender or room_id not in await self._memberships.joined_rooms(sender):
+            # What becomes of others depends on what they are, and so does who may come in.
+            await self._partial_rooms.until_complete(room_id)
         match membership:
             case "join" if user_id == sender:
                 room = await standing(self._state, room_id, [user_id], [_GUEST_ACCESS])

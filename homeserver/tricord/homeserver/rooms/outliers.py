@@ -6,6 +6,7 @@ They are judged by their own auth events alone. One that fails is kept as reject
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from typing import TypeVar
 
 import structlog
 import trio
@@ -17,10 +18,13 @@ from tricord.homeserver.rooms.state_map import EMPTY, NodeId, StateRoot, apply
 from tricord.homeserver.rooms.stored_event import StateKey, StoredEvent
 from tricord.homeserver.rooms.turns import Turns
 from tricord.homeserver.storage.database import Database
+from tricord.homeserver.storage.event_graph import first_depth
 from tricord.homeserver.storage.events import events_by_id
 from tricord.homeserver.storage.outliers import OutlierRow, insert_outliers
-from tricord.protocol.events import VerifiedEvent
+from tricord.protocol.events import Event, VerifiedEvent
 from tricord.protocol.identifiers import EventId, RoomId
+
+E = TypeVar("E", bound=Event)
 
 _AT_A_TIME = 500
 _CREATE: StateKey = ("m.room.create", "")
@@ -44,6 +48,10 @@ class Outliers:
     async def heard_of(self, event_ids: Collection[EventId]) -> dict[EventId, StoredEvent]:
         """Return those of some events that are here, also those that nobody could judge yet."""
         return await self._database.read(events_by_id, list(event_ids)) if event_ids else {}
+
+    async def first_depth(self, room_nid: int) -> int:
+        """Return the depth at which a room began for this server: with its creation, or with the first join."""
+        return await self._database.read(first_depth, room_nid)
 
     async def keep(self, room_nid: int, events: Iterable[VerifiedEvent]) -> None:
         """Keep events of one room that are not here yet; those whose auth events are nowhere cannot be judged.
@@ -98,9 +106,7 @@ class Outliers:
         return await self._nodes.using(lambda nodes: apply(nodes, EMPTY, state))
 
 
-def in_order(
-    events: Mapping[EventId, VerifiedEvent], before: Callable[[VerifiedEvent], Iterable[EventId]]
-) -> Iterator[VerifiedEvent]:
+def in_order(events: Mapping[EventId, E], before: Callable[[E], Iterable[EventId]]) -> Iterator[E]:
     """Yield events so that each comes after those of them that are `before` it."""
     done: set[EventId] = set()
     opened: set[EventId] = set()

@@ -203,10 +203,14 @@ class Receiver:
     ) -> list[VerifiedEvent]:
         """Return events together with those between them and what is here, as far as they can be had."""
         found = {event.event_id: event for event in events}
+        min_depth = None
         for _ in range(_ROUNDS):
             lacking = await self._lacking(list(found.values()))
             if not lacking:
                 break
+            if min_depth is None:
+                # What was before we came is history: it is not news, and fetched only when somebody reads it.
+                min_depth = await self._outliers.first_depth(room.nid)
             try:
                 pdus = await self._source.missing_events(
                     origin,
@@ -214,7 +218,7 @@ class Receiver:
                     [one.event_id for one in room.extremities],
                     sorted(lacking),
                     _EARLIER_EVENTS,
-                    0,
+                    min_depth,
                 )
             except PeerError as error:
                 _logger.info(
@@ -223,7 +227,11 @@ class Receiver:
                 break
             earlier = await self._verifier.read(pdus[:_EARLIER_EVENTS], room.version, room.room_id)
             placed = await self._placed([event.event_id for event in earlier])
-            new = {e.event_id: e for e in earlier if e.event_id not in found and e.event_id not in placed}
+            new = {
+                e.event_id: e
+                for e in earlier
+                if e.event_id not in found and e.event_id not in placed and e.depth >= min_depth
+            }
             if not new:
                 break
             found |= new

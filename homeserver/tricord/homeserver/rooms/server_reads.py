@@ -8,8 +8,10 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 
 from tricord.homeserver.rooms.cached_rooms import CachedRooms
+from tricord.homeserver.rooms.heroes import heroes_of, is_named
 from tricord.homeserver.rooms.memberships import Memberships
 from tricord.homeserver.rooms.node_cache import NodeCache
+from tricord.homeserver.rooms.partial_rooms import PartialRooms
 from tricord.homeserver.rooms.state import RoomState
 from tricord.homeserver.rooms.state_map import EMPTY
 from tricord.homeserver.rooms.stored_event import StateKey, StoredEvent
@@ -25,6 +27,7 @@ from tricord.protocol.server_acl import ServerAcl
 
 _HISTORY_VISIBILITY: StateKey = ("m.room.history_visibility", "")
 _SERVER_ACL: StateKey = ("m.room.server_acl", "")
+_MEMBER = "m.room.member"
 # Of a server with more users than this in the room, some are as good as all.
 _MOST_USERS = 500
 
@@ -40,6 +43,7 @@ class ServerReads:
         state: RoomState,
         timeline: Timeline,
         memberships: Memberships,
+        partial_rooms: PartialRooms,
     ) -> None:
         self._database = database
         self._rooms = rooms
@@ -47,6 +51,7 @@ class ServerReads:
         self._state = state
         self._timeline = timeline
         self._memberships = memberships
+        self._partial_rooms = partial_rooms
 
     async def check_acl(self, server: ServerName, room_id: RoomId) -> None:
         """Refuse a server that the room shuts out.
@@ -63,7 +68,9 @@ class ServerReads:
         if await self._rooms.room(room_id) is None:
             raise NotFound(f"there is no room {room_id} on this server")
         members = await self._memberships.joined_members(room_id)
-        if not any(server_name_of(user_id) == server for user_id in members):
+        partial = await self._partial_rooms.get(room_id)
+        said_to_be = () if partial is None else partial.servers
+        if server not in said_to_be and not any(server_name_of(user_id) == server for user_id in members):
             raise Forbidden(f"{server} is not in {room_id}")
         await self.check_acl(server, room_id)
 
@@ -85,11 +92,28 @@ class ServerReads:
         stored = await self._timeline.event(event_id)
         if stored is None or stored.event.room_id != room_id or stored.state_after == EMPTY:
             raise NotFound(f"there is no event {event_id} in {room_id} on this server, or its state is not known")
+        if await self._partial_rooms.get(room_id) is not None:
+            raise NotFound(f"the state of {room_id} is not wholly known here yet")
         return stored
 
     async def state_before(self, event: StoredEvent) -> list[StoredEvent]:
         """Return the whole state before an event."""
         return list((await self._state.before(event)).values())
+
+    async def state_before_without_members(self, event: StoredEvent) -> list[StoredEvent]:
+        """Return the state before a member event, and of its members only those who are told with it.
+
+        They are those who vouch for it, and those after whom a room without a name is named.
+        """
+        state, replaced = await self._state.at_without_type(event, _MEMBER), event.replaces
+        vouching = {stored.key for stored in (await self._timeline.events(event.event.auth_events)).values()}
+        users = {user_id for kind, user_id in filter(None, vouching) if kind == _MEMBER}
+        if not is_named(state):
+            room_id = event.event.room_id
+            users.update((await heroes_of(self._memberships, [room_id], but=event.event.sender))[room_id])
+        told = await self._state.at(event, [(_MEMBER, user_id) for user_id in users - {event.event.sender}])
+        before = await self._timeline.events([replaced]) if replaced is not None else {}
+        return [*state.values(), *told.values(), *before.values()]
 
     async def auth_chain(self, events: Collection[StoredEvent]) -> list[StoredEvent]:
         """Return all events that vouch for some events, directly or not."""

@@ -12,7 +12,7 @@ from tricord.homeserver.rooms.node_cache import NodeCache
 from tricord.homeserver.rooms.state_map import EMPTY, difference, event_numbers, get_many
 from tricord.homeserver.rooms.stored_event import StateKey, StoredEvent
 from tricord.homeserver.storage.database import Database, Transaction
-from tricord.homeserver.storage.events import events_by_id, events_by_nid
+from tricord.homeserver.storage.events import events_by_id, events_by_nid, events_by_nid_without_type
 from tricord.homeserver.storage.rooms import current_state_nids_in_rooms, state_nids_of_type_in_rooms
 from tricord.protocol.identifiers import RoomId
 
@@ -90,6 +90,11 @@ class RoomState:
         """Return the whole state after an event."""
         nids = await self._nodes.using(lambda nodes: event_numbers(nodes, event.state_after))
         return _by_key((await self._events(nids)).values())
+
+    async def at_without_type(self, event: StoredEvent, event_type: str) -> dict[StateKey, StoredEvent]:
+        """Return the state after an event, but for what has one type: without members, a large room is small."""
+        nids = await self._nodes.using(lambda nodes: event_numbers(nodes, event.state_after))
+        return _by_key((await self._database.read(events_by_nid_without_type, nids, event_type)).values())
 
     async def of_room_at(self, event: StoredEvent) -> dict[StateKey, StoredEvent]:
         """Return the whole state of the room once an event was in it: on a fork, not the state after the event."""

@@ -8,6 +8,7 @@ from typing import Any
 import orjson
 
 from tricord.homeserver.rooms.client_events import ClientEvents
+from tricord.homeserver.rooms.partial_rooms import PartialRooms
 from tricord.homeserver.rooms.state import RoomState
 from tricord.homeserver.rooms.stored_event import StateKey, StoredEvent
 from tricord.homeserver.rooms.timeline import Direction, Timeline
@@ -28,12 +29,18 @@ class StateView:
     """
 
     def __init__(
-        self, state: RoomState, timeline: Timeline, visibility: Visibility, client_events: ClientEvents
+        self,
+        state: RoomState,
+        timeline: Timeline,
+        visibility: Visibility,
+        client_events: ClientEvents,
+        partial_rooms: PartialRooms,
     ) -> None:
         self._state = state
         self._timeline = timeline
         self._visibility = visibility
         self._client_events = client_events
+        self._partial_rooms = partial_rooms
 
     async def content(self, requester: Requester, room_id: RoomId, key: StateKey) -> JsonObject:
         """Return the content of a piece of state."""
@@ -47,6 +54,7 @@ class StateView:
     async def everything(self, requester: Requester, room_id: RoomId) -> list[orjson.Fragment]:
         """Return all state events."""
         reading = await self._visibility.reading(requester.user_id, room_id)
+        await self._partial_rooms.until_complete(room_id)
         if reading.left is None:
             state = await self._state.current_all(room_id)
         else:
@@ -76,6 +84,7 @@ class StateView:
 
     async def joined_members(self, requester: Requester, room_id: RoomId) -> dict[str, JsonObject]:
         """Map the joined members to their names and pictures; only for them."""
+        await self._partial_rooms.until_complete(room_id)
         members = await self._state.current_of_types(room_id, [_MEMBER])
         if requester.user_id not in (joined := _profiles_of_joined(members.values())):
             raise Forbidden(f"{requester.user_id} is not in {room_id}")
@@ -83,6 +92,8 @@ class StateView:
 
     async def _one(self, requester: Requester, room_id: RoomId, key: StateKey) -> StoredEvent:
         reading = await self._visibility.reading(requester.user_id, room_id)
+        if key[0] == _MEMBER:
+            await self._partial_rooms.until_complete(room_id)
         if reading.left is None:
             state = await self._state.current(room_id, [key])
         else:
@@ -93,6 +104,7 @@ class StateView:
 
     async def _members(self, user_id: UserId, room_id: RoomId, at: Place | None) -> list[StoredEvent]:
         reading = await self._visibility.reading(user_id, room_id)
+        await self._partial_rooms.until_complete(room_id)
         then = reading.left
         if at is not None and (then is None or at < then.place):
             page = await self._timeline.page(room_id, at, None, Direction.BACKWARD, 1)

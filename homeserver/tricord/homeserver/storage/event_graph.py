@@ -50,3 +50,15 @@ async def nids_before(
         limit,
     )
     return [row[0] for row in rows]
+
+
+async def first_depth(tx: Transaction, room_nid: int) -> int:
+    """Return the depth of the event with which a room began for this server."""
+    depth: int | None = await tx.fetchval(
+        """
+        SELECT depth FROM events WHERE room_nid = $1 AND position IS NOT NULL AND backfill_rank = 0
+        ORDER BY position LIMIT 1
+        """,
+        room_nid,
+    )
+    return depth or 0

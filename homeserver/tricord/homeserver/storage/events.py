@@ -48,6 +48,12 @@ async def events_by_nid(tx: Transaction, nids: Sequence[int]) -> dict[int, Store
     return {row[0]: _stored(row) for row in rows}
 
 
+async def events_by_nid_without_type(tx: Transaction, nids: Sequence[int], event_type: str) -> dict[int, StoredEvent]:
+    """Return those of the events that are here and have another type."""
+    rows = await tx.fetch(f"{_SELECT} WHERE e.event_nid = ANY($1) AND e.type <> $2", list(nids), event_type)
+    return {row[0]: _stored(row) for row in rows}
+
+
 async def events_by_id(tx: Transaction, event_ids: Sequence[EventId]) -> dict[EventId, StoredEvent]:
     """Return those of the events that are here, outliers and rejected ones too."""
     rows = await tx.fetch(f"{_SELECT} WHERE e.event_id = ANY($1)", list(event_ids))

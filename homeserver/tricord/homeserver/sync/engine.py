@@ -19,6 +19,7 @@ from tricord.homeserver.clock import Clock
 from tricord.homeserver.push.counts import Count, NotificationCounts
 from tricord.homeserver.rooms.aggregations import Aggregation, Aggregations
 from tricord.homeserver.rooms.memberships import Memberships
+from tricord.homeserver.rooms.partial_rooms import PartialRooms
 from tricord.homeserver.rooms.state import RoomState
 from tricord.homeserver.rooms.stored_event import StoredEvent
 from tricord.homeserver.rooms.threads import MAIN
@@ -77,6 +78,7 @@ class SyncEngine:
         timeline: Timeline,
         state: RoomState,
         memberships: Memberships,
+        partial_rooms: PartialRooms,
         visibility: Visibility,
         ignored: IgnoredUsers,
         windows: Windows,
@@ -96,6 +98,7 @@ class SyncEngine:
         self._timeline = timeline
         self._state = state
         self._memberships = memberships
+        self._partial_rooms = partial_rooms
         self._visibility = visibility
         self._ignored = ignored
         self._windows = windows
@@ -152,6 +155,8 @@ class SyncEngine:
         if own_things:
             data = await self._account_data.changes(viewer, since or 0, upto, everything=since is None)
         plan = await self._plan(viewer, since, upto, own_things=own_things)
+        if not viewer.filter.room.state.lazy_load_members:
+            await self._leave_out_partial_rooms(plan, viewer, since, upto)
         await self._tell_rooms(delta, plan, data, viewer, since)
         delta.account_data = tuple(data.of_account)
         if since is None:
@@ -198,6 +203,22 @@ class SyncEngine:
             plan.joined += [Stretch(room_id, since, upto, all_visible=True) for room_id in untouched]
             plan.joined = [replace(stretch, full_state=True) for stretch in plan.joined]
         return plan
+
+    async def _leave_out_partial_rooms(self, plan: Plan, viewer: Viewer, since: int | None, upto: int) -> None:
+        """Tell who wants all members at once of a room only when they are all known; then, of all of it."""
+        rooms = await self._partial_rooms.all()
+        if not rooms:
+            return
+        joined = await self._memberships.joined_rooms(viewer.user_id)
+        hidden, new = set(), []
+        for room_id, partial in rooms.items():
+            if partial.complete_position is None or partial.complete_position > upto:
+                hidden.add(room_id)
+            elif since is not None and since < partial.complete_position:
+                hidden.add(room_id)
+                if room_id in joined and viewer.filter.room.allows_room(room_id):
+                    new.append(Stretch(room_id, 0, upto, full_state=True))
+        plan.joined = [stretch for stretch in plan.joined if stretch.room_id not in hidden] + new
 
     async def _member_event(self, room_id: RoomId, user_id: UserId) -> StoredEvent | None:
         key = (MEMBER, str(user_id))

@@ -1,0 +1,285 @@
+"""Large rooms elsewhere are joined without their members, used at once, and completed afterwards."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+import trio
+
+from tests.conversations.network import Network
+from tests.conversations.towns import Town, heard, members, open_town, towns
+from tests.postgres import PostgresServer
+from tricord.clients import Client, Refused
+from tricord.homeserver.peers import hosting
+from tricord.protocol.identifiers import EventId, RoomId, ServerName
+
+_STATE = "/_matrix/federation/v1/state/"
+_LAZY = {"room": {"state": {"lazy_load_members": True}}}
+_SOUTH = ServerName("south.test")
+_PATIENCE_SECONDS = 30
+
+
+@pytest.fixture
+def network(monkeypatch: pytest.MonkeyPatch) -> Network:
+    monkeypatch.setattr(hosting, "FEW_MEMBERS", 0)
+    return Network()
+
+
+@dataclass
+class Region:
+    """Alice in the north, wendy in the west, both in a room; bob and carol in the south, who are not."""
+
+    network: Network
+    north: Town
+    west: Town
+    south: Town
+    room_id: RoomId
+
+    @property
+    def alice(self) -> Client:
+        return self.north["alice"]
+
+    @property
+    def wendy(self) -> Client:
+        return self.west["wendy"]
+
+    @property
+    def bob(self) -> Client:
+        return self.south["bob"]
+
+    @property
+    def everybody(self) -> set[str]:
+        return {self.alice.user_id, self.wendy.user_id, self.bob.user_id}
+
+    def hold(self) -> trio.Event:
+        """Let nobody learn the state of a room until the event is set."""
+        gate = self.network.gates[_STATE] = trio.Event()
+        return gate
+
+    async def agree(self) -> None:
+        """Return when all three servers have the same state of the room."""
+
+        async def agreed() -> bool:
+            towns = (self.north, self.west, self.south)
+            return len({frozenset(await _state(town, self.room_id)) for town in towns}) == 1
+
+        await _until(agreed)
+
+
+async def _until(holds: Callable[[], Awaitable[bool]]) -> None:
+    with trio.fail_after(_PATIENCE_SECONDS):
+        while not await holds():  # noqa: ASYNC110  # servers tell nobody when they agree
+            await trio.sleep(0.02)
+
+
+@pytest.fixture
+async def region(postgres: PostgresServer, tmp_path: Path, network: Network) -> AsyncIterator[Region]:
+    people = {"north": ["alice"], "west": ["wendy"], "south": ["bob", "carol"]}
+    async with towns(postgres, tmp_path, network, **people) as (north, west, south):
+        yield await _settled(network, north, west, south)
+
+
+async def _settled(network: Network, north: Town, west: Town, south: Town, **how: Any) -> Region:
+    room_id = await north["alice"].create_room(preset="public_chat", name="Square", **how)
+    await west["wendy"].join(room_id, via=[north.name])
+    hello = await west["wendy"].send_text(room_id, "Hello")
+    await heard(north["alice"], room_id, hello)
+    return Region(network, north, west, south, room_id)
+
+
+async def _state(town: Town, room_id: RoomId) -> set[str]:
+    return {event.event_id for event in await town.homeserver.room_state(room_id)}
+
+
+async def _rooms(client: Client, since: str | None = None, **how: Any) -> dict[str, Any]:
+    answer = await client.sync(since=since, **how)
+    rooms: dict[str, Any] = answer.get("rooms", {}).get("join", {})
+    return rooms
+
+
+async def test_a_room_is_used_before_its_members_are_known(region: Region) -> None:
+    gate = region.hold()
+    await region.bob.join(region.room_id, via=[region.north.name])
+    told = (await _rooms(region.bob, sync_filter=_LAZY))[region.room_id]
+    assert {"name": "Square"} in [event["content"] for event in told["state"]["events"]]
+    said = await region.bob.send_text(region.room_id, "Here I am")
+    await heard(region.alice, region.room_id, said)
+    await heard(region.wendy, region.room_id, said)
+    topic = await region.bob.set_state(region.room_id, "m.room.member", {"membership": "join"}, region.bob.user_id)
+    await heard(region.alice, region.room_id, topic)
+    gate.set()
+    assert await members(region.bob, region.room_id) == region.everybody
+    await region.agree()
+
+
+async def test_who_asks_for_the_members_waits_until_they_are_known(region: Region) -> None:
+    gate = region.hold()
+    await region.bob.join(region.room_id, via=[region.north.name])
+    found: list[set[str]] = []
+
+    async def ask() -> None:
+        found.append(await members(region.bob, region.room_id))
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(ask)
+        said = await region.bob.send_text(region.room_id, "Who is here?")
+        await heard(region.alice, region.room_id, said)
+        assert not found
+        gate.set()
+    assert found == [region.everybody]
+
+
+async def test_what_others_say_meanwhile_is_heard_in_its_order_once_they_are_known(region: Region) -> None:
+    gate = region.hold()
+    await region.bob.join(region.room_id, via=[region.north.name])
+    said = [await region.alice.send_text(region.room_id, "One")]
+    await heard(region.wendy, region.room_id, said[0])
+    said.append(await region.wendy.send_text(region.room_id, "Two"))
+    await heard(region.alice, region.room_id, said[1])
+    said.append(await region.bob.send_text(region.room_id, "Three"))
+    await heard(region.alice, region.room_id, said[2])
+    gate.set()
+    for event_id in said:
+        await heard(region.bob, region.room_id, event_id)
+    answer = await region.alice.send_text(region.room_id, "Four")
+    await heard(region.bob, region.room_id, answer)
+    await region.agree()
+    page = await region.bob.messages(region.room_id, limit=50)
+    shown = [event["event_id"] for event in page.chunk if event["event_id"] in {*said, answer}]
+    assert len(shown) == 4
+    assert shown.index(said[0]) > shown.index(said[1])
+
+
+async def test_who_is_banned_meanwhile_is_not_heard_afterwards(region: Region) -> None:
+    gate = region.hold()
+    await region.bob.join(region.room_id, via=[region.north.name])
+    await region.alice.ban(region.room_id, region.wendy.user_id)
+    banned = await region.alice.send_text(region.room_id, "She is out")
+    gate.set()
+    await heard(region.bob, region.room_id, banned)
+    assert region.wendy.user_id not in await members(region.bob, region.room_id)
+    await region.agree()
+
+
+async def test_who_wants_all_members_at_once_is_told_of_the_room_when_they_are_known(region: Region) -> None:
+    gate = region.hold()
+    since = (await region.bob.sync())["next_batch"]
+    await region.bob.join(region.room_id, via=[region.north.name])
+    await _rooms(region.bob, sync_filter=_LAZY)
+    assert region.room_id not in await _rooms(region.bob)
+    meanwhile = await region.bob.sync(since=since)
+    assert region.room_id not in meanwhile.get("rooms", {}).get("join", {})
+    gate.set()
+    since = meanwhile["next_batch"]
+    rooms: dict[str, Any] = {}
+
+    async def is_told() -> bool:
+        nonlocal since, rooms
+        answer = await region.bob.sync(since=since, timeout_seconds=5)
+        since, rooms = answer["next_batch"], answer.get("rooms", {}).get("join", {})
+        return region.room_id in rooms
+
+    await _until(is_told)
+    told = rooms[region.room_id]
+    shown = [*told["state"]["events"], *told["timeline"]["events"]]
+    assert {event["state_key"] for event in shown if event["type"] == "m.room.member"} == region.everybody
+
+
+async def test_the_others_of_the_town_come_in_when_the_members_are_known(region: Region) -> None:
+    carol = region.south["carol"]
+    await region.alice.ban(region.room_id, carol.user_id)
+    gate = region.hold()
+    await region.bob.join(region.room_id, via=[region.north.name])
+    with trio.move_on_after(0.2):
+        await carol.join(region.room_id)
+    gate.set()
+    with pytest.raises(Refused):
+        await carol.join(region.room_id)
+    assert await members(region.bob, region.room_id) == region.everybody
+
+
+async def test_another_server_completes_the_room_if_the_first_is_gone(region: Region) -> None:
+    gate = region.hold()
+    await region.bob.join(region.room_id, via=[region.north.name])
+    # So that the west knows of the join.
+    said = await region.alice.send_text(region.room_id, "Bob is coming")
+    await heard(region.wendy, region.room_id, said)
+    region.network.part(region.north.name, region.south.name)
+    gate.set()
+    assert await members(region.bob, region.room_id) == region.everybody
+    hello = await region.wendy.send_text(region.room_id, "North is gone")
+    await heard(region.bob, region.room_id, hello)
+    region.network.heal()
+    await region.agree()
+
+
+async def test_a_room_is_left_before_its_members_are_known_and_joined_again(region: Region) -> None:
+    gate = region.hold()
+    await region.bob.join(region.room_id, via=[region.north.name])
+    await region.bob.leave(region.room_id)
+
+    async def has_left() -> bool:
+        return region.bob.user_id not in await members(region.alice, region.room_id)
+
+    await _until(has_left)
+    gate.set()
+    await region.bob.join(region.room_id, via=[region.north.name])
+    assert await members(region.bob, region.room_id) == region.everybody
+    await region.agree()
+
+
+async def test_others_are_sent_elsewhere_while_the_members_are_not_known(region: Region) -> None:
+    gate = region.hold()
+    await region.bob.join(region.room_id, via=[region.north.name])
+    await region.wendy.leave(region.room_id)
+    left = await region.alice.send_text(region.room_id, "Wendy has left")
+    await region.wendy.join(region.room_id, via=[region.south.name])
+    way = (region.west.name, region.south.name)
+    asked = [uri for origin, to, _, uri in region.network.requests if (origin, to) == way]
+    assert any("/make_join/" in uri for uri in asked)
+    assert not any("/send_join/" in uri for uri in asked)
+    gate.set()
+    await heard(region.bob, region.room_id, left)
+
+    async def all_are_in() -> bool:
+        return await members(region.bob, region.room_id) == region.everybody
+
+    await _until(all_are_in)
+
+
+async def test_members_are_fetched_after_a_restart(postgres: PostgresServer, tmp_path: Path, network: Network) -> None:
+    url, home = await postgres.fresh(), tmp_path / "south"
+    home.mkdir()
+    try:
+        async with towns(postgres, tmp_path, network, north=["alice"], west=["wendy"]) as (north, west):
+            async with open_town(_SOUTH, url, home, network, ["bob"]) as south:
+                region = await _settled(network, north, west, south)
+                gate = region.hold()
+                await region.bob.join(region.room_id, via=[north.name])
+                early = await region.alice.send_text(region.room_id, "Before you went")
+                await _is_sent(region, early)
+            gate.set()
+            async with open_town(_SOUTH, url, home, network, ["bob"], is_new=False) as south:
+                region = Region(network, north, west, south, region.room_id)
+                assert await members(region.bob, region.room_id) == region.everybody
+                await heard(region.bob, region.room_id, early)
+                late = await region.alice.send_text(region.room_id, "After you came back")
+                await heard(region.bob, region.room_id, late)
+                await region.agree()
+    finally:
+        await postgres.drop(url)
+
+
+async def _is_sent(region: Region, event_id: EventId) -> None:
+    """Return when the west has an event, and the south was sent one too."""
+    await heard(region.wendy, region.room_id, event_id)
+    way = (region.north.name, region.south.name)
+
+    async def was_sent() -> bool:
+        return any((origin, to) == way and "/send/" in uri for origin, to, _, uri in region.network.requests)
+
+    await _until(was_sent)
