@@ -325,7 +325,8 @@ async def test_invitations_that_cannot_be_are_refused(any_scene: Scene) -> None:
     xenia = scene.xenia.user_id
     wrong = [
         invitation(scene, room, xenia, room_version="nonsense"),
-        invitation(scene, room, xenia, room_version="3" if room.version.name != "3" else "4"),
+        # Of versions 3 and 4, many an event would have the same id.
+        invitation(scene, room, xenia, room_version="1" if room.version.name != "1" else "4"),
         invitation(scene, room, "@nobody:hs.test"),
         invitation(scene, room, scene.frank),
         invitation(scene, room, "@x:third.test"),
