@@ -43,6 +43,12 @@ class OnBind(Endpoint):
     Response = Nothing
 
 
+class OnBindByPost(OnBind):
+    """Take note of the same by POST, which is what identity servers really send."""
+
+    method = "POST"
+
+
 class ThirdPartyInviteContent(Model):
     """The membership with the proof of who was meant."""
 

@@ -28,7 +28,7 @@ from tricord.clients.api.room_upgrades import UpgradeRoom
 from tricord.clients.api.rooms import SetState
 from tricord.clients.api.spaces import GetHierarchy, GetRoomSummary
 from tricord.clients.endpoint import Endpoint
-from tricord.federation.api.third_party import OnBind
+from tricord.federation.api.third_party import OnBind, OnBindByPost
 from tricord.homeserver.accounts.rate_limits import RateLimitSettings, address_key
 from tricord.homeserver.accounts.token_buckets import Rate, TokenBuckets
 from tricord.homeserver.serving.call import Call
@@ -54,7 +54,7 @@ class EndpointLimits:
         self._limit("reports", settings.reports, ReportEvent, ReportRoom, ReportUser)
         self._limit("profile changes", settings.profile, SetProfileField, DeleteProfileField)
         self._limit("sign-ins", settings.account_probes, Register, Refresh, GetLoginToken, RequestOpenIdToken)
-        self._limit("third-party bindings", settings.account_probes, OnBind)
+        self._limit("third-party bindings", settings.account_probes, OnBind, OnBindByPost)
 
     def check(self, call: Call[Any, Any]) -> None:
         """Count the call; raise LimitExceeded if there were too many."""

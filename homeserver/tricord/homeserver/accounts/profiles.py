@@ -24,8 +24,8 @@ from tricord.protocol.strict_json import JsonObject
 class RemoteProfiles(Protocol):
     """Asks other servers."""
 
-    async def profile(self, user_id: UserId, field: str | None = None) -> JsonObject:
-        """Return a remote user's profile, or one field of it; raise NotFound if the other server has none."""
+    async def profile(self, user_id: UserId) -> JsonObject:
+        """Return a remote user's profile; raise NotFound if the other server has none."""
         ...
 
 
@@ -55,7 +55,7 @@ class Profiles:
         """Return one field; raise NotFound if the user does not show it."""
         check_field_name(name)
         if server_name_of(user_id) != self._server_name:
-            profile = await self._remote_profiles().profile(user_id, name)
+            profile = await self._remote_profiles().profile(user_id)
         else:
             profile = await self.local_profile(user_id)
         if name not in profile:

@@ -102,7 +102,7 @@ class Accounts:
             clock,
             {"m.login.terms": terms_params(settings.registration.terms)},
         )
-        self.profiles = Profiles(base.server_name, database, network.queries, rooms_to_tell=self.room_updates.wake)
+        self.profiles = Profiles(base.server_name, database, network.profiles, rooms_to_tell=self.room_updates.wake)
         self.openid_tokens = OpenIdTokens(database, clock)
         self._base = base
         self._keys_changed = keys_changed

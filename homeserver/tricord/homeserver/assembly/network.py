@@ -18,6 +18,7 @@ from tricord.federation.request_auth import RequestAuthenticator
 from tricord.federation.transport import NoNetwork, Transport
 from tricord.homeserver.assembly.foundation import Foundation
 from tricord.homeserver.peers.key_store import StoredKeys
+from tricord.homeserver.peers.remote_profiles import RemoteProfiles
 from tricord.homeserver.peers.remote_queries import RemoteQueries
 from tricord.homeserver.rooms.verification import Verifier
 from tricord.homeserver.settings import Settings
@@ -44,6 +45,7 @@ class Network:
         )
         self.verifier = Verifier(self.keys)
         self.queries = RemoteQueries(self.peers)
+        self.profiles = RemoteProfiles(self.peers)
         self.authenticator = RequestAuthenticator(base.server_name, self.keys, self.health, base.clock)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from tricord.federation.api.third_party import ExchangeThirdPartyInvite, OnBind
+from tricord.federation.api.third_party import ExchangeThirdPartyInvite, OnBind, OnBindByPost
 from tricord.homeserver.peers.third_party_invites import ThirdPartyInvites
 from tricord.homeserver.serving.call import Call, Route
 from tricord.protocol.errors import BadJson
@@ -20,7 +20,11 @@ class ThirdPartyInvitesApi:
 
     def routes(self) -> list[Route]:
         """Return the routes."""
-        return [Route(OnBind, self.bound), Route(ExchangeThirdPartyInvite, self.exchange)]
+        return [
+            Route(OnBind, self.bound),
+            Route(OnBindByPost, self.bound),
+            Route(ExchangeThirdPartyInvite, self.exchange),
+        ]
 
     async def bound(self, call: Call[OnBind.Body, Any]) -> JsonObject:
         """Take note that an identifier is one of our users'."""

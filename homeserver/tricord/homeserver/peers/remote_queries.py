@@ -1,4 +1,4 @@
-"""Questions that only another server can answer: its aliases, its users' profiles, its published rooms.
+"""Questions that only another server can answer: its aliases, its published rooms.
 
 https://spec.matrix.org/v1.19/server-server-api/#querying-for-information
 """
@@ -11,8 +11,7 @@ from tricord.federation.errors import PeerError, PeerRefused
 from tricord.homeserver.peers.handshake import as_refusal
 from tricord.homeserver.rooms.directory import Networks
 from tricord.protocol.errors import NotFound
-from tricord.protocol.identifiers import RoomAlias, RoomId, ServerName, UserId, server_name_of
-from tricord.protocol.strict_json import JsonObject
+from tricord.protocol.identifiers import RoomAlias, RoomId, ServerName, server_name_of
 
 _MOST_SERVERS = 50
 
@@ -22,13 +21,6 @@ class RemoteQueries:
 
     def __init__(self, peers: Peers) -> None:
         self._peers = peers
-
-    async def profile(self, user_id: UserId, field: str | None = None) -> JsonObject:
-        """Return a remote user's profile, or one field of it; raise NotFound if it cannot be had."""
-        try:
-            return await self._peers.query_profile(server_name_of(user_id), user_id, field)
-        except PeerError as error:
-            raise NotFound(f"the profile of {user_id} is not to be had: {error}") from error
 
     async def resolve(self, alias: RoomAlias) -> tuple[RoomId, list[ServerName]]:
         """Return the room that a remote alias stands for, and servers that are in it."""
