@@ -11,7 +11,7 @@ import contextlib
 import ssl
 import zlib
 from collections import OrderedDict
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -164,7 +164,8 @@ class Egress:
                     given = _response_headers(response.headers)
                     if given.get("content-encoding", "identity").lower() not in ("identity", ""):
                         raise AnswerInvalid("the answer is encoded, which was not asked for")
-                    yield OpenResponse(response.status, given, _paced(route, response))
+                    async with contextlib.aclosing(_paced(route, response)) as parts:
+                        yield OpenResponse(response.status, given, parts)
                     line.answers += 1
                 finally:
                     with trio.CancelScope(shield=True, deadline=trio.current_time() + _CLOSE_SECONDS):
@@ -294,7 +295,7 @@ def _in_our_words(route: Route) -> Iterator[None]:
         raise HostUnreachable(f"{route.host_header} is no name of a host: {error}") from error
 
 
-async def _paced(route: Route, response: httpcore.Response) -> AsyncIterator[bytes]:
+async def _paced(route: Route, response: httpcore.Response) -> AsyncGenerator[bytes, None]:
     """Return the body of an answer as it comes; raise HostUnreachable when it comes too slowly."""
     begun, received = trio.current_time(), 0
     async with contextlib.aclosing(response.aiter_stream()) as chunks:  # type: ignore[type-var]  # httpcore's generator

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Iterator, Mapping
 from pathlib import Path
 
 import trio
@@ -72,7 +72,8 @@ class HttpsTransport:
         async with contextlib.AsyncExitStack() as stack:
             with _of_a_peer(destination):
                 answer = await stack.enter_async_context(self._egress.open(route, uri, headers, timeout_seconds=left))
-            yield OpenResponse(answer.status, answer.headers, _from_a_peer(destination, answer.parts))
+            parts = await stack.enter_async_context(contextlib.aclosing(_from_a_peer(destination, answer.parts)))
+            yield OpenResponse(answer.status, answer.headers, parts)
 
     @contextlib.asynccontextmanager
     async def open_url(self, url: str, *, timeout_seconds: float) -> AsyncIterator[OpenResponse]:
@@ -96,7 +97,7 @@ def _of_a_peer(destination: ServerName) -> Iterator[None]:
         raise PeerAnswerInvalid(destination, str(error)) from error
 
 
-async def _from_a_peer(destination: ServerName, parts: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+async def _from_a_peer(destination: ServerName, parts: AsyncIterator[bytes]) -> AsyncGenerator[bytes, None]:
     async with contextlib.aclosing(parts):  # type: ignore[type-var]  # a generator
         while True:
             with _of_a_peer(destination):

@@ -6,7 +6,7 @@ https://spec.matrix.org/v1.19/server-server-api/#content-repository
 from __future__ import annotations
 
 import contextlib
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -102,7 +102,8 @@ class RemoteFiles:
                 headers = await reader.next_part()
             location = headers.get("location")
             if location is None:
-                yield RemoteFile(headers, _in_words(server, reader.body()))
+                body = await stack.enter_async_context(contextlib.aclosing(_in_words(server, reader.body())))
+                yield RemoteFile(headers, body)
                 return
             with _of(server):
                 elsewhere: OpenResponse = await stack.enter_async_context(
@@ -110,7 +111,8 @@ class RemoteFiles:
                 )
             if elsewhere.status != 200:
                 raise PeerUnreachable(server, f"where it says that the file is, the answer is {elsewhere.status}")
-            yield RemoteFile(elsewhere.headers, _in_words(server, elsewhere.parts))
+            body = await stack.enter_async_context(contextlib.aclosing(_in_words(server, elsewhere.parts)))
+            yield RemoteFile(elsewhere.headers, body)
 
 
 async def _pass_over(reader: MultipartReader) -> None:
@@ -133,7 +135,7 @@ def _of(server: ServerName) -> Iterator[None]:
         raise PeerUnreachable(server, str(error)) from error
 
 
-async def _in_words(server: ServerName, parts: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+async def _in_words(server: ServerName, parts: AsyncIterator[bytes]) -> AsyncGenerator[bytes, None]:
     async with contextlib.aclosing(parts):  # type: ignore[type-var]  # a generator
         while True:
             with _of(server):

@@ -167,3 +167,19 @@ async def test_sizes_that_make_no_sense_are_refused(alice: httpx.AsyncClient, qu
 def test_an_image_is_known_by_its_first_bytes() -> None:
     assert image_type(image("WEBP", 2, 2)[:16]) == "image/webp"
     assert image_type(b"RIFF1234WAVE") is None
+
+
+async def test_the_usual_sizes_are_made_ahead_where_that_is_wanted(database_url: str, tmp_path: Path) -> None:
+    def made() -> int:
+        return len([file for file in (tmp_path / "media" / "blobs").rglob("*") if file.is_file()])
+
+    async with (
+        running_homeserver(database_url, tmp_path, thumbnails={"made_at_upload": True}) as homeserver,
+        uploader(homeserver.urls[0], "alice") as http,
+    ):
+        png = {"Content-Type": "image/png"}
+        await http.post("/_matrix/media/v3/upload", content=b"no image", headers=png)
+        await http.post("/_matrix/media/v3/upload", content=image("PNG", 2000, 1500), headers=png)
+        with trio.fail_after(120):
+            while made() < 2 + 5:  # noqa: ASYNC110  # a look at a folder is all there is
+                await trio.sleep(0.05)

@@ -7,6 +7,18 @@ from typing import Any
 
 from tricord.clients.api.directory import GetPublicRooms, SearchPublicRooms
 from tricord.clients.api.login import GetLoginToken, Refresh
+from tricord.clients.api.media import (
+    CreateMedia,
+    DownloadMedia,
+    DownloadMediaUnauthenticated,
+    DownloadNamedMedia,
+    DownloadNamedMediaUnauthenticated,
+    GetThumbnail,
+    GetThumbnailUnauthenticated,
+    PreviewUrl,
+    UploadCreatedMedia,
+    UploadMedia,
+)
 from tricord.clients.api.membership import (
     BanUser,
     InviteUser,
@@ -51,6 +63,17 @@ class EndpointLimits:
         self._limit(
             "searches", settings.lookups, GetHierarchy, GetRoomSummary, GetPublicRooms, SearchPublicRooms, SearchUsers
         )
+        self._limit("uploads", settings.uploads, UploadMedia, CreateMedia, UploadCreatedMedia)
+        # The server fetches for these, and has images made.
+        self._limit("downloads", settings.downloads, DownloadMedia, DownloadNamedMedia, GetThumbnail)
+        self._limit(
+            "downloads without token",
+            settings.downloads,
+            DownloadMediaUnauthenticated,
+            DownloadNamedMediaUnauthenticated,
+            GetThumbnailUnauthenticated,
+        )
+        self._limit("previews", settings.previews, PreviewUrl)
         self._limit("reports", settings.reports, ReportEvent, ReportRoom, ReportUser)
         self._limit("profile changes", settings.profile, SetProfileField, DeleteProfileField)
         self._limit("sign-ins", settings.account_probes, Register, Refresh, GetLoginToken, RequestOpenIdToken)

@@ -30,6 +30,9 @@ class RateLimitSettings(Section):
     joins: Rate = Field(Rate(per_second=0.5, burst=30), description="rooms that one user joins or knocks on")
     invites: Rate = Field(Rate(per_second=0.5, burst=50), description="people whom one user invites")
     rooms: Rate = Field(Rate(per_second=0.1, burst=20), description="rooms that one user makes")
+    uploads: Rate = Field(Rate(per_second=2, burst=50), description="files that one user uploads or announces")
+    downloads: Rate = Field(Rate(per_second=20, burst=300), description="files and thumbnails that one user asks for")
+    previews: Rate = Field(Rate(per_second=0.5, burst=30), description="previews of URLs that one user asks for")
     profile: Rate = Field(Rate(per_second=0.2, burst=20), description="profile changes of one user")
     lookups: Rate = Field(
         Rate(per_second=5, burst=100), description="searches for rooms and people, and looks into spaces, of one user"

@@ -24,6 +24,7 @@ from tricord.homeserver.media.repository import Repository
 from tricord.homeserver.media.spool import Spool
 from tricord.homeserver.media.sweep import Sweep
 from tricord.homeserver.media.thumbnails import Thumbnails
+from tricord.homeserver.media.thumbnails_ahead import ThumbnailsAhead
 from tricord.homeserver.media.url_previews import UrlPreviews
 from tricord.homeserver.media.uses import Uses
 from tricord.homeserver.serving.call import Route
@@ -73,6 +74,7 @@ class Media:
             clock,
             settings.thumbnails,
         )
+        self._ahead = ThumbnailsAhead(self._repository, self._thumbnails, enabled=settings.thumbnails.made_at_upload)
         elsewhere = MediaElsewhere(network.files, self._repository, self._thumbnails, spool, settings.remote_media)
         self._library = Library(base.server_name, self._repository, elsewhere, self._thumbnails)
         self._server_name = base.server_name
@@ -83,7 +85,7 @@ class Media:
     @property
     def run(self) -> list[Run]:
         """Return the parts that live long."""
-        return [self._uses.run, self._sweep.run, self._close_in_the_end]
+        return [self._uses.run, self._sweep.run, self._ahead.run, self._close_in_the_end]
 
     async def _close_in_the_end(self) -> None:
         try:
@@ -93,7 +95,7 @@ class Media:
 
     def routes(self) -> list[Route]:
         """Return what clients are answered about media."""
-        return MediaApi(self._repository, self._library, self._previews).routes()
+        return MediaApi(self._repository, self._library, self._ahead, self._previews).routes()
 
     def federation_routes(self) -> list[Route]:
         """Return what other servers are answered about our media."""

@@ -22,6 +22,7 @@ from tricord.homeserver.media.disposition import clean_content_type, clean_file_
 from tricord.homeserver.media.library import Library
 from tricord.homeserver.media.repository import Description, Repository
 from tricord.homeserver.media.thumbnails import Wanted
+from tricord.homeserver.media.thumbnails_ahead import ThumbnailsAhead
 from tricord.homeserver.media.url_previews import UrlPreviews
 from tricord.homeserver.serving.call import Answer, Call, Route
 from tricord.protocol.errors import NotFound
@@ -34,7 +35,8 @@ _LONGEST_WAIT_SECONDS = 60
 class MediaApi:
     """What clients do with files."""
 
-    def __init__(self, repository: Repository, library: Library, previews: UrlPreviews) -> None:
+    def __init__(self, repository: Repository, library: Library, ahead: ThumbnailsAhead, previews: UrlPreviews) -> None:
+        self._ahead = ahead
         self._previews = previews
         self._repository = repository
         self._library = library
@@ -60,6 +62,7 @@ class MediaApi:
         mxc = await self._repository.upload(
             call.requester.user_id, _description(call), call.received(), call.content_length
         )
+        self._ahead.consider(mxc)
         return {"content_uri": str(mxc)}
 
     async def create(self, call: Call[Any, Any]) -> JsonObject:
@@ -69,9 +72,11 @@ class MediaApi:
 
     async def upload_created(self, call: Call[Any, UploadMedia.Query]) -> JsonObject:
         """Keep a file that has been named before."""
+        mxc = _mxc(call)
         await self._repository.upload_announced(
-            _mxc(call), call.requester.user_id, _description(call), call.received(), call.content_length
+            mxc, call.requester.user_id, _description(call), call.received(), call.content_length
         )
+        self._ahead.consider(mxc)
         return {}
 
     async def config(self, call: Call[Any, Any]) -> JsonObject:  # noqa: ARG002
