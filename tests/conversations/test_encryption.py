@@ -47,8 +47,8 @@ class Ear:
         """Sync once."""
         answer = await self._client.sync(since=self._since, timeout_seconds=2 if self._since else 0)
         self._since = answer["next_batch"]
-        self.messages += [event["content"]["number"] for event in answer["to_device"]["events"]]
-        self.changed += answer["device_lists"]["changed"]
+        self.messages += [event["content"]["number"] for event in answer.get("to_device", {}).get("events", ())]
+        self.changed += answer.get("device_lists", {}).get("changed", ())
 
     async def hear_messages(self, count: int) -> list[Any]:
         """Listen until so many messages have come."""
