@@ -55,7 +55,9 @@ def test_these_are_the_verbs() -> None:
         "user add",
         "user deactivate",
         "user list",
+        "user lock",
         "user password",
+        "user suspend",
         "version",
     }
 

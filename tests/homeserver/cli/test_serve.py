@@ -57,6 +57,12 @@ def test_without_arguments_it_serves_this_machine_and_says_how_to_go_on(tmp_path
     with serving(tmp_path, env=FREE_PORT) as server:
         assert signed_in(server.url, "bob").status_code == 200
         assert "Add the first user" not in server.said
+        assert tricord(tmp_path, "user", "lock", "bob").good() == "bob is locked.\n"
+        assert tricord(tmp_path, "user", "suspend", "bob").good() == "bob is suspended.\n"
+        assert signed_in(server.url, "bob").status_code == 401
+        assert tricord(tmp_path, "user", "list").good().splitlines()[1] == "@bob:localhost (locked, suspended)"
+        assert tricord(tmp_path, "user", "lock", "bob", "--undo").good() == "bob is no longer locked.\n"
+        tricord(tmp_path, "user", "suspend", "bob", "--undo").good()
         tricord(tmp_path, "user", "deactivate", "bob", "--yes").good()
         assert signed_in(server.url, "bob").status_code == 403
         assert tricord(tmp_path, "user", "list").good().splitlines()[1] == "@bob:localhost (deactivated)"

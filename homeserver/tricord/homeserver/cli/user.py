@@ -116,6 +116,48 @@ def deactivate(
     click.echo(f"{name} is deactivated.")
 
 
+@user.command(short_help="Lock a user out, or let them in again.")
+@click.argument("name")
+@click.option("--undo", is_flag=True, help="Let them in again.")
+@settings_options
+def lock(
+    name: str,
+    undo: bool,  # click gives it by name
+    config_file: Path | None,
+    data_dir: Path | None,
+    server_name: str | None,
+) -> None:
+    """Lock NAME out of everything; their sessions wait for them."""
+    settings = read_settings(config_file, data_dir, server_name)
+
+    async def act(administration: Administration) -> None:
+        await administration.set_locked(name, locked=not undo)
+
+    administer(settings, act)
+    click.echo(f"{name} is {'no longer ' if undo else ''}locked.")
+
+
+@user.command(short_help="Leave a user little but to read and to go.")
+@click.argument("name")
+@click.option("--undo", is_flag=True, help="Let them do everything again.")
+@settings_options
+def suspend(
+    name: str,
+    undo: bool,  # click gives it by name
+    config_file: Path | None,
+    data_dir: Path | None,
+    server_name: str | None,
+) -> None:
+    """Suspend NAME: they read, leave rooms and redact what they said, and do little else."""
+    settings = read_settings(config_file, data_dir, server_name)
+
+    async def act(administration: Administration) -> None:
+        await administration.set_suspended(name, suspended=not undo)
+
+    administer(settings, act)
+    click.echo(f"{name} is {'no longer ' if undo else ''}suspended.")
+
+
 def _password(*, from_stdin: bool) -> str:
     if from_stdin:
         return sys.stdin.readline().rstrip("\n")
