@@ -434,3 +434,22 @@ async def test_a_position_is_a_place_in_the_history(alice: Follower) -> None:
     await alice.say(room, "after")
     assert window.pos is not None
     assert (await alice.history(room, f"dir=b&limit=1&from={quote(window.pos)}")) == ["before"]
+
+
+async def test_a_device_has_only_so_many_connections_after_a_restart(database: Database) -> None:
+    async with sync_server(database) as server:
+        alice = server.person("alice")
+        room = (await rooms_of(alice, 1))[0]
+        windows = [Window(alice, first(1), conn_id=f"{number}") for number in range(21)]
+        for window in windows:
+            await window.look()
+            for number in range(5):
+                window.lists = first(1, limit=number)
+                await window.look()
+    async with sync_server(database) as server:
+        server.take_over(alice)
+        await alice.say(room, "Hello")
+        for window in windows[1:]:
+            assert bodies((await window.look())["rooms"][room]) == ["Hello"]
+        refusal = await alice.refused("POST", SYNC + windows[0].query(), windows[0].body())
+        assert refusal == (400, "M_UNKNOWN_POS")

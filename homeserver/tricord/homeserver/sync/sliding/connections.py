@@ -74,7 +74,7 @@ class Connections:
             return before
         told = replace(after, told_id=secrets.randbits(62) | 1)
         keep = [before.told_id] if before.told_id else []
-        await self._database.run(put_told, name.session_id, name.conn_id, told.told_id, told.encode(), keep=keep)
+        await self._database.read(put_told, name.session_id, name.conn_id, told.told_id, told.encode(), keep=keep)
         if not keep:
             self._forget(name)
         self._remember(name, told)
