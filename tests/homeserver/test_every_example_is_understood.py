@@ -82,7 +82,10 @@ class Sweep:
         values = self._values
         path = _PARAMETER.sub(lambda found: quote(values.get(found[1], "x"), safe=""), row.path)
         # What waits for something to happen must not.
-        query = {"timeout": 0, "timeout_ms": 0}
+        query: dict[str, Any] = {"timeout": 0, "timeout_ms": 0}
+        if "/room_keys/keys" in row.path:
+            [backup] = EXAMPLES["POST /_matrix/client/v3/room_keys/version"]["bodies"]
+            query |= (await self._http.post("/_matrix/client/v3/room_keys/version", json=backup)).json()
         return await self._http.request(row.method, path, params=query, json=_here(body, values))
 
 
