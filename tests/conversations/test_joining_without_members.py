@@ -189,6 +189,19 @@ async def test_who_wants_all_members_at_once_is_told_of_the_room_when_they_are_k
     assert {event["state_key"] for event in shown if event["type"] == "m.room.member"} == region.everybody
 
 
+async def test_who_syncs_by_windows_is_told_all_of_the_room_anew_when_its_members_are_known(region: Region) -> None:
+    gate = region.hold()
+    await region.bob.join(region.room_id, via=[region.north.name])
+    wanted = {region.room_id: {"required_state": [["m.room.member", "*"]], "timeline_limit": 5}}
+    first = await region.bob.sliding_sync(room_subscriptions=wanted)
+    assert region.room_id in first.rooms
+    gate.set()
+    assert await members(region.bob, region.room_id) == region.everybody
+    room = (await region.bob.sliding_sync(pos=first.pos, room_subscriptions=wanted)).rooms[region.room_id]
+    assert room.initial
+    assert {event["state_key"] for event in room.required_state} == region.everybody
+
+
 async def test_the_others_of_the_town_come_in_when_the_members_are_known(region: Region) -> None:
     carol = region.south["carol"]
     await region.alice.ban(region.room_id, carol.user_id)

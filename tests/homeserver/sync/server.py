@@ -242,6 +242,7 @@ async def sync_server(database: Database) -> AsyncIterator[SyncServer]:
         publisher,
         changes,
         memberships,
+        partial_rooms,
         windows,
         account_data_section,
         ignored,

@@ -90,6 +90,7 @@ class Sync:
             base.publisher,
             rooms.changes,
             memberships,
+            rooms.partial,
             windows,
             account_data,
             ignored,

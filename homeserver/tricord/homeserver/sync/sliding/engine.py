@@ -13,6 +13,8 @@ import trio
 
 from tricord.clients.api.sliding_sync import SlidingSync
 from tricord.homeserver.rooms.memberships import Membership, Memberships
+from tricord.homeserver.rooms.partial_rooms import PartialRooms
+from tricord.homeserver.storage.partial_rooms import PartialRoom
 from tricord.homeserver.stream.publisher import Publisher
 from tricord.homeserver.stream.recent_changes import RecentChanges
 from tricord.homeserver.stream.tokens import encode_token
@@ -67,6 +69,7 @@ class SlidingEngine:
         publisher: Publisher,
         changes: RecentChanges,
         memberships: Memberships,
+        partial_rooms: PartialRooms,
         windows: Windows,
         account_data: AccountDataSection,
         ignored: IgnoredUsers,
@@ -80,6 +83,7 @@ class SlidingEngine:
         self._publisher = publisher
         self._changes = changes
         self._memberships = memberships
+        self._partial_rooms = partial_rooms
         self._windows = windows
         self._account_data = account_data
         self._ignored = ignored
@@ -148,11 +152,14 @@ class SlidingEngine:
         data = AccountDataNews()
         if since is not None and self._changes.user_changed(viewer.user_id, since):
             data = await self._account_data.changes(viewer, since, upto, everything=False)
-        rooms = {
-            room_id: room
-            for room_id, wish in looked_at.rooms.items()
-            if (room := _room(room_id, wish, told.rooms.get(room_id), own, changed, since, upto)) is not None
-        }
+        partial = await self._partial_rooms.all()
+        rooms: dict[RoomId, Room] = {}
+        for room_id, wish in looked_at.rooms.items():
+            known = told.rooms.get(room_id)
+            if known is not None and room_id in partial and _was_partial(partial[room_id], known, since, upto):
+                known = None
+            if (room := _room(room_id, wish, known, own, changed, since, upto)) is not None:
+                rooms[room_id] = room
         for room in await self._leaving(viewer, told, own, since, upto):
             rooms[room.room_id] = room
         rooms = await self._read(viewer, rooms, ignored)
@@ -230,6 +237,12 @@ class SlidingEngine:
             except Exception:
                 _logger.exception("a room is left out of a sync", room_id=room_id, user_id=viewer.user_id)
         return readable
+
+
+def _was_partial(partial: PartialRoom, told: RoomTold, since: int | None, upto: int) -> bool:
+    """Return whether the client was told of a room before all of its members were known, as they are now."""
+    told_upto = (since or 0) if told.upto is None else told.upto
+    return partial.complete_position is not None and told_upto < partial.complete_position <= upto
 
 
 def _room(
