@@ -192,7 +192,7 @@ async def test_who_wants_all_members_at_once_is_told_of_the_room_when_they_are_k
 async def test_who_syncs_by_windows_is_told_all_of_the_room_anew_when_its_members_are_known(region: Region) -> None:
     gate = region.hold()
     await region.bob.join(region.room_id, via=[region.north.name])
-    wanted = {region.room_id: {"required_state": [["m.room.member", "*"]], "timeline_limit": 5}}
+    wanted: dict[str, Any] = {region.room_id: {"required_state": [["m.room.member", "*"]], "timeline_limit": 5}}
     first = await region.bob.sliding_sync(room_subscriptions=wanted)
     assert region.room_id in first.rooms
     gate.set()
