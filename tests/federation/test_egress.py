@@ -312,3 +312,59 @@ def test_any_place_to_be_redirected_to_is_a_url_or_no_answer(text: str, start: s
         assert route.scheme in BOTH
         assert url.raw_path.startswith(b"/")
         module._request_headers(route, {}, None)
+
+
+async def opened(egress: Egress, route: Route) -> bytes:
+    async with egress.open(route, "/file", {}, timeout_seconds=10) as answer:
+        assert answer.status == 200
+        return b"".join([part async for part in answer.parts])
+
+
+async def test_a_large_answer_is_given_as_it_comes(egress: Egress, host: Host) -> None:
+    data = bytes(range(256)) * 8000
+    host.answer = lambda _: reply(data)
+    assert await opened(egress, route_to(host)) == data
+    assert host.seen[0].headers["accept-encoding"] == "identity"
+    # A second one by the same connection, after the first has been read to its end.
+    assert await opened(egress, route_to(host)) == data
+    assert host.connections == 1
+
+
+async def test_an_answer_may_be_left_half_read(egress: Egress, host: Host) -> None:
+    host.answer = lambda _: reply(b"x" * 2_000_000)
+    for _ in range(20):
+        async with egress.open(route_to(host), "/file", {}, timeout_seconds=10) as answer:
+            assert await anext(answer.parts)
+    assert await opened(egress, route_to(host)) == b"x" * 2_000_000
+
+
+@pytest.mark.parametrize(
+    ("answer", "error"),
+    [
+        (reply(gzip.compress(b"x"), "Content-Encoding: gzip"), AnswerInvalid),
+        (b"no HTTP\r\n\r\n", AnswerInvalid),
+        (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n", AnswerInvalid),
+    ],
+)
+async def test_a_large_answer_is_checked_as_others_are(
+    egress: Egress, host: Host, answer: bytes, error: type[EgressError]
+) -> None:
+    host.answer = lambda _: answer
+    with pytest.raises(error):
+        await opened(egress, route_to(host))
+
+
+async def test_a_url_is_followed_only_where_that_is_permitted(egress: Egress, host: Host, dns: ScriptedDns) -> None:
+    dns.hosts["b.example"] = [LOOPBACK]
+    there = f"http://b.example:{host.port}/there"
+    host.answer = lambda seen: reply(b"it", f"Location: {there}", status=302) if seen.target == "/" else reply(b"it")
+    url = f"http://a.example:{host.port}/"
+    async with egress.open_url(url, timeout_seconds=10, schemes=BOTH) as answer:
+        assert await anext(answer.parts) == b"it"
+    with pytest.raises(AddressRefused):
+        async with egress.open_url(url, timeout_seconds=10, schemes=BOTH, permits=lambda name: name == "a.example"):
+            pass
+    assert [seen.target for seen in host.seen] == ["/", "/there", "/"]
+    with pytest.raises(AnswerInvalid):
+        async with egress.open_url(url, timeout_seconds=10, schemes=BOTH, max_redirects=0):
+            pass

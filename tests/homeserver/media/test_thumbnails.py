@@ -183,3 +183,16 @@ async def test_the_usual_sizes_are_made_ahead_where_that_is_wanted(database_url:
         with trio.fail_after(120):
             while made() < 2 + 5:  # noqa: ASYNC110  # a look at a folder is all there is
                 await trio.sleep(0.05)
+
+
+async def test_an_image_that_the_store_has_lost_is_a_clear_error(alice: httpx.AsyncClient, tmp_path: Path) -> None:
+    data = image("PNG", 300, 300)
+    assert (await thumbnail(alice, data, 32, 32, method="crop")).status_code == 200
+    uploaded = (await alice.post("/_matrix/media/v3/upload", content=data)).json()
+    for file in (tmp_path / "media" / "blobs").rglob("*"):  # a few files
+        if file.is_file():
+            file.unlink()
+    path = uploaded["content_uri"].removeprefix("mxc://")
+    for kind in ("download", "thumbnail"):
+        answer = await alice.get(f"/_matrix/client/v1/media/{kind}/{path}", params={"width": 96, "height": 96})
+        assert (answer.status_code, answer.json()["errcode"]) == (503, "M_UNKNOWN")

@@ -216,3 +216,31 @@ async def test_a_store_that_cannot_be_written_is_a_clear_error(database_url: str
         answer = await http.post(UPLOAD, content=b"x")
         assert (answer.status_code, answer.json()["errcode"]) == (503, "M_UNKNOWN")
         assert "cannot keep files" in answer.json()["error"]
+
+
+@pytest.mark.parametrize("by_quart", [False, True])
+@pytest.mark.parametrize("http2", [False, True])
+async def test_files_go_all_ways_through_the_server(
+    database_url: str, tmp_path: Path, by_quart: bool, http2: bool
+) -> None:
+    data = os.urandom(1_500_000)
+    async with (
+        running_homeserver(database_url, tmp_path, everything_by_quart=by_quart) as homeserver,
+        uploader(homeserver.urls[0], "alice") as alice,
+        httpx.AsyncClient(base_url=alice.base_url, http1=not http2, http2=http2, headers=alice.headers) as http,
+    ):
+        path = path_of(await http.post(UPLOAD, content=data, headers={"Content-Type": "video/mp4"}))
+        for _ in range(2):
+            answer = await http.get(path)
+            assert answer.content == data
+            assert answer.http_version == ("HTTP/2" if http2 else "HTTP/1.1")
+            assert answer.headers.get_list("content-length") == ["1500000"]
+        part = await http.get(path, headers={"Range": "bytes=1000000-1000003"})
+        assert (part.status_code, part.content) == (206, data[1_000_000:1_000_004])
+        head = await http.head(path)
+        assert (head.status_code, head.headers.get_list("content-length"), head.content) == (200, ["1500000"], b"")
+        unchanged = await http.get(path, headers={"If-None-Match": head.headers["etag"]})
+        assert (unchanged.status_code, unchanged.content) == (304, b"")
+        async with http.stream("GET", path) as broken_off:
+            await anext(broken_off.aiter_raw())
+        assert (await http.get(path)).content == data

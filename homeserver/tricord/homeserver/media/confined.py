@@ -21,7 +21,8 @@ async def run_script(
 ) -> tuple[int, bytes]:
     """Run a script of ours on some bytes; return its exit status (negative: the signal that ended it) and its output.
 
-    It sees nothing of our environment and of the working directory. When this is cancelled, it is killed.
+    It sees nothing of our environment and of the working directory. When this is cancelled, it is killed. Raises what
+    reading the bytes raises, and TooMuchOutput.
     """
     process = await trio.lowlevel.open_process(
         # -I: nothing is imported from where it is started, or named by the environment.
@@ -35,9 +36,18 @@ async def run_script(
     assert process.stdin is not None  # noqa: S101  # both are pipes
     assert process.stdout is not None  # noqa: S101
     output = bytearray()
+    failures: list[Exception] = []
     try:
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(_feed, process.stdin, parts)
+
+            async def feed(stdin: trio.abc.SendStream = process.stdin) -> None:
+                try:
+                    await _feed(stdin, parts)
+                except Exception as error:  # noqa: BLE001  # raised below, as it is and not in a group
+                    failures.append(error)
+                    nursery.cancel_scope.cancel()
+
+            nursery.start_soon(feed)
             async with process.stdout:
                 while data := await process.stdout.receive_some(_READ):
                     output += data
@@ -45,6 +55,8 @@ async def run_script(
                         break
             # It has ended; whatever it has not read, it does not need.
             nursery.cancel_scope.cancel()
+        if failures:
+            raise failures[0]
         if len(output) > max_output:
             raise TooMuchOutput
         return await process.wait(), bytes(output)

@@ -10,7 +10,7 @@ from tricord.homeserver.media.blobs import BlobStore, StoreUnavailable
 from tricord.homeserver.media.settings import MediaSettings, RemoteMediaSettings
 from tricord.homeserver.media.spool import Spool
 from tricord.homeserver.storage.database import Database
-from tricord.homeserver.storage.errors import DatabaseUnavailable
+from tricord.homeserver.storage.errors import DatabaseError
 from tricord.homeserver.storage.media import (
     delete_doomed_blobs,
     delete_expired_announcements,
@@ -61,7 +61,7 @@ class Sweep:
         while True:
             try:
                 await self.sweep()
-            except (DatabaseUnavailable, StoreUnavailable, OSError) as error:
+            except (DatabaseError, StoreUnavailable, OSError) as error:
                 _log.warning("media is not swept", reason=str(error))
             await trio.sleep(_EVERY_SECONDS)
 

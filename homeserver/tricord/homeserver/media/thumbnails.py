@@ -11,9 +11,11 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from typing import Literal
 
+import structlog
 import trio
 
 from tricord.homeserver.clock import Clock
+from tricord.homeserver.media.blobs import BlobMissing, StoreUnavailable
 from tricord.homeserver.media.image_maker import ImageMaker, ImageTooLarge, NoImage
 from tricord.homeserver.media.repository import Repository, naming
 from tricord.homeserver.media.settings import ThumbnailSettings
@@ -26,8 +28,10 @@ from tricord.homeserver.storage.media_thumbnails import (
     insert_thumbnail,
     thumbnail_of,
 )
-from tricord.protocol.errors import MatrixError, RemoteMediaTooLarge, TooLarge, Unknown
+from tricord.protocol.errors import MatrixError, RemoteMediaTooLarge, TooLarge, Unavailable, Unknown
 from tricord.protocol.identifiers import ServerName
+
+_log = structlog.get_logger(__name__)
 
 Method = Literal["crop", "scale"]
 
@@ -158,6 +162,9 @@ class Thumbnails:
             data = await self._maker.make(
                 self._repository.read(digest, 0, media.size), key.method, key.width, key.height, animated=key.animated
             )
+        except (BlobMissing, StoreUnavailable) as error:
+            _log.error("media cannot be read", reason=str(error))
+            raise Unavailable("the server cannot read this file now, try again later") from error
         except (NoImage, ImageTooLarge) as error:
             self._hopeless[digest] = type(error)
             if len(self._hopeless) > _MOST_REMEMBERED:

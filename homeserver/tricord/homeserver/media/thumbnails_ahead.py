@@ -7,7 +7,7 @@ import trio
 
 from tricord.homeserver.media.repository import Repository
 from tricord.homeserver.media.thumbnails import Thumbnails, Wanted
-from tricord.homeserver.storage.errors import DatabaseUnavailable
+from tricord.homeserver.storage.errors import DatabaseError
 from tricord.protocol.errors import MatrixError
 from tricord.protocol.media import Mxc
 
@@ -48,7 +48,7 @@ class ThumbnailsAhead:
                 await self._make(mxc)
             except MatrixError:
                 pass  # it is no image, or a bad one; who asks for it is told so
-            except DatabaseUnavailable as error:
+            except DatabaseError as error:
                 _log.warning("a thumbnail is not made ahead", reason=str(error))
 
     async def _make(self, mxc: Mxc) -> None:

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import structlog
 import trio
 
 from tricord.homeserver.clock import Clock
 from tricord.homeserver.storage.database import Database
+from tricord.homeserver.storage.errors import DatabaseError
 from tricord.homeserver.storage.media import note_uses
 from tricord.protocol.media import Mxc
+
+_log = structlog.get_logger(__name__)
 
 _WRITE_EVERY_SECONDS = 60
 _REMEMBERED = 50_000
@@ -31,7 +35,10 @@ class Uses:
         try:
             while True:
                 await trio.sleep(_WRITE_EVERY_SECONDS)
-                await self.write()
+                try:
+                    await self.write()
+                except DatabaseError as error:
+                    _log.warning("when media was last asked for is not written", reason=str(error))
         finally:
             with trio.move_on_after(2, shield=True):
                 await self.write()
