@@ -83,6 +83,7 @@ def call_of(endpoint: type[Endpoint], house: House, event_id: str, requester: So
         "ReportEvent": {"reason": "x"},
         "ReportRoom": {"reason": "x"},
         "SetTag": {"order": 0.5},
+        "ScheduleEvent": {"delay": 60_000, "content": {"body": "x"}},
     }.get(endpoint.__name__, {"body": "x"})
     return path + query, None if endpoint.method == "GET" else body
 
