@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+import trio
 
 from tests.homeserver.client_api.people import Person
 
@@ -202,6 +203,20 @@ async def test_nobody_reacts_twice_in_the_same_way(alice: Person, bob: Person) -
     await alice.put(f"/v3/rooms/{room}/redact/{first['event_id']}/r", {})
     await alice.put(f"/v3/rooms/{room}/send/m.reaction/r4", up)
     assert await relations_of(alice, room, said) == {}
+
+
+async def test_of_equal_reactions_at_once_one_is_taken(alice: Person) -> None:
+    room = await alice.create_room()
+    said = await alice.say(room, "tea?")
+    up, answers = relation("m.annotation", said, key="👍"), []
+
+    async def react(number: int) -> None:
+        answers.append((await alice.call("PUT", f"/v3/rooms/{room}/send/m.reaction/r{number}", up))[0])
+
+    async with trio.open_nursery() as nursery:
+        for number in range(10):
+            nursery.start_soon(react, number)
+    assert sorted(answers) == [200, *[400] * 9]
 
 
 async def test_odd_relations_harm_nobody(alice: Person) -> None:

@@ -5,6 +5,11 @@ Events of other servers are not asked: whoever reads relations leaves out what m
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import AsyncIterator
+
+import trio
+
 from tricord.homeserver.rooms.aggregations import THREAD, can_be_root
 from tricord.homeserver.rooms.drafts import Draft
 from tricord.homeserver.rooms.memberships import Memberships
@@ -14,7 +19,7 @@ from tricord.homeserver.rooms.timeline import Timeline
 from tricord.homeserver.storage.aggregations import annotations_by
 from tricord.homeserver.storage.database import Database
 from tricord.protocol.errors import DuplicateAnnotation, Unknown
-from tricord.protocol.identifiers import EventId
+from tricord.protocol.identifiers import EventId, UserId
 
 _ANNOTATION = "m.annotation"
 
@@ -26,9 +31,28 @@ class RelationChecks:
         self._database = database
         self._timeline = timeline
         self._memberships = memberships
+        # Whose annotation of which event is under way here. Two of one user in two processes at once are not noticed.
+        self._annotating: dict[tuple[UserId, EventId], trio.Lock] = {}
 
-    async def check(self, draft: Draft) -> None:
-        """Refuse to react twice in the same way, and to begin a thread where none can be."""
+    @contextlib.asynccontextmanager
+    async def checked(self, draft: Draft) -> AsyncIterator[None]:
+        """Refuse to react twice in the same way, and to begin a thread where none can be; append it inside."""
+        related = relation_in(draft.content)
+        if related is None or related[0] != _ANNOTATION:
+            await self._check(draft)
+            yield
+            return
+        key = (draft.sender, related[1])
+        lock = self._annotating.setdefault(key, trio.Lock())
+        try:
+            async with lock:
+                await self._check(draft)
+                yield
+        finally:
+            if not lock.locked() and not lock.statistics().tasks_waiting:
+                self._annotating.pop(key, None)
+
+    async def _check(self, draft: Draft) -> None:
         related = relation_in(draft.content)
         if related is None or draft.room_id not in await self._memberships.joined_rooms(draft.sender):
             # Who is not in the room is refused anyway, and learns nothing of its events.
