@@ -26,6 +26,8 @@ EVENT_READS = {
 }
 # Endpoints that are about the requester's own relation to the room, or about what anybody may know.
 OWN_BUSINESS = {
+    # Whether it may be sent is judged when it is sent.
+    "ScheduleEvent": {200},
     "ForgetRoom": {200},
     "GetVisibility": {200},
     "GetRoomAccountData": {404},
