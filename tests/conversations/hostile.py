@@ -37,7 +37,8 @@ from tricord.protocol.signing import SigningKey
 from tricord.protocol.strict_json import JsonObject
 from tricord.protocol.unpadded_base64 import encode_base64
 
-Answer = JsonObject | list[Any] | bytes | int
+Answer = JsonObject | list[Any] | bytes | int | tuple[int, JsonObject]
+"""What a script says: JSON, the body as it is, a status without words, or a status and a refusal."""
 Script = Callable[[Seen], Answer | Awaitable[Answer]]
 State = dict[tuple[str, str], Event]
 
@@ -371,6 +372,8 @@ async def peer(name: str, network: Network) -> AsyncIterator[Peer]:
 def _written(answer: Answer) -> bytes:
     if isinstance(answer, int):
         return reply(b'{"errcode":"M_UNKNOWN","error":"no"}', status=answer)
+    if isinstance(answer, tuple):
+        return reply(orjson.dumps(answer[1]), status=answer[0])
     return reply(answer if isinstance(answer, bytes) else orjson.dumps(answer))
 
 
