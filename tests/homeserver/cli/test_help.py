@@ -46,6 +46,7 @@ def test_these_are_the_verbs() -> None:
         "report close",
         "report list",
         "report show",
+        "peer",
         "serve",
         "spec",
         "spec coverage",

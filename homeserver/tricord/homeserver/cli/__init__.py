@@ -11,6 +11,7 @@ from tricord.homeserver.cli.init import init
 from tricord.homeserver.cli.key import key
 from tricord.homeserver.cli.media import media
 from tricord.homeserver.cli.notice import notice
+from tricord.homeserver.cli.peer import peer
 from tricord.homeserver.cli.report import report
 from tricord.homeserver.cli.serve import serve
 from tricord.homeserver.cli.spec import spec
@@ -27,5 +28,5 @@ def main() -> None:
     """
 
 
-for command in (serve, init, config, key, user, token, media, report, notice, doctor, demo, spec, version):
+for command in (serve, init, config, key, user, token, media, report, notice, doctor, peer, demo, spec, version):
     main.add_command(command)
