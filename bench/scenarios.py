@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 
-from bench import large_rooms, sending, syncing
+from bench import encryption, large_rooms, sending, syncing
 from bench.scenario import Bench
 
 ALL: dict[str, Callable[[Bench], Awaitable[None]]] = {
@@ -18,4 +18,6 @@ ALL: dict[str, Callable[[Bench], Awaitable[None]]] = {
     "messages": large_rooms.messages,
     "members": large_rooms.members,
     "websocket": syncing.websocket,
+    "keys": encryption.keys,
+    "to_device": encryption.to_device,
 }
