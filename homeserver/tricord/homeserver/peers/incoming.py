@@ -110,11 +110,12 @@ class IncomingTransactions:
         key = (origin, transaction_id)
         while (under_way := self._under_way.get(key)) is not None:
             await under_way.wait()
-        answer = await self._database.read(answer_given, origin, transaction_id)
-        if answer is not None:
-            return answer
+        # Before anything is awaited: another copy of this transaction may already be on its way.
         done = self._under_way[key] = trio.Event()
         try:
+            answer = await self._database.read(answer_given, origin, transaction_id)
+            if answer is not None:
+                return answer
             results = await self._receive_pdus(origin, pdus)
             await self._edus.receive(origin, edus)
             told = {event_id: {} if error is None else {"error": error} for event_id, error in results.items()}
