@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import secrets
+import signal
 import statistics
 import sys
 import tempfile
@@ -286,7 +287,10 @@ def main() -> None:
     parser.add_argument("--missed", type=int, default=1000, help="messages sent while the second server is away")
     parser.add_argument("--away-seconds", type=float, default=5, help="how long it stays away after them")
     parser.add_argument("--json", type=Path, help="also write the figures to this file")
-    trio.run(measure, parser.parse_args())
+    options = parser.parse_args()
+    # Whoever ends it ends its servers, too.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    trio.run(measure, options)
 
 
 if __name__ == "__main__":
