@@ -143,7 +143,7 @@ async def everybody(database: Database) -> AsyncIterator[Everybody]:
     directory = Directory(database, state, memberships, clock, HERE)
     creation = RoomCreation(log, aliases, directory, invitations, profiles, clock, default_version="12")
     sending = Sending(log, state, timeline, changes, aliases, RelationChecks(database, timeline, memberships))
-    delayed = DelayedEvents(database, sending, clock, DelayedEventSettings())
+    delayed = DelayedEvents(database, sending, memberships, clock, DelayedEventSettings())
     stems, state_view = Stems(), StateView(state, timeline, visibility, client_events, partial_rooms)
     indexer = SearchIndexer(database, publisher, stems)
     search = Search(

@@ -169,7 +169,7 @@ async def test_what_cannot_be_sent_stays_until_its_time_and_says_why(database_ur
         assert (await alice.delayed_event(delay_id)).outcome is None
         clock.ahead_ms += 60_000
         # To have it looked for.
-        await alice.send_later(room, "m.room.message", {"body": "y"}, delay_ms=60_000)
+        await alice.send_later(await alice.create_room(), "m.room.message", {"body": "y"}, delay_ms=60_000)
         failed = await until_finalised(alice, delay_id)
         assert failed.outcome == "error"
         assert failed.error["errcode"] == "M_FORBIDDEN"

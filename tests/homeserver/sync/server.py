@@ -188,7 +188,7 @@ async def sync_server(database: Database) -> AsyncIterator[SyncServer]:
     directory = Directory(database, state, memberships, clock, HERE)
     creation = RoomCreation(log, aliases, directory, invitations, inhabitants, clock, default_version="12")
     sending = Sending(log, state, timeline, moves, aliases, RelationChecks(database, timeline, memberships))
-    delayed = DelayedEvents(database, sending, clock, DelayedEventSettings())
+    delayed = DelayedEvents(database, sending, memberships, clock, DelayedEventSettings())
     push_rules = PushRules(database, publisher)
     account_data = AccountData(database, publisher, memberships, push_rules.content)
     receipts = Receipts(database, publisher)

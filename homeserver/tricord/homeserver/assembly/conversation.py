@@ -86,7 +86,7 @@ class Conversation:
         )
         relation_checks = RelationChecks(database, timeline, memberships)
         self._sending = Sending(rooms.log, state, timeline, self.changes, self.aliases, relation_checks)
-        self._delayed = DelayedEvents(database, self._sending, clock, base.settings.delayed_events)
+        self._delayed = DelayedEvents(database, self._sending, memberships, clock, base.settings.delayed_events)
         self._clock = clock
         self._history = History(
             state,

@@ -16,6 +16,8 @@ import trio
 from tricord.homeserver.clock import Clock
 from tricord.homeserver.rooms.delayed_settings import DelayedEventSettings
 from tricord.homeserver.rooms.draft_checks import check_content
+from tricord.homeserver.rooms.membership_checks import check_joined
+from tricord.homeserver.rooms.memberships import Memberships
 from tricord.homeserver.rooms.send import Sending
 from tricord.homeserver.serving.call import Requester
 from tricord.homeserver.storage.accounts import account_by_id
@@ -70,8 +72,16 @@ class AlreadyFinalised(MatrixError):
 class DelayedEvents:
     """Keeps events until their time comes."""
 
-    def __init__(self, database: Database, sending: Sending, clock: Clock, settings: DelayedEventSettings) -> None:
+    def __init__(
+        self,
+        database: Database,
+        sending: Sending,
+        memberships: Memberships,
+        clock: Clock,
+        settings: DelayedEventSettings,
+    ) -> None:
         self._database = database
+        self._memberships = memberships
         self._sending = sending
         self._clock = clock
         self._longest_ms = settings.longest_delay_seconds * 1000
@@ -98,6 +108,8 @@ class DelayedEvents:
                 f"events are sent at most {self._longest_ms} ms later here",
                 **{"org.matrix.msc4140.max_delay": self._longest_ms},
             )
+        # What they may send there is judged when the event is sent; outsiders have nothing to prepare.
+        await check_joined(self._memberships, requester.user_id, room_id)
         check_content(event_type, state_key, content)
         if "\0" in event_type or "\0" in (state_key or "") or len(transaction_id or "") > _LONGEST_TRANSACTION_ID:
             raise BadJson("event types and state keys have no NUL in them, and transaction ids are short")
