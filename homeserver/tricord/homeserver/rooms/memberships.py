@@ -38,8 +38,8 @@ class Memberships:
     def __init__(self, database: Database, publisher: Publisher) -> None:
         self._database = database
         self._publisher = publisher
-        self._rooms: _Sets[UserId, RoomId] = _Sets(lambda user: database.read(storage.joined_rooms_of, user))
-        self._members: _Sets[RoomId, UserId] = _Sets(lambda room: database.read(storage.joined_members_of, room))
+        self._rooms: _Sets[UserId, RoomId] = _Sets(lambda users: database.read(storage.joined_rooms_of, users))
+        self._members: _Sets[RoomId, UserId] = _Sets(lambda rooms: database.read(storage.joined_members_of, rooms))
         self._counts: dict[RoomId, MemberCounts] = {}
         # Goes up when a membership changes: what was counted meanwhile may be too old to keep.
         self._count_changes = 0
@@ -65,11 +65,6 @@ class Memberships:
     async def rooms_of(self, user_id: UserId) -> dict[RoomId, Membership]:
         """Return all that a user is or was to rooms, and has not forgotten."""
         rows = await self._database.read(storage.memberships_of_user, user_id)
-        return {row.room_id: row for row in rows}
-
-    async def of_user_in(self, user_id: UserId, room_ids: Collection[RoomId]) -> dict[RoomId, Membership]:
-        """Return what a user is to some rooms; rooms to which they never were anything are absent."""
-        rows = await self._database.read(storage.memberships_of_user_in, user_id, room_ids)
         return {row.room_id: row for row in rows}
 
     async def rooms_with_people_of(
@@ -120,10 +115,8 @@ class Memberships:
 
     async def neighbours_of(self, user_id: UserId) -> frozenset[UserId]:
         """Return everybody who is in a room together with a user, except them."""
-        neighbours: set[UserId] = set()
-        for room_id in await self.joined_rooms(user_id):
-            neighbours |= await self.joined_members(room_id)
-        return frozenset(neighbours - {user_id})
+        members = await self._members.of_all(await self.joined_rooms(user_id))
+        return frozenset().union(*members.values()) - {user_id}
 
     async def forget(self, user_id: UserId, room_id: RoomId) -> bool:
         """Let a user forget a room; return False, and change nothing, while they are in it or invited."""
@@ -158,7 +151,7 @@ class Memberships:
 class _Sets(Generic[Owner, Name]):
     """Sets of names, those asked for last, changed in place; a frozen copy serves all who ask between two changes."""
 
-    def __init__(self, read: Callable[[Owner], Awaitable[Iterable[Name]]]) -> None:
+    def __init__(self, read: Callable[[Collection[Owner]], Awaitable[Iterable[tuple[Owner, Name]]]]) -> None:
         self._read = read
         self._sets: dict[Owner, set[Name]] = {}
         self._frozen: dict[Owner, frozenset[Name]] = {}
@@ -169,16 +162,29 @@ class _Sets(Generic[Owner, Name]):
     async def of(self, owner: Owner) -> frozenset[Name]:
         """Return the set of an owner."""
         frozen = self._frozen.get(owner)
-        if frozen is None:
-            names = self._sets.get(owner)
-            if names is None:
-                changes = self._changes
-                names = set(await self._read(owner))
-                if changes != self._changes:
-                    return frozenset(names)
-                self._keep(owner, names)
-            frozen = self._frozen[owner] = frozenset(names)
-        return frozen
+        return (await self.of_all([owner]))[owner] if frozen is None else frozen
+
+    async def of_all(self, owners: Collection[Owner]) -> dict[Owner, frozenset[Name]]:
+        """Return the sets of some owners; those not in memory are read together."""
+        found: dict[Owner, frozenset[Name]] = {}
+        unknown: dict[Owner, set[Name]] = {}
+        for owner in owners:
+            if (frozen := self._frozen.get(owner)) is not None:
+                found[owner] = frozen
+            elif (names := self._sets.get(owner)) is not None:
+                found[owner] = self._frozen[owner] = frozenset(names)
+            else:
+                unknown[owner] = set()
+        if unknown:
+            changes = self._changes
+            for owner, name in await self._read(unknown.keys()):
+                unknown[owner].add(name)
+            for owner, names in unknown.items():
+                found[owner] = frozenset(names)
+                if changes == self._changes:
+                    self._keep(owner, names)
+                    self._frozen[owner] = found[owner]
+        return found
 
     def change(self, owner: Owner, name: Name, *, is_in: bool) -> None:
         """Add a name to the set of an owner, or take it out."""

@@ -94,7 +94,7 @@ class Previews:
         self, user_id: UserId, summaries: Mapping[RoomId, RoomSummary]
     ) -> dict[RoomId, str | None]:
         """Return those of the rooms that a user is in or could join, and what they are to each."""
-        memberships = await self._memberships.of_user_in(user_id, summaries.keys())
+        memberships = await self._memberships.memberships(user_id, summaries.keys())
         joined = await self._memberships.joined_rooms(user_id)
         visible: dict[RoomId, str | None] = {}
         for room_id, summary in summaries.items():

@@ -31,34 +31,28 @@ class Membership:
     forgotten: bool
 
 
-async def joined_rooms_of(tx: Transaction, user_id: UserId) -> list[RoomId]:
-    """Return the rooms a user is in."""
+async def joined_rooms_of(tx: Transaction, user_ids: Collection[UserId]) -> list[tuple[UserId, RoomId]]:
+    """Return the rooms that each of some users is in."""
     rows = await tx.fetch(
-        "SELECT r.room_id FROM room_memberships m JOIN rooms r USING (room_nid) "
-        "WHERE m.user_id = $1 AND m.membership = 'join'",
-        user_id,
+        "SELECT m.user_id, r.room_id FROM room_memberships m JOIN rooms r USING (room_nid) "
+        "WHERE m.user_id = ANY($1) AND m.membership = 'join'",
+        list(user_ids),
     )
-    return [row[0] for row in rows]
+    return [(row[0], row[1]) for row in rows]
 
 
-async def joined_members_of(tx: Transaction, room_id: RoomId) -> list[UserId]:
-    """Return the users who are in a room."""
+async def joined_members_of(tx: Transaction, room_ids: Collection[RoomId]) -> list[tuple[RoomId, UserId]]:
+    """Return the users who are in each of some rooms."""
     rows = await tx.fetch(
-        "SELECT m.user_id FROM room_memberships m JOIN rooms r USING (room_nid) "
-        "WHERE r.room_id = $1 AND m.membership = 'join'",
-        room_id,
+        "SELECT r.room_id, m.user_id FROM room_memberships m JOIN rooms r USING (room_nid) "
+        "WHERE r.room_id = ANY($1) AND m.membership = 'join'",
+        list(room_ids),
     )
-    return [row[0] for row in rows]
+    return [(row[0], row[1]) for row in rows]
 
 
 async def memberships_in(tx: Transaction, user_id: UserId, room_ids: Collection[RoomId]) -> list[Membership]:
     """Return what a user is to some rooms, forgotten ones too."""
-    rows = await tx.fetch(f"{_SELECT} WHERE m.user_id = $1 AND r.room_id = ANY($2)", user_id, list(room_ids))
-    return [Membership(*row) for row in rows]
-
-
-async def memberships_of_user_in(tx: Transaction, user_id: UserId, room_ids: Collection[RoomId]) -> list[Membership]:
-    """Return what a user is to some rooms."""
     rows = await tx.fetch(f"{_SELECT} WHERE m.user_id = $1 AND r.room_id = ANY($2)", user_id, list(room_ids))
     return [Membership(*row) for row in rows]
 
