@@ -1,6 +1,6 @@
 """The rules of Matrix: pure functions and values; no I/O, no clock.
 
-    identifiers, matrix_uri         names of users, rooms, events, aliases and servers; links to them
+    identifiers, matrix_uri, media  names of users, rooms, events, aliases, servers and files; links to them
     strict_json, canonical_json     reading JSON from outside; the one encoding that is hashed and signed
     signing, hashes                 Ed25519 keys and signatures; content hashes, reference hashes, event ids
     room_versions                   what rooms of versions 1 to 12 can, each as its difference from the one before
@@ -10,6 +10,7 @@
     history_visibility              who may see an event
     push_rules, event_filters       whom an event wakes up; which events a client wants
     server_acl, globs               which servers may take part; patterns in linear time
+    policy_server                   what a room's policy server has to sign, and whether it has
     errors                          everything that is raised on purpose
 
 What comes from outside is checked step by step, and each step raises the error that its docstring names:
