@@ -132,25 +132,35 @@ class Notifier:
     async def _follow(self, pusher: Pusher, scope: trio.CancelScope) -> None:
         """Notify through one pusher for as long as it is there."""
         progress = _Progress(pusher.position)
-        pause = _FIRST_PAUSE_SECONDS
         with scope:
-            rooms = await self._memberships.joined_rooms(pusher.user_id)
-            with self._publisher.subscribe(pusher.user_id, rooms) as subscription:
-                while True:
-                    outcome = await self._tell_and_note(pusher, progress)
-                    if outcome is Delivered.GONE:
-                        _logger.info("a pusher is removed: nobody takes its notifications", app_id=pusher.app_id)
-                        await self._pushers.remove(*pusher.name)
-                        return
-                    if outcome is Delivered.LATER:
-                        await trio.sleep(pause * (0.5 + secrets.randbelow(1000) / 1000))
-                        pause = min(2 * pause, _LONGEST_PAUSE_SECONDS)
-                        continue
-                    pause = _FIRST_PAUSE_SECONDS
-                    rooms = await self._memberships.joined_rooms(pusher.user_id)
-                    if rooms != subscription.rooms:
-                        subscription.rooms = rooms
-                    await subscription.wait()
+            while True:
+                try:
+                    await self._follow_until_gone(pusher, progress)
+                except DatabaseError as error:
+                    _logger.warning("a pusher waits for the database", app_id=pusher.app_id, reason=str(error))
+                    await trio.sleep(_FIRST_PAUSE_SECONDS)
+                else:
+                    return
+
+    async def _follow_until_gone(self, pusher: Pusher, progress: _Progress) -> None:
+        pause = _FIRST_PAUSE_SECONDS
+        rooms = await self._memberships.joined_rooms(pusher.user_id)
+        with self._publisher.subscribe(pusher.user_id, rooms) as subscription:
+            while True:
+                outcome = await self._tell_and_note(pusher, progress)
+                if outcome is Delivered.GONE:
+                    _logger.info("a pusher is removed: nobody takes its notifications", app_id=pusher.app_id)
+                    await self._pushers.remove(*pusher.name)
+                    return
+                if outcome is Delivered.LATER:
+                    await trio.sleep(pause * (0.5 + secrets.randbelow(1000) / 1000))
+                    pause = min(2 * pause, _LONGEST_PAUSE_SECONDS)
+                    continue
+                pause = _FIRST_PAUSE_SECONDS
+                rooms = await self._memberships.joined_rooms(pusher.user_id)
+                if rooms != subscription.rooms:
+                    subscription.rooms = rooms
+                await subscription.wait()
 
     async def _tell_and_note(self, pusher: Pusher, progress: _Progress) -> Delivered:
         try:
