@@ -1,4 +1,7 @@
-"""Every check of the project in one command: `python tests`. Arguments go to pytest; `--only-tests` runs just that."""
+"""Every check of the project in one command: `python tests`. Arguments go to pytest; `--only-tests` runs just that.
+
+Tests run in several workers, each with a PostgreSQL of its own: conversations wait more than they compute.
+"""
 
 from __future__ import annotations
 
@@ -15,6 +18,7 @@ CHECKS = {
     "mypy": ["-m", "mypy"],
     "import directions": ["-c", "from importlinter.cli import lint_imports_command; lint_imports_command()"],
 }
+WORKERS = ["-n", "3", "--dist", "loadgroup"]
 
 
 def main(arguments: list[str]) -> int:
@@ -30,7 +34,7 @@ def main(arguments: list[str]) -> int:
                 failed.append(name)
             print(f"   {time.monotonic() - started:.1f} s", flush=True)
     print("── tests", flush=True)
-    if subprocess.run([sys.executable, "-m", "pytest", *arguments], cwd=ROOT, check=False).returncode:
+    if subprocess.run([sys.executable, "-m", "pytest", *WORKERS, *arguments], cwd=ROOT, check=False).returncode:
         failed.append("tests")
     if failed:
         print(f"FAILED: {', '.join(failed)}", flush=True)

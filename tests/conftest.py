@@ -3,11 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
 
 import pytest
 
 from tests.postgres import PostgresServer, running_postgres
 from tricord.homeserver.storage.database import Database, open_database
+
+_SYNAPSE = Path(__file__).parent / "peers" / "synapse"
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Keep a file in one worker where several run, and those that share a Synapse: it takes long to start."""
+    for item in items:
+        together = _SYNAPSE if _SYNAPSE in item.path.parents else item.path
+        item.add_marker(pytest.mark.xdist_group(str(together)))
 
 
 @pytest.fixture(scope="session")
