@@ -20,11 +20,10 @@ self.addEventListener("fetch", (event) => {
     if (new URL(event.request.url).origin !== self.location.origin) event.respondWith(authorized(event.request));
 });
 
-self.addEventListener("push", (event) => {
-    const pushed = event.data.json();
+async function show(pushed) {
     const { room_name, content } = pushed;
-    event.waitUntil(Promise.all([
-        self.registration.showNotification(room_name ?? "Message", { body: content?.body, tag: "matrix" }),
-        tell({ kind: "push", pushed }),
-    ]));
-});
+    await self.registration.showNotification(room_name ?? "Message", { body: content?.body, tag: "matrix" });
+    await tell({ kind: "push", pushed });
+}
+
+self.addEventListener("push", (event) => event.waitUntil(show(event.data.json())));
