@@ -15,6 +15,7 @@ from tests.postgres import PostgresServer
 from tests.servers import CHEAP, PASSWORD, settings_for
 from tricord.clients import Client
 from tricord.homeserver.app import Homeserver, open_homeserver
+from tricord.homeserver.clock import Clock
 from tricord.protocol.identifiers import EventId, RoomId, ServerName
 
 _PATIENCE_SECONDS = 15
@@ -66,6 +67,7 @@ async def open_town(
     further_settings: Mapping[str, Any] | None = None,
     *,
     is_new: bool = True,
+    clock: Clock | None = None,
 ) -> AsyncIterator[Town]:
     """Run a homeserver on a database and a folder; people of one that is not new sign in again."""
     async with AsyncExitStack() as stack:
@@ -79,7 +81,7 @@ async def open_town(
         transport = network.transport_of(name)
         stack.push_async_callback(transport.aclose)
         homeserver = await stack.enter_async_context(
-            open_homeserver(settings, password_cost=CHEAP, transport=transport)
+            open_homeserver(settings, clock=clock, password_cost=CHEAP, transport=transport)
         )
         network.urls[name] = homeserver.urls[1]
         clients = {}

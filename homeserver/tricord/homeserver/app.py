@@ -27,6 +27,7 @@ from tricord.homeserver.assembly.rooms import Rooms
 from tricord.homeserver.assembly.searching import Searching
 from tricord.homeserver.assembly.shared_rooms import SharedRooms
 from tricord.homeserver.assembly.sync import Sync
+from tricord.homeserver.assembly.upkeep import Upkeep
 from tricord.homeserver.client_api.rtc import RtcApi
 from tricord.homeserver.client_api.server_info import ServerInfoApi
 from tricord.homeserver.clock import Clock, SystemClock
@@ -91,6 +92,7 @@ class _House:
             base, self.network, self.rooms, shared, self.accounts, personal, conversation, discovery, encryption
         )
         media = Media(base, self.network)
+        upkeep = Upkeep(base, self.rooms)
         server_info = ServerInfoApi(
             base.server_name,
             settings.default_room_version,
@@ -138,6 +140,7 @@ class _House:
             encryption,
             exchange,
             media,
+            upkeep,
         )
         self.run: list[Run] = [base.publisher.run, *(run for department in departments for run in department.run)]
 

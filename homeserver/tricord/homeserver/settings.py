@@ -23,6 +23,7 @@ from tricord.homeserver.media.settings import (
 )
 from tricord.homeserver.moderation.settings import ModerationSettings, ServerNoticeSettings
 from tricord.homeserver.rooms.delayed_settings import DelayedEventSettings
+from tricord.homeserver.rooms.retention_settings import RetentionSettings
 from tricord.homeserver.section import Networks, Section
 from tricord.protocol.errors import MatrixError
 from tricord.protocol.identifiers import parse_server_name
@@ -195,6 +196,7 @@ class Settings(Section):
     turn: TurnSettings = TurnSettings()
     rtc: RtcSettings = RtcSettings()
     delayed_events: DelayedEventSettings = DelayedEventSettings()
+    retention: RetentionSettings = RetentionSettings()
     push: PushSettings = PushSettings()
     rate_limits: RateLimitSettings = RateLimitSettings()
     log: LogSettings = LogSettings()

@@ -96,6 +96,7 @@ class Conversation:
             base.publisher,
             older=shared.backfill,
             elsewhere=shared.closest,
+            retention=rooms.retention,
         )
         self._state_view = StateView(state, timeline, rooms.visibility, rooms.client_events, rooms.partial)
         self._peeking = Peeking(

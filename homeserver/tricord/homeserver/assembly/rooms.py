@@ -18,6 +18,7 @@ from tricord.homeserver.rooms.partial_rooms import PartialRooms
 from tricord.homeserver.rooms.preferences import Preferences
 from tricord.homeserver.rooms.residence import Residence
 from tricord.homeserver.rooms.restricted_joins import RestrictedJoins
+from tricord.homeserver.rooms.retention import Retention
 from tricord.homeserver.rooms.state import RoomState
 from tricord.homeserver.rooms.timeline import Timeline
 from tricord.homeserver.rooms.visibility import Visibility
@@ -43,7 +44,8 @@ class Rooms:
         self.log = Log(database, publisher, self.cached, self.nodes, self.memberships, base.signer, self.policy)
         self.partial = PartialRooms(database)
         self.preferences = Preferences(database)
-        self.visibility = Visibility(self.state, self.timeline, self.memberships, self.preferences)
+        self.retention = Retention(self.state, base.clock, base.settings.retention)
+        self.visibility = Visibility(self.state, self.timeline, self.memberships, self.preferences, self.retention)
         self.aggregations = Aggregations(database, self.timeline, self.visibility, self.preferences)
         self.client_events = ClientEvents(self.timeline, self.aggregations, base.clock)
         lists = [RoomId(room_id) for room_id in base.settings.moderation.policy_lists]

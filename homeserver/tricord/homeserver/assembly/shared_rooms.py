@@ -33,7 +33,14 @@ class SharedRooms:
         placement = Placement(database, rooms.log, rooms.cached, rooms.nodes, resolver)
         self.receiver = Receiver(rooms.cached, outliers, placement, verifier, peers, rooms.policy)
         self.reads = ServerReads(
-            database, rooms.cached, rooms.nodes, rooms.state, rooms.timeline, rooms.memberships, rooms.partial
+            database,
+            rooms.cached,
+            rooms.nodes,
+            rooms.state,
+            rooms.timeline,
+            rooms.memberships,
+            rooms.partial,
+            rooms.retention,
         )
         self.elsewhere = RemoteMemberships(
             peers,

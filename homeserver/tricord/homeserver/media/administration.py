@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from tricord.homeserver.clock import Clock
 from tricord.homeserver.media.blobs import BlobStore
 from tricord.homeserver.media.thumbnails import digest_of_name
-from tricord.homeserver.storage.database import Database
+from tricord.homeserver.storage.database import Database, Transaction
 from tricord.homeserver.storage.media import delete_doomed_blobs
 from tricord.homeserver.storage.media_upkeep import (
     Usage,
@@ -59,10 +59,18 @@ class MediaAdministration:
         Raises StoreUnavailable, in which case the next sweep goes on with it.
         """
         erased, digests = await self._database.run(erase_media, names, [digest_of_name(str(mxc)) for mxc in names])
+        await self.delete_bytes(digests)
+        return erased
+
+    async def erase_within(self, tx: Transaction, names: Sequence[Mxc]) -> Sequence[bytes]:
+        """Delete media in somebody's transaction; return the bytes to delete once that is committed."""
+        return (await erase_media(tx, names, [digest_of_name(str(mxc)) for mxc in names]))[1]
+
+    async def delete_bytes(self, digests: Sequence[bytes]) -> None:
+        """Delete bytes from the store that nothing names any more. Raises StoreUnavailable, as `erase` does."""
         for digest in digests:
             await self._store.delete(digest)
         await self._database.run(delete_doomed_blobs, digests)
-        return erased
 
     async def forget_remote(self, *, unused_days: float) -> None:
         """Forget what was fetched from other servers and has not been asked for so long; it can be fetched again."""

@@ -14,6 +14,7 @@ from typing import Protocol
 import orjson
 
 from tricord.homeserver.rooms.client_events import ClientEvents
+from tricord.homeserver.rooms.retention import Retention
 from tricord.homeserver.rooms.state import RoomState
 from tricord.homeserver.rooms.stored_event import StateKey, StoredEvent
 from tricord.homeserver.rooms.timeline import Direction, Timeline
@@ -86,6 +87,7 @@ class History:
         publisher: Publisher,
         older: OlderHistory | None = None,
         elsewhere: Elsewhere | None = None,
+        retention: Retention | None = None,
     ) -> None:
         self._state = state
         self._timeline = timeline
@@ -94,6 +96,7 @@ class History:
         self._publisher = publisher
         self._older = older
         self._elsewhere = elsewhere
+        self._retention = retention
 
     async def page(self, requester: Requester, room_id: RoomId, request: PageRequest) -> JsonObject:
         """Return a page; without `end` there is nothing further."""
@@ -217,7 +220,12 @@ class History:
 
     async def _filled(self, room_id: RoomId, read: Sequence[StoredEvent]) -> bool:
         """Fetch what belongs into the holes of a part of history; return whether there is more of it now."""
-        return self._older is not None and await self._older.fill(room_id, read)
+        if self._older is None:
+            return False
+        if self._retention is not None and (horizon := (await self._retention.horizons([room_id])).get(room_id)):
+            # What came before this would be deleted again.
+            read = [stored for stored in read if stored.event.origin_server_ts > horizon]
+        return await self._older.fill(room_id, read)
 
 
 def _just_before(place: Place) -> Place:

@@ -12,6 +12,7 @@ from tricord.homeserver.rooms.heroes import heroes_of, is_named
 from tricord.homeserver.rooms.memberships import Memberships
 from tricord.homeserver.rooms.node_cache import NodeCache
 from tricord.homeserver.rooms.partial_rooms import PartialRooms
+from tricord.homeserver.rooms.retention import Retention
 from tricord.homeserver.rooms.state import RoomState
 from tricord.homeserver.rooms.state_map import EMPTY
 from tricord.homeserver.rooms.stored_event import StateKey, StoredEvent
@@ -44,6 +45,7 @@ class ServerReads:
         timeline: Timeline,
         memberships: Memberships,
         partial_rooms: PartialRooms,
+        retention: Retention,
     ) -> None:
         self._database = database
         self._rooms = rooms
@@ -52,6 +54,7 @@ class ServerReads:
         self._timeline = timeline
         self._memberships = memberships
         self._partial_rooms = partial_rooms
+        self._retention = retention
 
     async def check_acl(self, server: ServerName, room_id: RoomId) -> None:
         """Refuse a server that the room shuts out.
@@ -139,12 +142,15 @@ class ServerReads:
         return [event for event in reversed(events) if event.event_id not in named][-limit:]
 
     async def shown(self, server: ServerName, room_id: RoomId, events: Sequence[StoredEvent]) -> list[VerifiedEvent]:
-        """Return events as a server may see them: redacted, where it had nobody in the room who could."""
+        """Return events as a server may see them: redacted, where it had nobody in the room who could.
+
+        So is what is over by its room's retention: what comes after it stands on it, and needs nothing of its content.
+        """
         at_events = await self._state.at_many(events, [_HISTORY_VISIBILITY])
         restricted = [
             stored for stored in events if _visibility(at_events[stored].get(_HISTORY_VISIBILITY)) in (INVITED, JOINED)
         ]
-        hidden: set[StoredEvent] = set()
+        hidden: set[StoredEvent] = set(await self._retention.over(events))
         if restricted:
             members = await self._memberships.members_of(room_id, ("join", "leave", "ban", "invite", "knock"))
             of_server = [one.user_id for one in members if server_name_of(one.user_id) == server][:_MOST_USERS]

@@ -25,6 +25,7 @@ _CARRIED = (
     "m.room.topic",
     "m.room.guest_access",
     "m.room.history_visibility",
+    "m.room.retention",
     "m.room.join_rules",
 )
 _OF_SPACES = ("m.space.child", "m.space.parent")

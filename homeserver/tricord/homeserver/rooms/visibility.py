@@ -13,6 +13,7 @@ from dataclasses import dataclass
 
 from tricord.homeserver.rooms.memberships import Membership, Memberships
 from tricord.homeserver.rooms.preferences import Preferences
+from tricord.homeserver.rooms.retention import Retention
 from tricord.homeserver.rooms.state import RoomState
 from tricord.homeserver.rooms.stored_event import StateKey, StoredEvent
 from tricord.homeserver.rooms.timeline import Timeline
@@ -57,12 +58,18 @@ class Visibility:
     """
 
     def __init__(
-        self, state: RoomState, timeline: Timeline, memberships: Memberships, preferences: Preferences
+        self,
+        state: RoomState,
+        timeline: Timeline,
+        memberships: Memberships,
+        preferences: Preferences,
+        retention: Retention | None = None,
     ) -> None:
         self._state = state
         self._timeline = timeline
         self._memberships = memberships
         self._preferences = preferences
+        self._retention = retention
 
     async def reading(self, user_id: UserId, room_id: RoomId) -> Reading:
         """Let members, those who left, and everybody if the room is world-readable read the state; refuse others."""
@@ -86,9 +93,11 @@ class Visibility:
     async def seen(self, user_id: UserId, events: Sequence[StoredEvent], *, ignored_too: bool = False) -> list[Seen]:
         """Return those of the events that the user may see, in their order, and what they were to the room.
 
-        Messages of people whom they ignore are left out, unless asked for; state is not.
+        Messages whose time is over are left out, and those of people whom they ignore, unless asked for; state is not.
         https://spec.matrix.org/v1.19/client-server-api/#ignoring-users
         """
+        if self._retention is not None:
+            events = await self._retention.still_told(events)
         if not events:
             return []
         others_speak = any(not stored.event.is_state and stored.event.sender != user_id for stored in events)
