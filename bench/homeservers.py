@@ -72,6 +72,7 @@ async def tricord(folder: Path, port: int) -> AsyncIterator[Homeserver]:
         serves = ["client"]
         [registration]
         enabled = true
+        guests = true
         shared_secret = "{SECRET}"
         [rate_limits]
         enabled = false
