@@ -5,12 +5,13 @@ import { logger } from "matrix-js-sdk/lib/logger.js";
 
 logger.setLevel("error");
 
+export const PASSWORD = "a good long password";
 const PATIENCE_MS = 60_000;
 
 export async function register(baseUrl, username) {
     const answer = await createClient({ baseUrl }).registerRequest({
         username,
-        password: "a good long password",
+        password: PASSWORD,
         auth: { type: "m.login.dummy" },
     });
     const { user_id: userId, device_id: deviceId, access_token: accessToken } = answer;
@@ -50,11 +51,11 @@ export async function eventually(question) {
 }
 
 // Run a conversation with the homeserver that the command line names, and end whatever is left of it.
-export async function converse(conversation) {
+export async function converse(conversation, arrive = register) {
     const clients = [];
     try {
-        await conversation(async (name) => {
-            const client = await register(process.argv[2], name);
+        await conversation(async (...who) => {
+            const client = await arrive(process.argv[2], ...who);
             clients.push(client);
             return client;
         });
