@@ -123,6 +123,9 @@ async def test_all_rooms_are_shown_at_once_to_clients_of_old(alice: Client, bob:
     rooms = {room["room_id"]: room for room in told.rooms}
     assert rooms.keys() == {room_id, asked_in}
     assert rooms[asked_in]["membership"] == "invite"
+    invitation = rooms[asked_in]["invite"]
+    assert (invitation["sender"], invitation["content"]["membership"]) == (bob.user_id, "invite")
+    assert (invitation["room_id"], invitation["state_key"]) == (asked_in, alice.user_id)
     room = rooms[room_id]
     assert (room["membership"], room["visibility"]) == ("join", "public")
     assert bodies(room["messages"]["chunk"]) == ["number 1", "number 2"]

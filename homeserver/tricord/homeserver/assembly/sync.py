@@ -19,6 +19,7 @@ from tricord.homeserver.storage.aliases import published_rooms
 from tricord.homeserver.sync.engine import SyncEngine
 from tricord.homeserver.sync.filters import SyncFilters
 from tricord.homeserver.sync.ignored import IgnoredUsers
+from tricord.homeserver.sync.initial import InitialSyncs
 from tricord.homeserver.sync.sections.account_data import AccountDataSection
 from tricord.homeserver.sync.sections.devices import DevicesSection
 from tricord.homeserver.sync.sections.invites import InviteSection
@@ -84,6 +85,9 @@ class Sync:
             rooms.aggregations,
             base.clock,
         )
+        self._initial_syncs = InitialSyncs(
+            self._engine, self._filters, memberships, timeline, rooms.client_events, self._published
+        )
         activity = RoomActivity(database, base.publisher)
         self._sliding = SlidingEngine(
             self._engine,
@@ -118,7 +122,7 @@ class Sync:
     def routes(self) -> list[Route]:
         """Return what clients are answered who follow by HTTP."""
         return [
-            *SyncApi(self._engine, self._filters, self._presences, self._published).routes(),
+            *SyncApi(self._engine, self._filters, self._presences, self._initial_syncs).routes(),
             *SlidingSyncApi(self._sliding, self._presences).routes(),
         ]
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Container
 from typing import Any
 
 import trio
@@ -15,11 +14,8 @@ from tricord.homeserver.stream.tokens import decode_messages_upto
 from tricord.homeserver.sync.engine import SyncEngine
 from tricord.homeserver.sync.filters import SyncFilters
 from tricord.homeserver.sync.http import encode_sync
-from tricord.homeserver.sync.initial import encode_initial_sync
+from tricord.homeserver.sync.initial import InitialSyncs
 from tricord.homeserver.sync.viewer import Viewer
-from tricord.protocol.identifiers import RoomId
-
-PublishedRooms = Callable[[], Awaitable[Container[RoomId]]]
 
 _LONGEST_WAIT_MS = 5 * 60_000
 
@@ -28,9 +24,9 @@ class SyncApi:
     """What is new for a user."""
 
     def __init__(
-        self, engine: SyncEngine, filters: SyncFilters, presences: Presences, published: PublishedRooms
+        self, engine: SyncEngine, filters: SyncFilters, presences: Presences, initial_syncs: InitialSyncs
     ) -> None:
-        self._published = published
+        self._initial_syncs = initial_syncs
         self._engine = engine
         self._filters = filters
         self._presences = presences
@@ -63,9 +59,4 @@ class SyncApi:
 
     async def initial_sync(self, call: Call[Any, InitialSync.Query]) -> Answer:
         """Show all rooms at once, as clients of old ask for it."""
-        requester = call.requester
-        room = {"timeline": {"limit": call.query.limit}, "include_leave": call.query.archived}
-        wanted = await self._filters.of(requester.user_id, {"room": room})
-        viewer = Viewer(requester.user_id, requester.device_id, requester.session_id, wanted, use_state_after=True)
-        delta = await self._engine.next_delta(viewer, None, at_once=True)
-        return Answer(encode_initial_sync(delta, await self._published()))
+        return Answer(await self._initial_syncs.body(call.requester, call.query.limit, archived=call.query.archived))
