@@ -75,8 +75,10 @@ class Media:
             settings.thumbnails,
         )
         self._ahead = ThumbnailsAhead(self._repository, self._thumbnails, enabled=settings.thumbnails.made_at_upload)
-        elsewhere = MediaElsewhere(network.files, self._repository, self._thumbnails, spool, settings.remote_media)
-        self._library = Library(base.server_name, self._repository, elsewhere, self._thumbnails)
+        self._elsewhere = MediaElsewhere(
+            network.files, self._repository, self._thumbnails, spool, settings.remote_media
+        )
+        self._library = Library(base.server_name, self._repository, self._elsewhere, self._thumbnails)
         self._server_name = base.server_name
         self._egress = Egress(SystemDns(), AllowedAddresses(settings.url_previews.allowed_addresses), tls_context())
         self._previews = UrlPreviews(database, self._egress, self._repository, spool, clock, settings.url_previews)
@@ -85,7 +87,7 @@ class Media:
     @property
     def run(self) -> list[Run]:
         """Return the parts that live long."""
-        return [self._uses.run, self._sweep.run, self._ahead.run, self._close_in_the_end]
+        return [self._elsewhere.run, self._uses.run, self._sweep.run, self._ahead.run, self._close_in_the_end]
 
     async def _close_in_the_end(self) -> None:
         try:

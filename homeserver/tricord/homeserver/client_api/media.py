@@ -17,8 +17,9 @@ from tricord.clients.api.media import (
     UploadCreatedMedia,
     UploadMedia,
 )
-from tricord.homeserver.client_api.media_files import file_answer
+from tricord.homeserver.client_api.media_files import file_answer, incoming_answer, needs_whole
 from tricord.homeserver.media.disposition import clean_content_type, clean_file_name
+from tricord.homeserver.media.incoming import Incoming
 from tricord.homeserver.media.library import Library
 from tricord.homeserver.media.repository import Description, Repository
 from tricord.homeserver.media.thumbnails import Wanted
@@ -85,8 +86,13 @@ class MediaApi:
 
     async def download(self, call: Call[Any, DownloadMedia.Query]) -> Answer:
         """Answer a file."""
-        media = await self._library.find(_mxc(call), patience_seconds(call.query))
-        return await file_answer(call.headers, media, self._repository, _wanted_name(call))
+        mxc, patience, name = _mxc(call), patience_seconds(call.query), _wanted_name(call)
+        if needs_whole(call.headers):
+            return await file_answer(call.headers, await self._library.find(mxc, patience), self._repository, name)
+        media = await self._library.find_or_follow(mxc, patience)
+        if isinstance(media, Incoming):
+            return incoming_answer(media, name)
+        return await file_answer(call.headers, media, self._repository, name)
 
     async def download_without_token(self, call: Call[Any, DownloadMediaUnauthenticated.Query]) -> Answer:
         """Answer a file that is older than the freeze of this endpoint.

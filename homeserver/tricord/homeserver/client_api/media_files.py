@@ -7,9 +7,11 @@ from collections.abc import AsyncIterator, Mapping
 from typing import Protocol
 
 import structlog
+import trio
 
 from tricord.homeserver.media.blobs import BlobMissing, BlobReader, StoreUnavailable
 from tricord.homeserver.media.disposition import content_disposition
+from tricord.homeserver.media.incoming import CutShort, Incoming
 from tricord.homeserver.media.ranges import RangeNotSatisfiable, asked_range
 from tricord.homeserver.serving.call import Answer, Header
 from tricord.protocol.errors import Unavailable
@@ -49,8 +51,8 @@ _ALWAYS: tuple[Header, ...] = (
     (b"cross-origin-resource-policy", b"cross-origin"),
     (b"referrer-policy", b"no-referrer"),
     (b"x-robots-tag", b"noindex, nofollow, noarchive, noimageindex"),
-    (b"accept-ranges", b"bytes"),
 )
+_IN_PARTS: Header = (b"accept-ranges", b"bytes")
 # The bytes behind a name never change; but only we know who may see them, so that no cache in between keeps them.
 _CACHING: Header = (b"cache-control", b"private, max-age=604800, immutable")
 
@@ -63,6 +65,7 @@ async def file_answer(
     etag = f'"{file.digest[:16].hex()}"'
     headers = (
         *_ALWAYS,
+        _IN_PARTS,
         _CACHING,
         (b"etag", etag.encode()),
         (b"content-type", file.content_type.encode("latin-1")),
@@ -95,12 +98,42 @@ async def begun(parts: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
         raise Unavailable("the server cannot read this file now, try again later") from error
 
     async def all_of_them() -> AsyncIterator[bytes]:
-        async with contextlib.aclosing(parts):  # type: ignore[type-var]  # stores give generators
-            yield first
+        yield first
+        async for part in parts:
+            yield part
+
+    return broken_off(all_of_them(), parts)
+
+
+async def broken_off(parts: AsyncIterator[bytes], source: AsyncIterator[bytes] | None = None) -> AsyncIterator[bytes]:
+    """Return the same bytes; where the rest cannot be had, break the connection, so that no part is taken for all."""
+    async with contextlib.aclosing(source or parts):  # type: ignore[type-var]  # stores give generators
+        try:
             async for part in parts:
                 yield part
+        except (BlobMissing, StoreUnavailable, CutShort) as error:
+            _log.error("media is broken off", reason=str(error))
+            raise trio.BrokenResourceError("the rest of the file cannot be had") from error
 
-    return all_of_them()
+
+def needs_whole(request: Mapping[str, str]) -> bool:
+    """Whether a request can be answered only once all of a file is there: it asks for a part other than all of it."""
+    return request.get("range", "bytes=0-").replace(" ", "").lower() != "bytes=0-"
+
+
+def incoming_answer(incoming: Incoming, file_name: str | None = None) -> Answer:
+    """Return the answer to a request for a file that is still coming."""
+    described = incoming.description
+    assert described is not None  # noqa: S101  # it has begun
+    headers = (
+        *_ALWAYS,
+        _CACHING,
+        (b"content-type", described.content_type.encode("latin-1")),
+        (b"content-disposition", content_disposition(described.content_type, file_name or described.file_name)),
+    )
+    if incoming.length is not None:
+        headers = (*headers, (b"content-length", str(incoming.length).encode()))
+    return Answer(broken_off(incoming.parts()), headers=headers)
 
 
 def _names(header: str, etag: str) -> bool:

@@ -1,13 +1,13 @@
 """The media of other servers: fetched once, whoever asks for it, and kept for a while.
 
-A file comes whole into the spool before any of it is given on: it is never in memory, a broken transfer is never taken
-for a file, and its size is known.
+A file comes into the spool, and is given on from there while it comes: it is never in memory, one transfer serves all
+who want the file, and a broken one is never taken for a file.
 """
 
 from __future__ import annotations
 
+import math
 from collections import OrderedDict
-from dataclasses import dataclass, field
 
 import structlog
 import trio
@@ -16,6 +16,7 @@ from tricord.federation.errors import PeerError, PeerRefused
 from tricord.federation.media import RemoteFile, RemoteFiles
 from tricord.homeserver.media.blobs import StoreUnavailable
 from tricord.homeserver.media.disposition import clean_content_type, file_name_in
+from tricord.homeserver.media.incoming import Incoming
 from tricord.homeserver.media.repository import Description, Repository
 from tricord.homeserver.media.settings import RemoteMediaSettings
 from tricord.homeserver.media.spool import Spool, TooManyBytes
@@ -40,15 +41,6 @@ _REMEMBERED_SECONDS = 30.0
 _MOST_REMEMBERED = 10_000
 
 
-@dataclass(slots=True)
-class _Flight:
-    """A file that is on its way; who else wants it waits for how that ends."""
-
-    landed: trio.Event = field(default_factory=trio.Event)
-    media: StoredMedia | None = None
-    refusal: MatrixError | None = None
-
-
 class MediaElsewhere:
     """Fetches what is asked for."""
 
@@ -65,9 +57,16 @@ class MediaElsewhere:
         self._thumbnails = thumbnails
         self._spool = spool
         self._settings = settings
-        self._flights: dict[Mxc, _Flight] = {}
+        self._incoming: dict[Mxc, Incoming] = {}
+        self._begin, self._begun = trio.open_memory_channel[Incoming](math.inf)
         self._limiter = trio.CapacityLimiter(_AT_ONCE)
         self._refusals: OrderedDict[Mxc, tuple[float, MatrixError]] = OrderedDict()
+
+    async def run(self) -> None:
+        """Fetch what is asked for, for ever; a transfer outlives who asked for it first."""
+        async with trio.open_nursery() as nursery:
+            async for incoming in self._begun:
+                nursery.start_soon(self._take_in, incoming)
 
     async def fetch(self, mxc: Mxc, patience_seconds: float) -> StoredMedia:
         """Return media of another server after its bytes have come.
@@ -75,16 +74,19 @@ class MediaElsewhere:
         Raises NotFound, NotYetUploaded, RemoteMediaTooLarge, Unreachable and Unavailable.
         """
         while True:
-            self._check_not_refused(mxc)
-            flight = self._flights.get(mxc)
-            if flight is None:
-                return await self._fly(mxc, patience_seconds)
-            await flight.landed.wait()
-            if flight.refusal is not None:
-                raise flight.refusal
-            if flight.media is not None:
-                return flight.media
-            # Who fetched it was cancelled: somebody else does it now.
+            incoming = self._coming(mxc, patience_seconds)
+            await incoming.ended()
+            if (media := _outcome(incoming)) is not None:
+                return media
+
+    async def follow(self, mxc: Mxc, patience_seconds: float) -> StoredMedia | Incoming:
+        """Return media of another server, or, where that takes its time, the transfer of it; raise as `fetch` does."""
+        while True:
+            incoming = self._coming(mxc, patience_seconds)
+            if await incoming.begun():
+                return incoming
+            if (media := _outcome(incoming)) is not None:
+                return media
 
     async def fetch_thumbnail(self, mxc: Mxc, wanted: Wanted, patience_seconds: float) -> Thumbnail | None:
         """Return the small image that another server makes of its media; None if it makes none that we know."""
@@ -115,31 +117,45 @@ class MediaElsewhere:
             return None
         return await self._thumbnails.keep_named(str(mxc), wanted, bytes(data))
 
-    async def _fly(self, mxc: Mxc, patience_seconds: float) -> StoredMedia:
-        flight = self._flights[mxc] = _Flight()
+    def _coming(self, mxc: Mxc, patience_seconds: float) -> Incoming:
+        """Return the transfer of a file, begun now if there was none."""
+        self._check_not_refused(mxc)
+        incoming = self._incoming.get(mxc)
+        if incoming is None:
+            incoming = self._incoming[mxc] = Incoming(mxc, patience_seconds, self._repository)
+            self._begin.send_nowait(incoming)
+        return incoming
+
+    async def _take_in(self, incoming: Incoming) -> None:
+        mxc = incoming.mxc
         try:
-            async with self._limiter:
-                # It may have come while this waited its turn, by way of another process.
-                flight.media = await self._repository.known(mxc) or await self._fetched(mxc, patience_seconds)
+            with incoming.scope:
+                async with self._limiter:
+                    # It may have come while this waited its turn, by way of another process.
+                    incoming.media = await self._repository.known(mxc) or await self._fetched(incoming)
         except MatrixError as refusal:
-            flight.refusal = refusal
+            incoming.failure = refusal
             if not isinstance(refusal, NotYetUploaded | Unavailable):
                 self._remember(mxc, refusal)
-            raise
+        except Exception as error:  # noqa: BLE001  # raised where it is waited for
+            incoming.failure = error
         finally:
-            del self._flights[mxc]
-            flight.landed.set()
-        return flight.media
+            del self._incoming[mxc]
+            incoming.end()
 
-    async def _fetched(self, mxc: Mxc, patience_seconds: float) -> StoredMedia:
-        most = self._settings.max_file_bytes
+    async def _fetched(self, incoming: Incoming) -> StoredMedia:
+        mxc, most = incoming.mxc, self._settings.max_file_bytes
         try:
-            async with self._files.download(mxc, patience_seconds=patience_seconds) as file:
-                length = file.headers.get("content-length", "")
-                if length.isdigit() and int(length) > most:
+            async with self._files.download(mxc, patience_seconds=incoming.patience_seconds) as file:
+                length = _length(file)
+                if length is not None and length > most:
                     raise TooManyBytes
-                async with self._spool.receive(file.parts, most) as spooled:
-                    return await self._repository.keep_foreign(mxc, spooled, described(file))
+                description = described(file)
+                incoming.describe(description, length)
+                async with self._spool.receive(file.parts, most, incoming.grow) as spooled:
+                    if length is not None and spooled.size != length:
+                        raise Unreachable(f"{mxc} was to have {length} bytes, and has {spooled.size}")
+                    return await self._repository.keep_foreign(mxc, spooled, description)
         except TooManyBytes:
             raise RemoteMediaTooLarge(f"{mxc} has more than {most} bytes") from None
         except StoreUnavailable as error:
@@ -158,6 +174,18 @@ class MediaElsewhere:
         self._refusals.move_to_end(mxc)
         if len(self._refusals) > _MOST_REMEMBERED:
             self._refusals.popitem(last=False)
+
+
+def _outcome(incoming: Incoming) -> StoredMedia | None:
+    """Return what has come; None if nobody wanted it any more, so that it is to be begun again. Raises what failed."""
+    if incoming.failure is not None:
+        raise incoming.failure
+    return incoming.media
+
+
+def _length(file: RemoteFile) -> int | None:
+    text = file.headers.get("content-length", "")
+    return int(text) if text.isdigit() and len(text) < 19 and "content-encoding" not in file.headers else None
 
 
 def described(file: RemoteFile) -> Description:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Protocol
 
+from tricord.homeserver.media.incoming import Incoming
 from tricord.homeserver.media.repository import Repository
 from tricord.homeserver.media.thumbnails import Thumbnail, Thumbnails, Wanted
 from tricord.homeserver.storage.media import StoredMedia
@@ -17,6 +18,10 @@ class Elsewhere(Protocol):
 
     async def fetch(self, mxc: Mxc, patience_seconds: float) -> StoredMedia:
         """Return media of another server after its bytes have come."""
+        ...
+
+    async def follow(self, mxc: Mxc, patience_seconds: float) -> StoredMedia | Incoming:
+        """Return media of another server, or, where that takes its time, the transfer of it."""
         ...
 
     async def fetch_thumbnail(self, mxc: Mxc, wanted: Wanted, patience_seconds: float) -> Thumbnail | None:
@@ -44,6 +49,12 @@ class Library:
             self._repository.note_use(mxc)
             return media
         return await self._elsewhere.fetch(mxc, patience_seconds)
+
+    async def find_or_follow(self, mxc: Mxc, patience_seconds: float) -> StoredMedia | Incoming:
+        """Return media as `find` does, or, if it has to come from elsewhere and takes its time, its transfer."""
+        if mxc.server_name == self._server_name or await self._repository.known(mxc) is not None:
+            return await self.find(mxc, patience_seconds)
+        return await self._elsewhere.follow(mxc, patience_seconds)
 
     async def thumbnail(self, mxc: Mxc, wanted: Wanted, patience_seconds: float) -> Thumbnail:
         """Return a small image of media. Of what is elsewhere, the server that it is from is asked for one first."""

@@ -8,7 +8,7 @@ import hashlib
 import os
 import secrets
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
@@ -19,6 +19,8 @@ from tricord.homeserver.media.blobs import StoreUnavailable
 
 # One write, and one hash, for so much: smaller parts would cost a thread's turn each.
 _WRITTEN_AT_ONCE = 1 << 20
+# Where somebody reads along, what has come is written after so long.
+_LONGEST_HELD_SECONDS = 0.25
 _ABANDONED_SECONDS = 24 * 3600
 
 
@@ -46,22 +48,34 @@ class Spool:
         await trio.to_thread.run_sync(self._sweep)
 
     @contextlib.asynccontextmanager
-    async def receive(self, parts: AsyncIterator[bytes], max_bytes: int) -> AsyncIterator[Spooled]:
+    async def receive(
+        self, parts: AsyncIterator[bytes], max_bytes: int, grown: Callable[[Path, int], None] | None = None
+    ) -> AsyncIterator[Spooled]:
         """Take in some bytes, and give them while inside the block: the file is gone after it.
 
-        Raises TooManyBytes as soon as more than `max_bytes` have come, and StoreUnavailable if they cannot be written.
+        `grown` is told how much of the file has been written; of its last part, nothing. Raises TooManyBytes as soon as
+        more than `max_bytes` have come, and StoreUnavailable if they cannot be written.
         """
         writer = _Writer(self.new_file())
         try:
             await trio.to_thread.run_sync(writer.open)
             pending = bytearray()
+            written_at = trio.current_time()
             async for part in parts:
+                if grown is not None and pending and trio.current_time() - written_at > _LONGEST_HELD_SECONDS:
+                    await trio.to_thread.run_sync(writer.write, bytes(pending))
+                    pending.clear()
+                    grown(writer.file, writer.size)
+                    written_at = trio.current_time()
                 pending += part
                 if writer.size + len(pending) > max_bytes:
                     raise TooManyBytes
                 if len(pending) >= _WRITTEN_AT_ONCE:
                     await trio.to_thread.run_sync(writer.write, bytes(pending))
                     pending.clear()
+                    if grown is not None:
+                        grown(writer.file, writer.size)
+                        written_at = trio.current_time()
             await trio.to_thread.run_sync(writer.finish, bytes(pending))
             yield Spooled(writer.file, writer.hash.digest(), writer.size)
         finally:
