@@ -3,9 +3,11 @@ r"""Measure what two homeservers do together, over their Client-Server APIs alon
     python -m bench.federation [--only joins,latency,burst,outage] [--members 10,500,2000]
     python -m bench.federation --first URL --first-secret SECRET --second URL --second-secret SECRET \
         [--stop-second COMMAND --start-second COMMAND]
+    python -m bench.federation --synapse-python /tmp/synapse/bin/python
 
 Without URLs, two servers are started, each a process with a PostgreSQL of its own, and TLS between them. Servers that
-run already must reach each other, have a registration secret, and no rate limits.
+run already must reach each other, have a registration secret, and no rate limits. With `--synapse-python`, two Synapses
+are measured first, then ours, and a table compares them.
 """
 
 from __future__ import annotations
@@ -30,7 +32,7 @@ from bench.accounts import User
 from bench.connection import Connection, Refused
 from bench.figures import Figures, cpu_seconds, milliseconds, percentile
 from bench.follower import LAZY_SYNC, Follower
-from bench.two_servers import Side, found, started
+from bench.two_servers import Side, found, started, started_synapses
 
 _BODY = "The quick brown fox jumps over the lazy dog, and the dog does not mind at all."
 _BUILDERS = 16
@@ -250,12 +252,33 @@ async def measure(options: argparse.Namespace) -> None:
         second = found(options.second, options.second_secret, options.stop_second, options.start_second)
         await _measure(options, first, second)
         return
-    with tempfile.TemporaryDirectory(prefix="tricord-bench-") as folder:
-        async with started(Path(folder)) as (first, second):
-            await _measure(options, first, second)
+    theirs = None
+    if options.synapse_python:
+        async with started_synapses(options.folder, options.synapse_python) as (first, second):
+            theirs = await _measure(options, first, second)
+    async with started(options.folder) as (first, second):
+        ours = await _measure(options, first, second)
+    if theirs is not None:
+        print(_table(ours, theirs))
 
 
-async def _measure(options: argparse.Namespace, first: Side, second: Side) -> None:
+def _table(ours: Figures, theirs: Figures) -> str:
+    lines = ["| | Synapse | Tricord | times as good |", "|---|---:|---:|---:|"]
+    for row, values in ours.rows.items():
+        for key, value in values.items():
+            other = theirs.rows.get(row, {}).get(key)
+            ratio = ""
+            if isinstance(value, float) and isinstance(other, float) and value:
+                ratio = f"{other / value:.1f}"
+            lines.append(f"| {row}: {key.replace('_', ' ')} | {_said(other)} | {_said(value)} | {ratio} |")
+    return "\n".join(lines)
+
+
+def _said(value: object) -> str:
+    return f"{value:.3g}" if isinstance(value, float) else str(value)
+
+
+async def _measure(options: argparse.Namespace, first: Side, second: Side) -> Figures:
     wanted = options.only.split(",") if options.only else list(ALL)
     residents = max(_BUILDERS, *options.members) if "joins" in wanted else _BUILDERS
     print(f"making {residents} users", file=sys.stderr)
@@ -264,6 +287,7 @@ async def _measure(options: argparse.Namespace, first: Side, second: Side) -> No
         await ALL[name](bench)
     if options.json:
         bench.figures.write(options.json)
+    return bench.figures
 
 
 def main() -> None:
@@ -275,6 +299,7 @@ def main() -> None:
     parser.add_argument("--second-secret", default="")
     parser.add_argument("--stop-second", help="a command")
     parser.add_argument("--start-second", help="a command that returns at once")
+    parser.add_argument("--synapse-python", type=Path, help="a Python that has Synapse and psycopg2")
     parser.add_argument("--only", default="", help=f"some of: {', '.join(ALL)}")
     parser.add_argument(
         "--members", type=lambda text: [int(one) for one in text.split(",")], default=[10, 500, 2000],
@@ -290,7 +315,11 @@ def main() -> None:
     options = parser.parse_args()
     # Whoever ends it ends its servers, too.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
-    trio.run(measure, options)
+    with tempfile.TemporaryDirectory(prefix="tricord-bench-") as folder:
+        options.folder = Path(folder)
+        # PostgreSQL may run as somebody else.
+        options.folder.chmod(0o755)
+        trio.run(measure, options)
 
 
 if __name__ == "__main__":

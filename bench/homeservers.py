@@ -27,14 +27,62 @@ _PLENTY = {"per_second": 100_000, "burst_count": 1_000_000}
 
 
 @dataclass
+class Process:
+    """A server's process."""
+
+    command: list[str]
+    output: Path
+    url: str
+    _running: subprocess.Popen[bytes] | None = None
+
+    @property
+    def pid(self) -> int:
+        """Its number."""
+        assert self._running is not None
+        return self._running.pid
+
+    async def start(self) -> None:
+        """Start it; it does not answer yet."""
+        with self.output.open("ab") as to:
+            self._running = subprocess.Popen(  # noqa: ASYNC220  # it returns at once
+                self.command, stdin=subprocess.DEVNULL, stdout=to, stderr=subprocess.STDOUT
+            )
+
+    async def until_it_answers(self) -> None:
+        """Return once it does."""
+        started = time.perf_counter()
+        async with httpx.AsyncClient() as http:
+            while self._running is None or self._running.poll() is None:
+                with contextlib.suppress(httpx.TransportError):
+                    if (await http.get(f"{self.url}/_matrix/client/versions")).status_code == 200:
+                        return
+                if time.perf_counter() - started > _START_SECONDS:
+                    break
+                await trio.sleep(0.02)
+        raise SystemExit(f"{self.command[0]} does not start: {self.output.read_text()}")
+
+    async def stop(self) -> None:
+        """Let it end in order."""
+        if self._running is not None:
+            self._running.send_signal(signal.SIGTERM)
+            with trio.CancelScope(shield=True):
+                await trio.to_thread.run_sync(self._running.wait)
+
+
+@dataclass
 class Homeserver:
     """A homeserver that runs."""
 
     name: str
     url: str
-    pid: int
+    process: Process
     postgres_folder: Path
     database_url: str
+
+    @property
+    def pid(self) -> int:
+        """The number of its process, which is another after each start."""
+        return self.process.pid
 
     def cpu_seconds(self) -> tuple[float, float]:
         """Return the CPU time of the server, and of its PostgreSQL."""
@@ -82,15 +130,47 @@ async def tricord(folder: Path, port: int) -> AsyncIterator[Homeserver]:
     )
     command = [str(Path(sys.executable).with_name("tricord")), "serve", "--config", settings]
     url = f"http://127.0.0.1:{port}"
-    async with _running(command, folder, url) as pid:
+    async with _running(command, folder, url) as process:
         postgres = folder / "data/postgres"
         database_url = running_url(postgres)
         assert database_url is not None
-        yield Homeserver("Tricord", url, pid, postgres, database_url)
+        yield Homeserver("Tricord", url, process, postgres, database_url)
+
+
+@dataclass
+class SynapseFederation:
+    """How a Synapse meets others on this machine."""
+
+    port: int
+    certificate: Path
+    key: Path
+    trusted_ca: Path
+
+    def add_to(self, settings: dict[str, Any]) -> None:
+        """Let it listen for other servers, believe our certificates, and try again soon."""
+        settings["server_name"] = f"localhost:{self.port}"
+        settings["listeners"].append(
+            {
+                "port": self.port,
+                "type": "http",
+                "tls": True,
+                "bind_addresses": ["127.0.0.1"],
+                "resources": [{"names": ["federation"]}],
+            }
+        )
+        settings |= {
+            "tls_certificate_path": str(self.certificate),
+            "tls_private_key_path": str(self.key),
+            "federation_custom_ca_list": [str(self.trusted_ca)],
+            "ip_range_blacklist": [],
+            "federation": {"destination_min_retry_interval": "1s", "destination_max_retry_interval": "2s"},
+        }
 
 
 @contextlib.asynccontextmanager
-async def synapse(folder: Path, port: int, python: Path) -> AsyncIterator[Homeserver]:
+async def synapse(
+    folder: Path, port: int, python: Path, federation: SynapseFederation | None = None
+) -> AsyncIterator[Homeserver]:
     """Run Synapse: one process, its log quiet, its limits off, everything else as it comes."""
     async with embedded_postgres(folder / "postgres") as postgres_url:
         connection = await Connection.open(postgres_url)
@@ -105,17 +185,20 @@ async def synapse(folder: Path, port: int, python: Path) -> AsyncIterator[Homese
         database = {"user": parts.username, "dbname": "synapse", "host": where["host"][0], "port": where["port"][0]}
         # JSON is YAML.
         _written(folder / "log.yaml", json.dumps({"version": 1, "root": {"level": "ERROR"}}))
-        settings = _written(folder / "homeserver.yaml", json.dumps(_synapse_settings(folder, port, database)))
-        command = [str(python), "-m", "synapse.app.homeserver", "-c", settings]
+        settings = json.dumps(_synapse_settings(folder, port, database, federation))
+        settings_file = _written(folder / "homeserver.yaml", settings)
+        command = [str(python), "-m", "synapse.app.homeserver", "-c", settings_file]
         await trio.run_process([*command, "--generate-keys"], capture_stdout=True, capture_stderr=True)
         url = f"http://127.0.0.1:{port}"
-        async with _running(command, folder, url) as pid:
+        async with _running(command, folder, url) as process:
             database_url = postgres_url.replace(parts.path + "?", "/synapse?")
-            yield Homeserver("Synapse", url, pid, folder / "postgres", database_url)
+            yield Homeserver("Synapse", url, process, folder / "postgres", database_url)
 
 
-def _synapse_settings(folder: Path, port: int, database: dict[str, Any]) -> dict[str, Any]:
-    return {
+def _synapse_settings(
+    folder: Path, port: int, database: dict[str, Any], federation: SynapseFederation | None
+) -> dict[str, Any]:
+    settings = {
         "server_name": "theirs",
         "public_baseurl": f"http://127.0.0.1:{port}/",
         "listeners": [
@@ -148,7 +231,17 @@ def _synapse_settings(folder: Path, port: int, database: dict[str, Any]) -> dict
         "rc_invites": {"per_room": _PLENTY, "per_user": _PLENTY, "per_issuer": _PLENTY},
         "rc_room_creation": _PLENTY,
         "rc_presence": {"per_user": _PLENTY},
+        "rc_federation": {
+            "window_size": 1000,
+            "sleep_limit": 100_000,
+            "sleep_delay": 1,
+            "reject_limit": 100_000,
+            "concurrent": 100,
+        },
     }
+    if federation is not None:
+        federation.add_to(settings)
+    return settings
 
 
 def _written(file: Path, text: str) -> str:
@@ -157,26 +250,12 @@ def _written(file: Path, text: str) -> str:
     return str(file)
 
 
-def _begun(command: list[str], output: Path) -> subprocess.Popen[bytes]:
-    with output.open("wb") as to:
-        return subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=to, stderr=subprocess.STDOUT)
-
-
 @contextlib.asynccontextmanager
-async def _running(command: list[str], folder: Path, url: str) -> AsyncIterator[int]:
-    process = _begun(command, folder / "output")
+async def _running(command: list[str], folder: Path, url: str) -> AsyncIterator[Process]:
+    process = Process(command, folder / "output", url)
+    await process.start()
     try:
-        started = time.perf_counter()
-        async with httpx.AsyncClient() as http:
-            while True:
-                if process.poll() is not None or time.perf_counter() - started > _START_SECONDS:
-                    raise SystemExit(f"{command[0]} does not start: {(folder / 'output').read_text()}")
-                with contextlib.suppress(httpx.TransportError):
-                    if (await http.get(f"{url}/_matrix/client/versions")).status_code == 200:
-                        break
-                await trio.sleep(0.02)
-        yield process.pid
+        await process.until_it_answers()
+        yield process
     finally:
-        process.send_signal(signal.SIGTERM)
-        with trio.CancelScope(shield=True):
-            await trio.to_thread.run_sync(process.wait)
+        await process.stop()

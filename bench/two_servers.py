@@ -7,7 +7,7 @@ import secrets
 import shlex
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,7 +15,9 @@ import trio
 
 from bench.accounts import User, register
 from bench.connection import Connection
-from tricord.homeserver.demo.servers import prepare
+from bench.homeservers import SECRET, Homeserver, SynapseFederation, synapse
+from tricord.homeserver.demo.certificates import Authority
+from tricord.homeserver.demo.servers import DemoServer, free_ports, prepare
 
 _START_SECONDS = 120
 _REGISTERING_AT_ONCE = 4
@@ -30,7 +32,12 @@ class Side:
     stop: Callable[[], Awaitable[None]] | None = None
     """Takes it away; None if nobody told how."""
     start: Callable[[], Awaitable[None]] | None = None
-    pid: int | None = None
+    process_id: Callable[[], int | None] = lambda: None
+
+    @property
+    def pid(self) -> int | None:
+        """The number of its process, if it is known."""
+        return self.process_id()
 
     async def users(self, count: int) -> list[User]:
         """Make users."""
@@ -68,18 +75,40 @@ async def started(folder: Path) -> AsyncIterator[tuple[Side, Side]]:
         for server in servers:
             server.start()
             await server.until_ready()
-            side = Side(server.url, secret, pid=server.process.pid if server.process else None)
-
-            async def start_again(start: Callable[[], None] = server.start) -> None:
-                start()
-
-            side.stop, side.start = server.stop, start_again
-            sides.append(side)
+            sides.append(_side(server, secret))
         yield sides[0], sides[1]
     finally:
         with trio.CancelScope(shield=True):
             for server in servers:
                 await server.stop()
+
+
+def _side(server: DemoServer, secret: str) -> Side:
+    async def start() -> None:
+        server.start()
+
+    return Side(server.url, secret, server.stop, start, lambda: server.process.pid if server.process else None)
+
+
+def _synapse_side(server: Homeserver) -> Side:
+    return Side(server.url, SECRET, server.process.stop, server.process.start, lambda: server.pid)
+
+
+@asynccontextmanager
+async def started_synapses(folder: Path, python: Path) -> AsyncIterator[tuple[Side, Side]]:
+    """Start two Synapses in the same way, with the Python that has it installed."""
+    authority = Authority(folder)
+    certificate, key = authority.certify("localhost")
+    async with AsyncExitStack() as stack:
+        sides = []
+        for number in range(2):
+            client_port, federation_port = free_ports(2)
+            federation = SynapseFederation(federation_port, certificate, key, authority.certificate_file)
+            server = await stack.enter_async_context(
+                synapse(folder / f"synapse{number}", client_port, python, federation)
+            )
+            sides.append(_synapse_side(server))
+        yield sides[0], sides[1]
 
 
 def found(url: str, shared_secret: str, stop: str | None, start: str | None) -> Side:

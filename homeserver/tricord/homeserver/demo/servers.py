@@ -83,7 +83,7 @@ class DemoServer:
 def prepare(folder: Path, names: list[str]) -> list[DemoServer]:
     """Write the settings of homeservers that know each other."""
     authority = Authority(folder)
-    ports = _free_ports(2 * len(names))
+    ports = free_ports(2 * len(names))
     servers = [
         DemoServer(name, folder / name, ports[2 * number], ports[2 * number + 1]) for number, name in enumerate(names)
     ]
@@ -122,7 +122,8 @@ client_base_url = "{server.url}"
     return servers
 
 
-def _free_ports(count: int) -> list[int]:
+def free_ports(count: int) -> list[int]:
+    """Return ports of the loopback address that nobody has at the moment."""
     sockets = [socket.socket() for _ in range(count)]
     try:
         for one in sockets:
