@@ -142,7 +142,7 @@ async def everybody(database: Database) -> AsyncIterator[Everybody]:
     aliases = Aliases(database, log, state, memberships, visibility, clock, HERE)
     directory = Directory(database, state, memberships, clock, HERE)
     creation = RoomCreation(log, aliases, directory, invitations, profiles, clock, default_version="12")
-    sending = Sending(log, state, timeline, changes, aliases, RelationChecks(database, timeline, memberships))
+    sending = Sending(log, state, timeline, changes, aliases, RelationChecks(timeline, memberships))
     delayed = DelayedEvents(database, sending, memberships, clock, DelayedEventSettings())
     stems, state_view = Stems(), StateView(state, timeline, visibility, client_events, partial_rooms)
     indexer = SearchIndexer(database, publisher, stems)

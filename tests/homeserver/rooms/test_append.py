@@ -15,7 +15,7 @@ from tricord.homeserver.rooms import append
 from tricord.homeserver.rooms.append import ClientTransaction, Draft
 from tricord.homeserver.rooms.stored_event import StoredEvent
 from tricord.homeserver.storage.database import Transaction
-from tricord.protocol.errors import BadJson, Forbidden, NotFound
+from tricord.protocol.errors import BadJson, DuplicateAnnotation, Forbidden, NotFound
 from tricord.protocol.events import VerifiedEvent
 from tricord.protocol.identifiers import EventId, RoomId
 from tricord.protocol.room_versions import ROOM_VERSIONS, room_version
@@ -392,3 +392,38 @@ async def test_the_signatures_of_version_1_events_verify(house: House) -> None:
     assert SERVER in orjson.loads(stored.event.json)["signatures"]
     assert room_version("1") is stored.event.version
     assert ClientTransaction(ALICE, "A", "send", "t") != ClientTransaction(ALICE, "A", "redact", "t")
+
+
+async def test_of_equal_reactions_in_two_processes_at_once_one_is_taken(database_url: str) -> None:
+    async with opened_house(database_url) as one, opened_house(database_url) as other:
+        room_id = await one.create()
+        said = (await one.say(room_id, "tea?")).event.event_id
+        outcomes: list[str] = []
+
+        async def react(house: House, key: str) -> None:
+            relation = {"rel_type": "m.annotation", "event_id": said, "key": key}
+            draft = Draft(room_id, ALICE, "m.reaction", None, {"m.relates_to": relation})
+            try:
+                await house.log.append(draft)
+                outcomes.append(key)
+            except DuplicateAnnotation:
+                outcomes.append("refused")
+
+        async with trio.open_nursery() as nursery:
+            for number in range(40):
+                nursery.start_soon(react, (one, other)[number % 2], "👍" if number % 4 < 2 else "👎")
+        assert sorted(outcomes) == ["refused"] * 38 + ["👍", "👎"]
+
+
+async def test_a_second_reaction_of_somebody_who_has_left_is_refused_for_that(house: House) -> None:
+    room_id = await house.create()
+    said = (await house.say(room_id, "tea?")).event.event_id
+    relation = {"rel_type": "m.annotation", "event_id": said, "key": "👍"}
+    draft = Draft(room_id, BOB, "m.reaction", None, {"m.relates_to": relation})
+    await house.member(room_id, BOB, "join")
+    await house.log.append(draft)
+    with pytest.raises(DuplicateAnnotation):
+        await house.log.append_all([draft, dataclasses.replace(draft, type="m.other")])
+    await house.member(room_id, BOB, "leave")
+    with pytest.raises(Forbidden):
+        await house.log.append(draft)

@@ -187,7 +187,7 @@ async def sync_server(database: Database) -> AsyncIterator[SyncServer]:
     aliases = Aliases(database, log, state, memberships, visibility, clock, HERE)
     directory = Directory(database, state, memberships, clock, HERE)
     creation = RoomCreation(log, aliases, directory, invitations, inhabitants, clock, default_version="12")
-    sending = Sending(log, state, timeline, moves, aliases, RelationChecks(database, timeline, memberships))
+    sending = Sending(log, state, timeline, moves, aliases, RelationChecks(timeline, memberships))
     delayed = DelayedEvents(database, sending, memberships, clock, DelayedEventSettings())
     push_rules = PushRules(database, publisher)
     account_data = AccountData(database, publisher, memberships, push_rules.content)

@@ -84,7 +84,7 @@ class Conversation:
         self._upgrade = RoomUpgrade(
             database, rooms.log, state, timeline, memberships, profiles, personal.moving_in, clock, server_name
         )
-        relation_checks = RelationChecks(database, timeline, memberships)
+        relation_checks = RelationChecks(timeline, memberships)
         self._sending = Sending(rooms.log, state, timeline, self.changes, self.aliases, relation_checks)
         self._delayed = DelayedEvents(database, self._sending, memberships, clock, base.settings.delayed_events)
         self._clock = clock

@@ -20,6 +20,7 @@ from dataclasses import dataclass, field, replace
 import structlog
 import trio
 
+from tricord.homeserver.rooms.annotations import Annotation, annotation_in, annotations_there
 from tricord.homeserver.rooms.cached_rooms import CachedRoom, CachedRooms
 from tricord.homeserver.rooms.chain import Chain, Signer, keys_to_know, transaction_digest
 from tricord.homeserver.rooms.chain_rows import batch_of
@@ -43,7 +44,7 @@ from tricord.homeserver.storage.event_batch import EventBatch, write_events
 from tricord.homeserver.storage.events import events_by_id, events_by_nid
 from tricord.homeserver.storage.rooms import insert_rooms, new_room_nid
 from tricord.homeserver.stream.publisher import Commit, Publisher
-from tricord.protocol.errors import MatrixError, NotFound
+from tricord.protocol.errors import DuplicateAnnotation, MatrixError, NotFound
 from tricord.protocol.events import VerifiedEvent
 from tricord.protocol.identifiers import RoomId, UserId
 from tricord.protocol.room_versions import RoomVersion
@@ -178,6 +179,8 @@ class Log:
                 head = chain.room.head
                 if not (await self._not_yet_answered([request]))[0]:
                     return request.stored
+                if not (await self._not_yet_said([request], {room_id: chain}))[0] and request.error is not None:
+                    raise request.error
                 results = chain.add(drafts, await self._numbers.take(len(drafts)))
                 if self._policy is not None:
                     for link in chain.links:
@@ -322,6 +325,8 @@ class Log:
         # Heads first: what another process answers after we have looked for answers has moved its room from this head.
         chains = await self._chains(requests)
         requests, again = await self._not_yet_answered(requests)
+        requests, equal = await self._not_yet_said(requests, chains)
+        again += equal
         nids = await self._numbers.take(sum(len(request.drafts) for request in requests))
         built = [(request, results) for request in requests if (results := _built(request, chains, nids)) is not None]
         written = [chain for chain in chains.values() if chain.links]
@@ -361,6 +366,35 @@ class Log:
                 else:
                     new.append(request)
         return new, repeated
+
+    async def _not_yet_said(
+        self, requests: list[_Request], chains: Mapping[RoomId, Chain]
+    ) -> tuple[list[_Request], list[_Request]]:
+        """Refuse to annotate an event twice in the same way; return as `_not_yet_answered` does.
+
+        Whoever is not in the room is left to be refused for that.
+        """
+        wanted = {
+            request: {annotation for draft in request.drafts if (annotation := annotation_in(draft)) is not None}
+            for request in requests
+        }
+        asked = set[Annotation]().union(*wanted.values())
+        if not asked:
+            return requests, []
+        said = await self._database.read(annotations_there, asked)
+        new, equal = [], []
+        under_way: set[Annotation] = set()
+        for request, made in wanted.items():
+            repeated = next((one for one in made & said if _is_in(one.sender, chains.get(one.room_id))), None)
+            if repeated is not None:
+                words = f"{repeated.sender} has annotated {repeated.parent_id} like that already"
+                request.fail(DuplicateAnnotation(words))
+            elif made & under_way:
+                equal.append(request)
+            else:
+                under_way |= made
+                new.append(request)
+        return new, equal
 
     async def _chains(self, requests: Collection[_Request]) -> dict[RoomId, Chain]:
         """Start a chain for each room that is here, with all known that building it asks for."""
@@ -494,6 +528,11 @@ def _built(request: _Request, chains: Mapping[RoomId, Chain], nids: Iterator[int
     except Exception as error:  # noqa: BLE001 - one draft must not fail those of others; its caller raises it
         request.fail(error)
     return None
+
+
+def _is_in(user_id: UserId, chain: Chain | None) -> bool:
+    member = None if chain is None else chain.room.state.get(("m.room.member", user_id))
+    return member is not None and member.event.content.get("membership") == "join"
 
 
 def _stored(result: StoredEvent | Link, positions: Mapping[int, int]) -> StoredEvent:

@@ -52,8 +52,8 @@ class Sending:
             raise UserSuspended(f"{requester.user_id} is suspended and may not send messages")
         check_content(event_type, None, content)
         draft = Draft(room_id, requester.user_id, event_type, None, content, transaction=transaction)
-        async with self._relation_checks.checked(draft):
-            return (await self._log.append(draft)).event.event_id
+        await self._relation_checks.check(draft)
+        return (await self._log.append(draft)).event.event_id
 
     async def redact(
         self,

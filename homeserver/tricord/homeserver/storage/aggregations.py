@@ -133,18 +133,20 @@ async def thread_roots(
     return [(row[0], row[1]) for row in rows]
 
 
-async def annotations_by(tx: Transaction, parent_id: EventId, sender: UserId, event_type: str) -> list[EventId]:
-    """Return the annotations of one type that somebody has put on an event, but for those redacted."""
+async def annotations_by(
+    tx: Transaction, wanted: Collection[tuple[EventId, UserId, str]]
+) -> list[tuple[EventId, EventId]]:
+    """Return pairs of an event and an annotation of it, by their senders and of their types, but for those redacted."""
     rows = await tx.fetch(
         """
-        SELECT event_id FROM children
-        WHERE parent_id = $1 AND sender = $2 AND rel_type = 'm.annotation' AND child_type = $3
+        SELECT child.parent_id, child.event_id
+        FROM unnest($1::text[], $2::text[], $3::text[]) AS wanted (parent_id, sender, type)
+        JOIN children AS child ON child.parent_id = wanted.parent_id AND child.sender = wanted.sender
+            AND child.rel_type = 'm.annotation' AND child.child_type = wanted.type
         """,
-        parent_id,
-        sender,
-        event_type,
+        *_columns(list(wanted)),
     )
-    return [row[0] for row in rows]
+    return [(row[0], row[1]) for row in rows]
 
 
 def _columns(parents: Sequence[tuple[EventId, UserId, str]]) -> list[list[str]]:
