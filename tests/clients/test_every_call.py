@@ -24,6 +24,7 @@ from tricord.protocol.identifiers import DeviceId, RoomAlias, RoomId, UserId
 NOT_CALLED = {
     "GetPushRules",
     "UpdateDelayedEventByBody",
+    "ReadDehydratedDeviceEvents",
     "JoinRoomById",
     "DownloadMediaUnauthenticated",
     "DownloadNamedMediaUnauthenticated",
@@ -300,6 +301,12 @@ async def encryption(alice: Person, bob: Person) -> None:
     assert (await alice.delete_backed_up_keys(version, one)).count == 1
     assert (await alice.delete_backed_up_keys(version)).count == 0
     await alice.delete_key_backup(version)
+    sleeper = Device(alice, DeviceId("SLEEPER"))
+    data = {"algorithm": "org.example"}
+    assert await alice.put_dehydrated_device(sleeper.device_id, data, sleeper.keys()) == sleeper.device_id
+    assert (await alice.dehydrated_device()).device_data == data
+    assert (await alice.dehydrated_device_events(sleeper.device_id)).events == []
+    assert await alice.delete_dehydrated_device() == sleeper.device_id
     await bob.send_to_device("org.example.hello", {alice.user_id: {alice.device_id: {"text": "hi"}}})
     assert (await alice.sync())["to_device"]["events"][0]["content"] == {"text": "hi"}
 

@@ -13,6 +13,7 @@ from tricord.clients.api.sync import Sync
 from tricord.clients.calls.accounts import AccountCalls
 from tricord.clients.calls.administration import AdministrationCalls
 from tricord.clients.calls.calling import CallingCalls
+from tricord.clients.calls.dehydrated_devices import DehydratedDeviceCalls
 from tricord.clients.calls.encryption import EncryptionCalls
 from tricord.clients.calls.ephemeral import EphemeralCalls
 from tricord.clients.calls.key_backups import KeyBackupCalls
@@ -52,6 +53,7 @@ class Client(
     EphemeralCalls,
     EncryptionCalls,
     KeyBackupCalls,
+    DehydratedDeviceCalls,
     PushRuleCalls,
     PusherCalls,
     SyncCalls,

@@ -103,6 +103,7 @@ class _House:
             unstable_features={
                 "org.tricord.websocket": True,
                 "org.matrix.simplified_msc3575": True,
+                "org.matrix.msc3814": True,
                 "org.matrix.msc4140": settings.delayed_events.longest_delay_seconds > 0,
             },
             web_push_key=push.vapid.public,

@@ -8,7 +8,7 @@ from typing import Any
 
 from tests.servers import PASSWORD
 from tricord.clients import Client
-from tricord.protocol.identifiers import KeyId, ServerName
+from tricord.protocol.identifiers import DeviceId, KeyId, ServerName
 from tricord.protocol.signing import SigningKey, sign_json
 from tricord.protocol.unpadded_base64 import encode_base64
 
@@ -23,9 +23,10 @@ def a_key(number: int = 0) -> str:
 class Device:
     """What a client knows of itself, and can sign with."""
 
-    def __init__(self, client: Client) -> None:
+    def __init__(self, client: Client, device_id: DeviceId | None = None) -> None:
         self.client = client
-        self.key = SigningKey(KeyId(f"ed25519:{client.device_id}"), SigningKey.generate()._private_key)
+        self.device_id = device_id or client.device_id
+        self.key = SigningKey(KeyId(f"ed25519:{self.device_id}"), SigningKey.generate()._private_key)
 
     def sign(self, signed: dict[str, Any]) -> dict[str, Any]:
         """Sign an object as this device."""
@@ -33,7 +34,7 @@ class Device:
 
     def keys(self, **changed: Any) -> dict[str, Any]:
         """Return its own keys, signed; with `changed` members."""
-        device_id = self.client.device_id
+        device_id = self.device_id
         keys = {
             "user_id": self.client.user_id,
             "device_id": device_id,

@@ -62,6 +62,25 @@ export async function makeIdentity(client) {
     assert.ok(await client.getCrypto().isCrossSigningReady());
 }
 
+// Open what the first device put into secret storage, on another one; return what is to be known of the key backup.
+export async function openSecrets(client) {
+    assert.ok(await client.getCrypto().userHasCrossSigningKeys(client.getUserId(), true));
+    await client.getCrypto().bootstrapCrossSigning({});
+    assert.ok(await client.getCrypto().isCrossSigningReady());
+    await client.getCrypto().loadSessionBackupPrivateKeyFromSecretStorage();
+    return client.getCrypto().checkKeyBackupAndEnable();
+}
+
+// Put the secrets of the first device into secret storage, and begin a key backup.
+export async function makeSecretStorage(client) {
+    await client.getCrypto().bootstrapSecretStorage({
+        createSecretStorageKey: () => client.getCrypto().createRecoveryKeyFromPassphrase("wonderland"),
+        setupNewSecretStorage: true,
+        setupNewKeyBackup: true,
+    });
+    assert.ok(await client.getCrypto().isSecretStorageReady());
+}
+
 export async function encryptedRoom(host, ...guests) {
     const { room_id: roomId } = await host.createRoom({
         preset: "private_chat",
@@ -136,4 +155,10 @@ async function reaches(request, phase) {
 async function shown(verifier) {
     const [callbacks] = await until(verifier, VerifierEvent.ShowSas, () => true);
     return callbacks;
+}
+
+// Return what a device has of the texts of a room, decrypted where it can be.
+export function bodies(client, roomId) {
+    const events = client.getRoom(roomId)?.getLiveTimeline().getEvents() ?? [];
+    return events.map((event) => event.getContent().body);
 }

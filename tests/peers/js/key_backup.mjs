@@ -2,7 +2,16 @@
 import assert from "node:assert/strict";
 import { ClientPrefix, Method } from "matrix-js-sdk";
 import { CryptoEvent } from "matrix-js-sdk/lib/crypto-api/index.js";
-import { device, encryptedRoom, Keyring, makeIdentity, talk } from "./encrypted_people.mjs";
+import {
+    bodies,
+    device,
+    encryptedRoom,
+    Keyring,
+    makeIdentity,
+    makeSecretStorage,
+    openSecrets,
+    talk,
+} from "./encrypted_people.mjs";
 import { converse, eventually, until } from "./people.mjs";
 
 await converse(async (person) => {
@@ -14,12 +23,7 @@ await converse(async (person) => {
 
     await makeIdentity(alice);
     const backedUp = until(alice, CryptoEvent.KeyBackupSessionsRemaining, (left) => left === 0);
-    await alice.getCrypto().bootstrapSecretStorage({
-        createSecretStorageKey: () => alice.getCrypto().createRecoveryKeyFromPassphrase("wonderland"),
-        setupNewSecretStorage: true,
-        setupNewKeyBackup: true,
-    });
-    assert.ok(await alice.getCrypto().isSecretStorageReady());
+    await makeSecretStorage(alice);
     await talk(roomId, "After", alice, bob);
     await backedUp;
     const total = (await alice.getCrypto().exportRoomKeys()).length;
@@ -49,16 +53,3 @@ await converse(async (person) => {
     await alice.getCrypto().disableKeyStorage();
     assert.equal(await alice.getCrypto().getKeyBackupInfo(), null);
 }, device);
-
-async function openSecrets(client) {
-    assert.ok(await client.getCrypto().userHasCrossSigningKeys(client.getUserId(), true));
-    await client.getCrypto().bootstrapCrossSigning({});
-    assert.ok(await client.getCrypto().isCrossSigningReady());
-    await client.getCrypto().loadSessionBackupPrivateKeyFromSecretStorage();
-    return client.getCrypto().checkKeyBackupAndEnable();
-}
-
-function bodies(client, roomId) {
-    const events = client.getRoom(roomId)?.getLiveTimeline().getEvents() ?? [];
-    return events.map((event) => event.getContent().body);
-}

@@ -7,10 +7,12 @@ from tricord.homeserver.assembly.foundation import Foundation, Run
 from tricord.homeserver.assembly.network import Network
 from tricord.homeserver.assembly.rooms import Rooms
 from tricord.homeserver.client_api.cross_signing import CrossSigningApi
+from tricord.homeserver.client_api.dehydrated_devices import DehydratedDevicesApi
 from tricord.homeserver.client_api.key_backups import KeyBackupsApi
 from tricord.homeserver.client_api.keys import ClientKeysApi
 from tricord.homeserver.client_api.to_device import ToDeviceApi
 from tricord.homeserver.encryption.cross_signing import CrossSigning
+from tricord.homeserver.encryption.dehydrated_devices import DehydratedDevices
 from tricord.homeserver.encryption.device_changes import DeviceChanges, WakeServers
 from tricord.homeserver.encryption.device_keys import DeviceKeys
 from tricord.homeserver.encryption.device_lists import DeviceLists
@@ -57,6 +59,9 @@ class Encryption:
             self.queries.master_keys,
         )
         self._backups = KeyBackups(base.database)
+        self._dehydrated = DehydratedDevices(
+            base.database, self.inboxes, self.device_changes, base.publisher, base.clock
+        )
         self._publisher = base.publisher
 
     def on_edus(self, wake_servers: WakeServers) -> None:
@@ -80,5 +85,6 @@ class Encryption:
             CrossSigningApi(self.cross_signing, self._signatures, auth),
             ToDeviceApi(self.to_device),
             KeyBackupsApi(self._backups),
+            DehydratedDevicesApi(self._dehydrated),
         )
         return [route for api in apis for route in api.routes()]

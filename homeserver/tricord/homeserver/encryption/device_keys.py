@@ -58,7 +58,9 @@ class KeyCounts:
 
 
 @dataclass(frozen=True, slots=True)
-class _Checked:
+class CheckedUpload:
+    """The same, each key of the right form and signed."""
+
     device_keys: bytes | None
     one_time_keys: list[PreKey]
     fallback_keys: list[PreKey]
@@ -74,11 +76,8 @@ class DeviceKeys:
 
     async def upload(self, user_id: UserId, device_id: DeviceId, upload: Upload) -> Mapping[str, int]:
         """Take in keys, all of them or none; return how many one-time keys the device has then."""
-        if max(len(upload.one_time_keys), len(upload.fallback_keys)) > MOST_ONE_TIME_KEYS:
-            raise InvalidParam(f"a device uploads at most {MOST_ONE_TIME_KEYS} keys")
         known = await self._database.read(storage.device_keys, user_id, device_id)
-        # A signature takes a tenth of a millisecond, and there may be a thousand.
-        checked = await trio.to_thread.run_sync(_checked, user_id, device_id, upload, known)
+        checked = await checked_upload(user_id, device_id, upload, known)
         position, for_others = await self._database.run(_put, user_id, device_id, checked)
         if position is not None and for_others:
             await self._changes.announce(user_id, position)
@@ -114,7 +113,17 @@ class DeviceKeys:
         return claimed
 
 
-def _checked(user_id: UserId, device_id: DeviceId, upload: Upload, known: bytes | None) -> _Checked:
+async def checked_upload(
+    user_id: UserId, device_id: DeviceId, upload: Upload, known: bytes | None = None
+) -> CheckedUpload:
+    """Return an upload whose every key is good; raise InvalidParam if one is not. `known`: the device's own keys."""
+    if max(len(upload.one_time_keys), len(upload.fallback_keys)) > MOST_ONE_TIME_KEYS:
+        raise InvalidParam(f"a device uploads at most {MOST_ONE_TIME_KEYS} keys")
+    # A signature takes a tenth of a millisecond, and there may be a thousand.
+    return await trio.to_thread.run_sync(_checked, user_id, device_id, upload, known)
+
+
+def _checked(user_id: UserId, device_id: DeviceId, upload: Upload, known: bytes | None) -> CheckedUpload:
     own = known
     uploaded = None
     if upload.device_keys is not None:
@@ -124,11 +133,19 @@ def _checked(user_id: UserId, device_id: DeviceId, upload: Upload, known: bytes 
     fallback_keys = checked_pre_keys(upload.fallback_keys, user_id, signing_key)
     if len({key.algorithm for key in fallback_keys}) < len(fallback_keys):
         raise InvalidParam("there is one fallback key for each algorithm")
-    return _Checked(uploaded, one_time_keys, fallback_keys)
+    return CheckedUpload(uploaded, one_time_keys, fallback_keys)
 
 
-async def _put(tx: Transaction, user_id: UserId, device_id: DeviceId, keys: _Checked) -> tuple[int | None, bool]:
+async def _put(tx: Transaction, user_id: UserId, device_id: DeviceId, keys: CheckedUpload) -> tuple[int | None, bool]:
     """Write keys; return the position if anything is new, and whether it is for others."""
+    is_new, for_others = await put_keys(tx, user_id, device_id, keys)
+    if for_others:
+        return await put_device_list_changes(tx, user_id, devices=[device_id]), True
+    return (await take_positions(tx, 1) if is_new else None), False
+
+
+async def put_keys(tx: Transaction, user_id: UserId, device_id: DeviceId, keys: CheckedUpload) -> tuple[bool, bool]:
+    """Write keys; return whether anything is new, and whether the device's own keys are."""
     if not await storage.lock_device(tx, user_id, device_id):
         raise NotFound("there is no such device any more")
     if keys.device_keys is not None and await is_cross_signing_key(tx, user_id, device_id):
@@ -145,9 +162,7 @@ async def _put(tx: Transaction, user_id: UserId, device_id: DeviceId, keys: _Che
     is_new = await _put_one_time_keys(tx, user_id, device_id, keys.one_time_keys)
     for key in keys.fallback_keys:
         is_new |= await storage.put_fallback_key(tx, user_id, device_id, key.algorithm, key.key_id, key.json)
-    if for_others:
-        return await put_device_list_changes(tx, user_id, devices=[device_id]), True
-    return (await take_positions(tx, 1) if is_new else None), False
+    return is_new or for_others, for_others
 
 
 def _identity(keys: bytes) -> object:

@@ -58,6 +58,8 @@ def checked_device_keys(keys: JsonObject, user_id: UserId, device_id: DeviceId) 
             raise InvalidParam("a key of a device is named by its algorithm and the device")
         if algorithm in (ED25519, CURVE25519):
             check_public_key(value)
+    if not isinstance(keys.get("dehydrated", False), bool):
+        raise InvalidParam("`dehydrated` is true or false")
     check_signatures(keys.get("signatures"))
     stored = bounded(keys, _MOST_BYTES_OF_DEVICE_KEYS)
     check_signed_by(keys, user_id, signing_key_of(keys))

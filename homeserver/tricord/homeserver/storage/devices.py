@@ -137,6 +137,12 @@ async def delete_devices(
     return Ended([row[0] for row in rows], position)
 
 
+async def drop_device(tx: Transaction, user_id: UserId, device_id: DeviceId) -> None:
+    """Delete a device that nobody is signed in on, with its keys; others are told by who calls."""
+    await tx.execute("DELETE FROM devices WHERE user_id = $1 AND device_id = $2", user_id, device_id)
+    await delete_signatures_on(tx, user_id, [device_id])
+
+
 async def device_with_id_exists(tx: Transaction, user_id: UserId, device_id: DeviceId) -> bool:
     """Return whether a user has a device of this id."""
     return bool(
