@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import os
 import shutil
 import subprocess
 from collections.abc import AsyncIterator
@@ -13,9 +12,10 @@ from pathlib import Path
 from typing import Any
 
 import orjson
-import pytest
 import trio
 from trio_websocket import ConnectionClosed, WebSocketConnection, open_websocket_url
+
+from tests.npm import lacking
 
 _NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 _START_SECONDS = 120
@@ -27,10 +27,7 @@ def browser() -> str:
     for name in _NAMES:
         if found := shutil.which(name):
             return found
-    reason = "there is no Chromium: apt-get install --no-install-recommends chromium"
-    if os.environ.get("CI"):
-        pytest.fail(reason)
-    pytest.skip(reason)
+    return lacking("there is no Chromium: apt-get install --no-install-recommends chromium")
 
 
 class ScriptFailed(AssertionError):

@@ -1,13 +1,7 @@
-"""matrix-js-sdk, the library under Element Web, unmodified, against `tricord serve`. The conversations are in `js/`.
-
-npm installs what `js/package-lock.json` says, by hash, from the registry that the machine uses. Where there is no
-node, the tests are skipped; where the environment says `CI`, they are not.
-"""
+"""matrix-js-sdk, the library under Element Web, unmodified, against `tricord serve`. The conversations are in `js/`."""
 
 from __future__ import annotations
 
-import os
-import shutil
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
@@ -15,6 +9,7 @@ from pathlib import Path
 import pytest
 import trio
 
+from tests.npm import installed
 from tests.servers import server_process
 
 pytestmark = pytest.mark.peer
@@ -27,27 +22,7 @@ _PATIENCE_SECONDS = 120
 @pytest.fixture(scope="session")
 def sources(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The conversations, with the library installed beside them."""
-    if shutil.which("node") is None or shutil.which("npm") is None:
-        _lacking("node and npm are not installed")
-    folder = tmp_path_factory.mktemp("js") / "js"
-    shutil.copytree(_SOURCES, folder, ignore=shutil.ignore_patterns("node_modules"))
-    installed = subprocess.run(
-        ["npm", "ci", "--ignore-scripts", "--no-audit", "--no-fund"],
-        cwd=folder,
-        capture_output=True,
-        text=True,
-        timeout=600,
-        check=False,
-    )
-    if installed.returncode:
-        _lacking(f"npm could not install matrix-js-sdk: {installed.stderr.strip()[-500:]}")
-    return folder
-
-
-def _lacking(reason: str) -> None:
-    if os.environ.get("CI"):
-        pytest.fail(reason)
-    pytest.skip(reason)
+    return installed(_SOURCES, tmp_path_factory.mktemp("js"))
 
 
 @pytest.mark.parametrize("conversation", _CONVERSATIONS)

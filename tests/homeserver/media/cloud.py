@@ -1,18 +1,34 @@
-"""Clouds on the loopback: S3 by moto, and a Google Cloud Storage of our own that speaks as much of it as is asked."""
+"""Clouds on the loopback: S3 by moto, Azure by Microsoft's Azurite, and a Google Cloud Storage of our own.
+
+The last speaks as much of it as is asked.
+"""
 
 from __future__ import annotations
 
 import base64
+import email.utils
+import hashlib
+import hmac
 import itertools
 import re
+import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from threading import Thread
 from urllib.parse import parse_qs, unquote, urlsplit
 
+import httpx
 import orjson
+
+from tests.npm import installed
+
+# Azurite's own, written in its manual.
+AZURE_ACCOUNT = "devstoreaccount1"
+AZURE_KEY = "Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2UVErCz4I6tq/K1SZFPTOtr/KBHBeksoGMGw=="
+_AZURITE = Path(__file__).parent / "azurite"
 
 
 @dataclass
@@ -101,7 +117,6 @@ def google_cloud_storage() -> Iterator[GoogleCloudStorage]:
 @contextmanager
 def s3(bucket: str) -> Iterator[str]:
     """Run moto's S3 with a bucket, and give its URL."""
-    import httpx
     from moto.server import ThreadedMotoServer
 
     server = ThreadedMotoServer("127.0.0.1", port=0, verbose=False)
@@ -114,3 +129,38 @@ def s3(bucket: str) -> Iterator[str]:
         yield url
     finally:
         server.stop()
+
+
+@contextmanager
+def azure(container: str, folder: Path) -> Iterator[str]:
+    """Run Azurite with a container, and give its URL."""
+    place = installed(_AZURITE, folder)
+    script = place / "node_modules/azurite/dist/src/blob/main.js"
+    options = ["--inMemoryPersistence", "--blobPort", "0", "--skipApiVersionCheck", "--disableTelemetry"]
+    process = subprocess.Popen(
+        ["node", str(script), *options], cwd=place, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    )
+    try:
+        assert process.stdout is not None
+        said = ""
+        for line in process.stdout:
+            said += line
+            if found := re.search(r"successfully listen\w* on (http://\S+:[1-9]\d*)", line):
+                break
+        assert found, said
+        url = f"{found[1]}/{AZURE_ACCOUNT}"
+        _make_container(url, container)
+        yield url
+    finally:
+        process.kill()
+        process.wait()
+
+
+def _make_container(url: str, container: str) -> None:
+    """Make a container: https://learn.microsoft.com/en-us/rest/api/storageservices/authorize-with-shared-key."""
+    headers = {"x-ms-date": email.utils.formatdate(usegmt=True), "x-ms-version": "2023-11-03"}
+    said = "".join(f"{name}:{value}\n" for name, value in sorted(headers.items()))
+    signed = f"PUT{chr(10) * 12}{said}/{AZURE_ACCOUNT}/{AZURE_ACCOUNT}/{container}\nrestype:container"
+    digest = hmac.digest(base64.b64decode(AZURE_KEY), signed.encode(), hashlib.sha256)
+    headers["Authorization"] = f"SharedKey {AZURE_ACCOUNT}:{base64.b64encode(digest).decode()}"
+    httpx.put(f"{url}/{container}", params={"restype": "container"}, headers=headers).raise_for_status()

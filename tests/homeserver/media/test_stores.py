@@ -1,4 +1,4 @@
-"""The same of every store: a folder, S3, Google Cloud Storage."""
+"""The same of every store: a folder, S3, Google Cloud Storage, Azure."""
 
 from __future__ import annotations
 
@@ -8,10 +8,15 @@ import socket
 from collections.abc import Iterator
 from pathlib import Path
 
+import httpx
+import orjson
 import pytest
 import trio
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import rsa
 
-from tests.homeserver.media.cloud import google_cloud_storage, s3
+from tests.homeserver.media.cloud import AZURE_ACCOUNT, AZURE_KEY, azure, google_cloud_storage, s3
+from tests.homeserver.media.images import image
 from tests.homeserver.media.people import uploader
 from tests.servers import running_homeserver
 from tricord.homeserver.assembly.media import store_of
@@ -21,7 +26,7 @@ from tricord.homeserver.settings import Settings
 from tricord.homeserver.settings_sources import SettingsError
 
 
-@pytest.fixture(scope="module", params=["directory", "s3", "gcs"])
+@pytest.fixture(scope="module", params=["directory", "s3", "gcs", "azure"])
 def store_settings(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[dict[str, str]]:
@@ -42,6 +47,16 @@ def store_settings(
             with google_cloud_storage() as cloud:
                 key = cloud.service_account_key
                 yield {"kind": "gcs", "bucket": "blobs", "endpoint": cloud.url, "secret_key": key}
+        case "azure":
+            with azure("blobs", tmp_path_factory.mktemp("azure")) as url:
+                yield {
+                    "kind": "azure",
+                    "bucket": "blobs",
+                    "prefix": "media",
+                    "endpoint": url,
+                    "access_key": AZURE_ACCOUNT,
+                    "secret_key": AZURE_KEY,
+                }
         case _:
             yield {"kind": "directory", "folder": str(tmp_path_factory.mktemp("store") / "blobs")}
 
@@ -112,6 +127,68 @@ async def test_a_homeserver_keeps_media_there(
         assert (await http.get(path, headers={"Range": "bytes=1500000-1500009"})).content == data[1_500_000:1_500_010]
 
 
+async def test_downloads_are_redirected_to_a_store_that_can_give_the_same(
+    store_settings: dict[str, str], database_url: str, tmp_path: Path
+) -> None:
+    if store_settings["kind"] not in ("s3", "azure"):
+        pytest.skip("it cannot, or our own imitation of it cannot")
+    data, name = image("PNG", 300, 300), "tee ü.png"
+    async with (
+        running_homeserver(
+            database_url,
+            tmp_path,
+            media_store={**store_settings, "redirect_seconds": 60},
+            media={"downloads_without_token": True},
+        ) as homeserver,
+        uploader(homeserver.urls[0], "alice") as http,
+        httpx.AsyncClient() as anybody,
+    ):
+        upload = "/_matrix/media/v3/upload"
+        headers = {"Content-Type": "image/png"}
+        answer = await http.post(upload, params={"filename": name}, content=data, headers=headers)
+        path = answer.json()["content_uri"].removeprefix("mxc://")
+        redirect = await http.get(f"/_matrix/client/v1/media/download/{path}")
+        assert (redirect.status_code, redirect.headers["cache-control"]) == (307, "no-store")
+        for wanted, status, part in (({}, 200, data), ({"Range": "bytes=10-19"}, 206, data[10:20])):
+            given = await anybody.get(redirect.headers["location"], headers=wanted)
+            assert (given.status_code, given.content) == (status, part)
+            assert given.headers["content-type"] == "image/png"
+            assert given.headers["content-disposition"].startswith("inline; filename=")
+            assert given.headers["content-disposition"].endswith("filename*=UTF-8''tee%20%C3%BC.png")
+        if store_settings["kind"] == "azure":  # moto believes everybody
+            forged = redirect.headers["location"].replace("se=2", "se=3")
+            assert (await anybody.get(forged)).status_code == 403
+
+        # A small image goes there, too.
+        redirect = await http.get(f"/_matrix/client/v1/media/thumbnail/{path}?width=96&height=96&method=crop")
+        assert redirect.status_code == 307
+        assert (await anybody.get(redirect.headers["location"])).headers["content-type"] == "image/jpeg"
+
+        # The store would give it under another name, or as something else.
+        assert (await http.get(f"/_matrix/client/v1/media/download/{path}/other.png")).content == data
+        answer = await http.post(upload, content=data, headers={"Content-Type": "text/html"})
+        page = answer.json()["content_uri"].removeprefix("mxc://")
+        given = await http.get(f"/_matrix/client/v1/media/download/{page}")
+        assert (given.status_code, given.headers["content-disposition"]) == (200, "attachment")
+
+        # Old clients say whether they may be redirected.
+        old = homeserver.urls[0] + f"/_matrix/media/v3/download/{path}"
+        assert (await anybody.get(old)).content == data
+        assert (await anybody.get(old, params={"allow_redirect": "true"})).status_code == 307
+
+
+async def test_a_key_of_google_signs_without_asking_anybody() -> None:
+    key = rsa.generate_private_key(65537, 2048).private_bytes(
+        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+    )
+    said = {"client_email": "us@project.example", "private_key": key.decode(), "private_key_id": "1"}
+    settings = {"kind": "gcs", "bucket": "blobs", "secret_key": orjson.dumps(said).decode(), "redirect_seconds": 60}
+    url = await store_of(Settings(media_store=MediaStoreSettings.model_validate(settings))).url_of(b"x" * 32)
+    assert url is not None
+    assert url.startswith("https://storage.googleapis.com/blobs/7878")
+    assert "X-Goog-Expires=60" in url
+
+
 async def test_a_store_that_does_not_answer_is_a_clear_error(database_url: str, tmp_path: Path) -> None:
     with socket.socket() as nobody:
         nobody.bind(("127.0.0.1", 0))
@@ -128,7 +205,14 @@ async def test_a_store_that_does_not_answer_is_a_clear_error(database_url: str, 
             await store_of(Settings(media_store=MediaStoreSettings.model_validate(settings))).delete(b"x" * 32)
 
 
-@pytest.mark.parametrize("wrong", [{"kind": "s3"}, {"kind": "gcs", "bucket": "b", "secret_key": "{}"}])
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"kind": "s3"},
+        {"kind": "gcs", "bucket": "b", "secret_key": "{}"},
+        {"kind": "directory", "redirect_seconds": "60"},
+    ],
+)
 def test_settings_that_are_wrong_are_explained(wrong: dict[str, str]) -> None:
     with pytest.raises(SettingsError, match="media_store"):
         store_of(Settings(media_store=MediaStoreSettings.model_validate(wrong)))

@@ -10,7 +10,7 @@ import pytest
 from tests.federation.servers import HandClock, in_parts
 from tricord.homeserver.media.administration import MediaAdministration
 from tricord.homeserver.media.arrivals import Arrivals
-from tricord.homeserver.media.blobs import StoreUnavailable
+from tricord.homeserver.media.blobs import Label, StoreUnavailable
 from tricord.homeserver.media.directory import DirectoryStore
 from tricord.homeserver.media.repository import Description, Repository
 from tricord.homeserver.media.settings import MediaSettings, RemoteMediaSettings
@@ -34,10 +34,10 @@ class FussyStore(DirectoryStore):
 
     broken = False
 
-    async def put(self, digest: bytes, file: Path) -> None:
+    async def put(self, digest: bytes, file: Path, label: Label | None = None) -> None:
         if self.broken:
             raise StoreUnavailable("it is out of order")
-        await super().put(digest, file)
+        await super().put(digest, file, label)
 
     async def delete(self, digest: bytes) -> None:
         if self.broken:
@@ -128,7 +128,7 @@ async def test_quarantined_bytes_can_be_erased(archive: Archive) -> None:
 
 async def test_bytes_without_a_name_are_swept(archive: Archive, database: Database) -> None:
     async with archive.spool.receive(in_parts(b"unnamed"), 100) as spooled:
-        await archive.repository.keep(spooled)
+        await archive.repository.keep(spooled, PLAIN)
     named = await archive.upload(b"named")
     await archive.sweep.sweep()
     assert archive.files == 2
@@ -146,7 +146,7 @@ async def test_a_deletion_that_fails_is_made_later_and_waited_for(archive: Archi
     assert archive.files == 1
     archive.store.broken = False
     async with archive.spool.receive(in_parts(b"tea"), 100) as spooled:
-        assert not await database.run(claim_blob, spooled.digest, 3, archive.clock.now_ms())
+        assert await database.run(claim_blob, spooled.digest, 3, archive.clock.now_ms()) == (False, None)
     archive.clock.now += 2 * HOUR
     await archive.sweep.sweep()
     assert archive.files == 0

@@ -148,9 +148,10 @@ class DownloadMediaUnauthenticated(Endpoint):
     body_kind = "none"
 
     class Query(DownloadMedia.Query):
-        """Whether the server may ask the one that the file is from."""
+        """Whether the server may ask the one that the file is from, and may say where else it is to be had."""
 
         allow_remote: bool = True
+        allow_redirect: bool = False
 
 
 class DownloadNamedMediaUnauthenticated(Endpoint):
@@ -203,6 +204,7 @@ class GetThumbnailUnauthenticated(Endpoint):
     body_kind = "none"
 
     class Query(GetThumbnail.Query):
-        """Whether the server may ask the one that the image is from."""
+        """Whether the server may ask the one that the image is from, and may say where else it is to be had."""
 
         allow_remote: bool = True
+        allow_redirect: bool = False

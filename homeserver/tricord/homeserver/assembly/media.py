@@ -36,10 +36,13 @@ from tricord.protocol.identifiers import ServerName
 
 def store_of(settings: Settings) -> BlobStore:
     """Return where the settings say that bytes are kept. Raises SettingsError."""
+    seconds = settings.media_store.redirect_seconds
     if settings.media_store.kind == "directory":
+        if seconds:
+            raise SettingsError("media_store: nothing can be redirected to a directory (redirect_seconds)")
         return DirectoryStore(settings.media_store.folder or settings.data_dir / "media" / "blobs")
     try:
-        return ObjectStore(bucket_of(settings.media_store))
+        return ObjectStore(bucket_of(settings.media_store), redirect_seconds=seconds)
     except Exception as error:  # obstore has errors of many kinds for settings that are wrong
         raise SettingsError(f"media_store: {str(error).strip().partition(chr(10))[0][:300]}") from error
 

@@ -103,7 +103,8 @@ class MediaApi:
         media = await self._library.find_without_token(
             mxc, patience_seconds(call.query), allow_remote=call.query.allow_remote
         )
-        return await file_answer(call.headers, media, self._repository, _wanted_name(call))
+        may_redirect = call.query.allow_redirect
+        return await file_answer(call.headers, media, self._repository, _wanted_name(call), may_redirect=may_redirect)
 
     async def thumbnail(self, call: Call[Any, GetThumbnail.Query]) -> Answer:
         """Answer a small image of a file."""
@@ -120,7 +121,7 @@ class MediaApi:
         thumbnail = await self._library.thumbnail_without_token(
             _mxc(call), _wanted(query), patience_seconds(query), allow_remote=query.allow_remote
         )
-        return await file_answer(call.headers, thumbnail, self._repository)
+        return await file_answer(call.headers, thumbnail, self._repository, may_redirect=query.allow_redirect)
 
 
 def patience_seconds(query: DownloadMedia.Query) -> float:

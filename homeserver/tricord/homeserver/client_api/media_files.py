@@ -9,10 +9,11 @@ from typing import Protocol
 import structlog
 import trio
 
-from tricord.homeserver.media.blobs import BlobMissing, BlobReader, StoreUnavailable
+from tricord.homeserver.media.blobs import BlobMissing, BlobReader, Label, StoreUnavailable
 from tricord.homeserver.media.disposition import content_disposition
 from tricord.homeserver.media.incoming import CutShort, Incoming
 from tricord.homeserver.media.ranges import RangeNotSatisfiable, asked_range
+from tricord.homeserver.media.repository import label_for
 from tricord.homeserver.serving.call import Answer, Header
 from tricord.protocol.errors import Unavailable
 
@@ -38,6 +39,18 @@ class File(Protocol):
     def file_name(self) -> str | None:
         """What the file is called."""
 
+    @property
+    def label(self) -> Label | None:
+        """What the store gives it as, if it is one that can."""
+
+
+class Source(BlobReader, Protocol):
+    """Where the bytes of files are, and are to be had."""
+
+    async def url_of(self, digest: bytes) -> str | None:
+        """Return a URL by which anybody gets a blob for a while; None if the server is to give it."""
+        ...
+
 
 # The first is what the specification recommends; where a client shows files on the homeserver's own domain, no file may
 # act in its name. https://spec.matrix.org/v1.19/client-server-api/#content-repository
@@ -52,16 +65,23 @@ _ALWAYS: tuple[Header, ...] = (
     (b"referrer-policy", b"no-referrer"),
     (b"x-robots-tag", b"noindex, nofollow, noarchive, noimageindex"),
 )
+# Where a redirect leads holds for a while only.
+_NOT_KEPT: Header = (b"cache-control", b"no-store")
 _IN_PARTS: Header = (b"accept-ranges", b"bytes")
 # The bytes behind a name never change; but only we know who may see them, so that no cache in between keeps them.
 _CACHING: Header = (b"cache-control", b"private, max-age=604800, immutable")
 
 
 async def file_answer(
-    request: Mapping[str, str], file: File, reader: BlobReader, file_name: str | None = None
+    request: Mapping[str, str], file: File, source: Source, file_name: str | None = None, *, may_redirect: bool = True
 ) -> Answer:
     """Return the answer to a request for a file, by the request's headers."""
     assert file.digest is not None  # noqa: S101  # only files that are there are given
+    # The headers of the file must be the same there.
+    if may_redirect and file.label == label_for(file.content_type, file_name or file.file_name):
+        url = await source.url_of(file.digest)
+        if url is not None:
+            return Answer(b"", status=307, headers=(*_ALWAYS, (b"location", url.encode()), _NOT_KEPT))
     etag = f'"{file.digest[:16].hex()}"'
     headers = (
         *_ALWAYS,
@@ -85,7 +105,7 @@ async def file_answer(
     if wanted:
         headers = (*headers, (b"content-range", f"bytes {start}-{end - 1}/{file.size}".encode()))
     headers = (*headers, (b"content-length", str(end - start).encode()))
-    parts = await begun(reader.read(file.digest, start, end))
+    parts = await begun(source.read(file.digest, start, end))
     return Answer(parts, status=206 if wanted else 200, headers=headers)
 
 

@@ -3,11 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
 CHUNK_BYTES = 256 * 1024
 """How much of a blob is in memory at a time."""
+
+
+@dataclass(frozen=True, slots=True)
+class Label:
+    """What some bytes are given as, where the store itself gives them: two headers of HTTP."""
+
+    content_type: str
+    content_disposition: str
 
 
 class StoreUnavailable(Exception):
@@ -29,8 +38,17 @@ class BlobReader(Protocol):
 class BlobStore(BlobReader, Protocol):
     """Keeps blobs. Every method raises StoreUnavailable, and names in its message no more than operators may log."""
 
-    async def put(self, digest: bytes, file: Path) -> None:
+    @property
+    def keeps_labels(self) -> bool:
+        """Whether it remembers what it gives its bytes as."""
+        ...
+
+    async def put(self, digest: bytes, file: Path, label: Label | None = None) -> None:
         """Keep the bytes of a file for good; the file may be gone afterwards. To put what is there changes nothing."""
+        ...
+
+    async def url_of(self, digest: bytes) -> str | None:
+        """Return a URL by which anybody gets a blob for a while; None if this store gives, or shall give, no such."""
         ...
 
     async def delete(self, digest: bytes) -> None:

@@ -9,7 +9,7 @@ from typing import BinaryIO
 
 import trio
 
-from tricord.homeserver.media.blobs import CHUNK_BYTES, BlobMissing, StoreUnavailable
+from tricord.homeserver.media.blobs import CHUNK_BYTES, BlobMissing, Label, StoreUnavailable
 from tricord.homeserver.media.spool import writing
 
 
@@ -19,7 +19,9 @@ class DirectoryStore:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
 
-    async def put(self, digest: bytes, file: Path) -> None:
+    keeps_labels = False
+
+    async def put(self, digest: bytes, file: Path, label: Label | None = None) -> None:  # noqa: ARG002
         """Move a file, which has been synced to the disk, to its name."""
         await trio.to_thread.run_sync(self._put, digest, file)
 
@@ -40,6 +42,10 @@ class DirectoryStore:
     async def delete(self, digest: bytes) -> None:
         """Delete a file."""
         await trio.to_thread.run_sync(self._delete, digest)
+
+    async def url_of(self, digest: bytes) -> str | None:  # noqa: ARG002
+        """Return that there is none."""
+        return None
 
     def file_of(self, digest: bytes) -> Path:
         """Return where a blob is, or would be."""

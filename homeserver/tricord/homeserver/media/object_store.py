@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import orjson
 import trio
 
-from tricord.homeserver.media.blobs import BlobMissing, StoreUnavailable
+from tricord.homeserver.media.blobs import BlobMissing, Label, StoreUnavailable
 from tricord.homeserver.media.settings import MediaStoreSettings
 
 if TYPE_CHECKING:
@@ -38,14 +38,23 @@ _THREADS = 20
 class ObjectStore:
     """Keeps blobs in a bucket."""
 
-    def __init__(self, bucket: Bucket) -> None:
+    keeps_labels = True
+
+    def __init__(self, bucket: Bucket, *, redirect_seconds: int = 0) -> None:
         self._bucket = bucket
+        self._redirect_seconds = redirect_seconds
         # Threads of its own: a store that hangs must not hold up what else runs in threads.
         self._limiter = trio.CapacityLimiter(_THREADS)
 
-    async def put(self, digest: bytes, file: Path) -> None:
+    async def put(self, digest: bytes, file: Path, label: Label | None = None) -> None:
         """Upload a file; until it is there as a whole, there is nothing."""
-        await self._run(self._put, digest, file)
+        await self._run(self._put, digest, file, label)
+
+    async def url_of(self, digest: bytes) -> str | None:
+        """Return a URL that is signed with our credentials, for as long as the settings say."""
+        if not self._redirect_seconds:
+            return None
+        return await self._run(self._sign, digest)
 
     async def read(self, digest: bytes, start: int, end: int) -> AsyncIterator[bytes]:
         """Download a piece at a time."""
@@ -63,11 +72,27 @@ class ObjectStore:
         with contextlib.suppress(BlobMissing):
             await self._run(self._delete, digest)
 
-    def _put(self, digest: bytes, file: Path) -> None:
+    def _put(self, digest: bytes, file: Path, label: Label | None) -> None:
         import obstore
 
+        attributes: Any = None
+        if label is not None:
+            attributes = {"Content-Type": label.content_type, "Content-Disposition": label.content_disposition}
         with file.open("rb") as handle:
-            obstore.put(self._bucket, _name(digest), handle, chunk_size=_PART_BYTES, max_concurrency=_PARTS_AT_ONCE)
+            obstore.put(
+                self._bucket,
+                _name(digest),
+                handle,
+                attributes=attributes,
+                chunk_size=_PART_BYTES,
+                max_concurrency=_PARTS_AT_ONCE,
+            )
+
+    def _sign(self, digest: bytes) -> str:
+        import obstore
+
+        bucket: Any = self._bucket  # the three kinds that there are can all sign
+        return obstore.sign(bucket, "GET", _name(digest), timedelta(seconds=self._redirect_seconds))
 
     def _delete(self, digest: bytes) -> None:
         import obstore

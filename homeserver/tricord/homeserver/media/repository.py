@@ -16,7 +16,8 @@ import trio
 
 from tricord.homeserver.clock import Clock
 from tricord.homeserver.media.arrivals import Arrivals
-from tricord.homeserver.media.blobs import BlobStore, StoreUnavailable
+from tricord.homeserver.media.blobs import BlobStore, Label, StoreUnavailable
+from tricord.homeserver.media.disposition import content_disposition
 from tricord.homeserver.media.settings import MediaSettings
 from tricord.homeserver.media.spool import Spool, Spooled, TooManyBytes
 from tricord.homeserver.media.uses import Uses
@@ -114,7 +115,7 @@ class Repository:
         """Keep what somebody uploads, and return its name. Raises TooLarge, Forbidden and Unavailable."""
         async with self._received(user_id, parts, length) as spooled:
             mxc = self._new_name()
-            await self.keep(spooled)
+            await self.keep(spooled, description)
             with naming():
                 await self._database.run(insert_media, self._described(mxc, spooled, description, user_id))
         return mxc
@@ -130,7 +131,7 @@ class Repository:
             raise Forbidden(f"{mxc} was announced by somebody else")
         self._check_waited_for(media)
         async with self._received(user_id, parts, length) as spooled:
-            await self.keep(spooled)
+            await self.keep(spooled, description)
             with naming():
                 completed = await self._database.run(
                     complete_media,
@@ -171,26 +172,35 @@ class Repository:
             return None
         return media
 
-    async def keep(self, spooled: Spooled) -> None:
-        """Put bytes into the store, so that they may be named within the next hours. Raises Unavailable."""
-        await self._claim(spooled)
+    async def keep(self, spooled: Spooled, description: Description) -> Label | None:
+        """Put bytes into the store, so that they may be named within the next hours; return the label they have there.
+
+        Raises Unavailable.
+        """
+        label = await self._claim(spooled, description)
         try:
-            await self._store.put(spooled.digest, spooled.file)
+            await self._store.put(spooled.digest, spooled.file, label)
         except StoreUnavailable as error:
             _log.error("media cannot be kept", reason=str(error))
             raise Unavailable("the server cannot keep files now, try again later") from error
+        return label
 
-    async def _claim(self, spooled: Spooled) -> None:
+    async def _claim(self, spooled: Spooled, description: Description) -> Label | None:
+        """Return the label that the bytes have in the store."""
+        label = label_for(description.content_type, description.file_name) if self._store.keeps_labels else None
         with trio.move_on_after(_DELETION_SECONDS):
             while True:
-                if await self._database.run(claim_blob, spooled.digest, spooled.size, self._clock.now_ms()):
-                    return
+                claimed, kept = await self._database.run(
+                    claim_blob, spooled.digest, spooled.size, self._clock.now_ms(), label
+                )
+                if claimed:
+                    return kept
                 await trio.sleep(_LOOK_AGAIN_SECONDS)
         raise Unavailable("the same file is just being deleted, try again later")
 
     async def keep_foreign(self, mxc: Mxc, spooled: Spooled, description: Description) -> StoredMedia:
         """Keep media of another server, and return it. Raises Unavailable."""
-        await self.keep(spooled)
+        await self.keep(spooled, description)
         media = self._described(mxc, spooled, description, None)
         with naming():
             await self._database.run(insert_media, media)
@@ -203,7 +213,7 @@ class Repository:
     async def keep_own(self, spooled: Spooled, description: Description) -> Mxc:
         """Keep media that the server itself has found, and return its name. Raises Unavailable."""
         mxc = self._new_name()
-        await self.keep(spooled)
+        await self.keep(spooled, description)
         with naming():
             await self._database.run(insert_media, self._described(mxc, spooled, description, None))
         return mxc
@@ -211,6 +221,14 @@ class Repository:
     def read(self, digest: bytes, start: int, end: int) -> AsyncIterator[bytes]:
         """Return some bytes of what is kept."""
         return self._store.read(digest, start, end)
+
+    async def url_of(self, digest: bytes) -> str | None:
+        """Return a URL by which the store gives some bytes to anybody for a while, if it is to. Raises Unavailable."""
+        try:
+            return await self._store.url_of(digest)
+        except StoreUnavailable as error:
+            _log.error("media cannot be given by its store", reason=str(error))
+            raise Unavailable("the server cannot give files now, try again later") from error
 
     def note_use(self, mxc: Mxc) -> None:
         """Note that some media was asked for: what is not asked for may be forgotten."""
@@ -275,6 +293,11 @@ class Repository:
             not self._settings.downloads_without_token,
             None,
         )
+
+
+def label_for(content_type: str, file_name: str | None) -> Label:
+    """Return with which headers a file is given."""
+    return Label(content_type, content_disposition(content_type, file_name).decode("ascii"))
 
 
 @contextlib.contextmanager

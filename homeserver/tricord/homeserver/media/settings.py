@@ -48,6 +48,13 @@ class MediaStoreSettings(Section):
         description="secret access key (s3), JSON of the service account key (gcs) or account key (azure); without one:"
         " what the environment gives",
     )
+    redirect_seconds: int = Field(
+        0,
+        ge=0,
+        le=604_800,
+        description="downloads are redirected to the store, by URLs that hold so long; 0: the server gives the bytes"
+        " itself. Browsers must be allowed there (CORS)",
+    )
 
 
 class RemoteMediaSettings(Section):

@@ -15,9 +15,9 @@ import structlog
 import trio
 
 from tricord.homeserver.clock import Clock
-from tricord.homeserver.media.blobs import BlobMissing, StoreUnavailable
+from tricord.homeserver.media.blobs import BlobMissing, Label, StoreUnavailable
 from tricord.homeserver.media.image_maker import ImageMaker, ImageTooLarge, NoImage
-from tricord.homeserver.media.repository import Repository, naming
+from tricord.homeserver.media.repository import Description, Repository, naming
 from tricord.homeserver.media.settings import ThumbnailSettings
 from tricord.homeserver.media.spool import Spool
 from tricord.homeserver.storage.database import Database
@@ -72,11 +72,17 @@ class Thumbnail:
     digest: bytes
     size: int
     content_type: str
+    label: Label | None = None
 
     @property
     def file_name(self) -> str:
         """What it is called."""
-        return f"thumbnail.{_ENDINGS.get(self.content_type, 'bin')}"
+        return thumbnail_name(self.content_type)
+
+
+def thumbnail_name(content_type: str) -> str:
+    """Return what a small image of a type is called."""
+    return f"thumbnail.{_ENDINGS.get(content_type, 'bin')}"
 
 
 def image_type(head: bytes) -> str | None:
@@ -124,7 +130,7 @@ class Thumbnails:
         while True:
             stored = await self._database.read(thumbnail_of, key)
             if stored is not None:
-                return Thumbnail(stored.digest or media.digest, stored.size, stored.content_type)
+                return Thumbnail(stored.digest or media.digest, stored.size, stored.content_type, stored.label)
             if (made := self._making.get(key)) is None:
                 break
             await made.wait()
@@ -140,7 +146,7 @@ class Thumbnails:
         stored = await self._database.read(thumbnail_of, _named_key(uri, wanted))
         if stored is None or stored.digest is None:
             return None
-        return Thumbnail(stored.digest, stored.size, stored.content_type)
+        return Thumbnail(stored.digest, stored.size, stored.content_type, stored.label)
 
     async def keep_named(self, uri: str, wanted: Wanted, data: bytes) -> Thumbnail | None:
         """Keep the small image that another server has made; None if it is none of the four formats."""
@@ -177,10 +183,10 @@ class Thumbnails:
 
     async def _kept(self, key: ThumbnailKey, data: bytes, content_type: str, *, from_elsewhere: bool) -> Thumbnail:
         async with self._spool.receive(_at_once(data), len(data)) as spooled:
-            await self._repository.keep(spooled)
+            label = await self._repository.keep(spooled, Description(content_type, thumbnail_name(content_type)))
             stored = StoredThumbnail(spooled.digest, spooled.size, content_type)
             await self._add(key, stored, from_elsewhere=from_elsewhere)
-            return Thumbnail(spooled.digest, spooled.size, content_type)
+            return Thumbnail(spooled.digest, spooled.size, content_type, label)
 
     async def _add(self, key: ThumbnailKey, stored: StoredThumbnail, *, from_elsewhere: bool) -> None:
         with naming():

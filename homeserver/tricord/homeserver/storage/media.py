@@ -5,13 +5,15 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from tricord.homeserver.media.blobs import Label
 from tricord.homeserver.storage.database import Record, Transaction
 from tricord.protocol.identifiers import UserId
 from tricord.protocol.media import Mxc
 
 _COLUMNS = """
     m.server_name, m.media_id, m.digest, m.size, m.content_type, m.file_name, m.uploader, m.created_ts, m.last_used_ts,
-    m.expires_ts, m.needs_token, coalesce(m.quarantined_by, b.quarantined_by) AS quarantined_by
+    m.expires_ts, m.needs_token, coalesce(m.quarantined_by, b.quarantined_by) AS quarantined_by,
+    b.content_type AS label_type, b.content_disposition AS label_disposition
     FROM media m LEFT JOIN media_blobs b ON b.digest = m.digest
 """
 
@@ -31,6 +33,8 @@ class StoredMedia:
     expires_ts: int | None
     needs_token: bool
     quarantined_by: str | None
+    label: Label | None = None
+    """What a store that gives the bytes itself gives them as."""
 
 
 class BlobGone(Exception):
@@ -38,8 +42,13 @@ class BlobGone(Exception):
 
 
 def _media(row: Record) -> StoredMedia:
-    server_name, media_id, *rest = row
-    return StoredMedia(Mxc(server_name, media_id), *rest)
+    server_name, media_id, *rest, content_type, disposition = row
+    return StoredMedia(*(Mxc(server_name, media_id), *rest, label_of(content_type, disposition)))
+
+
+def label_of(content_type: str | None, disposition: str | None) -> Label | None:
+    """Return the label in two columns of `media_blobs`."""
+    return None if content_type is None or disposition is None else Label(content_type, disposition)
 
 
 async def media_named(tx: Transaction, mxc: Mxc) -> StoredMedia | None:
@@ -52,19 +61,30 @@ async def media_named(tx: Transaction, mxc: Mxc) -> StoredMedia | None:
     return None if row is None else _media(row)
 
 
-async def claim_blob(tx: Transaction, digest: bytes, size: int, now_ms: int) -> bool:
-    """Say that some bytes are about to be kept and named; False if they are just being deleted."""
-    claimed = await tx.fetchval(
+async def claim_blob(
+    tx: Transaction, digest: bytes, size: int, now_ms: int, label: Label | None = None
+) -> tuple[bool, Label | None]:
+    """Say that some bytes are about to be kept and named; False if they are just being deleted.
+
+    Return the label to keep them with, too: that with which they were first.
+    """
+    claimed = await tx.fetchrow(
         """
-        INSERT INTO media_blobs (digest, size, claimed_ts) VALUES ($1, $2, $3)
-        ON CONFLICT (digest) DO UPDATE SET claimed_ts = $3 WHERE NOT media_blobs.doomed
-        RETURNING true
+        INSERT INTO media_blobs (digest, size, claimed_ts, content_type, content_disposition)
+        VALUES ($1, $2, $3, $4, $5)
+        ON CONFLICT (digest) DO UPDATE
+            SET claimed_ts = $3, content_type = coalesce(media_blobs.content_type, $4),
+                content_disposition = coalesce(media_blobs.content_disposition, $5)
+            WHERE NOT media_blobs.doomed
+        RETURNING content_type, content_disposition
         """,
         digest,
         size,
         now_ms,
+        None if label is None else label.content_type,
+        None if label is None else label.content_disposition,
     )
-    return bool(claimed)
+    return (False, None) if claimed is None else (True, label_of(*claimed))
 
 
 async def hold_blob(tx: Transaction, digest: bytes) -> None:

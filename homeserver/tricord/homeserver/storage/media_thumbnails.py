@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
+from tricord.homeserver.media.blobs import Label
 from tricord.homeserver.storage.database import Transaction
-from tricord.homeserver.storage.media import hold_blob
+from tricord.homeserver.storage.media import hold_blob, label_of
 
 
 class ThumbnailKey(NamedTuple):
@@ -26,18 +27,23 @@ class StoredThumbnail:
     digest: bytes | None
     size: int
     content_type: str
+    label: Label | None = None
 
 
 async def thumbnail_of(tx: Transaction, key: ThumbnailKey) -> StoredThumbnail | None:
     """Return a small image, if there is one; not one whose bytes nobody may see."""
     row = await tx.fetchrow(
         """
-        SELECT t.digest, t.size, t.content_type FROM media_thumbnails t LEFT JOIN media_blobs b ON b.digest = t.digest
+        SELECT t.digest, t.size, t.content_type, b.content_type, b.content_disposition
+        FROM media_thumbnails t LEFT JOIN media_blobs b ON b.digest = t.digest
         WHERE source = $1 AND width = $2 AND height = $3 AND method = $4 AND animated = $5 AND b.quarantined_by IS NULL
         """,
         *key,
     )
-    return None if row is None else StoredThumbnail(*row)
+    if row is None:
+        return None
+    digest, size, content_type, *label = row
+    return StoredThumbnail(digest, size, content_type, label_of(*label))
 
 
 async def insert_thumbnail(
