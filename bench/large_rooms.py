@@ -13,7 +13,8 @@ from bench.connection import Connection
 from bench.figures import milliseconds, percentile
 from bench.scenario import TEXT, Bench
 
-_MEMBERS, _STORM, _EVENTS = 2_000, 500, 10_000
+LARGE = 2_000
+_STORM, _EVENTS = 500, 10_000
 _AT_ONCE = 8
 
 
@@ -39,8 +40,18 @@ async def create_rooms(bench: Bench) -> None:
 
 async def members(bench: Bench) -> None:
     """Measure joins of 2,000, the last 500 of them as a storm, and then how long it takes to list them."""
-    extra = await accounts.register(bench.base_url, bench.shared_secret, _MEMBERS - 1)
     owner = bench.users[0]
+    if "members" not in bench.kept:
+        bench.kept["members"] = await _crowded(bench, owner)
+    async with bench.connection(owner) as connection:
+        for name in ("members", "state", "joined_members"):
+            path = f"/_matrix/client/v3/rooms/{quote(bench.kept['members'])}/{name}"
+            await _time(bench, f"/{name} of {LARGE}", connection, path)
+
+
+async def _crowded(bench: Bench, owner: User) -> str:
+    """Make a room of 2,000, and measure how fast the last of them join."""
+    extra = await accounts.register(bench.base_url, bench.shared_secret, LARGE - 1)
     room_id = await bench.room([owner])
     path = f"/_matrix/client/v3/join/{quote(room_id)}"
 
@@ -58,16 +69,29 @@ async def members(bench: Bench) -> None:
     started = time.perf_counter()
     await join_all(extra[-_STORM:], 32)
     rate = _STORM / (time.perf_counter() - started)
-    bench.figures.add(f"joins of {_STORM} to a room of {_MEMBERS - _STORM}", f"{rate:.0f}/s", per_second=rate)
-    async with bench.connection(owner) as connection:
-        for name in ("members", "state", "joined_members"):
-            await _time(
-                bench, f"/{name} of {_MEMBERS}", connection, f"/_matrix/client/v3/rooms/{quote(room_id)}/{name}"
-            )
+    bench.figures.add(f"joins of {_STORM} to a room of {LARGE - _STORM}", f"{rate:.0f}/s", per_second=rate)
+    return room_id
 
 
 async def messages(bench: Bench) -> None:
     """Measure pages of 100 through the history of a room of 10,000 events."""
+    if "messages" not in bench.kept:
+        bench.kept["messages"] = await _long(bench)
+    times, token = [], ""
+    async with bench.connection(bench.users[0]) as connection:
+        while True:
+            path = f"/_matrix/client/v3/rooms/{quote(bench.kept['messages'])}/messages?dir=b&limit=100"
+            started = time.perf_counter()
+            page = await connection.call("GET", f"{path}&from={quote(token)}" if token else path)
+            times.append(time.perf_counter() - started)
+            token = page.get("end", "")
+            if not token or not page["chunk"]:
+                break
+    bench.figures.add("/messages, pages of 100", milliseconds(times), p50_ms=percentile(times, 0.5) * 1e3)
+
+
+async def _long(bench: Bench) -> str:
+    """Make a room of 10,000 events."""
     room_id = await bench.room(bench.users[:32])
 
     async def send(user: User) -> None:
@@ -78,17 +102,7 @@ async def messages(bench: Bench) -> None:
     async with trio.open_nursery() as nursery:
         for user in bench.users[:32]:
             nursery.start_soon(send, user)
-    times, token = [], ""
-    async with bench.connection(bench.users[0]) as connection:
-        while True:
-            path = f"/_matrix/client/v3/rooms/{quote(room_id)}/messages?dir=b&limit=100"
-            started = time.perf_counter()
-            page = await connection.call("GET", f"{path}&from={quote(token)}" if token else path)
-            times.append(time.perf_counter() - started)
-            token = page.get("end", "")
-            if not token or not page["chunk"]:
-                break
-    bench.figures.add("/messages, pages of 100", milliseconds(times), p50_ms=percentile(times, 0.5) * 1e3)
+    return room_id
 
 
 async def _time(bench: Bench, name: str, connection: Connection, path: str) -> None:

@@ -22,6 +22,9 @@ class Bench:
     run: str
     seconds: float
     users: list[User] = field(default_factory=list)
+    kept: dict[str, str] = field(default_factory=dict)
+    """Rooms that took long to make, by what is in them: the next turn finds them again."""
+    _shared: dict[str, int] = field(default_factory=dict)
     _count: int = 0
 
     def connection(self, user: User) -> Connection:
@@ -43,3 +46,13 @@ class Bench:
             async with self.connection(user) as connection:
                 await connection.call("POST", f"/_matrix/client/v3/join/{quote(room_id)}", {})
         return room_id
+
+    async def sharing(self, user: User, friend: User, count: int) -> str:
+        """Let two be in `count` rooms together, a message in each; return the last of these rooms."""
+        for number in range(self._shared.get(user.user_id, 0), count):
+            room_id = await self.room([user, friend])
+            async with self.connection(friend) as connection:
+                await connection.call_raw("PUT", self.send_path(room_id), TEXT)
+            self.kept[f"{user.user_id} {number}"] = room_id
+        self._shared[user.user_id] = max(count, self._shared.get(user.user_id, 0))
+        return self.kept[f"{user.user_id} {count - 1}"]

@@ -15,6 +15,7 @@ ALL: dict[str, Callable[[Bench], Awaitable[None]]] = {
     "idle_sync": syncing.idle_sync,
     "initial_sync": syncing.initial_sync,
     "windows": syncing.windows,
+    "many_windows": syncing.many_windows,
     "messages": large_rooms.messages,
     "members": large_rooms.members,
     "websocket": syncing.websocket,

@@ -4,7 +4,7 @@
     python -m bench.side_by_side --synapse-python /tmp/synapse/bin/python [--only sends,sync] [--json FILE]
 
 Each has a PostgreSQL of its own with the same settings. Of two turns the better figure of each side counts; the ratio
-is how many times as fast ours is.
+is how many times as fast ours is. Ours starts its PostgreSQL too, that of Synapse runs already.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import argparse
 import json
 import secrets
 import tempfile
+import time
 from pathlib import Path
 
 import trio
@@ -20,10 +21,11 @@ import trio
 from bench import accounts
 from bench.figures import Figures
 from bench.homeservers import SECRET, Homeserver, synapse, tricord
+from bench.large_rooms import LARGE
 from bench.scenario import Bench
 from bench.scenarios import ALL
 
-_OURS_ALONE = {"websocket"}
+_OURS_ALONE = {"websocket", "many_windows"}
 _HIGHER_IS_BETTER = "per_second"
 
 
@@ -55,14 +57,21 @@ class Turns:
             rows["CPU per send, server"] = {"ms": (cpu_after[0] - cpu[0]) / count * 1e3}
             rows["CPU per send, PostgreSQL"] = {"ms": (cpu_after[1] - cpu[1]) / count * 1e3}
             rows["bytes in the database per message"] = {"bytes": (size_after - size) / count}
+        if name == "members" and any("joins" in row for row in rows):
+            rows["bytes in the database per user and join"] = {"bytes": (size_after - size) / LARGE}
         for row, values in rows.items():
             for key, value in values.items():
                 self._note(row, key, value)
 
-    def finish(self) -> None:
-        """Note what it takes after all that."""
+    async def finish(self) -> None:
+        """Note what it takes after all that, and how long to start again."""
         self.best["memory, idle"] = {"MiB": self.idle_mib}
         self.best["memory, after all this"] = {"MiB": self.server.resident_mib()}
+        await self.server.process.stop()
+        started = time.perf_counter()
+        await self.server.process.start()
+        await self.server.process.until_it_answers()
+        self.best["start to first answer"] = {"seconds": time.perf_counter() - started}
 
     def _note(self, row: str, key: str, value: float) -> None:
         known = self.best.setdefault(row, {})
@@ -107,7 +116,7 @@ async def measure(options: argparse.Namespace) -> None:
                     await theirs.take(name)
                 await ours.take(name)
         for side in (ours, theirs):
-            side.finish()
+            await side.finish()
         print(table(ours, theirs))
         if options.json:
             options.json.write_text(json.dumps({"Tricord": ours.best, "Synapse": theirs.best}, indent=1) + "\n")

@@ -20,7 +20,6 @@ from tricord.homeserver.demo.certificates import Authority
 from tricord.homeserver.demo.servers import DemoServer, free_ports, prepare
 
 _START_SECONDS = 120
-_REGISTERING_AT_ONCE = 4
 
 
 @dataclass
@@ -41,15 +40,7 @@ class Side:
 
     async def users(self, count: int) -> list[User]:
         """Make users."""
-        made: list[User] = []
-
-        async def some(number: int) -> None:
-            made.extend(await register(self.url, self.shared_secret, number))
-
-        async with trio.open_nursery() as nursery:
-            for part in range(_REGISTERING_AT_ONCE):
-                nursery.start_soon(some, (count + part) // _REGISTERING_AT_ONCE)
-        return made
+        return await register(self.url, self.shared_secret, count)
 
     async def until_it_answers(self) -> float:
         """Return when it first answered a client."""
