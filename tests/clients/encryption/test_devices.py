@@ -92,7 +92,7 @@ class Followed:
 
     def __init__(self, *user_ids: UserId) -> None:
         self.store = Store(None)
-        self.lists = DeviceLists(self.store, ALICE)
+        self.lists = DeviceLists(self.store, ALICE, DeviceId("OURS"))
         with self.store.transaction():
             self.lists.follow(user_ids)
 

@@ -33,6 +33,8 @@ class Changes:
     changed_devices: list[Device] = field(default_factory=list)
     # Of devices that we know, keys that are not theirs: somebody lies.
     refused_devices: list[tuple[UserId, DeviceId]] = field(default_factory=list)
+    # The homeserver does not have our own keys.
+    own_device_is_missing: bool = False
     new_identities: list[Identity] = field(default_factory=list)
     # Master keys other than the ones we knew.
     changed_identities: list[Identity] = field(default_factory=list)
@@ -50,9 +52,10 @@ class DeviceLists:
     At most one query for a user is under way; what changes meanwhile is asked for again after it.
     """
 
-    def __init__(self, store: Store, user_id: UserId) -> None:
+    def __init__(self, store: Store, user_id: UserId, device_id: DeviceId) -> None:
         self._store = store
         self._user_id = user_id
+        self._device_id = device_id
         self._under_way: dict[str, KeysQuery] = {}
 
     def follow(self, user_ids: Iterable[Any]) -> None:
@@ -166,6 +169,9 @@ class DeviceLists:
                 changes.changed_devices.append(device)
             stored.keep_device(self._store, device)
         for device in known.values():
+            if (user_id, device.device_id) == (self._user_id, self._device_id):
+                changes.own_device_is_missing = True
+                continue
             gone = Device(
                 user_id, device.device_id, device.ed25519, device.curve25519, device.keys, Trust.UNSET, gone=True
             )

@@ -24,6 +24,9 @@ from tricord.clients.encryption.errors import StoreError, StoreInUse, WrongPassp
 from tricord.protocol.unpadded_base64 import decode_base64, encode_base64
 
 _SCHEMA = Path(__file__).parent / "schema"
+# Pickles are sealed like everything else: their own encryption, which has no nonce, is given no key.
+PICKLE_KEY = bytes(32)
+
 _NONCE_BYTES = 12
 _KEY_BYTES = 32
 # 64 MiB and about a fifth of a second for each guess.

@@ -50,9 +50,8 @@ CREATE TABLE olm_sessions (
     sender_key TEXT NOT NULL,
     session_id TEXT NOT NULL,
     sealed BLOB NOT NULL,
-    -- When it last decrypted something, or was made; with a number that tells apart what happened at the same time.
-    used_at_ms INTEGER NOT NULL,
-    used_number INTEGER NOT NULL,
+    -- Of the sessions with a device, the higher has decrypted something, or was made, later.
+    used INTEGER NOT NULL,
     PRIMARY KEY (sender_key, session_id)
 ) WITHOUT ROWID;
 
@@ -60,7 +59,6 @@ CREATE TABLE olm_sessions (
 CREATE TABLE olm_troubles (
     sender_key TEXT PRIMARY KEY,
     user_id TEXT NOT NULL,
-    device_id TEXT NOT NULL,
     -- A new session is wanted, and the other side is to be told by an m.dummy.
     session_wanted INTEGER NOT NULL,
     renewed_at_ms INTEGER NOT NULL,
@@ -69,6 +67,15 @@ CREATE TABLE olm_troubles (
     claims_failed INTEGER NOT NULL,
     told_no_olm INTEGER NOT NULL
 ) WITHOUT ROWID;
+
+-- Messages to devices that wait for an Olm session with them.
+CREATE TABLE waiting_messages (
+    number INTEGER PRIMARY KEY,
+    user_id TEXT NOT NULL,
+    device_id TEXT NOT NULL,
+    sealed BLOB NOT NULL,
+    put_at_ms INTEGER NOT NULL
+);
 
 -- Olm messages that were taken in: a sync may bring them again.
 CREATE TABLE olm_messages_seen (
@@ -114,8 +121,8 @@ CREATE TABLE own_sessions (
     created_at_ms INTEGER NOT NULL,
     messages INTEGER NOT NULL,
     shared_history INTEGER NOT NULL,
-    -- Everybody who is to have the key has it, as far as we know.
-    ready INTEGER NOT NULL
+    -- Until then everybody who is to have the key has it, as far as we know; 0: somebody may lack it.
+    ready_until_ms INTEGER NOT NULL
 ) WITHOUT ROWID;
 
 -- Which devices were given the key of our session, from which index on; or why they were not.
@@ -153,8 +160,8 @@ CREATE TABLE key_requests (
 
 CREATE TABLE rooms (
     room_id TEXT PRIMARY KEY,
-    -- Once set it stays: what the homeserver says later cannot turn encryption off.
-    algorithm TEXT,
+    -- Once it is one that we know it stays: nothing that the homeserver says later turns encryption off.
+    algorithm TEXT NOT NULL,
     rotation_ms INTEGER NOT NULL,
     rotation_messages INTEGER NOT NULL,
     history_visibility TEXT NOT NULL,
@@ -189,6 +196,7 @@ CREATE TABLE waiting_events (
     room_id TEXT NOT NULL,
     event_id TEXT NOT NULL,
     session_id TEXT NOT NULL,
+    message_index INTEGER NOT NULL,
     event TEXT NOT NULL,
     UNIQUE (room_id, event_id)
 );

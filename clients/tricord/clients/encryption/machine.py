@@ -1,0 +1,442 @@
+"""The machine: takes what syncs bring, hands out requests, takes their answers, encrypts and decrypts.
+
+It has no network, and no clock but the one it is given. Every step is one transaction: what it changed is stored
+before anything that follows from it leaves the machine, so that being killed at any point loses nothing, and no key is
+used twice.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from tricord.clients.encryption.claims import Claims
+from tricord.clients.encryption.device_lists import Changes, DeviceLists
+from tricord.clients.encryption.devices import Device, Identity, Trust
+from tricord.clients.encryption.errors import CannotDecrypt, CannotEncrypt, EncryptionError, InvalidKeys, Reason
+from tricord.clients.encryption.key_requests import KeyRequests
+from tricord.clients.encryption.megolm import Decrypted, Megolm
+from tricord.clients.encryption.olm import Olm, OlmMessage
+from tricord.clients.encryption.own_keys import OwnKeys
+from tricord.clients.encryption.requests import KeysClaim, KeysQuery, KeysUpload, Request, RoomState
+from tricord.clients.encryption.rooms import Rooms
+from tricord.clients.encryption.sharing import Policy, Sharing
+from tricord.clients.encryption.store import Store
+from tricord.clients.encryption.stored import devices as stored_devices
+from tricord.clients.encryption.stored import olm as stored_olm
+from tricord.clients.encryption.stored import outgoing
+from tricord.clients.encryption.stored import room_keys as stored_keys
+from tricord.clients.encryption.stored import rooms as stored_rooms
+from tricord.clients.encryption.stored.room_keys import RoomKey, Withheld
+from tricord.protocol.identifiers import DeviceId, EventId, RoomId, UserId
+from tricord.protocol.strict_json import JsonObject
+
+_log = logging.getLogger(__name__)
+
+_REQUESTS_AT_ONCE = 50
+_LATE_EVENTS_AT_ONCE = 500
+_MOST_REFUSALS = 3
+# What is said between devices in clear is worth nothing as these.
+_ONLY_ENCRYPTED = frozenset({"m.room_key", "m.forwarded_room_key", "m.secret.send", "m.room_key_bundle", "m.dummy"})
+_KEY_MAY_COME = frozenset({Reason.NO_KEY, Reason.WITHHELD, Reason.KEY_TOO_LATE})
+
+
+@dataclass(frozen=True, slots=True)
+class ToDevice:
+    """A message to our device that is not about keys of rooms; `olm` says who sent it, if it was encrypted."""
+
+    sender: UserId
+    event_type: str
+    content: JsonObject
+    olm: OlmMessage | None = None
+
+
+@dataclass(slots=True)
+class Received:
+    """What a sync brought."""
+
+    to_device: list[ToDevice] = field(default_factory=list)
+    room_keys: list[RoomKey] = field(default_factory=list)
+
+
+@dataclass(frozen=True, slots=True)
+class LateEvent:
+    """An event that could not be decrypted when it came, and can be now."""
+
+    room_id: RoomId
+    event: JsonObject
+    decrypted: Decrypted
+
+
+class Machine:
+    """The encryption of one device."""
+
+    def __init__(
+        self,
+        store: Store,
+        user_id: UserId,
+        device_id: DeviceId,
+        *,
+        policy: Policy = Policy.KNOWN,
+        clock: Callable[[], int] = lambda: int(time.time() * 1000),
+    ) -> None:
+        """Go on with what is stored of a device, or begin. Raises NotThisDevice.
+
+        The clock gives milliseconds since 1970.
+        """
+        self.store = store
+        self.own = OwnKeys(store, user_id, device_id, clock)
+        self.lists = DeviceLists(store, user_id, device_id)
+        self.olm = Olm(store, self.own, clock)
+        self.claims = Claims(store, self.own, self.olm, clock)
+        self.megolm = Megolm(store, clock)
+        self.key_requests = KeyRequests(store, self.own, self.megolm, self.claims, clock)
+        self.sharing = Sharing(store, self.own, self.olm, self.megolm, self.lists, self.claims, clock, policy)
+        self.rooms = Rooms(store, user_id)
+        self._clock = clock
+        self._handed_out: dict[str, Request] = {}
+        self._reading: dict[RoomId, RoomState] = {}
+        self._unreadable: dict[RoomId, str] = {}
+        self._to_device_handlers: dict[str, list[Callable[[ToDevice], None]]] = {}
+        self._change_handlers: list[Callable[[Changes], None]] = []
+
+    @property
+    def user_id(self) -> UserId:
+        """Whose device we are."""
+        return self.own.user_id
+
+    @property
+    def device_id(self) -> DeviceId:
+        """Which device we are."""
+        return self.own.device_id
+
+    @property
+    def position(self) -> str | None:
+        """The position up to which syncs were taken in."""
+        position: str | None = self.store.value("position")
+        return position
+
+    # What comes.
+
+    def receive(
+        self,
+        content: JsonObject,
+        *,
+        since: str | None = None,
+        position: str | None = None,
+        members_are_complete: bool = True,
+    ) -> Received:
+        """Take in what `/sync` answered to a request since a position; its `next_batch` is the new position.
+
+        What may come twice may be taken in twice. `members_are_complete` is False where members are loaded lazily, or
+        filtered out.
+        """
+        received = Received()
+        to_device = content.get("to_device")
+        lists = content.get("device_lists")
+        with self.store.transaction():
+            if self.position is not None and since != self.position:
+                self.lists.all_may_have_changed()
+                self.rooms.missed_something()
+            for event in _list(to_device, "events"):
+                self._isolated(self._take_to_device, event, received)
+            self._take_changed(_list(lists, "changed"), _list(lists, "left"))
+            counts, unused = content.get("device_one_time_keys_count"), content.get("device_unused_fallback_key_types")
+            self.own.counted(counts, unused)
+            self.rooms.take(content.get("rooms"), members_are_complete=members_are_complete)
+            self.store.keep_value("position", position or content.get("next_batch"))
+        return received
+
+    def on_to_device(self, event_type: str, handler: Callable[[ToDevice], None]) -> None:
+        """Let a handler have messages of a type to our device, in the transaction that takes them in."""
+        self._to_device_handlers.setdefault(event_type, []).append(handler)
+
+    def on_changes(self, handler: Callable[[Changes], None]) -> None:
+        """Let a handler know of new devices and identities, in the transaction that takes them in."""
+        self._change_handlers.append(handler)
+
+    # What is asked of the homeserver.
+
+    def requests(self) -> list[Request]:
+        """Return the requests to make now, in this order; the same again until they are answered or refused."""
+        found: list[Request] = [*self.own.requests(), *self.lists.requests(self._clock())]
+        if not found:
+            # One-time keys are claimed of devices, which are to be known first.
+            found += self.claims.requests()
+        for room_id in self.sharing.unread_rooms:
+            if room_id not in self._reading:
+                self._reading[room_id] = RoomState(room_id=room_id)
+                self.rooms.reading_state(room_id)
+        found += self._reading.values()
+        found += outgoing.oldest(self.store, _REQUESTS_AT_ONCE)
+        self._handed_out = {request.request_id: request for request in found}
+        return found
+
+    def answered(self, request_id: str, answer: Any) -> None:
+        """Take in the answer to a request."""
+        request = self._handed_out.pop(request_id, None)
+        with self.store.transaction():
+            match request:
+                case KeysUpload():
+                    self.own.answered(answer)
+                case KeysQuery():
+                    self._take_changes(self.lists.answered(request, answer, self._clock()))
+                case KeysClaim():
+                    self.claims.answered(request, answer)
+                case RoomState():
+                    self._forget_reading(request.room_id)
+                    self.rooms.take_state(request.room_id, answer)
+                case _:
+                    outgoing.done(self.store, request_id)
+
+    def refused(self, request_id: str, status: int, body: JsonObject) -> None:
+        """Take in that the homeserver refused a request; what may succeed later is handed out again."""
+        request = self._handed_out.pop(request_id, None)
+        _log.warning("%s was refused: %d %s", type(request).__name__, status, body.get("errcode"))
+        with self.store.transaction():
+            match request:
+                case KeysUpload():
+                    self.own.refused(status)
+                case KeysQuery():
+                    self.lists.refused(request, self._clock())
+                case KeysClaim():
+                    self.claims.refused(request)
+                case RoomState():
+                    self._forget_reading(request.room_id)
+                    self._unreadable[request.room_id] = f"{body.get('errcode')} ({status}): {body.get('error')}"
+                case _:
+                    temporary = status == 429 or status >= 500
+                    if not temporary and outgoing.failed(self.store, request_id) >= _MOST_REFUSALS:
+                        outgoing.done(self.store, request_id)
+
+    # Messages in rooms.
+
+    def is_encrypted(self, room_id: RoomId) -> bool | None:
+        """Return whether a room is encrypted; None if that is not known: `read_room` it then."""
+        return self.rooms.is_encrypted(room_id)
+
+    def read_room(self, room_id: RoomId) -> None:
+        """Let the state of a room be read."""
+        self._raise_if_unreadable(room_id)
+        self.sharing.unread_rooms.add(room_id)
+
+    def prepare(self, room_id: RoomId) -> bool:
+        """Do what can be done before a message to a room; return whether it can be encrypted now.
+
+        If not, requests are to be made first. Raises CannotEncrypt.
+        """
+        self._raise_if_unreadable(room_id)
+        return self.sharing.prepare(room_id)
+
+    def encrypt(self, room_id: RoomId, event_type: str, content: JsonObject) -> JsonObject:
+        """Return the content of the m.room.encrypted to send, once the room is prepared.
+
+        Raises KeysNotShared or CannotEncrypt.
+        """
+        return self.sharing.encrypt(room_id, event_type, content)
+
+    def decrypt(self, room_id: RoomId, event: JsonObject, *, wait: bool = False) -> Decrypted:
+        """Decrypt an event of a room. Raises CannotDecrypt.
+
+        If its key is missing, our other devices are asked for it; and with `wait` the event is among `late_events`
+        once the key has come.
+        """
+        (found,) = self.decrypt_all(room_id, [event], wait=wait)
+        if isinstance(found, CannotDecrypt):
+            raise found
+        return found
+
+    def decrypt_all(
+        self, room_id: RoomId, events: Iterable[JsonObject], *, wait: bool = False
+    ) -> list[Decrypted | CannotDecrypt]:
+        """Decrypt events of a room, each for itself."""
+        with self.store.transaction():
+            return [self._decrypt(room_id, event, wait=wait) for event in events]
+
+    def late_events(self) -> list[LateEvent]:
+        """Return events that waited for their key and can be decrypted now, until they are `handled`."""
+        found = []
+        with self.store.transaction():
+            for room_id, event in stored_keys.late_events(self.store, _LATE_EVENTS_AT_ONCE):
+                decrypted = self._decrypt(room_id, event, wait=False)
+                if isinstance(decrypted, Decrypted):
+                    found.append(LateEvent(room_id, event, decrypted))
+                else:
+                    _log.warning("%s: %s", event["event_id"], decrypted)
+                    stored_keys.forget_waiting(self.store, room_id, EventId(event["event_id"]))
+        return found
+
+    def handled(self, late: Sequence[LateEvent]) -> None:
+        """Take in that late events have reached whoever wants them."""
+        if late:
+            with self.store.transaction():
+                for one in late:
+                    stored_keys.forget_waiting(self.store, one.room_id, EventId(one.event["event_id"]))
+
+    # Devices.
+
+    def devices_of(self, user_id: UserId) -> dict[DeviceId, Device]:
+        """Return the devices of a user, as far as they are known."""
+        return stored_devices.devices_of(self.store, user_id)
+
+    def identity(self, user_id: UserId) -> Identity | None:
+        """Return the cross-signing keys of a user, as far as they are known."""
+        return stored_devices.identity(self.store, user_id)
+
+    def set_trust(self, device: Device, trust: Trust) -> None:
+        """Decide about a device: a blocked one gets no keys, a verified one is certain to be its user's."""
+        with self.store.transaction():
+            kept = Device(device.user_id, device.device_id, device.ed25519, device.curve25519, device.keys, trust)
+            stored_devices.keep_device(self.store, kept)
+            stored_rooms.recipients_changed(self.store, [device.user_id])
+
+    def keep_identity(self, identity: Identity) -> None:
+        """Keep what was decided about a user's identity: that it was verified, or that its change is accepted."""
+        with self.store.transaction():
+            stored_devices.keep_identity(self.store, identity)
+            stored_rooms.recipients_changed(self.store, [identity.user_id])
+
+    def follow(self, user_ids: Iterable[UserId]) -> None:
+        """Learn the devices of users, and follow them."""
+        with self.store.transaction():
+            self.lists.follow(user_ids)
+
+    def send_to_device(self, device: Device, event_type: str, content: JsonObject) -> None:
+        """Send a message to a device, encrypted; it leaves with the next requests, once there is a session."""
+        with self.store.transaction():
+            self.claims.send(device, event_type, content)
+
+    def put(self, request: Request) -> None:
+        """Let a request be made, even if we are restarted in between."""
+        with self.store.transaction():
+            outgoing.put(self.store, request)
+
+    def _decrypt(self, room_id: RoomId, event: JsonObject, *, wait: bool) -> Decrypted | CannotDecrypt:
+        try:
+            with self.store.attempt():
+                decrypted = self.megolm.decrypt(room_id, event)
+                if self.sharing.policy is Policy.CROSS_SIGNED and not decrypted.standing.is_vouched_for:
+                    raise CannotDecrypt(Reason.UNTRUSTED_DEVICE, session_id=decrypted.session_id)
+                return decrypted
+        except CannotDecrypt as reason:
+            if reason.reason in _KEY_MAY_COME and reason.session_id is not None:
+                self.key_requests.ask(room_id, reason.session_id)
+                if wait:
+                    self.megolm.let_wait(room_id, event)
+            return reason
+        except Exception as error:  # noqa: BLE001  # one event harms only itself
+            _log.exception("an event of %s cannot be decrypted", room_id)
+            return CannotDecrypt(Reason.NOT_ENCRYPTED, repr(error))
+
+    def _take_to_device(self, event: Any, received: Received) -> None:
+        if not isinstance(event, dict):
+            return
+        sender, event_type, content = event.get("sender"), event.get("type"), event.get("content")
+        if not isinstance(sender, str) or not isinstance(event_type, str) or not isinstance(content, dict):
+            return
+        if event_type == "m.room.encrypted":
+            self._take_encrypted(UserId(sender), content, received)
+        elif event_type in _ONLY_ENCRYPTED:
+            _log.warning("%s sent a %s that is not encrypted", sender, event_type)
+        elif event_type == "m.room_key_request":
+            self.key_requests.asked(UserId(sender), content)
+        elif event_type == "m.room_key.withheld":
+            self._take_withheld(UserId(sender), content)
+        else:
+            self._hand_over(ToDevice(UserId(sender), event_type, content), received)
+
+    def _take_encrypted(self, sender: UserId, content: JsonObject, received: Received) -> None:
+        try:
+            digest = self.olm.digest(content)
+            if stored_olm.was_seen(self.store, digest):
+                # The sync was repeated: its ratchet has moved on, and that is no fault of the session's.
+                return
+            stored_olm.mark_seen(self.store, digest, self._clock())
+            with self.store.attempt():
+                message = self.olm.decrypt(sender, content)
+        except CannotDecrypt as reason:
+            _log.warning("a message of %s to our device cannot be decrypted: %s", sender, reason)
+            if reason.reason is Reason.NO_SESSION:
+                self.olm.failed(sender, content)
+            return
+        # The ratchet has moved, whatever comes of the message.
+        self._isolated(self._take_olm, message, received)
+
+    def _take_olm(self, message: OlmMessage, received: Received) -> None:
+        key = None
+        match message.event_type:
+            case "m.room_key":
+                key = self.megolm.take(message)
+                self.lists.follow([message.sender])
+            case "m.forwarded_room_key":
+                key = self.key_requests.forwarded(message)
+            case "m.dummy":
+                pass
+            case "m.room_key.withheld":
+                self._take_withheld(message.sender, message.content)
+            case _:
+                self._hand_over(ToDevice(message.sender, message.event_type, message.content, message), received)
+        if key is not None:
+            self.key_requests.arrived(key)
+            received.room_keys.append(key)
+
+    def _take_withheld(self, sender: UserId, content: JsonObject) -> None:
+        """https://spec.matrix.org/v1.19/client-server-api/#reporting-that-decryption-keys-are-withheld ."""
+        room_id, session_id, code = content.get("room_id", ""), content.get("session_id", ""), content.get("code")
+        reason = content.get("reason")
+        if not (isinstance(room_id, str) and isinstance(session_id, str) and isinstance(code, str)):
+            return
+        withheld = Withheld(sender, code[:100], reason[:1000] if isinstance(reason, str) else "")
+        if code == "m.no_olm":
+            stored_keys.note_withheld(self.store, "", "", withheld, self._clock())
+            self.olm.failed(sender, content)
+        elif room_id and session_id:
+            stored_keys.note_withheld(self.store, room_id, session_id, withheld, self._clock())
+
+    def _hand_over(self, message: ToDevice, received: Received) -> None:
+        for handler in self._to_device_handlers.get(message.event_type, ()):
+            handler(message)
+        received.to_device.append(message)
+
+    def _take_changed(self, changed: list[Any], left: list[Any]) -> None:
+        self.lists.changed(changed)
+        self.lists.left(left)
+
+    def _take_changes(self, changes: Changes) -> None:
+        users = changes.users()
+        stored_rooms.recipients_changed(self.store, users)
+        if self.user_id in users:
+            self.own.device_has_changed()
+        if changes.own_device_is_missing:
+            self.own.publish_again()
+        if (self.user_id, self.device_id) in changes.refused_devices:
+            _log.error("the homeserver has other keys of our device than ours: nobody can write to us")
+        for handler in self._change_handlers:
+            handler(changes)
+
+    def _isolated(self, function: Callable[..., None], *arguments: Any) -> None:
+        """Let something foreign be taken in: whatever is wrong with it harms only itself."""
+        try:
+            with self.store.attempt():
+                function(*arguments)
+        except (EncryptionError, InvalidKeys) as reason:
+            _log.warning("%s", reason)
+        except Exception:  # noqa: BLE001  # a fault of ours must not stop the sync for ever
+            _log.exception("a message to our device is left out")
+
+    def _forget_reading(self, room_id: RoomId) -> None:
+        self._reading.pop(room_id, None)
+        self.sharing.unread_rooms.discard(room_id)
+
+    def _raise_if_unreadable(self, room_id: RoomId) -> None:
+        why = self._unreadable.pop(room_id, None)
+        if why is not None:
+            raise CannotEncrypt(f"the state of {room_id} cannot be read: {why}")
+
+
+def _list(container: Any, key: str) -> list[Any]:
+    found = container.get(key) if isinstance(container, dict) else None
+    return found if isinstance(found, list) else []
