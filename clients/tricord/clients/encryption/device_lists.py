@@ -52,7 +52,7 @@ class DeviceLists:
     At most one query for a user is under way; what changes meanwhile is asked for again after it.
     """
 
-    def __init__(self, store: Store, user_id: UserId, device_id: DeviceId) -> None:
+    def __init__(self, store: Store, user_id: UserId, device_id: DeviceId | None = None) -> None:
         self._store = store
         self._user_id = user_id
         self._device_id = device_id
