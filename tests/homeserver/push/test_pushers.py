@@ -170,6 +170,24 @@ async def test_an_invitation_is_pushed_to_the_one_invited(alice: Client, bob: Cl
     assert notification["user_is_target"]
 
 
+async def test_what_ignored_people_say_and_where_they_invite_to_is_not_pushed(
+    alice: Client, bob: Client, homeserver: Homeserver, gateway: Gateway
+) -> None:
+    async with signed_in(homeserver, "carol") as carol:
+        room = await shared_room(alice, bob)
+        await carol.join(room)
+        await alice.set_account_data("m.ignored_user_list", {"ignored_users": {bob.user_id: {}}})
+        await pushed_to(alice, gateway)
+        await bob.send_text(room, "Hey")
+        await bob.create_room(invite=[alice.user_id])
+        sent = await carol.send_text(room, "Hello")
+        notifications = await gateway.until(1)
+        assert [notification["event_id"] for notification in notifications] == [sent]
+        assert notifications[0]["counts"] == {"unread": 1}
+        listed = (await alice.notifications()).notifications
+        assert [one["event"]["event_id"] for one in listed] == [sent]
+
+
 async def test_a_gateway_that_fails_is_asked_again_until_it_answers(
     alice: Client, bob: Client, gateway: Gateway
 ) -> None:

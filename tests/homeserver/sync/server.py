@@ -43,6 +43,7 @@ from tricord.homeserver.rooms.delayed_events import DelayedEvents
 from tricord.homeserver.rooms.delayed_settings import DelayedEventSettings
 from tricord.homeserver.rooms.directory import Directory
 from tricord.homeserver.rooms.history import History
+from tricord.homeserver.rooms.ignored import IgnoredUsers
 from tricord.homeserver.rooms.invite import Invitations
 from tricord.homeserver.rooms.membership_changes import MembershipChanges
 from tricord.homeserver.rooms.memberships import Memberships
@@ -68,7 +69,6 @@ from tricord.homeserver.stream.publisher import Publisher
 from tricord.homeserver.stream.recent_changes import RecentChanges
 from tricord.homeserver.sync.engine import SyncEngine
 from tricord.homeserver.sync.filters import SyncFilters
-from tricord.homeserver.sync.ignored import IgnoredUsers
 from tricord.homeserver.sync.sections.account_data import AccountDataSection
 from tricord.homeserver.sync.sections.devices import DevicesSection
 from tricord.homeserver.sync.sections.invites import InviteSection
@@ -211,8 +211,8 @@ async def sync_server(database: Database) -> AsyncIterator[SyncServer]:
         InviteSection(timeline, state, preferences),
     )
     summaries = SummarySection(memberships, state)
-    counts = NotificationCounts(database, timeline, state, memberships, push_rules, changes)
     ignored, activity = IgnoredUsers(preferences, publisher, changes), RoomActivity(database, publisher)
+    counts = NotificationCounts(database, timeline, state, memberships, push_rules, changes, ignored)
     inboxes = Inboxes(database, changes)
     keys = DeviceKeys(database, publisher, DeviceChanges(ServerName("hs.test"), publisher, memberships))
     devices = DevicesSection(keys, inboxes, DeviceLists(database, timeline), memberships, publisher, changes)

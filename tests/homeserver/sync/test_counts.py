@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from tests.homeserver.sync.people import Follower
 from tests.homeserver.sync.server import sync_server
 from tests.postgres import PostgresServer
-from tricord.homeserver.storage.database import open_database
+from tricord.homeserver.storage.database import Database, open_database
 
 who = st.sampled_from(("alice", "bob"))
 which = st.integers(0, 30)
@@ -139,3 +139,26 @@ async def test_counts_never_drift_from_what_they_stand_for(
         print("what happened:", steps)
         raise
     await postgres.drop(url)
+
+
+async def test_what_ignored_people_say_does_not_wait_to_be_read(database: Database) -> None:
+    async with sync_server(database) as server:
+        alice, bob, carol = (server.person(name) for name in ("alice", "bob", "carol"))
+        room = await alice.create_room(preset="public_chat")
+        await bob.join(room)
+        await carol.join(room)
+
+        async def unread() -> int:
+            told = (await bob.sync())["rooms"]["join"][room]
+            return int(told["unread_notifications"]["notification_count"])
+
+        await alice.say(room, "one")
+        await carol.say(room, "two")
+        assert await unread() == 2
+        await bob.set_account_data("m.ignored_user_list", {"ignored_users": {alice.user_id: {}}})
+        assert await unread() == 1
+        await alice.say(room, "three")
+        await carol.say(room, "four")
+        assert await unread() == 2
+        await bob.set_account_data("m.ignored_user_list", {"ignored_users": {}})
+        assert await unread() == 4

@@ -11,6 +11,7 @@ from tricord.homeserver.rooms.aggregations import Aggregations
 from tricord.homeserver.rooms.append import Log
 from tricord.homeserver.rooms.cached_rooms import CachedRooms
 from tricord.homeserver.rooms.client_events import ClientEvents
+from tricord.homeserver.rooms.ignored import IgnoredUsers
 from tricord.homeserver.rooms.invite import Invitations
 from tricord.homeserver.rooms.memberships import Memberships
 from tricord.homeserver.rooms.node_cache import NodeCache
@@ -44,6 +45,7 @@ class Rooms:
         self.log = Log(database, publisher, self.cached, self.nodes, self.memberships, base.signer, self.policy)
         self.partial = PartialRooms(database)
         self.preferences = Preferences(database)
+        self.ignored = IgnoredUsers(self.preferences, publisher, self.changes)
         self.retention = Retention(self.state, base.clock, base.settings.retention)
         self.visibility = Visibility(self.state, self.timeline, self.memberships, self.preferences, self.retention)
         self.aggregations = Aggregations(database, self.timeline, self.visibility, self.preferences)

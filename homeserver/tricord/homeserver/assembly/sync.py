@@ -18,7 +18,6 @@ from tricord.homeserver.serving.dispatch import Dispatcher
 from tricord.homeserver.storage.aliases import published_rooms
 from tricord.homeserver.sync.engine import SyncEngine
 from tricord.homeserver.sync.filters import SyncFilters
-from tricord.homeserver.sync.ignored import IgnoredUsers
 from tricord.homeserver.sync.initial import InitialSyncs
 from tricord.homeserver.sync.sections.account_data import AccountDataSection
 from tricord.homeserver.sync.sections.devices import DevicesSection
@@ -63,7 +62,6 @@ class Sync:
             base.publisher,
             rooms.changes,
         )
-        ignored = IgnoredUsers(rooms.preferences, base.publisher, rooms.changes)
         self._engine = SyncEngine(
             database,
             base.publisher,
@@ -73,7 +71,7 @@ class Sync:
             memberships,
             rooms.partial,
             rooms.visibility,
-            ignored,
+            rooms.ignored,
             windows,
             account_data,
             invites,
@@ -97,7 +95,7 @@ class Sync:
             rooms.partial,
             windows,
             account_data,
-            ignored,
+            rooms.ignored,
             Connections(database),
             RoomsOfUsers(database, base.publisher, rooms.changes, memberships, timeline, state, invites),
             RoomLists(activity, state),

@@ -5,16 +5,19 @@ thread, as far as they have been counted: what is new is added, what a receipt c
 memory has lost is counted again from the log, and so is a room where something was redacted: that counts no more, and
 what related to it may have lost its thread. So a count cannot drift from the events and receipts it stands for.
 https://spec.matrix.org/v1.19/client-server-api/#receiving-notifications
+
+What people say whom the user ignores does not wait to be read: it is never shown.
 """
 
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from tricord.homeserver.push.rules import PushRules, UserRules
+from tricord.homeserver.rooms.ignored import IgnoredUsers
 from tricord.homeserver.rooms.memberships import Memberships
 from tricord.homeserver.rooms.state import RoomState
 from tricord.homeserver.rooms.stored_event import StoredEvent
@@ -60,6 +63,7 @@ class _Counted:
     upto: int
     receipts_upto: int
     rules: UserRules
+    ignored: frozenset[UserId]
     # Whether the log has been asked at least once.
     is_complete: bool = False
     read: dict[str, int] = field(default_factory=dict)
@@ -101,6 +105,7 @@ class NotificationCounts:
         memberships: Memberships,
         rules: PushRules,
         changes: RecentChanges,
+        ignored: IgnoredUsers,
     ) -> None:
         self._database = database
         self._timeline = timeline
@@ -108,6 +113,7 @@ class NotificationCounts:
         self._memberships = memberships
         self._rules = rules
         self._changes = changes
+        self._ignored = ignored
         self._counted: OrderedDict[tuple[UserId, RoomId], _Counted] = OrderedDict()
         # Events as push rules see them: made once, evaluated for every member.
         self._events: OrderedDict[int, tuple[PushedEvent, str]] = OrderedDict()
@@ -119,13 +125,14 @@ class NotificationCounts:
     ) -> dict[RoomId, Mapping[str, Count]]:
         """Return the counts of each thread with something unread (`main`, or a root), in rooms the user is in."""
         rules = self._rules.remembered(user_id) or await self._rules.of(user_id)
+        ignored = await self._ignored.of(user_id)
         missing: list[RoomId] = []
         for room_id in room_ids:
             counted = self._counted.get((user_id, room_id))
-            if counted is None or counted.rules is not rules:
+            if counted is None or counted.rules is not rules or counted.ignored != ignored:
                 missing.append(room_id)
         if missing:
-            await self._begin(user_id, missing, rules, upto)
+            await self._begin(user_id, missing, rules, ignored, upto)
         counts: dict[RoomId, Mapping[str, Count]] = {}
         for room_id in room_ids:
             counted = self._counted[user_id, room_id]
@@ -161,10 +168,10 @@ class NotificationCounts:
 
     async def judged(self, user_id: UserId, events: Iterable[StoredEvent]) -> list[Notified]:
         """Return those of some events that a user is notified of, whether they have read them or not."""
-        rules = await self._rules.of(user_id)
+        rules, ignored = await self._rules.of(user_id), await self._ignored.of(user_id)
         judged = []
         for stored in events:
-            if stored.event.sender != user_id:
+            if stored.event.sender != user_id and not _is_unheard(stored, user_id, ignored):
                 outcome = rules.compiled.evaluate((await self._pushed(stored))[0])
                 if outcome.notify:
                     judged.append(Notified(stored, outcome))
@@ -181,14 +188,21 @@ class NotificationCounts:
         """Return the thread of an event, as receipts name it."""
         return (await self._pushed(stored))[1]
 
-    async def _begin(self, user_id: UserId, room_ids: Collection[RoomId], rules: UserRules, upto: int) -> None:
+    async def _begin(
+        self,
+        user_id: UserId,
+        room_ids: Collection[RoomId],
+        rules: UserRules,
+        ignored: frozenset[UserId],
+        upto: int,
+    ) -> None:
         receipts: dict[RoomId, list[Receipt]] = {}
         for receipt in await self._database.read(receipts_of_user, user_id, list(room_ids)):
             receipts.setdefault(receipt.room_id, []).append(receipt)
         memberships = await self._memberships.memberships(user_id, room_ids)
         for room_id in room_ids:
             membership = memberships.get(room_id)
-            counted = _Counted(upto=0, receipts_upto=upto, rules=rules)
+            counted = _Counted(upto=0, receipts_upto=upto, rules=rules, ignored=ignored)
             counted.begin(membership.since if membership else 0, receipts.get(room_id, ()))
             self._counted[user_id, room_id] = counted
         if len(room_ids) > 1:
@@ -271,12 +285,27 @@ def _add(user_id: UserId, counted: _Counted, events: Iterable[tuple[StoredEvent,
             # Whoever says something has read what was said before.
             counted.read_upto(thread, stored.place.position)
             continue
+        if _is_unheard(stored, user_id, counted.ignored):
+            continue
         outcome = counted.rules.compiled.evaluate(pushed)
         if outcome.notify:
             counted.unread.append(_Unread(stored.place.position, thread, outcome))
     del counted.unread[:-_MOST_COUNTED]
     # A receipt may be ahead of what was counted.
     counted.drop_read()
+
+
+def _is_unheard(stored: StoredEvent, user_id: UserId, ignored: Container[UserId]) -> bool:
+    """Return whether a user is not told of an event because they ignore its sender: of state they are.
+
+    Not of invitations, though: https://spec.matrix.org/v1.19/client-server-api/#ignoring-users
+    """
+    event = stored.event
+    if event.sender not in ignored:
+        return False
+    return not event.is_state or (
+        stored.key == ("m.room.member", user_id) and event.content.get("membership") == "invite"
+    )
 
 
 def _by_thread(unread: Iterable[_Unread]) -> dict[str, Count]:

@@ -18,6 +18,7 @@ import trio
 from tricord.homeserver.clock import Clock
 from tricord.homeserver.push.counts import Count, NotificationCounts
 from tricord.homeserver.rooms.aggregations import Aggregation, Aggregations
+from tricord.homeserver.rooms.ignored import IgnoredUsers
 from tricord.homeserver.rooms.memberships import Memberships
 from tricord.homeserver.rooms.partial_rooms import PartialRooms
 from tricord.homeserver.rooms.state import RoomState
@@ -31,7 +32,6 @@ from tricord.homeserver.stream.publisher import Publisher, Subscription
 from tricord.homeserver.stream.recent_changes import RecentChanges
 from tricord.homeserver.stream.tokens import decode_token
 from tricord.homeserver.sync.delta import Delta, JoinedRoom, Json, LeftRoom, RoomNews
-from tricord.homeserver.sync.ignored import IgnoredUsers
 from tricord.homeserver.sync.plan import Membership, Plan, Stretch, changed_plan, initial_plan
 from tricord.homeserver.sync.sections.account_data import AccountDataNews, AccountDataSection
 from tricord.homeserver.sync.sections.devices import DevicesSection

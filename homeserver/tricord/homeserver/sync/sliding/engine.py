@@ -12,6 +12,7 @@ import structlog
 import trio
 
 from tricord.clients.api.sliding_sync import SlidingSync
+from tricord.homeserver.rooms.ignored import IgnoredUsers
 from tricord.homeserver.rooms.memberships import Membership, Memberships
 from tricord.homeserver.rooms.partial_rooms import PartialRooms
 from tricord.homeserver.storage.partial_rooms import PartialRoom
@@ -19,7 +20,6 @@ from tricord.homeserver.stream.publisher import Publisher
 from tricord.homeserver.stream.recent_changes import RecentChanges
 from tricord.homeserver.stream.tokens import encode_token
 from tricord.homeserver.sync.engine import SyncEngine
-from tricord.homeserver.sync.ignored import IgnoredUsers
 from tricord.homeserver.sync.sections.account_data import AccountDataNews, AccountDataSection
 from tricord.homeserver.sync.sliding.connections import Connections, Name, UnknownPosition, pos_token
 from tricord.homeserver.sync.sliding.extensions import ExtensionReader, Extras, Turn
