@@ -62,8 +62,7 @@ def _family(pid: int) -> list[int]:
     """Return a process and all that it started."""
     family = [pid]
     for parent in family:
-        children = Path(f"/proc/{parent}/task/{parent}/children")
-        if children.exists():
+        for children in Path(f"/proc/{parent}/task").glob("*/children"):
             family += [int(child) for child in children.read_text().split()]
     return family
 

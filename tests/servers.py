@@ -2,24 +2,27 @@
 
 from __future__ import annotations
 
+import mmap
 import os
 import re
 import signal
 import subprocess
 import sys
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import trio
 
+from tests.alternating import alternating
 from tricord.clients import Client
 from tricord.homeserver.accounts.passwords import HashCost
 from tricord.homeserver.app import Homeserver, open_homeserver
 from tricord.homeserver.clock import Clock
 from tricord.homeserver.settings import Settings
+from tricord.homeserver.stream.frontier import SIZE, Frontier
 
 SERVER_NAME = "hs.test"
 PASSWORD = "correct horse battery staple"
@@ -28,6 +31,8 @@ SHARED_SECRET = "for the tests only"
 CHEAP = HashCost(time=1, memory_kib=8, parallelism=1)
 _ANNOUNCED = re.compile(r"serves \S+ at (\S+?),")
 _START_SECONDS = 30
+# How many processes a homeserver of the tests is: they all run in this one, but share nothing else than real ones do.
+PROCESSES = int(os.environ.get("TRICORD_TEST_PROCESSES", "1"))
 
 
 def settings_for(database_url: str, folder: Path, **changed: Any) -> Settings:
@@ -54,10 +59,31 @@ async def running_homeserver(
 ) -> AsyncIterator[Homeserver]:
     """Run a homeserver in this process; `changed` are further settings."""
     settings = settings_for(database_url, folder, **changed)
-    async with open_homeserver(
+    async with one_or_several(
         settings, clock=clock, password_cost=CHEAP, everything_by_quart=everything_by_quart
     ) as homeserver:
         yield homeserver
+
+
+@asynccontextmanager
+async def one_or_several(settings: Settings, **options: Any) -> AsyncIterator[Homeserver]:
+    """Run a homeserver: one, or as many on its database as TRICORD_TEST_PROCESSES says, which are asked in turn."""
+    async with AsyncExitStack() as stack:
+        if PROCESSES == 1:
+            yield await stack.enter_async_context(open_homeserver(settings, **options))
+            return
+        memory = mmap.mmap(-1, SIZE)
+        homeservers = [
+            await stack.enter_async_context(
+                open_homeserver(settings, frontier=Frontier(memory, place, PROCESSES), **options)
+            )
+            for place in range(PROCESSES)
+        ]
+        urls = [
+            await stack.enter_async_context(alternating([homeserver.urls[number] for homeserver in homeservers]))
+            for number in range(len(settings.listeners))
+        ]
+        yield replace(homeservers[0], urls=urls)
 
 
 @asynccontextmanager
@@ -82,7 +108,10 @@ class ServerProcess:
         log = self.config_file.with_suffix(".log")
         with log.open("wb") as output:
             self.process = subprocess.Popen(  # noqa: ASYNC220  # our own program
-                [sys.executable, "-m", "tricord.homeserver", "serve", "--config", str(self.config_file)],
+                [
+                    *(sys.executable, "-m", "tricord.homeserver", "serve", "--config", str(self.config_file)),
+                    *("--processes", str(PROCESSES)),
+                ],
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=subprocess.STDOUT,

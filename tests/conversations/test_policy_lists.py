@@ -13,9 +13,8 @@ import pytest
 from tests.conversations.network import Network
 from tests.conversations.towns import Town, members, towns
 from tests.postgres import PostgresServer
-from tests.servers import CHEAP, PASSWORD, settings_for
+from tests.servers import CHEAP, PASSWORD, one_or_several, settings_for
 from tricord.clients import Client, Refused
-from tricord.homeserver.app import open_homeserver
 from tricord.protocol.identifiers import RoomId, ServerName
 
 HERE = ServerName("north.test")
@@ -52,13 +51,13 @@ async def scene(postgres: PostgresServer, database_url: str, tmp_path: Path) -> 
         stack.push_async_callback(transport.aclose)
         # An operator makes the list first, and then writes its id into the settings.
         async with (
-            open_homeserver(settings(), password_cost=CHEAP, transport=transport) as server,
+            one_or_several(settings(), password_cost=CHEAP, transport=transport) as server,
             Client(server.urls[0]) as client,
         ):
             session = await client.register("alice", PASSWORD)
             policies = await client.create_room(preset="public_chat")
         followed = settings(moderation={"policy_lists": [policies]})
-        server = await stack.enter_async_context(open_homeserver(followed, password_cost=CHEAP, transport=transport))
+        server = await stack.enter_async_context(one_or_several(followed, password_cost=CHEAP, transport=transport))
         network.urls[HERE] = server.urls[1]
         alice = await stack.enter_async_context(Client(server.urls[0], session=session))
         (south,) = await stack.enter_async_context(towns(postgres, tmp_path, network, south=["bob", "carol"]))

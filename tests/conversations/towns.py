@@ -12,9 +12,9 @@ import trio
 
 from tests.conversations.network import Network
 from tests.postgres import PostgresServer
-from tests.servers import CHEAP, PASSWORD, settings_for
+from tests.servers import CHEAP, PASSWORD, one_or_several, settings_for
 from tricord.clients import Client
-from tricord.homeserver.app import Homeserver, open_homeserver
+from tricord.homeserver.app import Homeserver
 from tricord.homeserver.clock import Clock
 from tricord.protocol.identifiers import EventId, RoomId, ServerName
 
@@ -81,7 +81,7 @@ async def open_town(
         transport = network.transport_of(name)
         stack.push_async_callback(transport.aclose)
         homeserver = await stack.enter_async_context(
-            open_homeserver(settings, clock=clock, password_cost=CHEAP, transport=transport)
+            one_or_several(settings, clock=clock, password_cost=CHEAP, transport=transport)
         )
         network.urls[name] = homeserver.urls[1]
         clients = {}

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import AsyncIterator
+import socket
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 
 import trio
@@ -14,6 +15,7 @@ from tricord.homeserver.accounts.administration import Administration
 from tricord.homeserver.accounts.passwords import HashCost
 from tricord.homeserver.assembly.accounts import AccountBook, Accounts
 from tricord.homeserver.assembly.conversation import Conversation
+from tricord.homeserver.assembly.database import opened_database
 from tricord.homeserver.assembly.discovery import Discovery
 from tricord.homeserver.assembly.encryption import Encryption
 from tricord.homeserver.assembly.exchange import Exchange
@@ -44,11 +46,9 @@ from tricord.homeserver.signing_key import (
     retired_signing_keys,
     take_next_signing_key,
 )
-from tricord.homeserver.storage.database import Database, Transaction, open_database
-from tricord.homeserver.storage.embedded import embedded_postgres
-from tricord.homeserver.storage.migrations import migrate
-from tricord.homeserver.storage.server_name import claim_server_name
+from tricord.homeserver.storage.database import Database, Transaction
 from tricord.homeserver.storage.stream import current_position
+from tricord.homeserver.stream.frontier import Frontier
 from tricord.homeserver.stream.publisher import Publisher, announce_unknown_changes
 from tricord.protocol.events import Event
 from tricord.protocol.identifiers import RoomId, UserId
@@ -61,6 +61,7 @@ class Homeserver:
     """A homeserver that runs and answers."""
 
     settings: Settings
+    database: Database
     urls: list[str]
     """The base URL of each listener, in the order of the settings."""
     administration: Administration
@@ -76,6 +77,7 @@ class _House:
 
     def __init__(self, base: Foundation, transport: Transport, outside: Egress, password_cost: HashCost | None) -> None:
         settings = base.settings
+        self.publisher = base.publisher
         self.network = Network(base, transport)
         self.rooms = Rooms(base, self.network)
         encryption = Encryption(base, self.network, self.rooms)
@@ -147,19 +149,6 @@ class _House:
 
 
 @contextlib.asynccontextmanager
-async def opened_database(settings: Settings) -> AsyncIterator[Database]:
-    """Open the database of the settings: the one at `database.url`, or the embedded one; with today's schema."""
-    async with contextlib.AsyncExitStack() as stack:
-        url = settings.database.url.get_secret_value()
-        if not url:
-            url = await stack.enter_async_context(embedded_postgres(settings.data_dir / "postgres"))
-        await migrate(url)
-        database = await stack.enter_async_context(open_database(url, connections=settings.database.connections))
-        await database.run(claim_server_name, settings.server_name)
-        yield database
-
-
-@contextlib.asynccontextmanager
 async def open_homeserver(
     settings: Settings,
     *,
@@ -167,19 +156,50 @@ async def open_homeserver(
     password_cost: HashCost | None = None,
     everything_by_quart: bool = False,
     transport: Transport | None = None,
+    frontier: Frontier | None = None,
 ) -> AsyncIterator[Homeserver]:
     """Run a homeserver while inside the block, and drain it afterwards.
 
-    Raises SettingsError, SigningKeyError, DatabaseError or CannotListen, with words for the operator. The last three
-    arguments are for tests: cheap password hashes, the other way through the web framework, and another network between
-    servers.
+    Raises SettingsError, SigningKeyError, DatabaseError or CannotListen, with words for the operator. The last
+    arguments are for tests: cheap password hashes, the other way through the web framework, another network between
+    servers, and one of several on one database.
     """
     clock = clock or SystemClock()
     take_next_signing_key(settings.data_dir, clock.now_ms())
+    load_or_create_signing_key(settings.data_dir)
+    async with (
+        opened_database(settings) as database,
+        run_on(
+            database,
+            settings,
+            clock=clock,
+            password_cost=password_cost,
+            everything_by_quart=everything_by_quart,
+            transport=transport,
+            frontier=frontier,
+        ) as homeserver,
+    ):
+        yield homeserver
+
+
+@contextlib.asynccontextmanager
+async def run_on(
+    database: Database,
+    settings: Settings,
+    *,
+    clock: Clock | None = None,
+    password_cost: HashCost | None = None,
+    everything_by_quart: bool = False,
+    transport: Transport | None = None,
+    frontier: Frontier | None = None,
+    sockets: Sequence[socket.socket] = (),
+) -> AsyncIterator[Homeserver]:
+    """Run a homeserver on a database that is prepared, and on sockets that are open; alone, or as one of several."""
+    clock = clock or SystemClock()
     key, retired = load_or_create_signing_key(settings.data_dir), retired_signing_keys(settings.data_dir)
     policy_key = load_or_create_policy_key(settings.data_dir) if settings.policy_server.enabled else None
-    async with opened_database(settings) as database, contextlib.AsyncExitStack() as stack:
-        publisher = Publisher(database, await database.read(current_position))
+    async with contextlib.AsyncExitStack() as stack:
+        publisher = Publisher(database, await database.read(current_position), frontier)
         if transport is None:
             transport = await stack.enter_async_context(open_transport(settings))
         outside = await stack.enter_async_context(open_egress(settings))
@@ -190,8 +210,8 @@ async def open_homeserver(
             await nursery.start(database.run_listeners)
             for run in house.run:
                 nursery.start_soon(run)
-            async with listening(listeners, drain_seconds=DRAIN_SECONDS) as urls:
-                yield Homeserver(settings, urls, house.accounts.book.administration, house.rooms.state)
+            async with listening(listeners, sockets=sockets, drain_seconds=DRAIN_SECONDS) as urls:
+                yield Homeserver(settings, database, urls, house.accounts.book.administration, house.rooms.state)
             nursery.cancel_scope.cancel()
 
 
@@ -214,7 +234,13 @@ def _listener(settings: ListenerSettings, house: _House, everything_by_quart: bo
     ]
     accounts = house.accounts
     application = Application(
-        Dispatcher(routes, accounts.requesters, accounts.limits, peers=house.network.authenticator),
+        Dispatcher(
+            routes,
+            accounts.requesters,
+            accounts.limits,
+            peers=house.network.authenticator,
+            others=house.publisher,
+        ),
         trusted_proxies=settings.trusted_proxies,
         everything_by_quart=everything_by_quart,
     )

@@ -32,8 +32,11 @@ _SECRET_KEYS = frozenset(
 _SECRET_TEXT = re.compile(r"(?i)(access_token=|bearer\s+|trc_|trr_)[^\s&\"']+")
 
 
-def configure_logs(settings: LogSettings) -> None:
-    """Send structlog's and the standard library's records to standard error, in the wanted form."""
+def configure_logs(settings: LogSettings, *, process: int | None = None) -> None:
+    """Send structlog's and the standard library's records to standard error, in the wanted form.
+
+    `process` is the number of this one, where there are several: each of their lines has it.
+    """
     level = logging.getLevelNamesMapping()[settings.level.upper()]
     to_console = settings.format == "console"
     shared: list[structlog.typing.Processor] = [
@@ -42,6 +45,8 @@ def configure_logs(settings: LogSettings) -> None:
         structlog.processors.TimeStamper(fmt="%H:%M:%S" if to_console else "iso", utc=not to_console),
         _without_secrets,
     ]
+    if process is not None:
+        shared.insert(0, _of_process(process))
     renderer: list[structlog.typing.Processor] = (
         [structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty(), exception_formatter=structlog.dev.plain_traceback)]
         if to_console
@@ -62,6 +67,14 @@ def configure_logs(settings: LogSettings) -> None:
         )
     )
     logging.basicConfig(handlers=[handler], level=max(level, logging.WARNING), force=True)
+
+
+def _of_process(number: int) -> structlog.typing.Processor:
+    def name(_logger: Any, _method: str, record: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+        record["process"] = number
+        return record
+
+    return name
 
 
 def _without_secrets(_logger: Any, _method: str, record: MutableMapping[str, Any]) -> MutableMapping[str, Any]:

@@ -176,6 +176,9 @@ class Settings(Section):
     default_room_version: Annotated[str, AfterValidator(_room_version)] = Field(
         "12", description="the version of rooms created here, unless a client asks for another"
     )
+    processes: int = Field(
+        1, ge=1, le=64, description="how many processes serve; as many as there are processor cores for them, at most"
+    )
     database: DatabaseSettings = DatabaseSettings()
     listeners: tuple[ListenerSettings, ...] = Field(
         (ListenerSettings(bind="127.0.0.1:8008"),), min_length=1, description="the addresses to answer on"

@@ -11,7 +11,7 @@ import trio
 from tests.homeserver.serving.certificate import trusting, write_certificate
 from tests.homeserver.serving.house import LARGE, House, Wire, opened, request, settled, wire
 from tricord.homeserver.serving.limits import Limits
-from tricord.homeserver.serving.server import CannotListen
+from tricord.homeserver.serving.sockets import CannotListen
 
 
 @pytest.mark.parametrize("http2", [False, True])

@@ -258,7 +258,7 @@ async def sync_server(database: Database) -> AsyncIterator[SyncServer]:
     routes.append(Route(SlidingSyncWithoutSocket, SlidingSyncApi(sliding, presences).sync))
     dispatcher = Dispatcher(routes, inhabitants)
     filters = SyncFilters(database)
-    websocket = WebSocketSync(engine, filters, presences, inhabitants, Revocations(database), dispatcher)
+    websocket = WebSocketSync(engine, filters, presences, inhabitants, Revocations(database), dispatcher, publisher)
     async with trio.open_nursery() as nursery:
         for run in (log.run, publisher.run, typing.run, presences.run):
             nursery.start_soon(run)

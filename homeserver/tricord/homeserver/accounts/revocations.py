@@ -6,6 +6,8 @@ from collections.abc import Callable, Collection, Iterator
 from typing import TypeAlias
 
 from tricord.homeserver.storage.database import Database
+from tricord.homeserver.storage.stream import take_positions
+from tricord.homeserver.stream.publisher import Commit, Publisher
 
 SessionsEnded: TypeAlias = Callable[[frozenset[int]], None]
 
@@ -17,8 +19,9 @@ _IDS_A_PAYLOAD = 390
 class Revocations:
     """Where the end of a session is announced and heard of."""
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, publisher: Publisher | None = None) -> None:
         self._database = database
+        self._publisher = publisher
         self._listeners: list[SessionsEnded] = []
         self._gap_listeners: list[Callable[[], None]] = []
         database.listen(_CHANNEL, self._heard)
@@ -43,6 +46,10 @@ class Revocations:
         self._tell(frozenset(session_ids))
         for payload in _payloads(sorted(session_ids)):
             await self._database.notify(_CHANNEL, payload)
+        if self._publisher is not None and self._publisher.has_others:
+            # Notifications come in order: who has heard of this position has heard of the sessions.
+            position = await self._database.run(take_positions, 1)
+            self._publisher.publish(Commit(position, rooms=frozenset(), users=frozenset()))
 
     def _heard(self, payload: str) -> None:
         if payload:

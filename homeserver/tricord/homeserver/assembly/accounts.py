@@ -42,6 +42,7 @@ from tricord.homeserver.clock import Clock
 from tricord.homeserver.serving.call import Route
 from tricord.homeserver.settings import Settings
 from tricord.homeserver.storage.database import Database
+from tricord.homeserver.stream.publisher import Publisher
 from tricord.protocol.identifiers import ServerName
 
 
@@ -56,9 +57,10 @@ class AccountBook:
         password_cost: HashCost | None,
         rooms_to_tell: Callable[[], None],
         keys_changed: KeysChanged,
+        publisher: Publisher | None = None,
     ) -> None:
         server_name = ServerName(settings.server_name)
-        self.revocations = Revocations(database)
+        self.revocations = Revocations(database, publisher)
         self.passwords = Passwords(
             concurrent=settings.login.concurrent_password_checks,
             minimum_length=settings.registration.minimum_password_length,
@@ -89,7 +91,9 @@ class Accounts:
     ) -> None:
         settings, database, clock = base.settings, base.database, base.clock
         self.room_updates = RoomUpdates(database, clock)
-        self.book = AccountBook(settings, database, clock, password_cost, self.room_updates.wake, keys_changed)
+        self.book = AccountBook(
+            settings, database, clock, password_cost, self.room_updates.wake, keys_changed, base.publisher
+        )
         self._sightings = Sightings(database, clock)
         self.requesters = Requesters(database, self.book.revocations, self._sightings, clock)
         self.limits = EndpointLimits(settings.rate_limits)

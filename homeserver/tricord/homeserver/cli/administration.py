@@ -46,7 +46,7 @@ def with_database(settings: Settings, act: Callable[[Database], Awaitable[T]]) -
 
 @contextlib.asynccontextmanager
 async def _database(settings: Settings) -> AsyncIterator[Database]:
-    from tricord.homeserver.app import opened_database
+    from tricord.homeserver.assembly.database import opened_database
     from tricord.homeserver.storage.database import open_database
     from tricord.homeserver.storage.server_name import claim_server_name
 

@@ -31,13 +31,15 @@ def _leaves(error: BaseException) -> list[BaseException]:
 
 def _words(fault: BaseException) -> str | None:
     from tricord.homeserver.demo.servers import DidNotStart
-    from tricord.homeserver.serving.server import CannotListen
+    from tricord.homeserver.processes.supervisor import ProcessFailed
+    from tricord.homeserver.serving.sockets import CannotListen
     from tricord.homeserver.settings_sources import SettingsError
     from tricord.homeserver.signing_key import SigningKeyError
     from tricord.homeserver.storage.errors import DatabaseError
     from tricord.protocol.errors import MatrixError
 
-    if isinstance(fault, CannotListen | DidNotStart | SettingsError | SigningKeyError | DatabaseError | MatrixError):
+    explained = (CannotListen, DidNotStart, ProcessFailed, SettingsError, SigningKeyError, DatabaseError, MatrixError)
+    if isinstance(fault, explained):
         return str(fault)
     if isinstance(fault, OSError) and fault.filename is not None:
         name = fault.filename.decode() if isinstance(fault.filename, bytes) else fault.filename

@@ -42,13 +42,15 @@ def settings_options(function: F) -> F:
     return function
 
 
-def read_settings(config_file: Path | None, data_dir: Path | None, server_name: str | None) -> Settings:
+def read_settings(
+    config_file: Path | None, data_dir: Path | None, server_name: str | None, processes: int | None = None
+) -> Settings:
     """Load the settings; a fault ends the command with its explanation."""
     from tricord.homeserver.settings_sources import SettingsError, load_settings
 
     if config_file is None and DEFAULT_FILE.exists():
         config_file = DEFAULT_FILE
-    flags = {"data_dir": data_dir, "server_name": server_name}
+    flags = {"data_dir": data_dir, "server_name": server_name, "processes": processes}
     try:
         return load_settings(config_file, os.environ, flags)
     except SettingsError as error:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import gc
+import contextlib
 import signal
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,12 +14,14 @@ from tricord.homeserver.cli.faults import faults_explained
 from tricord.homeserver.cli.options import how_to, read_settings, settings_options
 
 if TYPE_CHECKING:
-    from tricord.homeserver.app import Homeserver
+    from tricord.homeserver.settings import Settings
+    from tricord.homeserver.storage.database import Database
 
 
 @click.command(short_help="Run the homeserver.")
 @settings_options
-def serve(config_file: Path | None, data_dir: Path | None, server_name: str | None) -> None:
+@click.option("--processes", type=int, metavar="N", help="How many processes serve; one, if left out.")
+def serve(config_file: Path | None, data_dir: Path | None, server_name: str | None, processes: int | None) -> None:
     """Run the homeserver.
 
     Without any settings it serves this machine only: server name `localhost`, data in ./tricord-data, a PostgreSQL of
@@ -28,12 +31,10 @@ def serve(config_file: Path | None, data_dir: Path | None, server_name: str | No
 
     from tricord.homeserver.logs import configure_logs
 
-    settings = read_settings(config_file, data_dir, server_name)
+    settings = read_settings(config_file, data_dir, server_name, processes)
     configure_logs(settings.log)
 
     async def run() -> None:
-        from tricord.homeserver.app import open_homeserver
-
         with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
             async with trio.open_nursery() as nursery:
 
@@ -51,10 +52,13 @@ def serve(config_file: Path | None, data_dir: Path | None, server_name: str | No
                 serving = False
                 stop = trio.Event()
                 nursery.start_soon(stop_on_signal)
-                async with open_homeserver(settings) as homeserver:
+                async with _served(settings) as (database, urls):
                     serving = True
-                    _collect_seldom()
-                    await _tell(homeserver, config_file, data_dir, server_name)
+                    click.echo(
+                        f"Tricord serves {settings.server_name} at {', '.join(urls)}, data in {settings.data_dir}."
+                    )
+                    if not await _has_users(database):
+                        _tell_how_to_go_on(settings, config_file, data_dir, server_name)
                     await stop.wait()
                 nursery.cancel_scope.cancel()
 
@@ -62,23 +66,33 @@ def serve(config_file: Path | None, data_dir: Path | None, server_name: str | No
         trio.run(run)
 
 
-def _collect_seldom() -> None:
-    """Let Python look for cycles of garbage seldom, and never among what is there from the start.
+@contextlib.asynccontextmanager
+async def _served(settings: Settings) -> AsyncIterator[tuple[Database, list[str]]]:
+    """Serve while inside the block, in this process or in several; the block gets the database and the URLs."""
+    if settings.processes > 1:
+        from tricord.homeserver.processes.supervisor import serving_processes
+        from tricord.homeserver.storage.database import open_database
 
-    Almost nothing here is freed by that, and each full look stops the server for as long as its memory is large.
-    """
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(20_000, 20, 50)
-
-
-async def _tell(
-    homeserver: Homeserver, config_file: Path | None, data_dir: Path | None, server_name: str | None
-) -> None:
-    settings = homeserver.settings
-    click.echo(f"Tricord serves {settings.server_name} at {', '.join(homeserver.urls)}, data in {settings.data_dir}.")
-    async for _ in homeserver.administration.users():
+        async with serving_processes(settings) as (url, urls), open_database(url, connections=1) as database:
+            yield database, urls
         return
+    from tricord.homeserver.app import open_homeserver
+    from tricord.homeserver.garbage import collect_seldom
+
+    async with open_homeserver(settings) as homeserver:
+        collect_seldom()
+        yield homeserver.database, homeserver.urls
+
+
+async def _has_users(database: Database) -> bool:
+    from tricord.homeserver.storage.accounts import accounts_after
+
+    return bool(await database.read(accounts_after, "", 1))
+
+
+def _tell_how_to_go_on(
+    settings: Settings, config_file: Path | None, data_dir: Path | None, server_name: str | None
+) -> None:
     click.echo("Add the first user from another terminal, in this folder:")
     click.echo(f"  {how_to('user add NAME --admin', config_file, data_dir, server_name)}")
     if settings.server_name == "localhost":

@@ -148,6 +148,15 @@ class PeerAuthenticator(Protocol):
         ...
 
 
+class OtherProcesses(Protocol):
+    """What other processes have done, which a client may already know of."""
+
+    @property
+    def is_behind(self) -> bool: ...
+
+    async def catch_up(self) -> None: ...
+
+
 class RateLimiter(Protocol):
     """Says when somebody asks too much."""
 

@@ -27,6 +27,7 @@ from tricord.homeserver.serving.call import (
     Authenticator,
     Call,
     Header,
+    OtherProcesses,
     PeerAuthenticator,
     RateLimiter,
     Requester,
@@ -106,11 +107,13 @@ class Dispatcher:
         *,
         peers: PeerAuthenticator | None = None,
         observe: Observer | None = None,
+        others: OtherProcesses | None = None,
     ) -> None:
         self.router = Router(routes)
         self._authenticator = authenticator
         self._peers = peers
         self._limiter = limiter
+        self._others = others
         # Told the method, the route, the status and the seconds of every request.
         self._observe = observe
         self._numbers = itertools.count(1)
@@ -134,6 +137,8 @@ class Dispatcher:
         endpoint = route.endpoint
         number = next(self._numbers)
         try:
+            if self._others is not None and self._others.is_behind:
+                await self._others.catch_up()
             response = _encode(await route.handle(await self._call(request, endpoint, path)))
         except MatrixError as error:
             response = _refusal(error)
@@ -182,6 +187,8 @@ class Dispatcher:
         self, requester: Requester, request: RawRequest, route: Route, path: Mapping[str, str], body: JsonObject
     ) -> Response:
         try:
+            if self._others is not None:
+                await self._others.catch_up()
             call = self._parsed(request, route.endpoint, path, requester, body)
             return _encode(await route.handle(call))
         except MatrixError as error:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import errno
 import socket
 import ssl
 from collections.abc import AsyncIterator, Mapping, Sequence
@@ -17,14 +16,9 @@ from tricord.homeserver.serving.asgi import Application
 from tricord.homeserver.serving.call import WebSocketRoute
 from tricord.homeserver.serving.lane import Lane
 from tricord.homeserver.serving.limits import Limits
+from tricord.homeserver.serving.sockets import CannotListen, base_url, open_socket
 
 _log = structlog.get_logger(__name__)
-
-_BACKLOG = 2048
-
-
-class CannotListen(Exception):
-    """An address cannot be listened on; the message says why."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,13 +34,17 @@ class Listener:
 
 
 @contextlib.asynccontextmanager
-async def listening(listeners: Sequence[Listener], *, drain_seconds: float = 8) -> AsyncIterator[list[str]]:
+async def listening(
+    listeners: Sequence[Listener], *, sockets: Sequence[socket.socket] = (), drain_seconds: float = 8
+) -> AsyncIterator[list[str]]:
     """Serve while inside the block, which gets the base URLs; then drain for at most `drain_seconds`.
 
-    Raises CannotListen.
+    `sockets` are those of the listeners, where they are open already. Raises CannotListen.
     """
     with contextlib.ExitStack() as stack:
-        opened = [_Opened(each, stack.enter_context(_socket(each.bind)), _tls_context(each)) for each in listeners]
+        if not sockets:
+            sockets = [stack.enter_context(open_socket(each.bind)) for each in listeners]
+        opened = [_Opened(each, sock, _tls_context(each)) for each, sock in zip(listeners, sockets, strict=True)]
         async with trio.open_nursery() as connections:
             async with trio.open_nursery() as accepting:
                 for each in opened:
@@ -66,7 +64,7 @@ class _Opened:
 
     def __init__(self, listener: Listener, sock: socket.socket, tls: ssl.SSLContext | None) -> None:
         self.lane = Lane(listener.application, listener.websockets, listener.limits)
-        self.url = _url(listener, sock)
+        self.url = base_url(sock, is_secure=listener.tls_certificate is not None)
         self._sock = sock
         self._tls = tls
 
@@ -77,27 +75,6 @@ class _Opened:
         if self._tls is not None:
             listener = trio.SSLListener(listener, self._tls, https_compatible=True)
         await trio.serve_listeners(self.lane.serve, [listener], handler_nursery=connections)
-
-
-def _socket(bind: str) -> socket.socket:
-    host, _, port = bind.rpartition(":")
-    host = host.strip("[]")
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    sock = socket.socket(family, socket.SOCK_STREAM)
-    try:
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        sock.bind((host, int(port)))
-        sock.listen(_BACKLOG)
-        sock.setblocking(False)
-    except OSError as error:
-        sock.close()
-        reasons = {
-            errno.EADDRINUSE: "another program listens there: stop it, or change `bind`",
-            errno.EACCES: "ports below 1024 need a privilege: put a reverse proxy in front, or choose a higher port",
-            errno.EADDRNOTAVAIL: "this machine does not have that address",
-        }
-        raise CannotListen(f"cannot listen on {bind}: {reasons.get(error.errno or 0, error.strerror)}") from error
-    return sock
 
 
 def _tls_context(listener: Listener) -> ssl.SSLContext | None:
@@ -112,9 +89,3 @@ def _tls_context(listener: Listener) -> ssl.SSLContext | None:
     except (OSError, ssl.SSLError) as error:
         raise CannotListen(f"{certificate} and {key} are not a certificate and its key: {error}") from error
     return context
-
-
-def _url(listener: Listener, sock: socket.socket) -> str:
-    host, port = sock.getsockname()[:2]
-    scheme = "http" if listener.tls_certificate is None else "https"
-    return f"{scheme}://{f'[{host}]' if ':' in host else host}:{port}"

@@ -21,6 +21,7 @@ import trio
 from tricord.homeserver.storage.database import Database
 from tricord.homeserver.storage.errors import DatabaseError
 from tricord.homeserver.storage.stream import current_position
+from tricord.homeserver.stream.frontier import Frontier
 from tricord.protocol.identifiers import RoomId, UserId
 
 _CHANNEL = "tricord_commits"
@@ -31,6 +32,9 @@ _MOST_NOTIFICATIONS = 20
 # In place of a count: the rest of this commit is told in the next notification.
 _MORE_TO_COME = 0
 _PATIENCE_SECONDS = 0.5
+# How long a request waits for what other processes have committed: first for their word, then for a look of our own.
+_WORD_SECONDS = 0.25
+_LOOK_SECONDS = 5
 
 _logger = structlog.get_logger(__name__)
 
@@ -127,9 +131,12 @@ class Watchers:
 class Publisher:
     """Announces commits."""
 
-    def __init__(self, database: Database, position: int) -> None:
+    def __init__(self, database: Database, position: int, frontier: Frontier | None = None) -> None:
         self.position = position
         """Every commit up to here is published in this process."""
+        self._frontier = frontier
+        # Requests that wait for a position.
+        self._behind: dict[trio.Event, int] = {}
         self.watchers_of_rooms = Watchers()
         self.watchers_of_users = Watchers()
         self._database = database
@@ -169,9 +176,39 @@ class Publisher:
 
     def publish(self, commit: Commit) -> None:
         """Announce a commit of this process; call it right after COMMIT, before anything is awaited."""
+        if self._frontier is not None:
+            self._frontier.note(commit.position)
         self._untold.append(commit)
         self._work.set()
         self._take(commit)
+
+    @property
+    def has_others(self) -> bool:
+        """Whether other processes on this machine answer the same clients."""
+        return self._frontier is not None
+
+    @property
+    def is_behind(self) -> bool:
+        """Whether another process on this machine has committed what is not published here yet."""
+        return self._frontier is not None and self._frontier.position > self.position
+
+    async def catch_up(self) -> None:
+        """Return once all is published here that another process had committed before, or after some seconds."""
+        if self._frontier is None or (position := self._frontier.position) <= self.position:
+            return
+        caught_up = trio.Event()
+        self._behind[caught_up] = position
+        try:
+            with trio.move_on_after(_WORD_SECONDS):
+                await caught_up.wait()
+                return
+            # That process may have died with the word in its mouth.
+            self._is_lost = True
+            self._work.set()
+            with trio.move_on_after(_LOOK_SECONDS):
+                await caught_up.wait()
+        finally:
+            self._behind.pop(caught_up, None)
 
     def subscribe(self, user_id: UserId, rooms: Iterable[RoomId]) -> AbstractContextManager[Subscription]:
         """Watch a user's own things and some rooms, while the context lasts."""
@@ -202,6 +239,7 @@ class Publisher:
         self.position = max(self.position, position)
         self.watchers_of_users.wake_all()
         self._release()
+        self._let_go()
 
     def _take(self, commit: Commit) -> None:
         before = commit.position - commit.count
@@ -211,6 +249,14 @@ class Publisher:
             return
         self._show(commit)
         self._release()
+        self._let_go()
+
+    def _let_go(self) -> None:
+        """Let those requests go on that waited for what is published now."""
+        for caught_up, position in list(self._behind.items()):
+            if position <= self.position:
+                del self._behind[caught_up]
+                caught_up.set()
 
     def _release(self) -> None:
         while self._early and (commit := self._early.pop(self.position, None)) is not None:

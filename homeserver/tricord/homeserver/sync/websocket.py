@@ -32,7 +32,7 @@ from tricord.clients.api.websocket import (
 )
 from tricord.homeserver.accounts.presence import Presences
 from tricord.homeserver.accounts.revocations import Revocations
-from tricord.homeserver.serving.call import Authenticator, Requester
+from tricord.homeserver.serving.call import Authenticator, OtherProcesses, Requester
 from tricord.homeserver.stream.tokens import decode_messages_upto, decode_token, encode_token
 from tricord.homeserver.sync.delta import Delta
 from tricord.homeserver.sync.engine import SyncEngine
@@ -69,12 +69,14 @@ class WebSocketSync:
         authenticator: Authenticator,
         revocations: Revocations,
         requests: Requests,
+        others: OtherProcesses,
     ) -> None:
         self._engine = engine
         self._filters = filters
         self._presences = presences
         self._authenticator = authenticator
         self._requests = requests
+        self._others = others
         self._revoked: dict[int, set[trio.Event]] = {}
         revocations.on_revoked(self._end_sessions)
 
@@ -130,6 +132,7 @@ class WebSocketSync:
                 sign_in = SignIn.model_validate(message)
             except ValidationError as error:
                 raise BadJson("the first message is no sign_in") from error
+            await self._others.catch_up()
             token = _token(sign_in, headers)
             requester = await self._authenticator.authenticate(
                 token, client_address=client_address, user_agent=headers.get("user-agent", "")

@@ -1,0 +1,1 @@
+"""Several processes that serve as one: one that watches over them, and those that serve."""

@@ -1,0 +1,73 @@
+"""One of several processes that serve: `python -m tricord.homeserver.processes.worker`, as the supervisor starts it."""
+
+from __future__ import annotations
+
+import mmap
+import os
+import signal
+import socket
+import sys
+
+import click
+import trio
+
+from tricord.homeserver.app import run_on
+from tricord.homeserver.cli.faults import faults_explained
+from tricord.homeserver.garbage import collect_seldom
+from tricord.homeserver.logs import configure_logs
+from tricord.homeserver.processes.work import READY, Work
+from tricord.homeserver.storage.database import open_database
+from tricord.homeserver.stream.frontier import SIZE, Frontier
+
+
+def main() -> None:
+    """Serve until told to stop."""
+    # Ctrl-C reaches all processes of a terminal: the one that watches says when to stop.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    told, said = os.dup(0), os.dup(1)
+    # Whatever prints must not speak for us.
+    os.dup2(2, 1)
+    work = Work.read(told)
+    configure_logs(work.settings.log, process=work.number)
+    with faults_explained():
+        trio.run(_serve, work, told, said)
+
+
+async def _serve(work: Work, told: int, said: int) -> None:
+    settings = work.settings
+    frontier = Frontier(mmap.mmap(work.frontier, SIZE), work.number - 1, settings.processes)
+    sockets = [socket.socket(fileno=descriptor) for descriptor in work.sockets]
+    url = settings.database.url.get_secret_value()
+    async with trio.open_nursery() as nursery:
+        stop = trio.Event()
+        nursery.start_soon(_stop_at_the_end_of, told, stop)
+        nursery.start_soon(_stop_on_signal, stop)
+        async with (
+            open_database(url, connections=settings.database.connections) as database,
+            run_on(database, settings, frontier=frontier, sockets=sockets),
+        ):
+            collect_seldom()
+            os.write(said, READY)
+            await stop.wait()
+        nursery.cancel_scope.cancel()
+
+
+async def _stop_at_the_end_of(told: int, stop: trio.Event) -> None:
+    async with trio.lowlevel.FdStream(told) as pipe:
+        while await pipe.receive_some():
+            pass
+        stop.set()
+
+
+async def _stop_on_signal(stop: trio.Event) -> None:
+    with trio.open_signal_receiver(signal.SIGTERM) as signals:
+        async for _ in signals:
+            stop.set()
+
+
+if __name__ == "__main__":
+    try:
+        main()
+    except click.ClickException as fault:
+        fault.show()
+        sys.exit(fault.exit_code)
