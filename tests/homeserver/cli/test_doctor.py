@@ -14,6 +14,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
 from tests.homeserver.cli.commands import in_process, written
+from tests.homeserver.media.cloud import s3
 
 FREE_PORT = '[[listeners]]\nbind = "127.0.0.1:0"\n'
 CLIENT = {"m.homeserver": {"base_url": "https://matrix.example.org"}}
@@ -88,3 +89,32 @@ def test_a_missing_well_known_file_is_told_of(tmp_path: Path, monkeypatch: pytes
     assert "matrix/client answers 200 without m.homeserver" in outcome.output
     assert "fix: let example.org forward /.well-known/matrix/ to this server" in outcome.output
     assert outcome.fault() == "1 thing needs a fix"
+
+
+def test_a_store_that_works_is_tried(tmp_path: Path) -> None:
+    with s3("blobs") as url:
+        said = in_process("doctor", "--config", written(tmp_path, FREE_PORT + s3_settings(url, "blobs"))).good()
+    assert "the s3 bucket blobs takes a file, gives it back, and deletes it" in said
+
+
+def test_a_store_that_does_not_work_is_told_of(tmp_path: Path) -> None:
+    with s3("blobs") as url:
+        outcome = in_process("doctor", "--config", written(tmp_path, FREE_PORT + s3_settings(url, "no-such")))
+    assert "the s3 bucket no-such: it cannot be written: " in outcome.output
+    assert "fix: check media_store: bucket, prefix, endpoint" in outcome.output
+    assert outcome.fault() == "1 thing needs a fix"
+
+
+def test_a_folder_of_media_that_is_in_the_way_is_told_of(tmp_path: Path) -> None:
+    (tmp_path / "way").write_text("in the way")
+    place = f'[media_store]\nfolder = "{tmp_path / "way" / "blobs"}"\n'
+    outcome = in_process("doctor", "--config", written(tmp_path, FREE_PORT + place))
+    assert "it cannot be written: the folder of media cannot be written: Not a directory" in outcome.output
+    assert outcome.fault() == "1 thing needs a fix"
+
+
+def s3_settings(url: str, bucket: str) -> str:
+    return (
+        f'[media_store]\nkind = "s3"\nbucket = "{bucket}"\nendpoint = "{url}"\nregion = "eu-1"\n'
+        'access_key = "key"\nsecret_key = "secret"\nredirect_seconds = 60\n'
+    )

@@ -19,11 +19,12 @@ from tests.homeserver.media.cloud import AZURE_ACCOUNT, AZURE_KEY, azure, google
 from tests.homeserver.media.images import image
 from tests.homeserver.media.people import uploader
 from tests.servers import running_homeserver
-from tricord.homeserver.assembly.media import store_of
+from tricord.homeserver.assembly.media import media_administration_of, store_of
 from tricord.homeserver.media.blobs import BlobMissing, BlobStore, StoreUnavailable
 from tricord.homeserver.media.settings import MediaStoreSettings
 from tricord.homeserver.settings import Settings
 from tricord.homeserver.settings_sources import SettingsError
+from tricord.homeserver.storage.database import open_database
 
 
 @pytest.fixture(scope="module", params=["directory", "s3", "gcs", "azure"])
@@ -125,6 +126,38 @@ async def test_a_homeserver_keeps_media_there(
         path = f"/_matrix/client/v1/media/download/{uri.removeprefix('mxc://')}"
         assert (await http.get(path)).content == data
         assert (await http.get(path, headers={"Range": "bytes=1500000-1500009"})).content == data[1_500_000:1_500_010]
+
+
+async def test_what_operators_hide_or_delete_is_so_in_every_store(
+    store_settings: dict[str, str], database_url: str, tmp_path: Path
+) -> None:
+    async with (
+        running_homeserver(database_url, tmp_path, media_store=store_settings) as homeserver,
+        uploader(homeserver.urls[0], "alice") as http,
+        open_database(database_url) as database,
+    ):
+        data = image("PNG", 400, 400)
+        uri = (await http.post("/_matrix/media/v3/upload", content=data)).json()["content_uri"]
+        path = uri.removeprefix("mxc://")
+        paths = (f"download/{path}", f"thumbnail/{path}?width=96&height=96&method=crop")
+        answers = [await http.get(f"/_matrix/client/v1/media/{each}") for each in paths]
+        digests = [hashlib.sha256(answer.content).digest() for answer in answers]
+        administration = media_administration_of(homeserver.settings, database)
+        store = store_of(homeserver.settings)
+        names = await administration.named([uri])
+
+        await administration.quarantine(names, by="operator")
+        for each in paths:
+            assert (await http.get(f"/_matrix/client/v1/media/{each}")).status_code == 404
+        await administration.release(names)
+        for each, answer in zip(paths, answers, strict=True):
+            assert (await http.get(f"/_matrix/client/v1/media/{each}")).content == answer.content
+
+        assert await administration.erase(await administration.named(["@alice:hs.test"])) == 1
+        for each, digest in zip(paths, digests, strict=True):
+            assert (await http.get(f"/_matrix/client/v1/media/{each}")).status_code == 404
+            with pytest.raises(BlobMissing):
+                await read(store, digest, 0, 1)
 
 
 async def test_downloads_are_redirected_to_a_store_that_can_give_the_same(

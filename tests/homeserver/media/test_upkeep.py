@@ -19,6 +19,7 @@ from tricord.homeserver.media.sweep import Sweep
 from tricord.homeserver.media.uses import Uses
 from tricord.homeserver.storage.database import Database
 from tricord.homeserver.storage.media import claim_blob
+from tricord.homeserver.storage.media_upkeep import erase_uploads
 from tricord.protocol.errors import NotFound, Unavailable
 from tricord.protocol.identifiers import ServerName, UserId
 from tricord.protocol.media import Mxc
@@ -126,6 +127,18 @@ async def test_quarantined_bytes_can_be_erased(archive: Archive) -> None:
     assert archive.files == 0
 
 
+async def test_the_uploads_of_who_is_erased_are_swept(archive: Archive, database: Database) -> None:
+    own, shared, bad = [await archive.upload(data) for data in (b"own", b"shared", b"bad")]
+    others = await archive.upload(b"shared", BOB)
+    await archive.administration.quarantine([bad], by="operator")
+    await database.run(erase_uploads, ALICE)
+    assert [await archive.is_there(mxc) for mxc in (own, shared, others)] == [False, False, True]
+    await archive.sweep.sweep()
+    assert archive.files == 2
+    # What nobody may see does not come back by being erased and brought again.
+    assert not await archive.is_there(await archive.upload(b"bad", BOB))
+
+
 async def test_bytes_without_a_name_are_swept(archive: Archive, database: Database) -> None:
     async with archive.spool.receive(in_parts(b"unnamed"), 100) as spooled:
         await archive.repository.keep(spooled, PLAIN)
@@ -157,8 +170,13 @@ async def test_a_store_that_is_out_of_order_leaves_no_media_without_bytes(archiv
     archive.store.broken = True
     with pytest.raises(Unavailable):
         await archive.upload(b"tea")
-    assert (await archive.administration.usage()).local_files == 0
+    usage = await archive.administration.usage()
+    assert (usage.local_files, usage.stored_bytes) == (0, 3)
     assert archive.files == 0
+    archive.store.broken = False
+    archive.clock.now += 2 * HOUR
+    await archive.sweep.sweep()
+    assert (await archive.administration.usage()).stored_bytes == 0
 
 
 async def test_what_was_fetched_goes_when_there_is_too_much_of_it(archive: Archive) -> None:

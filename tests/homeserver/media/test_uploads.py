@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import AsyncIterator
+import subprocess
+from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -13,8 +14,12 @@ import httpx
 import pytest
 import trio
 
+from tests.federation.servers import in_parts
 from tests.homeserver.media.people import uploader
-from tests.servers import running_homeserver
+from tests.servers import PASSWORD, SERVER_NAME, running_homeserver
+from tricord.homeserver.storage.database import open_database
+from tricord.homeserver.storage.media_upkeep import usage
+from tricord.protocol.identifiers import ServerName
 from tricord.protocol.media import parse_mxc
 
 UPLOAD = "/_matrix/media/v3/upload"
@@ -40,7 +45,7 @@ def path_of(answer: httpx.Response) -> str:
 
 
 def files_in(folder: Path) -> set[str]:
-    return {file.name for file in (folder / "media").rglob("*") if file.is_file()}
+    return {file.name for file in folder.rglob("*") if file.is_file()}
 
 
 async def test_what_is_uploaded_can_be_downloaded(database_url: str, tmp_path: Path) -> None:
@@ -61,7 +66,7 @@ async def test_what_is_uploaded_can_be_downloaded(database_url: str, tmp_path: P
         assert head.content == b""
         same = path_of(await http.post(UPLOAD, content=data))
         assert (await http.get(same)).headers["content-disposition"] == "attachment"
-        assert files_in(tmp_path) == {hashlib.sha256(data).hexdigest()}
+        assert files_in(tmp_path / "media") == {hashlib.sha256(data).hexdigest()}
 
 
 async def test_an_empty_file_is_a_file(database_url: str, tmp_path: Path) -> None:
@@ -89,7 +94,7 @@ async def test_a_hostile_file_name_harms_nobody(database_url: str, tmp_path: Pat
         assert answer.status_code == 200
         assert "x-evil" not in answer.headers
         assert len(answer.headers["content-disposition"]) < 1200
-        assert all(len(name) == 64 for name in files_in(tmp_path))
+        assert all(len(name) == 64 for name in files_in(tmp_path / "media"))
 
 
 @pytest.mark.parametrize(
@@ -128,7 +133,7 @@ async def test_a_file_that_is_too_large_is_refused_and_not_kept(database_url: st
             answer = await http.post(UPLOAD, content=content)
             assert (answer.status_code, answer.json()["errcode"]) == (413, "M_TOO_LARGE")
         path_of(await http.post(UPLOAD, content=b"x" * 50_000))
-        assert len(files_in(tmp_path)) == 1
+        assert len(files_in(tmp_path / "media")) == 1
 
 
 async def test_uploads_of_one_user_are_bounded_together(database_url: str, tmp_path: Path) -> None:
@@ -204,7 +209,7 @@ async def test_an_upload_that_breaks_off_leaves_nothing(database_url: str, tmp_p
         with pytest.raises(Enough):
             await http.post(UPLOAD, content=parts())
         with trio.fail_after(20):
-            while files_in(tmp_path):  # noqa: ASYNC110  # a look at a folder is all there is
+            while files_in(tmp_path / "media"):  # noqa: ASYNC110  # a look at a folder is all there is
                 await trio.sleep(0.01)
 
 
@@ -216,6 +221,55 @@ async def test_a_store_that_cannot_be_written_is_a_clear_error(database_url: str
         answer = await http.post(UPLOAD, content=b"x")
         assert (answer.status_code, answer.json()["errcode"]) == (503, "M_UNKNOWN")
         assert "cannot keep files" in answer.json()["error"]
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system of two MiB."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    command = ["mount", "-t", "tmpfs", "-o", "size=2m", "tmpfs", str(folder)]
+    if subprocess.run(command, capture_output=True, check=False).returncode:
+        pytest.skip("only root may make a small disk")
+    try:
+        yield folder
+    finally:
+        subprocess.run(["umount", "--lazy", str(folder)], check=True)
+
+
+async def test_a_full_disk_is_a_clear_error_and_loses_nothing(
+    database_url: str, tmp_path: Path, small_disk: Path
+) -> None:
+    settings = {"folder": small_disk / "blobs"}
+    async with (
+        running_homeserver(database_url, tmp_path, media_store=settings) as homeserver,
+        uploader(homeserver.urls[0], "alice") as http,
+        open_database(database_url) as database,
+    ):
+        before = path_of(await http.post(UPLOAD, content=b"before" * 100_000))
+        for length in (None, 4_000_000):
+            data = os.urandom(4_000_000)
+            answer = await http.post(UPLOAD, content=data if length else in_parts(data, 65_536))
+            assert (answer.status_code, answer.json()["errcode"]) == (503, "M_UNKNOWN")
+            assert "cannot take in files now" in answer.json()["error"]
+        assert (await http.get(before)).content == b"before" * 100_000
+        # Nothing is left of what did not fit, so that what fits is taken.
+        after = path_of(await http.post(UPLOAD, content=b"after" * 100_000))
+        assert (await http.get(after)).content == b"after" * 100_000
+        used = await database.read(usage, ServerName(SERVER_NAME))
+        assert (used.local_files, used.stored_bytes) == (2, 1_100_000)
+        assert len(files_in(small_disk)) == 2
+
+
+async def test_files_of_who_wants_to_be_erased_are_gone(database_url: str, tmp_path: Path) -> None:
+    async with person(database_url, tmp_path) as http, uploader(str(http.base_url), "bob") as bob:
+        path = path_of(await http.post(UPLOAD, content=b"tea"))
+        assert (await bob.get(path)).content == b"tea"
+        identifier = {"type": "m.id.user", "user": "alice"}
+        auth = {"type": "m.login.password", "identifier": identifier, "password": PASSWORD}
+        answer = await http.post("/_matrix/client/v3/account/deactivate", json={"auth": auth, "erase": True})
+        assert answer.status_code == 200
+        assert (await bob.get(path)).status_code == 404
 
 
 @pytest.mark.parametrize("by_quart", [False, True])

@@ -17,6 +17,7 @@ from tricord.homeserver.storage.devices import Ended, delete_devices
 from tricord.homeserver.storage.filters import delete_filters
 from tricord.homeserver.storage.key_backups import delete_all_backups
 from tricord.homeserver.storage.login_tokens import delete_login_tokens
+from tricord.homeserver.storage.media_upkeep import erase_uploads
 from tricord.homeserver.storage.openid_tokens import delete_openid_tokens
 from tricord.homeserver.storage.profiles import delete_profile
 from tricord.homeserver.storage.room_updates import request_room_update
@@ -44,7 +45,7 @@ class Deactivation:
     async def deactivate(self, user_id: UserId, *, erase: bool = False) -> None:
         """Sign a user out everywhere, delete what they kept, and leave their rooms soon after.
 
-        To erase is also to show their events to newcomers as redacted.
+        To erase is also to show their events to newcomers as redacted, and to delete the files that they uploaded.
         """
         ended = await self._database.run(_deactivate, user_id, erase=erase)
         await self._revocations.announce(ended.session_ids)
@@ -67,5 +68,7 @@ async def _deactivate(tx: Transaction, user_id: UserId, *, erase: bool) -> Ended
     await delete_all_backups(tx, user_id)
     # Tags, ignored users, settings of clients: nobody can read them any more, so erasing is not only for those who ask.
     await delete_account_data(tx, user_id)
+    if erase:
+        await erase_uploads(tx, user_id)
     await request_room_update(tx, user_id, "leave")
     return await delete_devices(tx, user_id, None)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -34,12 +35,13 @@ class Finding:
 @click.command(short_help="Find what is wrong, and say the fix.")
 @settings_options
 def doctor(config_file: Path | None, data_dir: Path | None, server_name: str | None) -> None:
-    """Check PostgreSQL, clock, keys, ports, certificates and well-known files; exit status 1 if something is wrong."""
+    """Check PostgreSQL, clock, keys, media, ports, certificates, well-known files; status 1 if something is wrong."""
     settings = read_settings(config_file, data_dir, server_name)
     checks: list[tuple[str, Callable[[Settings], Iterator[Finding]]]] = [
         ("data", _check_data),
         ("signing key", _check_key),
         ("PostgreSQL and clock", _check_database),
+        ("media store", _check_media_store),
         ("listeners", _check_listeners),
         ("well-known files", _check_well_known),
     ]
@@ -131,6 +133,39 @@ def _check_database(settings: Settings) -> Iterator[Finding]:
             fix="ALTER DATABASE … SET synchronous_commit = on",
         )
     yield _clock_finding("PostgreSQL's", seen.clock_ahead_seconds)
+
+
+def _check_media_store(settings: Settings) -> Iterator[Finding]:
+    import trio
+
+    from tricord.homeserver.assembly.media import spool_of, store_of
+    from tricord.homeserver.media.probe import ProbeFailed, probe
+    from tricord.homeserver.media.spool import Spool
+    from tricord.homeserver.settings_sources import SettingsError
+
+    store = settings.media_store
+    if store.kind == "directory":
+        where = f"the directory {store.folder or settings.data_dir / 'media' / 'blobs'}"
+        fix = f"let the server's user write there, and see that the disk has space (df -h {settings.data_dir})"
+    else:
+        where = f"the {store.kind} bucket {store.bucket}"
+        fix = (
+            "check media_store: bucket, prefix, endpoint, region, keys; and that these keys may write, read and delete"
+            " objects in it"
+        )
+    if store.kind == "directory" and store.folder is None and not settings.data_dir.exists():
+        yield Finding(well=True, words=f"{where} does not exist yet; `tricord serve` makes it")
+        return
+    try:
+        with tempfile.TemporaryDirectory() as folder:
+            spool = spool_of(settings) if store.kind == "directory" else Spool(Path(folder))
+            trio.run(probe, store_of(settings), spool)
+    except SettingsError as error:
+        yield Finding(well=False, words=str(error), fix="correct the settings in media_store")
+    except ProbeFailed as failure:
+        yield Finding(well=False, words=f"{where}: {failure}", fix=fix)
+    else:
+        yield Finding(well=True, words=f"{where} takes a file, gives it back, and deletes it")
 
 
 def _check_listeners(settings: Settings) -> Iterator[Finding]:

@@ -129,7 +129,8 @@ class _Writer:
         if self._handle is not None:
             with contextlib.suppress(OSError):
                 self._handle.close()
-        self.file.unlink(missing_ok=True)
+        with contextlib.suppress(FileNotFoundError, NotADirectoryError):
+            self.file.unlink()
 
 
 @contextlib.contextmanager

@@ -144,16 +144,7 @@ async def erase_media(tx: Transaction, names: Sequence[Mxc], name_digests: Seque
         [mxc.media_id for mxc in names],
     )
     digests = [row["digest"] for row in rows if row["digest"] is not None]
-    small = await tx.fetch(
-        """
-        DELETE FROM media_thumbnails t WHERE (
-            source = ANY($1) AND NOT EXISTS (SELECT FROM media WHERE media.digest = t.source)
-        ) OR source = ANY($2) RETURNING digest
-        """,
-        digests,
-        list(name_digests),
-    )
-    digests += [row["digest"] for row in small if row["digest"] is not None]
+    digests += await _forget_thumbnails(tx, digests, name_digests)
     doomed = await tx.fetch(
         """
         UPDATE media_blobs b SET doomed = true
@@ -165,3 +156,43 @@ async def erase_media(tx: Transaction, names: Sequence[Mxc], name_digests: Seque
         digests,
     )
     return len(rows), [row["digest"] for row in doomed]
+
+
+async def erase_uploads(tx: Transaction, user_id: UserId) -> None:
+    """Forget what a user has uploaded; the next sweep deletes the bytes that nothing else names.
+
+    What is quarantined stays so: its bytes must not come back under another name.
+    """
+    rows = await tx.fetch(
+        """
+        DELETE FROM media WHERE uploader = $1 AND quarantined_by IS NULL AND NOT EXISTS (
+            SELECT FROM media_blobs b WHERE b.digest = media.digest AND b.quarantined_by IS NOT NULL
+        ) RETURNING digest
+        """,
+        user_id,
+    )
+    digests = [row["digest"] for row in rows if row["digest"] is not None]
+    digests += await _forget_thumbnails(tx, digests, [])
+    await tx.execute(
+        """
+        UPDATE media_blobs b SET claimed_ts = 0
+        WHERE digest = ANY($1)
+          AND NOT EXISTS (SELECT FROM media WHERE media.digest = b.digest)
+          AND NOT EXISTS (SELECT FROM media_thumbnails t WHERE t.digest = b.digest)
+        """,
+        digests,
+    )
+
+
+async def _forget_thumbnails(tx: Transaction, sources: Sequence[bytes], name_digests: Sequence[bytes]) -> list[bytes]:
+    """Forget the small images of bytes that no media has, and those kept under a name; return their bytes' digests."""
+    rows = await tx.fetch(
+        """
+        DELETE FROM media_thumbnails t WHERE (
+            source = ANY($1) AND NOT EXISTS (SELECT FROM media WHERE media.digest = t.source)
+        ) OR source = ANY($2) RETURNING digest
+        """,
+        list(sources),
+        list(name_digests),
+    )
+    return [row["digest"] for row in rows if row["digest"] is not None]
