@@ -18,7 +18,7 @@ from tricord.homeserver.app import Homeserver
 from tricord.homeserver.clock import Clock
 from tricord.protocol.identifiers import EventId, RoomId, ServerName
 
-_PATIENCE_SECONDS = 15
+_PATIENCE_SECONDS = 60
 
 
 @dataclass

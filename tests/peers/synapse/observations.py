@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from typing import Any
+from typing import Any, Literal, TypeVar
 
 import trio
 
-from tricord.clients import Client
+from tricord.clients import Client, Refused
 from tricord.protocol.identifiers import EventId, RoomId
 
-PATIENCE_SECONDS = 15
+T = TypeVar("T")
+
+_SERVER_FAILED = 500
+# Far more than it takes: with two servers beside all else that runs, the machine may be slow.
+PATIENCE_SECONDS = 90
 
 
 async def becomes(seen: Callable[[], Awaitable[object]], expected: object) -> None:
@@ -20,6 +24,31 @@ async def becomes(seen: Callable[[], Awaitable[object]], expected: object) -> No
         while (found := await seen()) != expected:  # noqa: ASYNC110  # it happens in other processes
             await trio.sleep(0.05)
     assert found == expected, f"{found!r} is not {expected!r}"
+
+
+async def settled(ask: Callable[[], Awaitable[T]]) -> T:
+    """Ask until the answer is the other server's: one that was slow to answer is left alone for a while."""
+    with trio.fail_after(PATIENCE_SECONDS):
+        while True:
+            try:
+                return await ask()
+            except Refused as refusal:
+                if refusal.status < _SERVER_FAILED:
+                    raise
+                await trio.sleep(0.2)
+
+
+async def stripped_state(viewer: Client, room_id: RoomId, section: Literal["invite", "knock"]) -> list[dict[str, Any]]:
+    """Return what somebody is told of a room that they are invited to or knock on, as soon as they are."""
+    found: list[dict[str, Any]] = []
+
+    async def is_told() -> bool:
+        room = (await viewer.sync()).get("rooms", {}).get(section, {}).get(room_id)
+        found[:] = [] if room is None else room[f"{section}_state"]["events"]
+        return room is not None
+
+    await becomes(is_told, True)
+    return found
 
 
 async def membership(viewer: Client, room_id: RoomId, of: Client) -> str | None:

@@ -13,7 +13,8 @@ from typing import Any
 import httpx
 import trio
 
-_START_SECONDS = 60
+# It starts in seconds; where much else runs it has taken more than a minute.
+_START_SECONDS = 300
 _PLENTY = {"per_second": 10_000, "burst_count": 100_000}
 
 
