@@ -60,6 +60,7 @@ class _Held:
     room_id: RoomId | None
     event_id: EventId | None
     sent_ms: int | None
+    came_ms: int
     has_waited: bool = False
 
 
@@ -186,8 +187,12 @@ class Verifications:
         if not event_type.startswith(PREFIX):
             return False
         if isinstance(content, dict):
-            self._take(_Held(event_type, sender, content, room_id, event_id, sent_ms), now_ms)
+            self._take(_Held(event_type, sender, content, room_id, event_id, sent_ms, now_ms), now_ms)
         return True
+
+    def waiting_for(self) -> set[UserId]:
+        """Return the users whose devices are to be known before their messages are looked at."""
+        return {held.sender for held in self._held}
 
     def devices_known(self, user_ids: Iterable[UserId], now_ms: int) -> None:
         """Take in that the devices of users were asked for: what waited for that goes on."""
@@ -209,6 +214,7 @@ class Verifications:
             elif verification.state is State.REQUESTED and now_ms >= self._prompts.get(verification, now_ms + 1):
                 # Nobody is asked any more; the other side goes by its own clock.
                 verification.end(Code.TIMEOUT, "nobody has answered", by_us=True)
+        self._held = [held for held in self._held if now_ms - held.came_ms < LONGEST_MS]
         self._prompts = {asked: until for asked, until in self._prompts.items() if not asked.is_over}
 
     @property

@@ -19,6 +19,7 @@ KEY: Final = "m.key.verification.key"
 MAC: Final = "m.key.verification.mac"
 DONE: Final = "m.key.verification.done"
 CANCEL: Final = "m.key.verification.cancel"
+ALL_TYPES: Final = (REQUEST, READY, START, ACCEPT, KEY, MAC, DONE, CANCEL)
 
 SAS: Final = "m.sas.v1"
 SHOW_QR: Final = "m.qr_code.show.v1"
