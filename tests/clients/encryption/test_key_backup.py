@@ -49,7 +49,7 @@ def _store_all(device: Assembled) -> dict[Any, dict[str, Any]]:
         for room_id, room in request.rooms.items():
             rooms.setdefault(room_id, {}).update(room["sessions"])
         with device.store.transaction():
-            device.backup.answered(request)
+            device.backup.answered(request, {})
     return rooms
 
 
@@ -108,7 +108,7 @@ def test_a_request_whose_answer_was_lost_is_made_again(device: Assembled) -> Non
     assert device.backup.requests() == [first]
     device.add_keys(1)
     with device.store.transaction():
-        device.backup.answered(first)
+        device.backup.answered(first, {})
     (second,) = device.backup.requests()
     assert sum(len(room["sessions"]) for room in second.rooms.values()) == 1
 
@@ -156,7 +156,8 @@ def test_no_key_goes_to_a_backup_that_nothing_shows_to_be_ours(device: Assembled
     with device.store.transaction():
         assert device.backup.found("9", ALGORITHM, {**forged, **signatures}) is Verdict.UNTRUSTED
         assert device.backup.found("9", "m.other", forged) is Verdict.UNKNOWN_ALGORITHM
-        for malformed in (None, [], {}, {"public_key": 7}, {"public_key": "AAAA"}, {**forged, "signatures": []}):
+        bad: tuple[Any, ...] = (None, [], {}, {"public_key": 7}, {"public_key": "AAAA"}, {**forged, "signatures": []})
+        for malformed in bad:
             assert device.backup.found("9", ALGORITHM, malformed) is not Verdict.TRUSTED
     assert device.backup.in_use is None
 

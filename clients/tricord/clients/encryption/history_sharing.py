@@ -16,12 +16,12 @@ import orjson
 
 from tricord.clients.encryption.attachments import Decryption, url_of
 from tricord.clients.encryption.claims import Claims
+from tricord.clients.encryption.device_lists import DeviceLists
 from tricord.clients.encryption.devices import MEGOLM, Device, Trust, standing
 from tricord.clients.encryption.errors import EncryptionError, Malformed
 from tricord.clients.encryption.key_backup import Restored
 from tricord.clients.encryption.megolm import Megolm
 from tricord.clients.encryption.olm import OlmMessage
-from tricord.clients.encryption.own_keys import OwnKeys
 from tricord.clients.encryption.session_data import historic_session_data
 from tricord.clients.encryption.store import Store
 from tricord.clients.encryption.stored import devices as stored_devices
@@ -58,9 +58,11 @@ class Bundle:
 class HistorySharing:
     """Bundles, out and in. What changes the store stands in a transaction of the caller's."""
 
-    def __init__(self, store: Store, own: OwnKeys, megolm: Megolm, claims: Claims, clock: Callable[[], int]) -> None:
+    def __init__(
+        self, store: Store, lists: DeviceLists, megolm: Megolm, claims: Claims, clock: Callable[[], int]
+    ) -> None:
         self._store = store
-        self._own = own
+        self._lists = lists
         self._megolm = megolm
         self._claims = claims
         self._clock = clock
@@ -122,11 +124,10 @@ class HistorySharing:
             raise Malformed("a bundle of keys names no room, or no file")
         Decryption(file)
         url_of(file)
-        device = message.device
-        identity = stored_devices.identity(self._store, message.sender)
-        if device is None or not standing(device, identity).is_vouched_for:
-            _log.warning("a bundle of keys of %s is left: its user does not vouch for the device", message.sender)
-            return
+        if message.device is None:
+            raise Malformed("a bundle of keys does not say which device it is from")
+        # Whether its user vouches for the device is asked now, and counts when the bundle is wanted.
+        self._lists.follow([message.sender])
         entry = {"room_id": room_id, "sender": message.sender, "sender_key": message.sender_key, "file": file}
         others = [one for one in self._bundles() if (one["room_id"], one["sender"]) != (room_id, message.sender)]
         self._keep_bundles([*others, entry][-_MOST_BUNDLES:])
@@ -138,13 +139,17 @@ class HistorySharing:
         self._store.keep_value(_INVITES, invites)
 
     def due(self) -> list[Bundle]:
-        """Return the bundles to download: of rooms that we have joined lately, from those who invited us."""
+        """Return the bundles to download: of rooms that we have joined lately, from those who invited us.
+
+        What a device has sent that its user does not vouch for is not among them.
+        """
         invites = self._invitations()
-        return [
+        wanted = [
             Bundle(RoomId(one["room_id"]), UserId(one["sender"]), one["sender_key"], one["file"])
             for one in self._bundles()
             if one["room_id"] in invites and invites[one["room_id"]]["inviter"] == one["sender"]
         ]
+        return [bundle for bundle in wanted if self._is_vouched_for(bundle)]
 
     def take(self, bundle: Bundle, content: bytes) -> Restored:
         """Take in the keys of a bundle, for its room alone; who passed them on is kept with each. Raises Malformed."""
@@ -179,6 +184,13 @@ class HistorySharing:
         """Forget a bundle: it was taken in, or is not there any more."""
         wanted = [one for one in self._bundles() if (one["room_id"], one["sender"]) != (bundle.room_id, bundle.sender)]
         self._keep_bundles(wanted)
+
+    def _is_vouched_for(self, bundle: Bundle) -> bool:
+        identity = stored_devices.identity(self._store, bundle.sender)
+        return any(
+            device.user_id == bundle.sender and not device.gone and standing(device, identity).is_vouched_for
+            for device in stored_devices.devices_by_key(self._store, bundle.sender_key)
+        )
 
     def _invitations(self) -> dict[str, Any]:
         kept: dict[str, Any] = self._store.value(_INVITES) or {}

@@ -221,7 +221,7 @@ class KeyBackup:
                 self._under_way = BackupPut(version=backup.version, rooms=self._rooms(backup, keys)), keys
         return [] if self._under_way is None else [self._under_way[0]]
 
-    def answered(self, request: BackupPut) -> None:
+    def answered(self, request: BackupPut, answer: Any) -> None:  # noqa: ARG002  # how many there are is of no use
         """Take in that keys are stored: only now is that noted, and only of the keys as they were."""
         if self._under_way is not None and self._under_way[0] == request:
             stored.mark_backed_up(self._store, request.version, self._under_way[1])

@@ -11,7 +11,7 @@ import logging
 import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol
 
 from tricord.clients.encryption.claims import Claims
 from tricord.clients.encryption.device_lists import Changes, DeviceLists
@@ -52,6 +52,22 @@ class ToDevice:
     event_type: str
     content: JsonObject
     olm: OlmMessage | None = None
+
+
+class Source(Protocol):
+    """A part that has requests of its own: the same until they are answered or refused."""
+
+    def requests(self) -> Sequence[Request]:
+        """Return the requests to make now."""
+        ...
+
+    def answered(self, request: Any, answer: Any) -> None:
+        """Take in an answer."""
+        ...
+
+    def refused(self, request: Any, status: int, errcode: str) -> None:
+        """Take in that a request was refused."""
+        ...
 
 
 @dataclass(slots=True)
@@ -101,6 +117,7 @@ class Machine:
         self._reading: dict[RoomId, RoomState] = {}
         self._unreadable: dict[RoomId, str] = {}
         self._to_device_handlers: dict[str, list[Callable[[ToDevice], None]]] = {}
+        self._sources: dict[type[Request], Source] = {}
         self._change_handlers: list[Callable[[Changes], None]] = []
 
     @property
@@ -158,6 +175,10 @@ class Machine:
         """Let a handler know of new devices and identities, in the transaction that takes them in."""
         self._change_handlers.append(handler)
 
+    def add_source(self, kind: type[Request], source: Source) -> None:
+        """Hand out the requests of a part too, which are all of one kind."""
+        self._sources[kind] = source
+
     # What is asked of the homeserver.
 
     def requests(self) -> list[Request]:
@@ -172,6 +193,8 @@ class Machine:
                 self.rooms.reading_state(room_id)
         found += self._reading.values()
         found += outgoing.oldest(self.store, _REQUESTS_AT_ONCE)
+        for source in self._sources.values():
+            found += source.requests()
         self._handed_out = {request.request_id: request for request in found}
         return found
 
@@ -189,6 +212,8 @@ class Machine:
                 case RoomState():
                     self._forget_reading(request.room_id)
                     self.rooms.take_state(request.room_id, answer)
+                case Request() if type(request) in self._sources:
+                    self._sources[type(request)].answered(request, answer)
                 case _:
                     outgoing.done(self.store, request_id)
 
@@ -207,6 +232,8 @@ class Machine:
                 case RoomState():
                     self._forget_reading(request.room_id)
                     self._unreadable[request.room_id] = f"{body.get('errcode')} ({status}): {body.get('error')}"
+                case Request() if type(request) in self._sources:
+                    self._sources[type(request)].refused(request, status, str(body.get("errcode")))
                 case _:
                     temporary = status == 429 or status >= 500
                     if not temporary and outgoing.failed(self.store, request_id) >= _MOST_REFUSALS:

@@ -13,6 +13,7 @@ from tricord.clients.encryption.history_sharing import EVENT_TYPE as BUNDLE
 from tricord.clients.encryption.history_sharing import HistorySharing
 from tricord.clients.encryption.key_backup import KeyBackup
 from tricord.clients.encryption.machine import Machine, ToDevice
+from tricord.clients.encryption.requests import BackupPut
 from tricord.clients.encryption.secret_sharing import REQUEST as SECRET_REQUEST
 from tricord.clients.encryption.secret_sharing import SEND as SECRET_SEND
 from tricord.clients.encryption.secret_sharing import SecretSharing
@@ -53,14 +54,14 @@ class OwnIdentity:
             want_devices=self._want_devices,
             methods=methods,
         )
-        self.history = HistorySharing(store, own, machine.megolm, machine.claims, clock)
+        self.history = HistorySharing(store, machine.lists, machine.megolm, machine.claims, clock)
         for event_type in ALL_TYPES:
             machine.on_to_device(event_type, self._receive_verification)
         machine.on_to_device(SECRET_REQUEST, lambda message: self.secrets.asked(message.sender, message.content))
         machine.on_to_device(SECRET_SEND, self._receive_secret)
         machine.on_to_device(BUNDLE, self._receive_bundle)
         machine.on_changes(self._receive_changes)
-        machine.add_source(self.backup)
+        machine.add_source(BackupPut, self.backup)
 
     def settle(self) -> None:
         """Do what follows from what people did: whom they verified gets keys, and is asked for secrets."""
