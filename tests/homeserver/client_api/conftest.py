@@ -124,7 +124,7 @@ async def everybody(database: Database) -> AsyncIterator[Everybody]:
     log = Log(database, publisher, cached_rooms, nodes, memberships, signer)
     state = RoomState(database, cached_rooms, nodes)
     timeline = Timeline(database, cached_rooms)
-    preferences = Preferences(database)
+    preferences = Preferences(database, publisher)
     visibility = Visibility(state, timeline, memberships, preferences)
     aggregations = Aggregations(database, timeline, visibility, preferences)
     client_events = ClientEvents(timeline, aggregations, clock)

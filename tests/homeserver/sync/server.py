@@ -43,7 +43,6 @@ from tricord.homeserver.rooms.delayed_events import DelayedEvents
 from tricord.homeserver.rooms.delayed_settings import DelayedEventSettings
 from tricord.homeserver.rooms.directory import Directory
 from tricord.homeserver.rooms.history import History
-from tricord.homeserver.rooms.ignored import IgnoredUsers
 from tricord.homeserver.rooms.invite import Invitations
 from tricord.homeserver.rooms.membership_changes import MembershipChanges
 from tricord.homeserver.rooms.memberships import Memberships
@@ -169,7 +168,7 @@ async def sync_server(database: Database) -> AsyncIterator[SyncServer]:
     partial_rooms = PartialRooms(database)
     signer = Signer(HERE, SigningKey.generate(), clock)
     log = Log(database, publisher, cached_rooms, nodes, memberships, signer)
-    preferences = Preferences(database)
+    preferences = Preferences(database, publisher)
     visibility = Visibility(state, timeline, memberships, preferences)
     aggregations = Aggregations(database, timeline, visibility, preferences)
     client_events = ClientEvents(timeline, aggregations, clock)
@@ -211,8 +210,8 @@ async def sync_server(database: Database) -> AsyncIterator[SyncServer]:
         InviteSection(timeline, state, preferences),
     )
     summaries = SummarySection(memberships, state)
-    ignored, activity = IgnoredUsers(preferences, publisher, changes), RoomActivity(database, publisher)
-    counts = NotificationCounts(database, timeline, state, memberships, push_rules, changes, ignored)
+    counts = NotificationCounts(database, timeline, state, memberships, push_rules, changes, preferences)
+    activity = RoomActivity(database, publisher)
     inboxes = Inboxes(database, changes)
     keys = DeviceKeys(database, publisher, DeviceChanges(ServerName("hs.test"), publisher, memberships))
     devices = DevicesSection(keys, inboxes, DeviceLists(database, timeline), memberships, publisher, changes)
@@ -225,7 +224,7 @@ async def sync_server(database: Database) -> AsyncIterator[SyncServer]:
         memberships,
         partial_rooms,
         visibility,
-        ignored,
+        preferences,
         windows,
         account_data_section,
         invites,
@@ -245,7 +244,7 @@ async def sync_server(database: Database) -> AsyncIterator[SyncServer]:
         partial_rooms,
         windows,
         account_data_section,
-        ignored,
+        preferences,
         Connections(database),
         RoomsOfUsers(database, publisher, changes, memberships, timeline, state, invites),
         RoomLists(activity, state),

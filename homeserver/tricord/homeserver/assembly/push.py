@@ -24,7 +24,7 @@ class Push:
             base.settings.data_dir, base.settings.push.contact or f"https://{base.server_name}"
         )
         self.counts = NotificationCounts(
-            database, timeline, rooms.state, memberships, personal.push_rules, rooms.changes, rooms.ignored
+            database, timeline, rooms.state, memberships, personal.push_rules, rooms.changes, rooms.preferences
         )
         pushers = Pushers(database, base.publisher, base.clock)
         self._notifier = Notifier(

@@ -11,7 +11,6 @@ from tricord.homeserver.rooms.aggregations import Aggregations
 from tricord.homeserver.rooms.append import Log
 from tricord.homeserver.rooms.cached_rooms import CachedRooms
 from tricord.homeserver.rooms.client_events import ClientEvents
-from tricord.homeserver.rooms.ignored import IgnoredUsers
 from tricord.homeserver.rooms.invite import Invitations
 from tricord.homeserver.rooms.memberships import Memberships
 from tricord.homeserver.rooms.node_cache import NodeCache
@@ -44,8 +43,7 @@ class Rooms:
         self.policy = PolicyServers(base.server_name, self.state, self.memberships, network.peers, self.recommendations)
         self.log = Log(database, publisher, self.cached, self.nodes, self.memberships, base.signer, self.policy)
         self.partial = PartialRooms(database)
-        self.preferences = Preferences(database)
-        self.ignored = IgnoredUsers(self.preferences, publisher, self.changes)
+        self.preferences = Preferences(database, publisher)
         self.retention = Retention(self.state, base.clock, base.settings.retention)
         self.visibility = Visibility(self.state, self.timeline, self.memberships, self.preferences, self.retention)
         self.aggregations = Aggregations(database, self.timeline, self.visibility, self.preferences)

@@ -117,4 +117,4 @@ class SharedRooms:
             rooms.residence,
             base.clock,
         )
-        self.closest = ClosestElsewhere(database, rooms.timeline, rooms.residence, peers, self.backfill)
+        self.closest = ClosestElsewhere(rooms.timeline, rooms.residence, peers, self.backfill)

@@ -32,7 +32,7 @@ from tricord.homeserver.rooms.stored_event import StateKey, StoredEvent
 from tricord.homeserver.rooms.verification import Verifier
 from tricord.homeserver.storage.database import Database
 from tricord.homeserver.storage.events import events_by_nid
-from tricord.homeserver.storage.history import HistoryRow, Part, holes_before, new_part, write_history
+from tricord.homeserver.storage.history import HistoryRow, Part, new_part, write_history
 from tricord.protocol.authorization import auth_event_keys, authorize
 from tricord.protocol.errors import EventRejected, ResolutionTooLarge
 from tricord.protocol.events import VerifiedEvent
@@ -81,11 +81,10 @@ class Backfill:
         self._left_alone: dict[int, float] = {}
         self._under_way: dict[RoomId, trio.Event] = {}
 
-    async def fill(self, room_id: RoomId, read: Sequence[StoredEvent]) -> bool:
-        """Fetch what comes before some events that were read; return whether anything was."""
-        holes = await self._database.read(holes_before, [stored.nid for stored in read]) if read else []
+    async def fill(self, room_id: RoomId, gaps: Sequence[StoredEvent]) -> bool:
+        """Fetch what is missing before some events; return whether anything was."""
         now = trio.current_time()
-        wanted = [stored for stored in read if stored.nid in holes and self._left_alone.get(stored.nid, 0) <= now]
+        wanted = [stored for stored in gaps if self._left_alone.get(stored.nid, 0) <= now]
         if not wanted:
             return False
         if (under_way := self._under_way.get(room_id)) is not None:

@@ -13,8 +13,6 @@ from tricord.homeserver.peers.backfill import Backfill
 from tricord.homeserver.rooms.residence import Residence
 from tricord.homeserver.rooms.stored_event import StoredEvent
 from tricord.homeserver.rooms.timeline import Direction, Timeline
-from tricord.homeserver.storage.database import Database
-from tricord.homeserver.storage.history import holes_before
 from tricord.homeserver.stream.tokens import Place
 from tricord.protocol.identifiers import RoomId
 
@@ -28,10 +26,7 @@ _logger = structlog.get_logger(__name__)
 class ClosestElsewhere:
     """Asks other servers which event is closest to a time, and fetches it."""
 
-    def __init__(
-        self, database: Database, timeline: Timeline, residence: Residence, peers: Peers, backfill: Backfill
-    ) -> None:
-        self._database = database
+    def __init__(self, timeline: Timeline, residence: Residence, peers: Peers, backfill: Backfill) -> None:
         self._timeline = timeline
         self._residence = residence
         self._peers = peers
@@ -59,7 +54,7 @@ class ClosestElsewhere:
         if direction is Direction.FORWARD:
             place = Place(place.position, place.rank - 1)  # what came before our event itself may be missing
         page = await self._timeline.page(room_id, place, None, Direction.FORWARD, _NEIGHBOURS)
-        return bool(await self._database.read(holes_before, [stored.nid for stored in page.events]))
+        return bool(page.gaps)
 
 
 def _is_closer(at: int, ts: int, direction: Direction, ours: StoredEvent | None) -> bool:

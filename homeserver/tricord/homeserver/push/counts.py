@@ -17,8 +17,8 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from tricord.homeserver.push.rules import PushRules, UserRules
-from tricord.homeserver.rooms.ignored import IgnoredUsers
 from tricord.homeserver.rooms.memberships import Memberships
+from tricord.homeserver.rooms.preferences import Preferences
 from tricord.homeserver.rooms.state import RoomState
 from tricord.homeserver.rooms.stored_event import StoredEvent
 from tricord.homeserver.rooms.threads import MAIN, relation, thread_of
@@ -105,7 +105,7 @@ class NotificationCounts:
         memberships: Memberships,
         rules: PushRules,
         changes: RecentChanges,
-        ignored: IgnoredUsers,
+        preferences: Preferences,
     ) -> None:
         self._database = database
         self._timeline = timeline
@@ -113,7 +113,7 @@ class NotificationCounts:
         self._memberships = memberships
         self._rules = rules
         self._changes = changes
-        self._ignored = ignored
+        self._preferences = preferences
         self._counted: OrderedDict[tuple[UserId, RoomId], _Counted] = OrderedDict()
         # Events as push rules see them: made once, evaluated for every member.
         self._events: OrderedDict[int, tuple[PushedEvent, str]] = OrderedDict()
@@ -125,7 +125,7 @@ class NotificationCounts:
     ) -> dict[RoomId, Mapping[str, Count]]:
         """Return the counts of each thread with something unread (`main`, or a root), in rooms the user is in."""
         rules = self._rules.remembered(user_id) or await self._rules.of(user_id)
-        ignored = await self._ignored.of(user_id)
+        ignored = await self._preferences.ignored_by(user_id)
         missing: list[RoomId] = []
         for room_id in room_ids:
             counted = self._counted.get((user_id, room_id))
@@ -168,7 +168,7 @@ class NotificationCounts:
 
     async def judged(self, user_id: UserId, events: Iterable[StoredEvent]) -> list[Notified]:
         """Return those of some events that a user is notified of, whether they have read them or not."""
-        rules, ignored = await self._rules.of(user_id), await self._ignored.of(user_id)
+        rules, ignored = await self._rules.of(user_id), await self._preferences.ignored_by(user_id)
         judged = []
         for stored in events:
             if stored.event.sender != user_id and not _is_unheard(stored, user_id, ignored):

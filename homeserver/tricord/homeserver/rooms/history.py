@@ -1,7 +1,7 @@
 """The history of a room as somebody may see it: page by page, around an event, or one event.
 
-SQL of a page: one query for the events unless they are in the in-memory tail, what `Visibility` needs, one for what is
-shown beside the events, and one look at the state if members are loaded lazily. What is filtered out or invisible does
+SQL of a page: one query for the events, what `Visibility` needs (nothing as a rule), one for what relates to the
+events, and one look at the state if members are loaded lazily. What is filtered out or invisible does
 not end a page: reading goes on until there is enough, the history is at its end, or the budget of events is used up.
 """
 
@@ -62,8 +62,8 @@ class _Read:
 class OlderHistory(Protocol):
     """Fetches history that is elsewhere."""
 
-    async def fill(self, room_id: RoomId, read: Sequence[StoredEvent]) -> bool:
-        """Fetch what comes before some events that were read; return whether anything was."""
+    async def fill(self, room_id: RoomId, gaps: Sequence[StoredEvent]) -> bool:
+        """Fetch what is missing before some events; return whether anything was."""
         ...
 
 
@@ -205,7 +205,7 @@ class History:
             size = missing if wanted.allows_everything else max(missing, _BATCH)
             page = await self._timeline.page(room_id, place, end, direction, size)
             for _ in range(_MAX_FETCHES):
-                if not await self._filled(room_id, page.events):
+                if not await self._filled(room_id, page.gaps):
                     break
                 page = await self._timeline.page(room_id, place, end, direction, size)
             more = await self._visibility.seen(
@@ -218,14 +218,14 @@ class History:
                 place = _just_before(last) if direction is Direction.BACKWARD else last
         return _Read(seen, place)
 
-    async def _filled(self, room_id: RoomId, read: Sequence[StoredEvent]) -> bool:
-        """Fetch what belongs into the holes of a part of history; return whether there is more of it now."""
-        if self._older is None:
+    async def _filled(self, room_id: RoomId, gaps: Sequence[StoredEvent]) -> bool:
+        """Fetch what is missing before some events; return whether there is more of the history now."""
+        if self._older is None or not gaps:
             return False
         if self._retention is not None and (horizon := (await self._retention.horizons([room_id])).get(room_id)):
             # What came before this would be deleted again.
-            read = [stored for stored in read if stored.event.origin_server_ts > horizon]
-        return await self._older.fill(room_id, read)
+            gaps = [stored for stored in gaps if stored.event.origin_server_ts > horizon]
+        return await self._older.fill(room_id, gaps)
 
 
 def _just_before(place: Place) -> Place:

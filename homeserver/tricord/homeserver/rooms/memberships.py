@@ -19,6 +19,7 @@ __all__ = ["MemberCounts", "Membership", "Memberships"]
 
 _MOST_NAMES = 2_000_000
 _MOST_COUNTS = 100_000
+_MOST_STAYS = 100_000
 
 Owner = TypeVar("Owner", bound=str)
 Name = TypeVar("Name", bound=str)
@@ -41,8 +42,11 @@ class Memberships:
         self._rooms: _Sets[UserId, RoomId] = _Sets(lambda users: database.read(storage.joined_rooms_of, users))
         self._members: _Sets[RoomId, UserId] = _Sets(lambda rooms: database.read(storage.joined_members_of, rooms))
         self._counts: dict[RoomId, MemberCounts] = {}
-        # Goes up when a membership changes: what was counted meanwhile may be too old to keep.
-        self._count_changes = 0
+        # Where users are members, with since when: the one kind of membership that each of their reads asks for.
+        self._stays: dict[UserId, dict[RoomId, Membership]] = {}
+        self._stays_size = 0
+        # Goes up when a membership changes: what was read meanwhile may be too old to keep.
+        self._member_changes = 0
         publisher.observe_other_processes(self._forget_changed, self._forget_all)
 
     async def joined_rooms(self, user_id: UserId) -> frozenset[RoomId]:
@@ -59,8 +63,16 @@ class Memberships:
 
     async def memberships(self, user_id: UserId, room_ids: Collection[RoomId]) -> dict[RoomId, Membership]:
         """Return what a user is to each of some rooms, forgotten ones too; those they never were in are absent."""
-        rows = await self._database.read(storage.memberships_in, user_id, room_ids)
-        return {row.room_id: row for row in rows}
+        stays = self._stays.get(user_id, {})
+        found = {room_id: stay for room_id in room_ids if (stay := stays.get(room_id)) is not None}
+        if len(found) < len(room_ids):
+            changes = self._member_changes
+            unknown = [room_id for room_id in room_ids if room_id not in found]
+            read = {row.room_id: row for row in await self._database.read(storage.memberships_in, user_id, unknown)}
+            if changes == self._member_changes:
+                self._keep_stays(user_id, read)
+            found |= read
+        return found
 
     async def rooms_of(self, user_id: UserId) -> dict[RoomId, Membership]:
         """Return all that a user is or was to rooms, and has not forgotten."""
@@ -99,11 +111,11 @@ class Memberships:
         """Return how many are in each of the rooms that are here."""
         counts = {room_id: known for room_id in room_ids if (known := self._counts.get(room_id)) is not None}
         if len(counts) < len(room_ids):
-            changes = self._count_changes
+            changes = self._member_changes
             rows = await self._database.read(storage.member_counts, [r for r in room_ids if r not in counts])
             read = {room_id: MemberCounts(joined, invited) for room_id, joined, invited in rows}
             counts |= read
-            if changes == self._count_changes:
+            if changes == self._member_changes:
                 self._counts |= read
                 while len(self._counts) > _MOST_COUNTS:
                     del self._counts[next(iter(self._counts))]
@@ -130,22 +142,41 @@ class Memberships:
         is_in = membership == "join"
         self._rooms.change(user_id, room_id, is_in=is_in)
         self._members.change(room_id, user_id, is_in=is_in)
-        self._count_changes += 1
+        self._member_changes += 1
         self._counts.pop(room_id, None)
+        if (stays := self._stays.get(user_id)) and stays.pop(room_id, None) is not None:
+            self._stays_size -= 1
+
+    def _keep_stays(self, user_id: UserId, read: Mapping[RoomId, Membership]) -> None:
+        stays = {room_id: row for room_id, row in read.items() if row.membership == "join"}
+        if stays:
+            kept = self._stays.setdefault(user_id, {})
+            self._stays_size -= len(kept)
+            kept |= stays
+            self._stays_size += len(kept)
+        while self._stays_size > _MOST_STAYS and len(self._stays) > 1:
+            self._forget_stays([next(iter(self._stays))])
+
+    def _forget_stays(self, user_ids: Iterable[UserId]) -> None:
+        for user_id in user_ids:
+            self._stays_size -= len(self._stays.pop(user_id, ()))
 
     def _forget_changed(self, commit: Commit) -> None:
         if commit.has_events and commit.users:
             self._rooms.forget(commit.users)
             self._members.forget(commit.rooms)
-            self._count_changes += 1
+            self._forget_stays(commit.users)
+            self._member_changes += 1
             for room_id in commit.rooms:
                 self._counts.pop(room_id, None)
 
     def _forget_all(self, _position: int) -> None:
         self._rooms.forget_all()
         self._members.forget_all()
-        self._count_changes += 1
+        self._member_changes += 1
         self._counts.clear()
+        self._stays.clear()
+        self._stays_size = 0
 
 
 class _Sets(Generic[Owner, Name]):

@@ -40,10 +40,13 @@ class Stretch:
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """Events in the order of reading; `next` is where reading goes on, None at the end."""
+    """Events in the order of reading."""
 
     events: tuple[StoredEvent, ...]
     next: Place | None
+    """Where reading goes on; None at the end."""
+    gaps: tuple[StoredEvent, ...] = ()
+    """Those of the events that name one before them which is not here."""
 
 
 class Timeline:
@@ -94,13 +97,15 @@ class Timeline:
     async def page(self, room_id: RoomId, start: Place, end: Place | None, direction: Direction, limit: int) -> Page:
         """Return up to `limit` events from one gap of the history towards another."""
         read = events_before if direction is Direction.BACKWARD else events_after
-        events = await self._database.read(read, room_id, start, end, limit + 1)
-        if len(events) <= limit:
-            return Page(tuple(events), None)
+        rows = await self._database.read(read, room_id, start, end, limit + 1)
+        events = tuple(stored for stored, _ in rows[:limit])
+        gaps = tuple(stored for stored, is_gap in rows[:limit] if is_gap)
+        if len(rows) <= limit:
+            return Page(events, None, gaps)
         last = events[limit - 1].place
         if direction is Direction.BACKWARD:
             last = Place(last.position, last.rank - 1)  # the gap before it
-        return Page(tuple(events[:limit]), last)
+        return Page(events, last, gaps)
 
     async def event(self, event_id: EventId) -> StoredEvent | None:
         """Return an event by its id, outliers and rejected ones too."""

@@ -21,6 +21,11 @@ _SELECT = """
 # What happened in a room: it has a place, and was let in.
 _HAPPENED = "e.position IS NOT NULL AND NOT e.rejected AND NOT e.soft_failed"
 
+# The same, and whether the event names one before it that is not here.
+_SELECT_WITH_GAPS = _SELECT.replace(
+    "FROM events", ", EXISTS (SELECT FROM missing_events m WHERE m.named_by = e.event_nid) FROM events", 1
+)
+
 _AMONG_THE_NEWEST = """
     WHERE e.event_nid IN (
         SELECT newest.event_nid
@@ -80,12 +85,12 @@ async def newest_events(
 
 async def events_before(
     tx: Transaction, room_id: RoomId, start: Place, end: Place | None, limit: int
-) -> list[StoredEvent]:
-    """Return events from a gap backwards, newest first, down to another gap."""
+) -> list[tuple[StoredEvent, bool]]:
+    """Return events from one place backwards, newest first, down to another, and whether any before it is missing."""
     end = end or Place(-1)
     rows = await tx.fetch(
         f"""
-        {_SELECT} WHERE r.room_id = $1 AND {_HAPPENED}
+        {_SELECT_WITH_GAPS} WHERE r.room_id = $1 AND {_HAPPENED}
           AND (e.position, e.backfill_rank) <= ($2, $3) AND (e.position, e.backfill_rank) > ($4, $5)
         ORDER BY e.position DESC, e.backfill_rank DESC LIMIT $6
         """,
@@ -94,17 +99,17 @@ async def events_before(
         *end,
         limit,
     )
-    return [_stored(row) for row in rows]
+    return [(_stored(row), row[15]) for row in rows]
 
 
 async def events_after(
     tx: Transaction, room_id: RoomId, start: Place, end: Place | None, limit: int
-) -> list[StoredEvent]:
-    """Return events from a gap forwards, oldest first, up to another gap."""
+) -> list[tuple[StoredEvent, bool]]:
+    """Return events from one place forwards, oldest first, up to another, and whether any before it is missing."""
     end = end or Place(2**62)
     rows = await tx.fetch(
         f"""
-        {_SELECT} WHERE r.room_id = $1 AND {_HAPPENED}
+        {_SELECT_WITH_GAPS} WHERE r.room_id = $1 AND {_HAPPENED}
           AND (e.position, e.backfill_rank) > ($2, $3) AND (e.position, e.backfill_rank) <= ($4, $5)
         ORDER BY e.position, e.backfill_rank LIMIT $6
         """,
@@ -113,7 +118,7 @@ async def events_after(
         *end,
         limit,
     )
-    return [_stored(row) for row in rows]
+    return [(_stored(row), row[15]) for row in rows]
 
 
 async def first_event_since(tx: Transaction, room_id: RoomId, ts: int) -> StoredEvent | None:

@@ -7,7 +7,7 @@ later. Part 0 ends at the event itself, and the higher the number of a part, the
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from tricord.homeserver.storage.database import Transaction
@@ -53,12 +53,6 @@ class HistoryRow(NamedTuple):
     prev_nids: str  # an array literal: arrays of arrays cannot be unnested
     auth_nids: str
     json: bytes
-
-
-async def holes_before(tx: Transaction, nids: Collection[int]) -> list[int]:
-    """Return those of the events that name an event before them which is not here."""
-    rows = await tx.fetch("SELECT DISTINCT named_by FROM missing_events WHERE named_by = ANY($1)", list(nids))
-    return [row[0] for row in rows]
 
 
 async def new_part(tx: Transaction, room_nid: int, depth: int) -> Part | None:

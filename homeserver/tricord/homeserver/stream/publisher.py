@@ -142,6 +142,7 @@ class Publisher:
         self._database = database
         self._origin = secrets.token_hex(8)
         self._on_commit: list[Callable[[Commit], None]] = []
+        self._on_hearing: list[Callable[[Commit], None]] = []
         self._on_other_commit: list[Callable[[Commit], None]] = []
         self._on_gap: list[Callable[[int], None]] = []
         # Commits beyond a hole, by the position before their first.
@@ -174,10 +175,24 @@ class Publisher:
         self._on_other_commit.append(on_commit)
         self._on_gap.append(on_gap)
 
+    def observe_at_once(
+        self,
+        on_commit: Callable[[Commit], None],
+        on_gap: Callable[[int], None],
+    ) -> None:
+        """Call with each commit, of this process or another, as soon as it is heard of: before it is published.
+
+        For what is kept in memory and must be right for whoever asks after their own change.
+        """
+        self._on_hearing.append(on_commit)
+        self._on_gap.append(on_gap)
+
     def publish(self, commit: Commit) -> None:
         """Announce a commit of this process; call it right after COMMIT, before anything is awaited."""
         if self._frontier is not None:
             self._frontier.note(commit.position)
+        for note in self._on_hearing:
+            note(commit)
         self._untold.append(commit)
         self._work.set()
         self._take(commit)
@@ -291,7 +306,7 @@ class Publisher:
             if count == _MORE_TO_COME:
                 self._incomplete[origin] = commit
                 continue
-            for note in self._on_other_commit:
+            for note in (*self._on_hearing, *self._on_other_commit):
                 note(commit)
             self._take(commit)
 

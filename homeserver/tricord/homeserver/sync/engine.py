@@ -18,9 +18,9 @@ import trio
 from tricord.homeserver.clock import Clock
 from tricord.homeserver.push.counts import Count, NotificationCounts
 from tricord.homeserver.rooms.aggregations import Aggregation, Aggregations
-from tricord.homeserver.rooms.ignored import IgnoredUsers
 from tricord.homeserver.rooms.memberships import Memberships
 from tricord.homeserver.rooms.partial_rooms import PartialRooms
+from tricord.homeserver.rooms.preferences import Preferences
 from tricord.homeserver.rooms.state import RoomState
 from tricord.homeserver.rooms.stored_event import StoredEvent
 from tricord.homeserver.rooms.threads import MAIN
@@ -80,7 +80,7 @@ class SyncEngine:
         memberships: Memberships,
         partial_rooms: PartialRooms,
         visibility: Visibility,
-        ignored: IgnoredUsers,
+        preferences: Preferences,
         windows: Windows,
         account_data: AccountDataSection,
         invites: InviteSection,
@@ -100,7 +100,7 @@ class SyncEngine:
         self._memberships = memberships
         self._partial_rooms = partial_rooms
         self._visibility = visibility
-        self._ignored = ignored
+        self._preferences = preferences
         self._windows = windows
         self._account_data = account_data
         self._invites = invites
@@ -274,7 +274,9 @@ class SyncEngine:
                 _logger.exception("a room is left out of a sync", room_id=room_id, user_id=viewer.user_id)
         for told, rooms in ((delta.invited, plan.invited), (delta.knocked, plan.knocked)):
             if rooms:
-                told.update(await self._invites.stripped_state(rooms, await self._ignored.of(viewer.user_id)))
+                told.update(
+                    await self._invites.stripped_state(rooms, await self._preferences.ignored_by(viewer.user_id))
+                )
         for room_id, own in data.of_rooms.items():
             if viewer.filter.room.allows_room(room_id) and room_id in await self._memberships.joined_rooms(
                 viewer.user_id
@@ -308,7 +310,7 @@ class SyncEngine:
                 window = window.without([stored for stored in events if stored not in memberships])
             events = window.events
         elif events:
-            ignored = await self._ignored.of(viewer.user_id)
+            ignored = await self._preferences.ignored_by(viewer.user_id)
             if not ignored.isdisjoint(window.senders):
                 events = [stored for stored in events if stored.event.is_state or stored.event.sender not in ignored]
         members: Sequence[StoredEvent] = ()

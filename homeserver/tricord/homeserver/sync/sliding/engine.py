@@ -12,9 +12,9 @@ import structlog
 import trio
 
 from tricord.clients.api.sliding_sync import SlidingSync
-from tricord.homeserver.rooms.ignored import IgnoredUsers
 from tricord.homeserver.rooms.memberships import Membership, Memberships
 from tricord.homeserver.rooms.partial_rooms import PartialRooms
+from tricord.homeserver.rooms.preferences import Preferences
 from tricord.homeserver.storage.partial_rooms import PartialRoom
 from tricord.homeserver.stream.publisher import Publisher
 from tricord.homeserver.stream.recent_changes import RecentChanges
@@ -72,7 +72,7 @@ class SlidingEngine:
         partial_rooms: PartialRooms,
         windows: Windows,
         account_data: AccountDataSection,
-        ignored: IgnoredUsers,
+        preferences: Preferences,
         connections: Connections,
         own_rooms: RoomsOfUsers,
         lists: RoomLists,
@@ -86,7 +86,7 @@ class SlidingEngine:
         self._partial_rooms = partial_rooms
         self._windows = windows
         self._account_data = account_data
-        self._ignored = ignored
+        self._preferences = preferences
         self._connections = connections
         self._own_rooms = own_rooms
         self._lists = lists
@@ -142,7 +142,7 @@ class SlidingEngine:
     async def _outcome(self, viewer: Viewer, request: SlidingSync.Body, connection: Connection) -> Outcome:
         """Return what is new up to now."""
         since, told, upto = connection.since, connection.told, self._publisher.position
-        ignored = await self._ignored.of(viewer.user_id)
+        ignored = await self._preferences.ignored_by(viewer.user_id)
         own = await self._own_rooms.of(viewer.user_id, since, upto, ignored)
         subscriptions = {
             RoomId(room_id): room_wish(config, viewer.user_id) for room_id, config in request.room_subscriptions.items()
