@@ -135,19 +135,19 @@ class CachedRooms:
         if again:
             await self.read_state(again)
 
-    async def whole_state(self, room: CachedRoom) -> dict[StateKey, StoredEvent]:
-        """Return all that is set in a room now, and remember it unless it is very much."""
+    async def whole_state(self, room: CachedRoom, types: Collection[str] | None = None) -> dict[StateKey, StoredEvent]:
+        """Return all that is set in a room now, or all of some types; and remember it unless it is very much."""
         if not room.has_whole_state:
             read = await self._database.read(_all_current_events, room.nid)
             # What has been committed meanwhile, or was known before, is as new as this or newer.
             state = {stored.key: stored for stored in read if stored.key is not None} | room.state
             if len(state) > _MOST_STATE:
-                return {key: stored for key, stored in state.items() if stored is not None}
+                return _set(state, types)
             for key, stored in state.items():
                 room.set_state(key, stored)
             room.has_whole_state = True
             self._account([room])
-        return {key: stored for key, stored in room.state.items() if stored is not None}
+        return _set(room.state, types)
 
     async def read_tail(self, room: CachedRoom, limit: int) -> Tail:
         """Make the tail of a room reach back by `limit` more events, or as far as it may."""
@@ -234,6 +234,12 @@ class CachedRooms:
                 room.counted = room.size
         while self._size > self._budget and len(self._rooms) > 1:
             self.forget(next(iter(self._rooms)))
+
+
+def _set(state: Mapping[StateKey, StoredEvent | None], types: Collection[str] | None) -> dict[StateKey, StoredEvent]:
+    if types is None:
+        return {key: stored for key, stored in state.items() if stored is not None}
+    return {key: stored for key, stored in state.items() if stored is not None and key[0] in types}
 
 
 async def _all_current_events(tx: Transaction, room_nid: int) -> list[StoredEvent]:

@@ -36,7 +36,7 @@ class Reader:
 
 def client_event(stored: StoredEvent, *, with_room_id: bool = True) -> bytes:
     """Return an event as JSON for any client, without `unsigned`."""
-    return _begun(stored, with_room_id=with_room_id) + b"}"
+    return b"%b%b}" % (_begun(stored), _room_id(stored) if with_room_id else b"")
 
 
 def client_event_for(
@@ -87,7 +87,8 @@ def client_event_for(
             )
 
         unsigned.append(b'"m.relations":' + _relations(aggregation, told))
-    return b'%b,"unsigned":{%b}}' % (_begun(stored, with_room_id=with_room_id), b",".join(unsigned))
+    room_id = _room_id(stored) if with_room_id else b""
+    return b'%b%b,"unsigned":{%b}}' % (_begun(stored), room_id, b",".join(unsigned))
 
 
 def _relations(aggregation: Aggregation, told: Callable[[Seen, Aggregation | None], bytes]) -> bytes:
@@ -122,13 +123,16 @@ async def companions_of(events: Collection[StoredEvent], timeline: Timeline) -> 
     return await timeline.events([event_id for event_id in wanted if event_id is not None])
 
 
-def _begun(stored: StoredEvent, *, with_room_id: bool) -> bytes:
-    """Return the JSON up to, not including, `unsigned` or the closing brace."""
+def _begun(stored: StoredEvent) -> bytes:
+    """Return the JSON up to, not including, the room, `unsigned` or the closing brace."""
     if stored.client_json is None:
         # Frozen to everybody else: this is a memory of what the event says anyway.
         object.__setattr__(stored, "client_json", orjson.dumps(_common(stored.event))[:-1])
-    begun: bytes = stored.client_json or b""
-    return b'%b,"room_id":%b' % (begun, orjson.dumps(stored.event.room_id)) if with_room_id else begun
+    return stored.client_json or b""
+
+
+def _room_id(stored: StoredEvent) -> bytes:
+    return b',"room_id":%b' % orjson.dumps(stored.event.room_id)
 
 
 def _common(event: Event) -> dict[str, Any]:

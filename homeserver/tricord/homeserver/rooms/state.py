@@ -49,8 +49,8 @@ class RoomState:
 
     async def current_of_types(self, room_id: RoomId, types: Collection[str]) -> dict[StateKey, StoredEvent]:
         """Return the state of some types as it is now."""
-        state = await self.current_all(room_id)
-        return {key: stored for key, stored in state.items() if key[0] in types}
+        room = await self._rooms.room(room_id)
+        return {} if room is None else await self._rooms.whole_state(room, types)
 
     async def of_type_in_rooms(
         self, room_ids: Collection[RoomId], event_type: str, *, most_per_room: int

@@ -118,10 +118,13 @@ class StateView:
 
 
 def _profiles_of_joined(members: Collection[StoredEvent]) -> dict[str, JsonObject]:
-    joined = {}
+    joined: dict[str, JsonObject] = {}
     for stored in members:
         content: dict[str, Any] = stored.event.content
         if content.get("membership") == "join" and stored.event.state_key is not None:
-            profile = {"display_name": content.get("displayname"), "avatar_url": content.get("avatar_url")}
-            joined[stored.event.state_key] = {key: value for key, value in profile.items() if isinstance(value, str)}
+            profile = joined[stored.event.state_key] = {}
+            if isinstance(name := content.get("displayname"), str):
+                profile["display_name"] = name
+            if isinstance(avatar := content.get("avatar_url"), str):
+                profile["avatar_url"] = avatar
     return joined
