@@ -20,12 +20,13 @@ from tricord.homeserver.push.rules import PushRules, UserRules
 from tricord.homeserver.rooms.memberships import Memberships
 from tricord.homeserver.rooms.preferences import Preferences
 from tricord.homeserver.rooms.state import RoomState
-from tricord.homeserver.rooms.stored_event import StoredEvent
+from tricord.homeserver.rooms.stored_event import StateKey, StoredEvent
 from tricord.homeserver.rooms.threads import MAIN, relation, thread_of
 from tricord.homeserver.rooms.timeline import Timeline
 from tricord.homeserver.storage.database import Database
 from tricord.homeserver.storage.receipts import UNTHREADED, Receipt, receipts_of_user
 from tricord.homeserver.stream.recent_changes import RecentChanges
+from tricord.homeserver.together import together
 from tricord.protocol.identifiers import RoomId, UserId
 from tricord.protocol.power_levels import PowerLevels
 from tricord.protocol.push_rules import Outcome, PushedEvent
@@ -34,6 +35,8 @@ from tricord.protocol.push_rules import Outcome, PushedEvent
 _MOST_COUNTED = 200
 _MOST_REMEMBERED = 200_000
 _MOST_EVENTS = 5_000
+# What says how much somebody may do in a room.
+_LEVELS: tuple[StateKey, ...] = (("m.room.create", ""), ("m.room.power_levels", ""))
 
 
 class Count(NamedTuple):
@@ -208,6 +211,12 @@ class NotificationCounts:
         if len(room_ids) > 1:
             after = {room_id: self._counted[user_id, room_id].upto for room_id in room_ids}
             read = await self._timeline.recent_in_rooms(after, upto=upto, limit=_MOST_COUNTED)
+            # What push rules look at is then in memory for all rooms.
+            lively = [room_id for room_id, stretch in read.items() if stretch.events]
+            await together(
+                self._state.current_in_rooms(dict.fromkeys(lively, _LEVELS)),
+                self._memberships.joined_members_in(lively),
+            )
             for room_id, stretch in read.items():
                 await self._count(user_id, self._counted[user_id, room_id], after[room_id], upto, stretch.events)
 
@@ -245,9 +254,8 @@ class NotificationCounts:
         if (known := self._events.get(stored.nid)) is not None:
             return known
         event = stored.event
-        keys = (("m.room.create", ""), ("m.room.power_levels", ""))
-        state = await self._state.current(event.room_id, keys)
-        create, levels = (state.get(key) for key in keys)
+        state = await self._state.current(event.room_id, _LEVELS)
+        create, levels = (state.get(key) for key in _LEVELS)
         members = await self._memberships.joined_members(event.room_id)
         power = None if create is None else PowerLevels(create.event, None if levels is None else levels.event)
         notifications = {} if levels is None else levels.event.content.get("notifications")

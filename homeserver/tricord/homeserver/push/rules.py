@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -53,6 +53,8 @@ class PushRules:
         self._database = database
         self._publisher = publisher
         self._remembered: dict[UserId, UserRules] = {}
+        # What was read while others' changes were heard of may be too old to keep.
+        self._times_forgotten = 0
         publisher.observe_other_processes(
             lambda commit: self._forget(commit.users), lambda _: self._forget(tuple(self._remembered))
         )
@@ -69,16 +71,24 @@ class PushRules:
         """Return a user's rules if they are in memory."""
         return self._remembered.get(user_id)
 
-    async def of_all(self, user_ids: Iterable[UserId]) -> dict[UserId, UserRules]:
+    async def of_all(self, user_ids: Collection[UserId]) -> dict[UserId, UserRules]:
         """Return the rules of several users."""
-        wanted = set(user_ids)
-        unknown = [user_id for user_id in wanted if user_id not in self._remembered]
+        found = {user_id: rules for user_id in user_ids if (rules := self._remembered.get(user_id)) is not None}
+        unknown = [user_id for user_id in set(user_ids) if user_id not in found]
         if unknown:
+            forgotten = self._times_forgotten
             stored = await self._database.read(push_rule_changes, unknown)
             for user_id in unknown:
+                known = self._remembered.get(user_id)
                 document, position = stored.get(user_id, (b"{}", 0))
-                self._remember(user_id, _user_rules(user_id, orjson.loads(document), position))
-        return {user_id: self._remembered[user_id] for user_id in wanted}
+                if known is not None and known.position >= position:
+                    # Somebody else was quicker: what was counted by these rules goes on to hold.
+                    found[user_id] = known
+                    continue
+                found[user_id] = _user_rules(user_id, orjson.loads(document), position)
+                if forgotten == self._times_forgotten:
+                    self._remember(user_id, found[user_id])
+        return found
 
     async def put(
         self, user_id: UserId, kind: str, rule_id: str, body: Rule, *, before: str | None, after: str | None
@@ -122,6 +132,7 @@ class PushRules:
         self._publisher.publish(Commit(position=rules.position, rooms=frozenset(), users=frozenset((user_id,))))
 
     def _forget(self, user_ids: Iterable[UserId]) -> None:
+        self._times_forgotten += 1
         for user_id in user_ids:
             self._remembered.pop(user_id, None)
 

@@ -57,6 +57,10 @@ class Memberships:
         """Return the users who are in a room."""
         return await self._members.of(room_id)
 
+    async def joined_members_in(self, room_ids: Collection[RoomId]) -> dict[RoomId, frozenset[UserId]]:
+        """Return the users who are in each of some rooms."""
+        return await self._members.of_all(room_ids)
+
     async def membership(self, user_id: UserId, room_id: RoomId) -> Membership | None:
         """Return what a user is to a room; None if there never was a member event."""
         return (await self.memberships(user_id, [room_id])).get(room_id)

@@ -51,7 +51,8 @@ async def bump_positions(
 
 
 def _room_type(creation: bytes | None) -> str | None:
-    if creation is None:
+    # The event's own type is one; only where there is another need it be parsed.
+    if creation is None or creation.count(b'"type"') < 2:
         return None
     content = orjson.loads(creation).get("content")
     room_type = content.get("type") if isinstance(content, dict) else None

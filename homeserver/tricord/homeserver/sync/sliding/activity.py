@@ -50,21 +50,27 @@ class RoomActivity:
 
     async def of(self, room_ids: Collection[RoomId]) -> Mapping[RoomId, Activity]:
         """Return what is known of those of the rooms that are here."""
-        unknown = [room_id for room_id in room_ids if room_id not in self._known]
-        read: dict[RoomId, Activity] = {}
-        if unknown:
-            meanwhile: dict[RoomId, int] = {}
-            self._meanwhile.append(meanwhile)
-            try:
-                for room_id, last, room_type in await self._database.read(room_activities, unknown):
-                    read[room_id] = Activity(max(last, meanwhile.get(room_id, 0)), room_type)
-            finally:
-                self._meanwhile.remove(meanwhile)
-        found = {room_id: known for room_id in room_ids if (known := self._known.get(room_id) or read.get(room_id))}
-        if len(self._known) + len(read) > _MOST_REMEMBERED:
-            self._known.clear()
-        self._known |= read
+        known = self._known
+        try:
+            return {room_id: known[room_id] for room_id in room_ids}
+        except KeyError:
+            read = await self._read([room_id for room_id in room_ids if room_id not in known])
+        found = {room_id: one for room_id in room_ids if (one := known.get(room_id) or read.get(room_id))}
+        if len(known) + len(read) > _MOST_REMEMBERED:
+            known.clear()
+        known |= read
         return found
+
+    async def _read(self, room_ids: Collection[RoomId]) -> dict[RoomId, Activity]:
+        meanwhile: dict[RoomId, int] = {}
+        self._meanwhile.append(meanwhile)
+        try:
+            return {
+                room_id: Activity(max(last, meanwhile.get(room_id, 0)), room_type)
+                for room_id, last, room_type in await self._database.read(room_activities, room_ids)
+            }
+        finally:
+            self._meanwhile.remove(meanwhile)
 
     async def bumps(self, room_ids: Collection[RoomId], upto: int) -> Mapping[RoomId, int]:
         """Return when something proper last happened in rooms."""

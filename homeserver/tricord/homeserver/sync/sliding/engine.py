@@ -30,6 +30,7 @@ from tricord.homeserver.sync.sliding.told import RoomTold, Told
 from tricord.homeserver.sync.sliding.wishes import RequiredState, RoomWish, room_wish
 from tricord.homeserver.sync.viewer import Viewer
 from tricord.homeserver.sync.windows import Windows
+from tricord.homeserver.together import together
 from tricord.protocol.errors import InvalidParam
 from tricord.protocol.identifiers import RoomId
 
@@ -164,7 +165,6 @@ class SlidingEngine:
             rooms[room.room_id] = room
         rooms = await self._read(viewer, rooms, ignored)
         news = [room for room in rooms.values() if room.is_news(viewer.user_id)]
-        sections = await self._rooms.sections(viewer, request.conn_id, news, since)
         turn = Turn(
             viewer,
             request.extensions,
@@ -178,7 +178,9 @@ class SlidingEngine:
             since,
             upto,
         )
-        extras = await self._extensions.read(turn)
+        sections, extras = await together(
+            self._rooms.sections(viewer, request.conn_id, news, since), self._extensions.read(turn)
+        )
         wanted = request.extensions.account_data.enabled
         after = Told(
             rooms=_told_after(told, since, rooms, own, changed, extras),

@@ -22,7 +22,9 @@ from tricord.homeserver.sync.sliding.lists import LookedAt
 from tricord.homeserver.sync.sliding.rooms import Room
 from tricord.homeserver.sync.sliding.told import ACCOUNT_DATA, RECEIPTS, TYPING, RoomTold
 from tricord.homeserver.sync.viewer import Viewer
+from tricord.homeserver.together import together
 from tricord.protocol.identifiers import RoomId
+from tricord.protocol.strict_json import JsonObject
 
 _ALL = "*"
 
@@ -35,6 +37,16 @@ class Extras:
     is_news: bool = False
     # Of each room, the extensions that have begun to be told.
     begun: dict[RoomId, int] = field(default_factory=dict)
+
+    def add(self, name: str, answer: JsonObject, *, is_news: bool) -> None:
+        """Tell what an extension answers."""
+        self.answers[name] = answer
+        self.is_news = self.is_news or is_news
+
+    def add_of_rooms(self, name: str, events: Mapping[RoomId, Json]) -> None:
+        """Tell what an extension answers that has one event for a room."""
+        rooms = {room_id: orjson.Fragment(event) for room_id, event in events.items()}
+        self.add(name, {"rooms": rooms}, is_news=bool(events))
 
     def begin(self, room_id: RoomId, extension: int) -> None:
         """Note that an extension is told of a room, from now on."""
@@ -90,36 +102,43 @@ class ExtensionReader:
     async def read(self, turn: Turn) -> Extras:
         """Return what is new."""
         extras, wanted = Extras(), turn.wanted
-        if wanted.to_device.enabled:
-            since, limit = wanted.to_device.since, wanted.to_device.limit
-            events, token = await self._devices.messages(turn.viewer, since, turn.upto, limit=limit)
-            extras.answers["to_device"] = {"next_batch": token, "events": _fragments(events)}
-            extras.is_news = bool(events)
-        if wanted.e2ee.enabled:
-            answer, is_news = await self._devices.encryption(turn.viewer, turn.since, turn.upto)
-            extras.answers["e2ee"] = answer
-            extras.is_news = extras.is_news or is_news
-        if wanted.account_data.enabled:
-            await self._add_account_data(turn, extras)
-        if wanted.receipts.enabled:
-            self._add(extras, "receipts", await self._receipts(turn, extras))
-        if wanted.typing.enabled:
-            self._add(extras, "typing", await self._typing(turn, extras))
+        reads = (
+            (wanted.to_device, self._add_messages),
+            (wanted.e2ee, self._add_encryption),
+            (wanted.account_data, self._add_account_data),
+            (wanted.receipts, self._add_receipts),
+            (wanted.typing, self._add_typing),
+        )
+        await together(*(read(turn, extras) for extension, read in reads if extension.enabled))
         _keep_begun(turn, extras)
         return extras
 
-    def _add(self, extras: Extras, name: str, events: Mapping[RoomId, Json]) -> None:
-        extras.answers[name] = {"rooms": {room_id: orjson.Fragment(event) for room_id, event in events.items()}}
-        extras.is_news = extras.is_news or bool(events)
+    async def _add_messages(self, turn: Turn, extras: Extras) -> None:
+        since, limit = turn.wanted.to_device.since, turn.wanted.to_device.limit
+        events, token = await self._devices.messages(turn.viewer, since, turn.upto, limit=limit)
+        extras.add("to_device", {"next_batch": token, "events": _fragments(events)}, is_news=bool(events))
+
+    async def _add_encryption(self, turn: Turn, extras: Extras) -> None:
+        answer, is_news = await self._devices.encryption(turn.viewer, turn.since, turn.upto)
+        extras.add("e2ee", answer, is_news=is_news)
 
     async def _add_account_data(self, turn: Turn, extras: Extras) -> None:
-        user_id, scope = turn.viewer.user_id, turn.scope(turn.wanted.account_data)
-        of_account: Sequence[Json] = turn.data.of_account
-        if not turn.told_account_data:
-            of_account = await self._account_data.of_account(turn.viewer, turn.upto)
+        of_account, of_rooms = await together(
+            self._account_data_of_account(turn), self._account_data_of_rooms(turn, extras)
+        )
+        rooms = {room_id: _fragments(events) for room_id, events in of_rooms.items()}
+        answer = {"global": _fragments(of_account), "rooms": rooms}
+        extras.add("account_data", answer, is_news=bool(of_account or of_rooms))
+
+    async def _account_data_of_account(self, turn: Turn) -> Sequence[Json]:
+        if turn.told_account_data:
+            return turn.data.of_account
+        return await self._account_data.of_account(turn.viewer, turn.upto)
+
+    async def _account_data_of_rooms(self, turn: Turn, extras: Extras) -> Mapping[RoomId, Sequence[Json]]:
         of_rooms: dict[RoomId, list[Json]] = {}
         to_read: dict[RoomId, int] = {}
-        for room_id in scope:
+        for room_id in turn.scope(turn.wanted.account_data):
             if not turn.has_begun(room_id, ACCOUNT_DATA):
                 to_read[room_id] = 0
             elif turn.after(room_id) != turn.since:
@@ -128,16 +147,13 @@ class ExtensionReader:
                 of_rooms[room_id] = turn.data.of_rooms[room_id]
             extras.begin(room_id, ACCOUNT_DATA)
         if to_read:
-            for datum in await self._database.read(account_data_in_rooms, user_id, list(to_read), upto=turn.upto):
+            user_id, rooms = turn.viewer.user_id, list(to_read)
+            for datum in await self._database.read(account_data_in_rooms, user_id, rooms, upto=turn.upto):
                 if datum.room_id is not None and datum.position > to_read[datum.room_id]:
                     of_rooms.setdefault(datum.room_id, []).append(account_data_event(datum.type, datum.content))
-        extras.answers["account_data"] = {
-            "global": _fragments(of_account),
-            "rooms": {room_id: _fragments(events) for room_id, events in of_rooms.items()},
-        }
-        extras.is_news = extras.is_news or bool(of_account or of_rooms)
+        return of_rooms
 
-    async def _receipts(self, turn: Turn, extras: Extras) -> dict[RoomId, Json]:
+    async def _add_receipts(self, turn: Turn, extras: Extras) -> None:
         told: dict[RoomId, Json] = {}
         new: list[RoomId] = []
         for room_id in turn.scope(turn.wanted.receipts):
@@ -157,9 +173,9 @@ class ExtensionReader:
                 event = receipt_event(shown_to(turn.viewer.user_id, receipts))
                 if event is not None:
                     told[room_id] = event
-        return told
+        extras.add_of_rooms("receipts", told)
 
-    async def _typing(self, turn: Turn, extras: Extras) -> dict[RoomId, Json]:
+    async def _add_typing(self, turn: Turn, extras: Extras) -> None:
         told: dict[RoomId, Json] = {}
         new: dict[RoomId, list[Any]] = {}
         for room_id in turn.scope(turn.wanted.typing):
@@ -173,7 +189,7 @@ class ExtensionReader:
             for room_id, user_id, _ in await self._database.read(typing_in, list(new)):
                 new[room_id].append(user_id)
             told |= {room_id: typing_event(user_ids) for room_id, user_ids in new.items() if user_ids}
-        return told
+        extras.add_of_rooms("typing", told)
 
 
 def _keep_begun(turn: Turn, extras: Extras) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from operator import itemgetter
 
 from tricord.clients.api.sliding_sync import RoomFilters, RoomList
 from tricord.homeserver.rooms.state import RoomState
@@ -124,7 +125,7 @@ def _by_activity(own: OwnRooms, activity: Mapping[RoomId, Activity]) -> list[Roo
     """Return all rooms, the most active first: those outside of which the user is, by when they came there."""
     last = {room_id: known.last for room_id, known in activity.items()}
     last |= {room_id: room.member.position for room_id, room in own.outside.items()}
-    return sorted(last, key=lambda room_id: (-last[room_id], room_id))
+    return [room_id for room_id, _ in sorted(last.items(), key=itemgetter(1, 0), reverse=True)]
 
 
 def _type_of(room_id: RoomId, own: OwnRooms, activity: Mapping[RoomId, Activity]) -> str | None:

@@ -31,6 +31,7 @@ from tricord.homeserver.sync.sliding.told_members import ToldMembers
 from tricord.homeserver.sync.sliding.wishes import RequiredState, RoomWish
 from tricord.homeserver.sync.viewer import Viewer
 from tricord.homeserver.sync.windows import MEMBER, Window, Windows
+from tricord.homeserver.together import together
 from tricord.protocol.identifiers import EventId, RoomId, UserId
 from tricord.protocol.strict_json import JsonObject
 
@@ -149,8 +150,10 @@ class RoomReader:
         """Read what happened in rooms, and their state."""
         inside = [room for room in rooms if room.stripped is None]
         await self._follow([room for room in inside if not room.initial], viewer, ignored)
-        await self._begin([room for room in inside if room.begins], viewer)
-        await self._add_state([room for room in inside if room.initial or room.more_state is not None])
+        begin = [room for room in inside if room.begins]
+        lacking = [room for room in inside if room.initial or room.more_state is not None]
+        if begin or lacking:
+            await together(self._begin(begin, viewer), self._add_state(lacking))
 
     async def _follow(self, rooms: Collection[Room], viewer: Viewer, ignored: frozenset[UserId]) -> None:
         """Read what happened since the client was told last."""
@@ -193,8 +196,10 @@ class RoomReader:
                 room.limited = stretch.limited or (not limit and bool(stretch.events))
                 room.start = room.events[0].place.position - 1 if room.events else upto
         all_events = [stored for room in rooms for stored in room.events]
-        seen = {one.stored: one.membership for one in await self._visibility.seen(viewer.user_id, all_events)}
-        companions = await companions_of(all_events, self._timeline)
+        visible, companions = await together(
+            self._visibility.seen(viewer.user_id, all_events), companions_of(all_events, self._timeline)
+        )
+        seen = {one.stored: one.membership for one in visible}
         for room in rooms:
             room.events = [stored for stored in room.events if stored in seen]
             room.memberships = seen
@@ -233,18 +238,32 @@ class RoomReader:
         }
 
     async def _facts(self, viewer: Viewer, rooms: Collection[Room]) -> _Facts:
-        inside = [room for room in rooms if room.is_inside]
-        summed_up = [room.room_id for room in inside if room.initial or _changes_name(room)]
-        summaries = await self._summaries.of(viewer.user_id, summed_up)
+        inside = [room.room_id for room in rooms if room.is_inside]
+        upto = max((room.upto for room in rooms if room.is_inside), default=0)
+        gappy = [stored for room in rooms if room.begins or room.limited for stored in room.events]
+        (summaries, names), counts, bumps, aggregations = await together(
+            self._summed_up(viewer, [room for room in rooms if room.is_inside]),
+            self._counts.by_thread(viewer.user_id, inside, upto),
+            self._bumps(rooms),
+            self._aggregations.of(viewer.user_id, gappy),
+        )
+        return _Facts(summaries, names, counts, bumps, aggregations)
+
+    async def _summed_up(
+        self, viewer: Viewer, rooms: Collection[Room]
+    ) -> tuple[Mapping[RoomId, JsonObject], Mapping[RoomId, Mapping[StateKey, StoredEvent]]]:
+        """Return what rooms are called by, as far as that may be new, and the members whom they are called by."""
+        concerned = [room.room_id for room in rooms if room.initial or _changes_name(room)]
+        summaries = await self._summaries.of(viewer.user_id, concerned)
         heroes = {
             room_id: [(MEMBER, str(hero)) for hero in summary["m.heroes"]]
             for room_id, summary in summaries.items()
             if summary.get("m.heroes")
         }
-        names = await self._state.current_in_rooms(heroes) if heroes else {}
-        counts = await self._counts.by_thread(
-            viewer.user_id, [room.room_id for room in inside], max((room.upto for room in inside), default=0)
-        )
+        return summaries, await self._state.current_in_rooms(heroes) if heroes else {}
+
+    async def _bumps(self, rooms: Collection[Room]) -> dict[RoomId, int]:
+        """Return when something proper last happened in rooms, as far as that is new."""
         bumped = [room for room in rooms if room.stripped is None and (room.initial or room.limited)]
         bumps: dict[RoomId, int] = {}
         if bumped:
@@ -256,8 +275,7 @@ class RoomReader:
                 bumps[room.room_id] = max(positions)
             if not room.is_inside and room.member is not None:
                 bumps[room.room_id] = room.member.position
-        gappy = [stored for room in rooms if room.begins or room.limited for stored in room.events]
-        return _Facts(summaries, names, counts, bumps, await self._aggregations.of(viewer.user_id, gappy))
+        return bumps
 
     async def _add_members(self, viewer: Viewer, conn_id: str, rooms: Collection[Room], since: int | None) -> None:
         """Add the members whose events are shown, as far as the client does not know them."""
