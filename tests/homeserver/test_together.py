@@ -33,7 +33,7 @@ async def test_what_fails_is_raised_as_if_it_stood_alone_and_ends_the_others() -
         raise NotThere
 
     with trio.fail_after(10), pytest.raises(NotThere):
-        await together(trio.sleep_forever(), fails())
+        await together(trio.Event().wait(), fails())
 
 
 async def test_nothing_to_read_is_read_at_once() -> None:
