@@ -43,6 +43,10 @@ class Ear:
         self.messages: list[Any] = []
         self.changed: list[str] = []
 
+    def continue_with(self, client: Client) -> None:
+        """Go on with another connection of the same device."""
+        self._client = client
+
     async def listen(self) -> None:
         """Sync once."""
         answer = await self._client.sync(since=self._since, timeout_seconds=2 if self._since else 0)

@@ -71,6 +71,25 @@ async def test_changes_of_devices_are_told_there(near: Town, alice: Client, bob:
     await becomes(signatures, signed["signatures"])
 
 
+async def test_devices_that_came_and_went_while_the_other_was_stopped_are_known_there(
+    near: Town, far: Town, alice: Client, bob: Client
+) -> None:
+    await Device(alice).upload()
+    await share_a_room(near, alice, bob)
+    await settles(alice.user_id, bob, {alice.device_id})
+    async with another_device(alice) as phone, another_device(alice) as tablet:
+        async with far.stopped():
+            await Device(phone).upload()
+            await Device(tablet).upload()
+            await alice.delete_device(phone.device_id, PASSWORD)
+            for number in range(3):
+                await alice.send_to_device(KIND, {bob.user_id: {bob.device_id: {"number": number}}})
+        # So that either server hears that the other is there again.
+        await bob.query_keys({alice.user_id: []})
+        await settles(alice.user_id, bob, {alice.device_id, tablet.device_id})
+        assert await Ear(bob).hear_messages(3) == [0, 1, 2]
+
+
 async def test_messages_arrive_there_once_and_in_order(alice: Client, bob: Client) -> None:
     ear = Ear(bob)
     await ear.listen()
