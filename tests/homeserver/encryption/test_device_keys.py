@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
 import trio
 
 from tests.homeserver.encryption.devices import ALGORITHM, Device, a_key, another_device
-from tests.servers import PASSWORD
+from tests.servers import PASSWORD, running_homeserver
 from tricord.clients import Client, Refused
 
 AGES_AGO = {"@mallory:hs.test": {"ed25519:X": a_key()}}
@@ -121,20 +122,25 @@ async def test_keys_are_claimed_oldest_first_and_then_the_fallback_key(alice: De
     assert given == [alice.pre_keys(2), alice.pre_keys(1), fallback, fallback]
 
 
-async def test_of_two_hundred_who_claim_at_once_each_gets_a_key_of_its_own_or_the_fallback_key(
-    alice: Device, bob: Device
+async def test_of_two_hundred_who_claim_at_once_of_two_processes_each_gets_a_key_of_its_own_or_the_fallback_key(
+    alice: Device, bob: Device, database_url: str, tmp_path: Path
 ) -> None:
     await alice.upload(*range(50))
     fallback = alice.pre_keys(99, fallback=True)
     await alice.client.upload_keys(fallback_keys=fallback)
     given: list[str] = []
 
-    async def claim() -> None:
-        given.extend(await claimed(bob.client, alice))
+    async def claim(by: Client) -> None:
+        given.extend(await claimed(by, alice))
 
-    async with trio.open_nursery() as nursery:
-        for _ in range(200):
-            nursery.start_soon(claim)
+    async with (
+        running_homeserver(database_url, tmp_path) as second,
+        Client(second.urls[0], session=bob.client.session) as there,
+        trio.open_nursery() as nursery,
+    ):
+        for _ in range(100):
+            nursery.start_soon(claim, bob.client)
+            nursery.start_soon(claim, there)
     assert sorted(given) == sorted([*alice.pre_keys(*range(50)), *(list(fallback) * 150)])
 
 

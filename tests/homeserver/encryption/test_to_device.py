@@ -13,7 +13,10 @@ from tests.homeserver.encryption.devices import Device, another_device
 from tests.servers import running_homeserver, signed_in
 from tricord.clients import Client, Refused
 from tricord.clients.follow import Delta
+from tricord.homeserver.encryption.to_device import MOST_WAITING
 from tricord.homeserver.encryption.to_device_edus import direct_to_device_edus
+from tricord.homeserver.storage.database import Database
+from tricord.homeserver.storage.to_device import prune_to_device
 from tricord.protocol.errors import TooLarge
 from tricord.protocol.identifiers import DeviceId, UserId
 
@@ -184,3 +187,64 @@ def test_messages_to_other_servers_go_in_parts_of_a_bounded_size() -> None:
     one = {UserId("@b:one.test"): {DeviceId("D"): {"text": "x" * (64 << 10)}}}
     with pytest.raises(TooLarge):
         direct_to_device_edus(UserId("@a:hs.test"), KIND, one, new_id=str)
+
+
+async def told_to(client: Client) -> list[int]:
+    """Read all that waits for a device, as a client that comes back after a long time."""
+    found: list[int] = []
+    answer = await client.sync()
+    while told := numbers(answer):
+        found += told
+        answer = await client.sync(since=answer["next_batch"])
+    return found
+
+
+async def waiting(database: Database, user_id: UserId) -> int:
+    count = "SELECT count(*) FROM to_device_messages WHERE user_id = $1"
+    return int(await database.read(lambda tx: tx.fetchval(count, user_id)))
+
+
+async def test_of_more_than_twenty_thousand_messages_the_oldest_are_forgotten(
+    database: Database, database_url: str, tmp_path: Path
+) -> None:
+    async with running_homeserver(database_url, tmp_path) as first, signed_in(first, "bob") as client:
+        session = client.session
+    event = """{"type":"org.example.note","sender":"@alice:hs.test","content":{"number":%s}}"""
+    put = """
+        INSERT INTO to_device_messages
+        SELECT $1, $2, position - 20500 + n, format($3, n)::bytea FROM stream, generate_series(1, 20500) AS n
+    """
+    await database.run(lambda tx: tx.execute("UPDATE stream SET position = position + 20500"))
+    await database.run(lambda tx: tx.execute(put, client.user_id, client.device_id, event))
+    await database.run(prune_to_device, MOST_WAITING, 0)
+    assert await waiting(database, client.user_id) == MOST_WAITING
+    async with (
+        running_homeserver(database_url, tmp_path) as second,
+        Client(second.urls[0], session=session) as bob,
+    ):
+        assert await told_to(bob) == list(range(501, 20_501))
+    assert await waiting(database, client.user_id) == 0
+
+
+async def test_a_storm_to_five_thousand_devices_leaves_each_its_message(
+    alice: Device, bob: Device, database: Database
+) -> None:
+    add = """
+        INSERT INTO devices (user_id, device_id, created_ts)
+        SELECT $1, 'STORM' || n, 0 FROM generate_series(1, 5000) AS n
+    """
+    user_id = bob.client.user_id
+    await database.run(lambda tx: tx.execute(add, user_id))
+    content = {"number": 1, "ciphertext": "x" * 600}
+    named = {DeviceId(f"STORM{number}"): content for number in range(1, 5001)}
+    messages = {user_id: {**named, bob.client.device_id: content}}
+    async with trio.open_nursery() as nursery:
+        for _ in range(4):
+            nursery.start_soon(alice.client.send_to_device, KIND, messages)
+        nursery.start_soon(alice.client.send_to_device, KIND, {user_id: {DeviceId("*"): content}})
+    assert await waiting(database, user_id) == 5 * 5_001
+    assert numbers(await bob.client.sync()) == [1] * 5
+    each = "SELECT DISTINCT count(*) FROM to_device_messages WHERE user_id = $1 GROUP BY device_id"
+    assert [row[0] for row in await database.read(lambda tx: tx.fetch(each, user_id))] == [5]
+    await send(alice, bob.client, 2)
+    assert await told_to(bob.client) == [1] * 5 + [2]

@@ -100,14 +100,17 @@ async def prune_to_device(tx: Transaction, most_waiting: int, requests_before_ts
     """Delete the oldest of what nobody comes for, and forget old requests."""
     await tx.execute(
         """
-        DELETE FROM to_device_messages m USING (
-            SELECT user_id, device_id FROM to_device_messages GROUP BY user_id, device_id HAVING count(*) > $1
-        ) full_queues
-        WHERE m.user_id = full_queues.user_id AND m.device_id = full_queues.device_id AND m.position <= (
-            SELECT position FROM to_device_messages k
-            WHERE k.user_id = full_queues.user_id AND k.device_id = full_queues.device_id
-            ORDER BY position DESC OFFSET $1 LIMIT 1
+        WITH full_queues AS MATERIALIZED (
+            SELECT user_id, device_id, (
+                SELECT position FROM to_device_messages k WHERE k.user_id = q.user_id AND k.device_id = q.device_id
+                ORDER BY position DESC OFFSET $1 LIMIT 1
+            ) AS upto
+            FROM (
+                SELECT user_id, device_id FROM to_device_messages GROUP BY user_id, device_id HAVING count(*) > $1
+            ) q
         )
+        DELETE FROM to_device_messages m USING full_queues f
+        WHERE m.user_id = f.user_id AND m.device_id = f.device_id AND m.position <= f.upto
         """,
         most_waiting,
     )
