@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import io
+import os
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any, Self, TypeVar
@@ -329,33 +330,43 @@ async def test_they_change_profiles_filters_and_push_rules(database_url: str, tm
     await on_asyncio(conversation, database_url, tmp_path)
 
 
-async def test_they_send_each_other_an_image_and_a_file(database_url: str, tmp_path: Path) -> None:
+async def test_they_send_each_other_images_files_voices_and_videos(database_url: str, tmp_path: Path) -> None:
+    sent = [
+        ("m.image", "tee ü.png", "image/png", image("PNG", 300, 200), nio.RoomMessageImage),
+        ("m.file", "notes.txt", "text/plain", b"tea" * 100_000, nio.RoomMessageFile),
+        ("m.audio", "voice.ogg", "audio/ogg", os.urandom(50_000), nio.RoomMessageAudio),
+        ("m.video", "film.mp4", "video/mp4", os.urandom(3_000_000), nio.RoomMessageVideo),
+    ]
+
     async def conversation(url: str) -> None:
         async with People(url) as people:
             alice, bob, room = await people.two_in_a_room()
-            picture, notes = image("PNG", 300, 200), b"tea" * 100_000
-            for data, kind, name, msgtype in (
-                (picture, "image/png", "tee ü.png", "m.image"),
-                (notes, "text/plain", "notes.txt", "m.file"),
-            ):
+            for msgtype, name, kind, data, _ in sent:
                 uploaded, _ = await alice.upload(
                     lambda *_, data=data: io.BytesIO(data), kind, filename=name, filesize=len(data)
                 )
                 uri = good(uploaded, nio.UploadResponse).content_uri
                 content = {"msgtype": msgtype, "body": name, "url": uri, "info": {"mimetype": kind, "size": len(data)}}
                 good(await alice.room_send(room, "m.room.message", content), nio.RoomSendResponse)
-            timeline = (await synced(bob)).rooms.join[room].timeline.events
-            sent_image, sent_file = timeline[-2], timeline[-1]
-            assert isinstance(sent_image, nio.RoomMessageImage)
-            assert isinstance(sent_file, nio.RoomMessageFile)
-            got = good(await bob.download(sent_image.url), nio.MemoryDownloadResponse)
-            assert (got.body, got.content_type, got.filename) == (picture, "image/png", "tee ü.png")
-            assert good(await bob.download(sent_file.url), nio.MemoryDownloadResponse).body == notes
-            server, _, media_id = sent_image.url.removeprefix("mxc://").partition("/")
+            events = (await synced(bob)).rooms.join[room].timeline.events[-len(sent) :]
+            for event, (_, name, kind, data, known_as) in zip(events, sent, strict=True):
+                assert isinstance(event, known_as)
+                got = good(await bob.download(event.url), nio.MemoryDownloadResponse)
+                assert (got.body, got.content_type, got.filename) == (data, kind, name)
+            server, _, media_id = events[0].url.removeprefix("mxc://").partition("/")
             small = good(
                 await bob.thumbnail(server, media_id, 96, 96, method=nio.ResizingMethod.crop), nio.ThumbnailResponse
             )
             assert opened(small.body).size == (96, 96)
+
+            secret, key = await alice.upload(lambda *_: io.BytesIO(b"for your eyes only"), "image/png", encrypt=True)
+            hidden = good(await bob.download(good(secret, nio.UploadResponse).content_uri), nio.MemoryDownloadResponse)
+            assert hidden.content_type == "application/octet-stream"
+            assert key is not None
+            read = nio.crypto.attachments.decrypt_attachment(
+                hidden.body, key["key"]["k"], key["hashes"]["sha256"], key["iv"]
+            )
+            assert read == b"for your eyes only"
 
     await on_asyncio(conversation, database_url, tmp_path)
 
