@@ -64,6 +64,7 @@ async def test_a_page_tells_of_itself(database_url: str, tmp_path: Path) -> None
         assert found["og:title"] == "Tea & cake!"
         assert found["og:description"] == "All about tea"
         assert (found["og:image:type"], found["matrix:image:size"]) == ("image/png", len(picture))
+        assert (found["og:image:width"], found["og:image:height"]) == (20, 10)
         path = found["og:image"].removeprefix("mxc://")
         assert (await http.get(f"/_matrix/client/v1/media/download/{path}")).content == picture
         asked = len(host.seen)
@@ -109,6 +110,23 @@ async def test_what_a_page_does_not_say_its_oembed_does(database_url: str, tmp_p
         found = await preview(http, host, "video")
         assert found["og:title"] == "from oEmbed"
         assert found["og:image"].startswith("mxc://")
+
+
+async def test_an_image_that_oembed_describes_is_shown(database_url: str, tmp_path: Path) -> None:
+    page = b'<link rel="alternate" type="application/json+oembed" href="/embed.json">'
+    embed = b'{"type": "photo", "title": "Tea", "provider_name": "Cups", "url": "/large.png", "thumbnail_url": 5}'
+    pages = site(photo=("text/html", page), embed=("application/json", embed), large=("image/png", image("PNG", 9, 8)))
+    async with person(database_url, tmp_path) as http, hosting(Host(answer=pages)) as host:
+        found = await preview(http, host, "photo")
+        assert (found["og:title"], found["og:site_name"], found["og:image:width"]) == ("Tea", "Cups", 9)
+
+
+async def test_a_page_that_is_not_there_is_not_asked_again_and_again(database_url: str, tmp_path: Path) -> None:
+    async with person(database_url, tmp_path) as http, hosting(Host(answer=site())) as host:
+        for _ in range(3):
+            answer = await http.get(PREVIEW, params={"url": f"http://127.0.0.1:{host.port}/no"})
+            assert (answer.status_code, answer.json()["errcode"]) == (404, "M_NOT_FOUND")
+        assert len(host.seen) == 1
 
 
 FORBIDDEN_HOSTS = [

@@ -6,7 +6,9 @@ https://spec.matrix.org/v1.19/client-server-api/#get_matrixclientv1mediapreview_
 from __future__ import annotations
 
 import hashlib
+from collections import OrderedDict
 from collections.abc import AsyncIterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +22,7 @@ from tricord.federation.transport import OpenResponse
 from tricord.homeserver.clock import Clock
 from tricord.homeserver.media.confined import TooMuchOutput, run_script
 from tricord.homeserver.media.disposition import media_type
+from tricord.homeserver.media.image_size import HEAD_BYTES, image_size
 from tricord.homeserver.media.repository import Description, Repository
 from tricord.homeserver.media.settings import UrlPreviewSettings
 from tricord.homeserver.media.spool import Spool, TooManyBytes
@@ -40,11 +43,35 @@ _LONGEST_OEMBED = 256 << 10
 _FETCH_SECONDS = 30
 _ANSWER_SECONDS = 10
 _AT_ONCE = 10
+# Everybody in a room asks for what one of them has said; a page that does not answer is left alone for so long.
+_REMEMBERED_SECONDS = 300.0
+_MOST_REMEMBERED = 10_000
 _HTML = frozenset({"text/html", "application/xhtml+xml"})
 _SCHEMES = ("https", "http")
 # What is passed on to clients of all that a page may say.
 _KEPT = ("og:title", "og:description", "og:site_name", "og:type", "og:url")
 _HEADERS = {"Accept": "text/html, application/xhtml+xml, image/*;q=0.9", "User-Agent": "Tricord (URL previews)"}
+
+
+@dataclass(frozen=True, slots=True)
+class _Picture:
+    """The image of a page, as media of this server."""
+
+    mxc: Mxc
+    content_type: str
+    size: int
+    shape: tuple[int, int] | None
+
+    def told(self) -> JsonObject:
+        """Return what clients are told of it."""
+        told: JsonObject = {
+            "og:image": str(self.mxc),
+            "og:image:type": self.content_type,
+            "matrix:image:size": self.size,
+        }
+        if self.shape is not None:
+            told["og:image:width"], told["og:image:height"] = self.shape
+        return told
 
 
 class UrlPreviews:
@@ -68,6 +95,7 @@ class UrlPreviews:
         self._allowed = [Glob(pattern.lower()) for pattern in settings.allowed_hosts]
         self._limiter = trio.CapacityLimiter(_AT_ONCE)
         self._asking: dict[bytes, trio.Event] = {}
+        self._refusals: OrderedDict[bytes, tuple[float, MatrixError]] = OrderedDict()
 
     async def preview(self, url: str) -> JsonObject:
         """Return what is known of a URL. Raises Forbidden where we do not go, and NotFound where nothing is."""
@@ -82,22 +110,41 @@ class UrlPreviews:
             if known is not None:
                 preview: JsonObject = orjson.loads(known)
                 return preview
+            self._check_not_refused(digest)
             if (asking := self._asking.get(digest)) is None:
                 break
             await asking.wait()
         event = self._asking[digest] = trio.Event()
         try:
             async with self._limiter:
-                with trio.move_on_after(_FETCH_SECONDS):
-                    return await self._asked(url, digest)
-            raise NotFound("the page takes too long")
+                return await self._asked_in_time(url, digest)
+        except (Forbidden, NotFound) as refusal:
+            self._remember(digest, refusal)
+            raise
+        finally:
+            del self._asking[digest]
+            event.set()
+
+    async def _asked_in_time(self, url: str, digest: bytes) -> JsonObject:
+        try:
+            with trio.move_on_after(_FETCH_SECONDS):
+                return await self._asked(url, digest)
         except AddressRefused:
             raise Forbidden("this server makes no previews of this URL") from None
         except EgressError as error:
             raise NotFound(f"the page cannot be fetched: {error}") from error
-        finally:
-            del self._asking[digest]
-            event.set()
+        raise NotFound("the page takes too long")
+
+    def _check_not_refused(self, digest: bytes) -> None:
+        until, refusal = self._refusals.get(digest, (0.0, None))
+        if refusal is not None and until > trio.current_time():
+            raise refusal
+
+    def _remember(self, digest: bytes, refusal: MatrixError) -> None:
+        self._refusals[digest] = (trio.current_time() + _REMEMBERED_SECONDS, refusal)
+        self._refusals.move_to_end(digest)
+        if len(self._refusals) > _MOST_REMEMBERED:
+            self._refusals.popitem(last=False)
 
     async def _asked(self, url: str, digest: bytes) -> JsonObject:
         preview: JsonObject = {}
@@ -125,8 +172,8 @@ class UrlPreviews:
         if image is not None:
             kept = await self._image(image)
             if kept is not None:
-                preview |= {"og:image": str(kept[0]), "og:image:type": kept[1], "matrix:image:size": kept[2]}
-        image_id = None if kept is None else kept[0].media_id
+                preview |= kept.told()
+        image_id = None if kept is None else kept.mxc.media_id
         await self._database.run(insert_preview, digest, orjson.dumps(preview), image_id, self._clock.now_ms())
         return preview
 
@@ -154,7 +201,12 @@ class UrlPreviews:
             title, thumbnail = embed.get("title"), embed.get("thumbnail_url")
             if isinstance(title, str) and title:
                 preview.setdefault("og:title", title[:1000])
+            if embed.get("type") == "photo":
+                thumbnail = embed.get("url", thumbnail)
             image = image or (thumbnail if isinstance(thumbnail, str) else None)
+            provider = embed.get("provider_name")
+            if isinstance(provider, str) and provider:
+                preview.setdefault("og:site_name", provider[:1000])
         title = preview.get("og:title") or said.get("twitter:title") or page["title"]
         words = (
             preview.get("og:description")
@@ -176,19 +228,19 @@ class UrlPreviews:
             return {}
         return value if isinstance(value, dict) else {}
 
-    async def _image(self, url: str) -> tuple[Mxc, str, int] | None:
-        """Keep an image, if it is one of the formats that we know; return its name, type and size."""
+    async def _image(self, url: str) -> _Picture | None:
+        """Keep an image, if it is one of the formats that we know."""
         try:
             async with self._opened(url) as response:
                 if response.status != 200:
                     return None
                 async with self._spool.receive(response.parts, self._settings.max_image_bytes) as spooled:
                     head = await trio.to_thread.run_sync(_head, spooled.file)
-                    content_type = image_type(head)
+                    content_type = image_type(head[:16])
                     if content_type is None:
                         return None
                     mxc = await self._repository.keep_own(spooled, Description(content_type, None))
-                    return mxc, content_type, spooled.size
+                    return _Picture(mxc, content_type, spooled.size, image_size(head))
         except (EgressError, TooManyBytes, MatrixError):
             return None
 
@@ -223,7 +275,7 @@ def _joined(base: str, url: str) -> str | None:
 
 def _head(file: Path) -> bytes:
     with file.open("rb") as handle:
-        return handle.read(16)
+        return handle.read(HEAD_BYTES)
 
 
 async def _first(parts: AsyncIterator[bytes], most: int) -> bytes:
