@@ -88,6 +88,7 @@ async def _settled(network: Network, north: Town, west: Town, south: Town, **how
     await west["wendy"].join(room_id, via=[north.name])
     hello = await west["wendy"].send_text(room_id, "Hello")
     await heard(north["alice"], room_id, hello)
+    assert await members(west["wendy"], room_id) == {north["alice"].user_id, west["wendy"].user_id}
     return Region(network, north, west, south, room_id)
 
 
@@ -131,6 +132,112 @@ async def test_who_asks_for_the_members_waits_until_they_are_known(region: Regio
         assert not found
         gate.set()
     assert found == [region.everybody]
+
+
+async def test_history_is_read_before_the_members_are_known(region: Region) -> None:
+    await region.alice.set_state(region.room_id, "m.room.topic", {"topic": "Pigeons"})
+    said = [await region.wendy.send_text(region.room_id, f"Message {number}") for number in range(70)]
+    await heard(region.alice, region.room_id, said[-1])
+    gate = region.hold()
+    await region.bob.join(region.room_id, via=[region.north.name])
+    early = await _history(region.bob, region.room_id)
+    assert [event_id for event_id in early if event_id in said] == said[::-1]
+    gate.set()
+    assert await members(region.bob, region.room_id) == region.everybody
+    whole = await _history(region.bob, region.room_id)
+    assert whole[: len(early)] == early
+    assert [event for event in whole if event in set(await _history(region.alice, region.room_id))] == whole
+    await region.agree()
+    # The states of what was shown are the same as elsewhere, too.
+    for event_id in (said[0], said[-1]):
+        there, here = [await client.context(region.room_id, event_id, limit=0) for client in (region.alice, region.bob)]
+        assert {one["event_id"] for one in there.state} == {one["event_id"] for one in here.state}
+
+
+async def test_history_shows_who_speaks_before_the_members_are_known(region: Region) -> None:
+    named = {"membership": "join", "displayname": "Wendy of the West"}
+    await region.wendy.set_state(region.room_id, "m.room.member", named, region.wendy.user_id)
+    hello = await region.wendy.send_text(region.room_id, "Hello again")
+    await heard(region.alice, region.room_id, hello)
+    gate = region.hold()
+    await region.bob.join(region.room_id, via=[region.north.name])
+    page = await region.bob.messages(region.room_id, limit=5, event_filter={"lazy_load_members": True})
+    assert "Wendy of the West" in [event["content"].get("displayname") for event in page.state or []]
+    gate.set()
+
+
+async def test_what_was_said_behind_closed_doors_is_not_read_meanwhile_nor_later(region: Region) -> None:
+    await _open_history(region, "joined")
+    hidden = await region.alice.send_text(region.room_id, "Among us")
+    await _open_history(region, "shared")
+    await region.alice.send_text(region.room_id, "Doors are open")
+    shown = await region.alice.send_text(region.room_id, "Come in")
+    gate = region.hold()
+    await region.bob.join(region.room_id, via=[region.north.name])
+    page = await region.bob.messages(region.room_id, limit=50)
+    early = [event["event_id"] for event in page.chunk]
+    assert shown in early
+    assert hidden not in early
+    assert page.end is not None
+    gate.set()
+    later = await region.bob.messages(region.room_id, start=page.end, limit=50)
+    assert hidden not in [event["event_id"] for event in later.chunk]
+    assert "m.room.create" in [event["type"] for event in later.chunk]
+
+
+async def test_who_was_invited_reads_no_further_back_before_the_members_are_known(region: Region) -> None:
+    await _open_history(region, "invited")
+    hidden = await region.alice.send_text(region.room_id, "Before the invitation")
+    await region.alice.invite(region.room_id, region.bob.user_id)
+    shown = await region.alice.send_text(region.room_id, "After the invitation")
+    gate = region.hold()
+    await region.bob.join(region.room_id, via=[region.north.name])
+    page = await region.bob.messages(region.room_id, limit=50)
+    early = [event["event_id"] for event in page.chunk]
+    assert hidden not in early
+    gate.set()
+    assert await members(region.bob, region.room_id) == region.everybody
+    whole = await _history(region.bob, region.room_id)
+    assert shown in whole
+    assert hidden not in whole
+
+
+async def test_who_is_removed_before_the_members_are_known_is_out(region: Region) -> None:
+    gate = region.hold()
+    since = (await region.bob.sync(sync_filter=_LAZY))["next_batch"]
+    await region.bob.join(region.room_id, via=[region.north.name])
+    await region.alice.ban(region.room_id, region.bob.user_id, reason="No bobs")
+    said = await region.alice.send_text(region.room_id, "Bob is out")
+    await heard(region.wendy, region.room_id, said)
+    gate.set()
+    rooms: dict[str, Any] = {}
+
+    async def is_told() -> bool:
+        answer = await region.bob.sync(since=since, sync_filter=_LAZY)
+        rooms.update(answer.get("rooms", {}).get("leave", {}))
+        return region.room_id in rooms
+
+    await _until(is_told)
+    last = rooms[region.room_id]["timeline"]["events"][-1]
+    assert (last["state_key"], last["content"]["membership"]) == (region.bob.user_id, "ban")
+    with pytest.raises(Refused):
+        await region.bob.send_text(region.room_id, "But why?")
+
+
+async def _open_history(region: Region, visibility: str) -> None:
+    await region.alice.set_state(region.room_id, "m.room.history_visibility", {"history_visibility": visibility})
+
+
+async def _history(client: Client, room_id: RoomId) -> list[EventId]:
+    """Return all that a client can read of a room, newest first, as far as it does not have to wait."""
+    found: list[EventId] = []
+    end: str | None = None
+    while True:
+        page = await client.messages(room_id, start=end, limit=20)
+        found += [event["event_id"] for event in page.chunk]
+        end = page.end
+        if end is None or len(page.chunk) < 20:
+            return found
 
 
 async def test_what_others_say_meanwhile_is_heard_in_its_order_once_they_are_known(region: Region) -> None:

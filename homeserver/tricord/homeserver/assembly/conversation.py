@@ -82,7 +82,16 @@ class Conversation:
             elsewhere=shared.elsewhere,
         )
         self._upgrade = RoomUpgrade(
-            database, rooms.log, state, timeline, memberships, profiles, personal.moving_in, clock, server_name
+            database,
+            rooms.log,
+            state,
+            timeline,
+            memberships,
+            profiles,
+            personal.moving_in,
+            rooms.partial,
+            clock,
+            server_name,
         )
         relation_checks = RelationChecks(timeline, memberships)
         self._sending = Sending(rooms.log, state, timeline, self.changes, self.aliases, relation_checks)

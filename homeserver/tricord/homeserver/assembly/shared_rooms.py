@@ -9,9 +9,12 @@ from tricord.homeserver.assembly.rooms import Rooms
 from tricord.homeserver.peers.backfill import Backfill
 from tricord.homeserver.peers.closest_event import ClosestElsewhere
 from tricord.homeserver.peers.completion import Completing
+from tricord.homeserver.peers.early_history import EarlyHistory
 from tricord.homeserver.peers.hosting import Hosting
 from tricord.homeserver.peers.joining import RemoteJoins
 from tricord.homeserver.peers.memberships import RemoteMemberships
+from tricord.homeserver.peers.past import PastStates
+from tricord.homeserver.peers.removals import Removals
 from tricord.homeserver.peers.third_party_invites import ThirdPartyInvites
 from tricord.homeserver.rooms.outliers import Outliers
 from tricord.homeserver.rooms.outsiders import Outsiders
@@ -84,6 +87,8 @@ class SharedRooms:
         self.third_party_invites = ThirdPartyInvites(
             rooms.log, rooms.state, rooms.residence, self.reads, rooms.invitations, self.elsewhere, peers
         )
+        states = PastStates(database, rooms.nodes, resolver, self.receiver)
+        early = EarlyHistory(database, rooms.nodes, rooms.residence, rooms.partial, outliers, self.receiver, states)
         self.backfill = Backfill(
             database,
             rooms.cached,
@@ -94,7 +99,8 @@ class SharedRooms:
             verifier,
             outliers,
             self.receiver,
-            resolver,
+            states,
+            early,
         )
         self.completing = Completing(
             database,
@@ -110,6 +116,19 @@ class SharedRooms:
                 rooms.memberships,
                 rooms.partial,
                 base.server_name,
+            ),
+            self.backfill,
+            early,
+            Removals(
+                database,
+                rooms.cached,
+                rooms.nodes,
+                outliers,
+                placement,
+                verifier,
+                rooms.memberships,
+                self.outsiders,
+                rooms.residence,
             ),
             outliers,
             verifier,

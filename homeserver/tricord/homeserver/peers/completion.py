@@ -16,8 +16,11 @@ import structlog
 import trio
 
 from tricord.federation.calls import Peers
-from tricord.federation.errors import PeerError
+from tricord.federation.errors import PeerError, PeerRefused
 from tricord.homeserver.clock import Clock
+from tricord.homeserver.peers.backfill import Backfill
+from tricord.homeserver.peers.early_history import EarlyHistory
+from tricord.homeserver.peers.removals import Removals
 from tricord.homeserver.rooms.cached_rooms import CachedRooms
 from tricord.homeserver.rooms.outliers import Outliers, in_order
 from tricord.homeserver.rooms.partial_rooms import PartialRooms
@@ -47,8 +50,11 @@ _SERVERS_AT_A_TIME = 5
 _LONGEST_PAUSE_SECONDS = 600.0
 _EVENTS_AT_A_TIME = 1_000
 _POSTPONED_AT_A_TIME = 50
+# How long members wait for the newest history, which somebody will want to read first.
+_FIRST_PAGE_SECONDS = 2
 # Rooms of processes that are gone are taken up by others.
 _LOOK_SECONDS = 60
+_FORBIDDEN = 403
 # A join that has no place by then never got one.
 _JOINING_TAKES_MS = 15 * 60 * 1000
 
@@ -66,6 +72,9 @@ class Completing:
         rooms: CachedRooms,
         partial_rooms: PartialRooms,
         whole_states: WholeStates,
+        backfill: Backfill,
+        early_history: EarlyHistory,
+        removals: Removals,
         outliers: Outliers,
         verifier: Verifier,
         receiver: Receiver,
@@ -77,6 +86,9 @@ class Completing:
         self._rooms = rooms
         self._partial_rooms = partial_rooms
         self._whole_states = whole_states
+        self._backfill = backfill
+        self._early_history = early_history
+        self._removals = removals
         self._outliers = outliers
         self._verifier = verifier
         self._receiver = receiver
@@ -107,7 +119,9 @@ class Completing:
             join = await self._placed_join(partial)
             async with self._limiter, self._database.session() as session:
                 if join is not None and await try_leases(session, _LEASE_KIND, [partial.room_nid % (1 << 31)]):
+                    await self._begin_history(partial, join)
                     await self._complete(partial, join)
+                    await self._judge_early_history(partial)
                     await self._take_in_postponed(partial)
         except DatabaseError as error:
             _logger.warning("completing a room is interrupted", room_id=partial.room_id, reason=str(error))
@@ -143,6 +157,22 @@ class Completing:
             or now.complete_position != partial.complete_position
         )
 
+    async def _begin_history(self, partial: PartialRoom, join: StoredEvent) -> None:
+        """Fetch the newest history first: it is little, and what whoever has joined wants to see."""
+        if partial.complete_position is None:
+            with trio.move_on_after(_FIRST_PAGE_SECONDS):
+                await self._backfill.begin(partial, join)
+
+    async def _judge_early_history(self, partial: PartialRoom) -> None:
+        """Judge what was shown before the room was complete."""
+        room = await self._rooms.room(partial.room_id)
+        now = (await self._partial_rooms.all()).get(partial.room_id)
+        if room is None or now is None or now.complete_position is None:
+            return
+        join = (await self._outliers.known([now.join_event_id])).get(now.join_event_id)
+        if join is not None and join.position is not None:
+            await self._early_history.judge(room, join)
+
     async def _complete(self, partial: PartialRoom, join: StoredEvent) -> None:
         """Fetch what was left out, however often it has to be tried."""
         for number in itertools.count(partial.tries):
@@ -152,15 +182,20 @@ class Completing:
                 _logger.info("a room is left before it was complete", room_id=partial.room_id)
                 await self._partial_rooms.leave(partial.room_nid)
                 return
-            trouble = ""
+            trouble, is_shut_out = "", True
             for server in _some(partial.servers, number):
                 try:
                     await self._fetch(server, partial, join)
                 except (PeerError, EventRejected, MatrixError) as error:
                     trouble = f"{server}: {error}"
+                    is_shut_out &= isinstance(error, PeerRefused) and error.status == _FORBIDDEN
                     _logger.info("a server did not complete a room", room_id=partial.room_id, reason=trouble)
                 else:
                     return
+            if is_shut_out:
+                await self._removals.take_in(partial)
+                if not await self._residence.is_in(partial.room_id):
+                    continue
             await self._database.run(note_trouble, partial.room_nid, trouble)
             pause = min(2.0**number, _LONGEST_PAUSE_SECONDS)
             _logger.warning(

@@ -109,9 +109,8 @@ class RemoteJoins:
                 raise Forbidden(
                     f"the state that {handshake.destination} tells does not allow the join: {outcome.reason}"
                 )
-        if is_partial:
-            # Now there is something to be completed.
-            self._partial_rooms.look_again()
+        # Now there is something to be completed, or what was once not judged can be.
+        self._partial_rooms.look_again()
         _logger.info(
             "joined a room elsewhere",
             room_id=event.room_id,
@@ -139,7 +138,7 @@ class RemoteJoins:
             await self._partial_rooms.begin(room.nid, handshake.event.event_id, servers, before[0], now_ms)
         elif anew:
             # It may have been partial when we were in it the last time.
-            await self._partial_rooms.forget(room.room_id)
+            await self._partial_rooms.join_wholly(room.room_id, handshake.event.event_id)
         return before
 
     async def _countersigned(self, event: VerifiedEvent, pdu: JsonObject) -> VerifiedEvent:

@@ -17,7 +17,7 @@ from tricord.homeserver.rooms.client_events import ClientEvents
 from tricord.homeserver.rooms.retention import Retention
 from tricord.homeserver.rooms.state import RoomState
 from tricord.homeserver.rooms.stored_event import StateKey, StoredEvent
-from tricord.homeserver.rooms.timeline import Direction, Timeline
+from tricord.homeserver.rooms.timeline import Direction, Page, Timeline
 from tricord.homeserver.rooms.visibility import Seen, Visibility
 from tricord.homeserver.serving.call import Requester
 from tricord.homeserver.stream.publisher import Publisher
@@ -62,8 +62,15 @@ class _Read:
 class OlderHistory(Protocol):
     """Fetches history that is elsewhere."""
 
-    async def fill(self, room_id: RoomId, gaps: Sequence[StoredEvent]) -> bool:
-        """Fetch what is missing before some events; return whether anything was."""
+    async def fill(self, room_id: RoomId, gaps: Sequence[StoredEvent], *, patiently: bool = True) -> bool:
+        """Fetch what is missing before some events; return whether anything was.
+
+        In a room that is not complete yet, that may take long: nothing is fetched if nobody has the patience.
+        """
+        ...
+
+    async def waits(self, room_id: RoomId) -> bool:
+        """Return whether the rest of the history will be had only when the room is complete."""
         ...
 
 
@@ -205,27 +212,50 @@ class History:
             size = missing if wanted.allows_everything else max(missing, _BATCH)
             page = await self._timeline.page(room_id, place, end, direction, size)
             for _ in range(_MAX_FETCHES):
-                if not await self._filled(room_id, page.gaps):
+                if not await self._filled(room_id, page.gaps, patiently=direction is Direction.FORWARD):
                     break
                 page = await self._timeline.page(room_id, place, end, direction, size)
+            waits = await self._waits_at(room_id, page.gaps) if direction is Direction.BACKWARD else None
+            if waits is not None:
+                page = _upto(page, waits)
             more = await self._visibility.seen(
                 user_id, [stored for stored in page.events if wanted.allows(stored.event)]
             )
+            if waits is not None and not any(one.stored.backfill_rank for one in (*seen, *more)):
+                # There is no history yet to be shown in the meantime.
+                await self._filled(room_id, (waits,), patiently=True)
+                continue
             seen += more[:missing]
             place = page.next
             if len(more) > missing:
                 last = seen[-1].stored.place
                 place = _just_before(last) if direction is Direction.BACKWARD else last
+            if waits is not None:
+                break
         return _Read(seen, place)
 
-    async def _filled(self, room_id: RoomId, gaps: Sequence[StoredEvent]) -> bool:
+    async def _filled(self, room_id: RoomId, gaps: Sequence[StoredEvent], *, patiently: bool) -> bool:
         """Fetch what is missing before some events; return whether there is more of the history now."""
         if self._older is None or not gaps:
             return False
+        return await self._older.fill(room_id, await self._kept(room_id, gaps), patiently=patiently)
+
+    async def _waits_at(self, room_id: RoomId, gaps: Sequence[StoredEvent]) -> StoredEvent | None:
+        """Return the first of some events before which history will be had only when the room is complete."""
+        if self._older is None or not gaps or not await self._older.waits(room_id):
+            return None
+        return next(iter(await self._kept(room_id, gaps)), None)
+
+    async def _kept(self, room_id: RoomId, gaps: Sequence[StoredEvent]) -> Sequence[StoredEvent]:
+        """Return those of some events before which history is kept: what came before the others would be deleted."""
         if self._retention is not None and (horizon := (await self._retention.horizons([room_id])).get(room_id)):
-            # What came before this would be deleted again.
-            gaps = [stored for stored in gaps if stored.event.origin_server_ts > horizon]
-        return await self._older.fill(room_id, gaps)
+            return [stored for stored in gaps if stored.event.origin_server_ts > horizon]
+        return gaps
+
+
+def _upto(page: Page, stored: StoredEvent) -> Page:
+    """Return a page, read backwards, up to one of its events: the next one begins with that."""
+    return Page(page.events[: page.events.index(stored)], stored.place)
 
 
 def _just_before(place: Place) -> Place:

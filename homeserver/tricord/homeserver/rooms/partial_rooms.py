@@ -1,8 +1,9 @@
 """Rooms that were joined with their members left out, and are being completed.
 
 Such a room can be used at once: everything but its members is known, and what local users do in it needs no more than
-their own membership. What needs the others waits until all is known (`until_complete`); what other servers send of the
-room waits too, so that nothing is ever shown that the whole state would not have let in. `peers/completion.py` fetches.
+their own membership; nor does reading what was said before they came. What needs the others waits until all is known
+(`until_complete`); what other servers send of the room waits too, so that nothing is ever shown that the whole state
+would not have let in. `peers/completion.py` fetches.
 
 https://spec.matrix.org/v1.19/server-server-api/#put_matrixfederationv2send_joinroomideventid
 """
@@ -44,7 +45,7 @@ class PartialRooms:
         return known
 
     async def get(self, room_id: RoomId) -> PartialRoom | None:
-        """Return a room whose members are being fetched; None if nothing more is to come of it."""
+        """Return a room that is not complete: its members are fetched, or its history is judged by what they are."""
         found = (await self.all()).get(room_id)
         return found if found is not None and found.is_unfinished else None
 
@@ -86,9 +87,15 @@ class PartialRooms:
         self._forget()
 
     async def forget(self, room_id: RoomId) -> None:
-        """Forget that a room is partial, or was: this server did not get into it, or has joined it anew, and whole."""
+        """Forget that a room is partial, or was: this server did not get into it."""
         if (found := (await self.all()).get(room_id)) is not None:
             await self._database.run(storage.forget_partial_room, found.room_nid)
+            self._forget()
+
+    async def join_wholly(self, room_id: RoomId, join_event_id: EventId) -> None:
+        """Note that this server has joined a room anew that was partial the last time, and is not now."""
+        if (found := (await self.all()).get(room_id)) is not None:
+            await self._database.run(storage.join_wholly, found.room_nid, join_event_id)
             self._forget()
 
     async def postpones(self, room_id: RoomId) -> bool:

@@ -273,6 +273,11 @@ class Receiver:
         unknown = named - (await self._outliers.known(named)).keys()
         if not unknown:
             return
+        if len(unknown) <= _SINGLE_EVENTS:
+            single = await self._single_events(origin, unknown)
+            found = await self._verifier.read(single, room.version, room.room_id)
+            await self._outliers.keep(room.nid, found)
+            unknown -= (await self._outliers.known(unknown)).keys()
         for event in events:
             if unknown.isdisjoint(event.auth_events):
                 continue

@@ -31,6 +31,8 @@ _SERVER_ACL: StateKey = ("m.room.server_acl", "")
 _MEMBER = "m.room.member"
 # Of a server with more users than this in the room, some are as good as all.
 _MOST_USERS = 500
+# So much history is read first in a room that was joined just now.
+_LAST_EVENTS = 50
 
 
 class ServerReads:
@@ -106,11 +108,15 @@ class ServerReads:
     async def state_before_without_members(self, event: StoredEvent) -> list[StoredEvent]:
         """Return the state before a member event, and of its members only those who are told with it.
 
-        They are those who vouch for it, and those after whom a room without a name is named.
+        They are those who vouch for it, those after whom a room without a name is named, and those who spoke last: so
+        what they said can be shown at once.
         """
         state, replaced = await self._state.at_without_type(event, _MEMBER), event.replaces
         vouching = {stored.key for stored in (await self._timeline.events(event.event.auth_events)).values()}
         users = {user_id for kind, user_id in filter(None, vouching) if kind == _MEMBER}
+        upto = event.position or 0
+        last = await self._timeline.recent(event.event.room_id, after=0, upto=upto, limit=_LAST_EVENTS)
+        users.update(stored.event.sender for stored in last.events)
         if not is_named(state):
             room_id = event.event.room_id
             users.update((await heroes_of(self._memberships, [room_id], but=event.event.sender))[room_id])

@@ -92,10 +92,11 @@ class StateView:
 
     async def _one(self, requester: Requester, room_id: RoomId, key: StateKey) -> StoredEvent:
         reading = await self._visibility.reading(requester.user_id, room_id)
-        if key[0] == _MEMBER:
-            await self._partial_rooms.until_complete(room_id)
         if reading.left is None:
             state = await self._state.current(room_id, [key])
+            if key[0] == _MEMBER and key not in state:
+                await self._partial_rooms.until_complete(room_id)
+                state = await self._state.current(room_id, [key])
         else:
             state = await self._state.at(reading.left, [key])
         if key not in state:

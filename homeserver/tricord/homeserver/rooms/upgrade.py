@@ -14,6 +14,7 @@ from tricord.homeserver.rooms.append import Draft, Log
 from tricord.homeserver.rooms.canonical_alias import without_alias
 from tricord.homeserver.rooms.create import create_content
 from tricord.homeserver.rooms.memberships import Memberships
+from tricord.homeserver.rooms.partial_rooms import PartialRooms
 from tricord.homeserver.rooms.people import MovingIn, Profiles
 from tricord.homeserver.rooms.standing import Standing, standing
 from tricord.homeserver.rooms.state import RoomState
@@ -55,6 +56,7 @@ class RoomUpgrade:
         memberships: Memberships,
         profiles: Profiles,
         moving_in: MovingIn,
+        partial_rooms: PartialRooms,
         clock: Clock,
         server_name: str,
     ) -> None:
@@ -65,6 +67,7 @@ class RoomUpgrade:
         self._memberships = memberships
         self._profiles = profiles
         self._moving_in = moving_in
+        self._partial_rooms = partial_rooms
         self._clock = clock
         self._server_name = server_name
 
@@ -73,6 +76,8 @@ class RoomUpgrade:
     ) -> RoomId:
         """Replace a room by one of another version, and return that; the numbers are those of the specification."""
         version = room_version(version_name)
+        # Who is banned is carried over.
+        await self._partial_rooms.until_complete(room_id)
         old = await standing(self._state, room_id, [user_id], [_CANONICAL_ALIAS])
         old.check_may_set_state(user_id, "m.room.tombstone")  # 1
         aliases = await self._database.read(storage.aliases_of_room, room_id)

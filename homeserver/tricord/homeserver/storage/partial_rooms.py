@@ -31,11 +31,13 @@ class PartialRoom:
     complete_position: int | None
     has_postponed: bool
     """Whether events wait that came before it was complete."""
+    has_early_history: bool
+    """Whether history was shown that is still to be judged by the whole state."""
 
     @property
     def is_unfinished(self) -> bool:
-        """Whether its members are still to be fetched."""
-        return self.complete_position is None and not self.is_left
+        """Whether its members are still to be fetched, or something is to be judged by what they are."""
+        return not self.is_left and (self.complete_position is None or self.has_early_history)
 
 
 class WholeMember(NamedTuple):
@@ -70,7 +72,8 @@ async def partial_rooms(tx: Transaction) -> list[PartialRoom]:
         """
         SELECT p.room_nid, r.room_id, join_event_id, servers, told_root, started_ts, tries, trouble, is_left,
             complete_position,
-            EXISTS (SELECT FROM postponed_events e WHERE e.room_nid = p.room_nid)
+            EXISTS (SELECT FROM postponed_events e WHERE e.room_nid = p.room_nid),
+            EXISTS (SELECT FROM early_history h WHERE h.room_nid = p.room_nid)
         FROM partial_rooms p JOIN rooms r USING (room_nid)
         """
     )
@@ -125,12 +128,33 @@ async def begin_partial_room(
         list(servers),
         position,
     )
-    await _tell(tx, room_nid)
+    await tell_of_room(tx, room_nid)
 
 
 async def forget_partial_room(tx: Transaction, room_nid: int) -> None:
-    """Forget that a room is partial: we did not get into it, or know it otherwise."""
+    """Forget that a room is partial: we did not get into it."""
     await tx.execute("DELETE FROM partial_rooms WHERE room_nid = $1", room_nid)
+    await _end(tx, room_nid)
+
+
+async def join_wholly(tx: Transaction, room_nid: int, join_event_id: EventId) -> None:
+    """Note that a room that was partial has been joined anew, and is whole; its early history can be judged."""
+    await tx.execute(
+        """
+        DELETE FROM partial_rooms
+        WHERE room_nid = $1 AND NOT EXISTS (SELECT FROM early_history WHERE room_nid = $1)
+        """,
+        room_nid,
+    )
+    await tx.execute(
+        """
+        UPDATE partial_rooms SET join_event_id = $2, complete_position = $3, servers = '{}', is_left = false
+        WHERE room_nid = $1
+        """,
+        room_nid,
+        join_event_id,
+        await current_position(tx),
+    )
     await _end(tx, room_nid)
 
 
@@ -143,7 +167,7 @@ async def leave_partial_room(tx: Transaction, room_nid: int) -> None:
 async def _end(tx: Transaction, room_nid: int) -> None:
     await tx.execute("DELETE FROM postponed_events WHERE room_nid = $1", room_nid)
     await tx.execute("DELETE FROM room_servers WHERE room_nid = $1 AND until IS NULL AND joined = 0", room_nid)
-    await _tell(tx, room_nid)
+    await tell_of_room(tx, room_nid)
 
 
 async def note_trouble(tx: Transaction, room_nid: int, trouble: str) -> None:
@@ -213,7 +237,7 @@ async def complete_room(tx: Transaction, completion: Completion) -> int | None:
         nid,
         position,
     )
-    await _tell(tx, nid)
+    await tell_of_room(tx, nid)
     return position
 
 
@@ -267,10 +291,15 @@ async def postpone_events(tx: Transaction, room_nid: int, origin: ServerName, pd
     return True
 
 
-async def postponed_events(tx: Transaction, room_nid: int, limit: int) -> list[tuple[int, ServerName, bytes]]:
-    """Return the first events that wait, each with its number and who sent it."""
+async def postponed_events(
+    tx: Transaction, room_nid: int, limit: int, after: int = 0
+) -> list[tuple[int, ServerName, bytes]]:
+    """Return the first events that wait, after a number, each with its number and who sent it."""
     rows = await tx.fetch(
-        "SELECT number, origin, pdu FROM postponed_events WHERE room_nid = $1 ORDER BY number LIMIT $2", room_nid, limit
+        "SELECT number, origin, pdu FROM postponed_events WHERE room_nid = $1 AND number > $3 ORDER BY number LIMIT $2",
+        room_nid,
+        limit,
+        after,
     )
     return [(row[0], row[1], row[2]) for row in rows]
 
@@ -280,6 +309,6 @@ async def forget_postponed(tx: Transaction, numbers: Collection[int]) -> None:
     await tx.execute("DELETE FROM postponed_events WHERE number = ANY($1)", list(numbers))
 
 
-async def _tell(tx: Transaction, room_nid: int) -> None:
+async def tell_of_room(tx: Transaction, room_nid: int) -> None:
     """Tell every process, once this is committed, that a room became partial, or is it no longer."""
     await tx.execute("SELECT pg_notify($1, $2::text)", CHANNEL, str(room_nid))
