@@ -7,6 +7,8 @@ wrong is a `ClientError`.
 from tricord.clients.bot import Bot
 from tricord.clients.client import Client
 from tricord.clients.commands import WrongArguments
+from tricord.clients.edits import edited_content, is_valid_edit
+from tricord.clients.encryption.encryptor import Encryption
 from tricord.clients.errors import ClientError, Refused, SignedOut, UnexpectedAnswer, Unreachable
 from tricord.clients.events import Invitation, Member, Message, Reaction, Redaction, RoomEvent
 from tricord.clients.follow import Delta
@@ -17,6 +19,7 @@ __all__ = [
     "Client",
     "ClientError",
     "Delta",
+    "Encryption",
     "Invitation",
     "Member",
     "Message",
@@ -29,4 +32,6 @@ __all__ = [
     "UnexpectedAnswer",
     "Unreachable",
     "WrongArguments",
+    "edited_content",
+    "is_valid_edit",
 ]

@@ -20,6 +20,8 @@ from tricord.clients.client import Client
 from tricord.clients.commands import Command, Handler, WrongArguments
 from tricord.clients.context import EventContext
 from tricord.clients.cursor import Cursor
+from tricord.clients.encryption.encryptor import Encryption
+from tricord.clients.encryption.opened import ClosedEvent
 from tricord.clients.errors import ClientError, Refused, SignedOut, Unreachable
 from tricord.clients.events import Invitation, Message, RoomEvent, invitation, typed_event
 from tricord.clients.follow import Delta
@@ -42,6 +44,10 @@ class Bot:
     invitations are accepted: `("@*:example.org",)`; by default those of everybody on the bot's own homeserver, `()` for
     nobody. `store` is a file that keeps the place in the sync and the session; without one every start begins with what
     happens from then on. `prefix` is what commands begin with.
+
+    Encrypted rooms are rooms like any other. The keys are kept beside the `store`, in a file whose name ends with
+    `.keys`; without a `store` they last as long as the bot, whose sign-in is a new device each time. `encryption` says
+    it otherwise: another file, a passphrase, whom to trust; or `False`, not to encrypt at all.
     """
 
     def __init__(
@@ -54,13 +60,21 @@ class Bot:
         prefix: str = "!",
         auto_join: Sequence[str] | None = None,
         store: str | Path | None = None,
+        encryption: Encryption | bool = True,
         websocket: bool = True,
         transport: httpx.AsyncBaseTransport | None = None,
     ) -> None:
         if (password is None) == (access_token is None):
             raise ValueError("a bot signs in with a password or with an access token")
         self.user_id = UserId(user_id)
-        self.client = Client(base_url, access_token=access_token, websocket=websocket, transport=transport)
+        self._encryption = _encryption(encryption, store, keeps_device=access_token is not None)
+        self.client = Client(
+            base_url,
+            access_token=access_token,
+            websocket=websocket,
+            encryption=self._encryption,
+            transport=transport,
+        )
         self._password = password
         self._access_token = access_token
         self._prefix = prefix
@@ -156,7 +170,9 @@ class Bot:
         Without a `store` we know nothing of what was before.
         """
         self._cursor = Cursor(self._store, self.user_id)
-        self.client = Client(base_url, access_token=self._access_token, transport=transport)
+        self.client = Client(
+            base_url, access_token=self._access_token, encryption=self._encryption, transport=transport
+        )
 
     async def _run(self) -> None:
         with trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
@@ -224,6 +240,9 @@ class Bot:
 
     async def _take(self, delta: Delta) -> None:
         rooms = delta.content.get("rooms") or {}
+        for late in delta.late:
+            # Said before, and readable only now.
+            await self._handle_source(late.room_id, late.opened)
         await self._handle_invitations(delta.content)
         for room_id, room in (rooms.get("join") or {}).items():
             await self._handle_room(RoomId(room_id), room)
@@ -255,15 +274,24 @@ class Bot:
             sources = sources[joined_at + 1 :]
         elif timeline.get("limited"):
             missed = await missed_events(self.client, room_id, timeline.get("prev_batch"), self._cursor.position)
+            closed = [source for source in missed if isinstance(source, ClosedEvent)]
+            if closed:
+                # Their keys may come yet; then they are late, as others are.
+                self.client.encryption.open(room_id, [dict(source) for source in closed], wait=True)
             sources = missed + sources
         last: EventId | None = None
         for source in sources:
-            event = typed_event(room_id, source, self.client)
-            if event is not None and event.sender != self.user_id:
-                await self._handle(event)
-                last = event.event_id
+            last = await self._handle_source(room_id, source) or last
         if last is not None:
             await self._mark_read(room_id, last)
+
+    async def _handle_source(self, room_id: RoomId, source: Any) -> EventId | None:
+        """Handle an event, and return its id; None if it is our own, or not an event at all."""
+        event = typed_event(room_id, source, self.client)
+        if event is None or event.sender == self.user_id:
+            return None
+        await self._handle(event)
+        return event.event_id
 
     async def _handle(self, event: RoomEvent) -> None:
         if isinstance(event, Message):
@@ -340,6 +368,16 @@ class Bot:
         except ClientError as error:
             # We may have been removed from the room in the meantime; and nothing depends on it.
             _log.info("%s: cannot be marked as read: %s", room_id, error)
+
+
+def _encryption(wanted: Encryption | bool, store: str | Path | None, *, keeps_device: bool) -> Encryption | None:
+    """Return how a bot encrypts."""
+    if isinstance(wanted, Encryption):
+        return wanted
+    if not wanted or (store is None and keeps_device):
+        # Without its keys of before a device would be another than the one that others know.
+        return None
+    return Encryption(None if store is None else f"{store}.keys")
 
 
 async def _logged(function: Callable[..., Awaitable[None]], arguments: tuple[Any, ...]) -> None:

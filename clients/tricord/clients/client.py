@@ -9,6 +9,7 @@ from typing import Any, Self
 import httpx
 import orjson
 
+from tricord.clients.api.messages import Direction, GetContext, GetMessages
 from tricord.clients.api.sync import Sync
 from tricord.clients.calls.accounts import AccountCalls
 from tricord.clients.calls.administration import AdministrationCalls
@@ -32,10 +33,15 @@ from tricord.clients.calls.sessions import SessionCalls
 from tricord.clients.calls.spaces import SpaceCalls
 from tricord.clients.calls.syncing import SyncCalls
 from tricord.clients.calls.third_party import ThirdPartyCalls
-from tricord.clients.follow import Follower, Take
+from tricord.clients.encryption.encryptor import Encryption, Encryptor, add_late
+from tricord.clients.encryption.errors import EncryptionError
+from tricord.clients.follow import Delta, Follower, Take
 from tricord.clients.http import Http, Tokens
 from tricord.clients.session import Session
-from tricord.protocol.identifiers import DeviceId, UserId
+from tricord.protocol.identifiers import DeviceId, EventId, RoomId, UserId
+
+# The homeserver counts reactions together, which it could not if they were encrypted; nobody encrypts them.
+_IN_CLEAR = frozenset({"m.reaction", "m.room.encrypted"})
 
 
 class Client(
@@ -73,6 +79,8 @@ class Client(
     for at most `patience_seconds`. `on_new_tokens` is awaited with the session whenever its tokens have been renewed,
     before they are first used: keep it there. `websocket=False` follows over HTTP alone. `transport` replaces the
     network, for tests.
+
+    With `encryption` encrypted rooms are read and written like any other: it names the file of the keys.
     """
 
     def __init__(
@@ -84,6 +92,7 @@ class Client(
         on_new_tokens: Callable[[Session], Awaitable[None]] | None = None,
         patience_seconds: float = 60,
         websocket: bool = True,
+        encryption: Encryption | None = None,
         transport: httpx.AsyncBaseTransport | None = None,
     ) -> None:
         async def keep(tokens: Tokens) -> None:
@@ -101,6 +110,7 @@ class Client(
         self.device_id = DeviceId("")
         if session is not None:
             self.use_session(session)
+        self._encryptor = None if encryption is None else Encryptor(encryption, self.http, self._who)
         # A transport of the tests' own carries requests, not sockets.
         self._follower = Follower(self.http, websocket=websocket and transport is None)
 
@@ -110,7 +120,21 @@ class Client(
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        if self._encryptor is not None:
+            self._encryptor.close()
         await self.http.aclose()
+
+    @property
+    def encryption(self) -> Encryptor:
+        """Our keys, and what they are used for. Raises EncryptionError if the client was made without encryption."""
+        if self._encryptor is None:
+            raise EncryptionError("this client was made without `encryption`")
+        return self._encryptor
+
+    @property
+    def encrypts(self) -> bool:
+        """Whether the client was made with encryption."""
+        return self._encryptor is not None
 
     async def sync(
         self,
@@ -123,6 +147,7 @@ class Client(
         """Ask once for what is new since a position; wait for something at most `timeout_seconds`.
 
         `sync_filter` is a filter, or the id of one from `create_filter`. The answer's `next_batch` is the next `since`.
+        With encryption, events whose key came late are in the timelines too, before the others.
         https://spec.matrix.org/v1.19/client-server-api/#syncing
         """
         query = {
@@ -132,6 +157,12 @@ class Client(
             "full_state": full_state or None,
         }
         answer: dict[str, Any] = await self.http.call(Sync, query=query, answer_within_seconds=timeout_seconds + 60)
+        if self._encryptor is not None:
+            late = await self._encryptor.take(
+                answer, since=since, position=answer["next_batch"], sync_filter=sync_filter
+            )
+            add_late(answer, late)
+            self._encryptor.machine.handled(late)
         return answer
 
     async def follow(
@@ -143,4 +174,87 @@ class Client(
         initial sync. Survives restarts of the homeserver and broken connections. Raises what `take` raises, SignedOut,
         and Refused if the homeserver does not know the position or the filter.
         """
-        await self._follower.run(take, position=position, sync_filter=sync_filter)
+        encryptor = self._encryptor
+        if encryptor is None:
+            await self._follower.run(take, position=position, sync_filter=sync_filter)
+            return
+
+        since = position
+
+        async def take_opened(delta: Delta) -> None:
+            nonlocal since
+            late = await encryptor.take(delta.content, since=since, position=delta.position, sync_filter=sync_filter)
+            await take(Delta(delta.position, delta.content, tuple(late)))
+            encryptor.machine.handled(late)
+            since = delta.position
+
+        await encryptor.settle_if_reachable()
+        with encryptor.following(sync_filter):
+            await self._follower.run(take_opened, position=position, sync_filter=sync_filter)
+
+    async def login(
+        self,
+        user: str,
+        password: str,
+        *,
+        device_id: str | None = None,
+        device_name: str | None = None,
+        refresh_token: bool = False,
+    ) -> Session:
+        """Sign in, as `SessionCalls.login`; with encryption as the device whose keys are stored, if they are."""
+        if device_id is None and self._encryptor is not None:
+            device_id = self._encryptor.known_device(user)
+        session = await super().login(
+            user, password, device_id=device_id, device_name=device_name, refresh_token=refresh_token
+        )
+        if self._encryptor is not None:
+            self._encryptor.signed_in()
+        return session
+
+    async def send(
+        self, room_id: RoomId, event_type: str, content: dict[str, Any], *, transaction_id: str | None = None
+    ) -> EventId:
+        """Send an event, as `MessageCalls.send`; encrypted, if the room is. Reactions are in clear, as everywhere."""
+        encryptor = self._encryptor
+        if encryptor is not None and event_type not in _IN_CLEAR and await encryptor.is_encrypted(room_id):
+            content = await encryptor.encrypt(room_id, event_type, content)
+            event_type = "m.room.encrypted"
+        return await super().send(room_id, event_type, content, transaction_id=transaction_id)
+
+    async def messages(
+        self,
+        room_id: RoomId,
+        *,
+        direction: Direction = "b",
+        start: str | None = None,
+        end: str | None = None,
+        limit: int = 50,
+        event_filter: dict[str, Any] | None = None,
+    ) -> GetMessages.Response:
+        """Read a page of history, as `MessageCalls.messages`; opened, as far as we have the keys."""
+        page = await super().messages(
+            room_id, direction=direction, start=start, end=end, limit=limit, event_filter=event_filter
+        )
+        page.chunk = self._opened(room_id, page.chunk)
+        return page
+
+    async def context(
+        self, room_id: RoomId, event_id: EventId, *, limit: int = 10, event_filter: dict[str, Any] | None = None
+    ) -> GetContext.Response:
+        """Read an event with its surroundings, as `MessageCalls.context`; opened, as far as we have the keys."""
+        found = await super().context(room_id, event_id, limit=limit, event_filter=event_filter)
+        (found.event,) = self._opened(room_id, [found.event])
+        found.events_before = self._opened(room_id, found.events_before)
+        found.events_after = self._opened(room_id, found.events_after)
+        return found
+
+    async def event(self, room_id: RoomId, event_id: EventId) -> dict[str, Any]:
+        """Read one event, opened, if we have its key."""
+        (event,) = self._opened(room_id, [await super().event(room_id, event_id)])
+        return event
+
+    def _opened(self, room_id: RoomId, events: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        return events if self._encryptor is None else self._encryptor.open(room_id, events)
+
+    def _who(self) -> tuple[UserId, DeviceId]:
+        return self.user_id, self.device_id

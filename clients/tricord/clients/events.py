@@ -10,6 +10,9 @@ from typing import Any, ClassVar, TypeAlias, TypeVar
 
 from tricord.clients.calls.messages import text_content
 from tricord.clients.context import EventContext, Sender
+from tricord.clients.encryption.errors import CannotDecrypt
+from tricord.clients.encryption.megolm import Decrypted
+from tricord.clients.encryption.opened import ClosedEvent, OpenedEvent
 from tricord.protocol.identifiers import EventId, RoomId, UserId
 
 T = TypeVar("T")
@@ -19,7 +22,11 @@ Kind: TypeAlias = type[T]
 
 @dataclass(frozen=True, slots=True)
 class RoomEvent:
-    """An event in a room we are joined to. `source` is the event as the homeserver gave it."""
+    """An event in a room we are joined to. `source` is the event as the homeserver gave it, opened if it was encrypted.
+
+    `decrypted` says who encrypted it, and how sure that is: None for what came in clear. An event that cannot be
+    decrypted is of the type `m.room.encrypted`, and `closed` says why.
+    """
 
     # The event type this class stands for; of several classes for one type, `matches` decides.
     event_type: ClassVar[str] = ""
@@ -56,6 +63,16 @@ class RoomEvent:
         """React to this event, usually with an emoji."""
         relation = {"rel_type": "m.annotation", "event_id": self.event_id, "key": key}
         return await self.send("m.reaction", {"m.relates_to": relation})
+
+    @property
+    def decrypted(self) -> Decrypted | None:
+        """What is known of who encrypted it."""
+        return self.source.decrypted if isinstance(self.source, OpenedEvent) else None
+
+    @property
+    def closed(self) -> CannotDecrypt | None:
+        """Why it cannot be decrypted."""
+        return self.source.reason if isinstance(self.source, ClosedEvent) else None
 
     @property
     def relation(self) -> dict[str, Any]:

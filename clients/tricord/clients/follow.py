@@ -26,6 +26,7 @@ from trio_websocket import (
 from tricord.clients.api.account import WhoAmI
 from tricord.clients.api.sync import Sync
 from tricord.clients.api.websocket import HEARTBEAT_SECONDS, PATH, Close
+from tricord.clients.encryption.machine import LateEvent
 from tricord.clients.errors import Refused, SignedOut, UnexpectedAnswer, Unreachable
 from tricord.clients.http import Http
 
@@ -40,10 +41,14 @@ _jitter = secrets.SystemRandom()
 
 @dataclass(frozen=True, slots=True)
 class Delta:
-    """Everything that changed for us since the delta before, up to `position`; `content` is what `/sync` answers."""
+    """Everything that changed for us since the delta before, up to `position`; `content` is what `/sync` answers.
+
+    With encryption its events are opened, and `late` has older ones that could not be, and whose key has come now.
+    """
 
     position: str
     content: dict[str, Any]
+    late: tuple[LateEvent, ...] = ()
 
 
 Take = Callable[[Delta], Awaitable[None]]

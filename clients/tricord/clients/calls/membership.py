@@ -24,11 +24,13 @@ class MembershipCalls(Calls):
         alias: str | None = None,
         is_direct: bool = False,
         room_version: str | None = None,
+        encrypted: bool = False,
         **options: Any,
     ) -> RoomId:
         """Create a room and return its id.
 
-        `alias` is the part before the colon. `options` are further keys of the request's body, as the specification
+        `alias` is the part before the colon. What is said in a room that is `encrypted` only its members can read, and
+        not their homeservers; it stays so. `options` are further keys of the request's body, as the specification
         names them (`initial_state`, `power_level_content_override`, …).
         https://spec.matrix.org/v1.19/client-server-api/#post_matrixclientv3createroom
         """
@@ -42,6 +44,13 @@ class MembershipCalls(Calls):
             "room_version": room_version,
             **options,
         }
+        if encrypted:
+            encryption = {
+                "type": "m.room.encryption",
+                "state_key": "",
+                "content": {"algorithm": "m.megolm.v1.aes-sha2"},
+            }
+            body["initial_state"] = [*options.get("initial_state", ()), encryption]
         return (await self.http.typed(CreateRoom, CreateRoom.Response, body=given(body))).room_id
 
     async def joined_rooms(self) -> list[RoomId]:

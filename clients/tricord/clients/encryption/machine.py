@@ -20,6 +20,7 @@ from tricord.clients.encryption.errors import CannotDecrypt, CannotEncrypt, Encr
 from tricord.clients.encryption.key_requests import KeyRequests
 from tricord.clients.encryption.megolm import Decrypted, Megolm
 from tricord.clients.encryption.olm import Olm, OlmMessage
+from tricord.clients.encryption.opened import OpenedEvent
 from tricord.clients.encryption.own_keys import OwnKeys
 from tricord.clients.encryption.requests import KeysClaim, KeysQuery, KeysUpload, Request, RoomState
 from tricord.clients.encryption.rooms import Rooms
@@ -85,6 +86,11 @@ class LateEvent:
     room_id: RoomId
     event: JsonObject
     decrypted: Decrypted
+
+    @property
+    def opened(self) -> OpenedEvent:
+        """The event with what it says."""
+        return OpenedEvent(self.event, self.decrypted)
 
 
 class Machine:

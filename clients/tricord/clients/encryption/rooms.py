@@ -34,6 +34,11 @@ class Rooms:
             return True
         return False if room_id in self._plain else None
 
+    def note_plain(self, room_id: RoomId) -> None:
+        """Take in that a room is not encrypted; until we hear otherwise, if we hear of what happens."""
+        if stored.room(self._store, room_id) is None:
+            self._plain.add(room_id)
+
     def forget_plain(self) -> None:
         """Take for unknown whether rooms are encrypted that were not: it may have changed unseen."""
         self._plain.clear()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import secrets
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
@@ -23,6 +24,29 @@ class User:
     account_data: dict[tuple[RoomId | None, str], tuple[JsonObject, int]] = field(default_factory=dict)
     filters: list[JsonObject] = field(default_factory=list)
     forgotten: set[RoomId] = field(default_factory=set)
+    # When the keys of a device, or those that sign devices, changed for the last time.
+    keys_changed_at: int = 0
+    # By usage: `master`, `self_signing`, `user_signing`.
+    signing_keys: dict[str, JsonObject] = field(default_factory=dict)
+
+
+@dataclass(slots=True, eq=False)
+class DeviceKeys:
+    """What a device has published for encryption, and what waits for it."""
+
+    device_keys: JsonObject | None = None
+    # By name, as `signed_curve25519:AAAA`.
+    one_time_keys: JsonObject = field(default_factory=dict)
+    # By algorithm: the name, and the key.
+    fallback_keys: dict[str, tuple[str, JsonObject]] = field(default_factory=dict)
+    used_fallback_keys: set[str] = field(default_factory=set)
+    # Messages from device to device, each with its position.
+    messages: list[tuple[int, JsonObject]] = field(default_factory=list)
+    transactions: set[str] = field(default_factory=set)
+
+    def counts(self) -> dict[str, int]:
+        """Return how many one-time keys there are of each algorithm."""
+        return dict(Counter(name.partition(":")[0] for name in self.one_time_keys))
 
 
 @dataclass(slots=True, eq=False)
@@ -34,6 +58,7 @@ class Device:
     access_token: str = field(repr=False)
     refresh_token: str | None = field(repr=False)
     expired: bool = False
+    keys: DeviceKeys = field(default_factory=DeviceKeys)
 
 
 class Accounts:
@@ -81,10 +106,24 @@ class Accounts:
     def begin(self, user: User, device_id: str | None, *, refreshable: bool) -> Device:
         """Begin a session; one of before on the same device ends."""
         wanted = DeviceId(device_id or secrets.token_hex(5).upper())
-        self._end(lambda device: device.user is user and device.device_id == wanted)
+        before = self.device(user.user_id, wanted)
+        if before is not None:
+            del self._devices[before.access_token]
+            self._world.take_position()
         device = Device(user, wanted, secrets.token_urlsafe(), secrets.token_urlsafe() if refreshable else None)
+        if before is not None:
+            # It is the same device: its keys, and what was sent to it, stay.
+            device.keys = before.keys
         self._devices[device.access_token] = device
         return device
+
+    def devices_of(self, user_id: str) -> list[Device]:
+        """Return the devices of a user."""
+        return [device for device in self._devices.values() if device.user.user_id == user_id]
+
+    def device(self, user_id: str, device_id: str) -> Device | None:
+        """Return a device, if there is one of that id."""
+        return next((device for device in self.devices_of(user_id) if device.device_id == device_id), None)
 
     def refresh(self, refresh_token: str) -> Device:
         """Give a session new tokens. Raises UnknownToken."""
@@ -124,6 +163,9 @@ class Accounts:
         self._world.take_position()
 
     def _end(self, ends: Callable[[Device], bool]) -> None:
+        for device in self._devices.values():
+            if ends(device) and device.keys.device_keys is not None:
+                device.user.keys_changed_at = self._world.take_position()
         self._devices = {token: device for token, device in self._devices.items() if not ends(device)}
         # Whoever waits in a sync finds out.
         self._world.take_position()

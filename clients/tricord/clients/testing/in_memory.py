@@ -11,6 +11,7 @@ from tricord.clients.bot import Bot
 from tricord.clients.testing.account_routes import AccountRoutes
 from tricord.clients.testing.accounts import Accounts
 from tricord.clients.testing.call import Transport
+from tricord.clients.testing.key_routes import KeyRoutes
 from tricord.clients.testing.message_routes import MessageRoutes
 from tricord.clients.testing.person import Person
 from tricord.clients.testing.room_routes import RoomRoutes
@@ -23,9 +24,9 @@ PASSWORD = "correct horse battery staple"  # noqa: S105  # everybody's, in tests
 
 
 class Homeserver:
-    """What bots and apps use of a homeserver: accounts, rooms, messages, sync; with the rules of the real one.
+    """What bots and apps use of a homeserver: accounts, rooms, messages, keys, sync; with the rules of the real one.
 
-    `url` and `transport` are for a Client or a Bot of your own. Presence, push rules, devices, search and the like are
+    `url` and `transport` are for a Client or a Bot of your own. Presence, push rules, search and the like are
     answered with M_UNRECOGNIZED.
     """
 
@@ -40,6 +41,7 @@ class Homeserver:
             AccountRoutes(world, self._accounts, rooms),
             RoomRoutes(world, rooms),
             MessageRoutes(world, rooms),
+            KeyRoutes(world, self._accounts),
             Syncing(world, self._accounts, rooms),
         )
         self.transport = Transport([route for part in parts for route in part.routes()], self._accounts, world)

@@ -50,7 +50,13 @@ class Syncing:
                 # It may be the end of this very session.
                 self._accounts.authenticate(call.device.access_token)
                 answer = self._news(call.device, since, wanted, full_state=False)
-        return answer
+        keys = call.device.keys
+        unused = [algorithm for algorithm in keys.fallback_keys if algorithm not in keys.used_fallback_keys]
+        return {
+            **answer,
+            "device_one_time_keys_count": keys.counts(),
+            "device_unused_fallback_key_types": unused,
+        }
 
     def _news(self, device: Device, since: int | None, wanted: Filter, *, full_state: bool) -> JsonObject:
         kinds: dict[str, JsonObject] = {"join": {}, "invite": {}, "knock": {}, "leave": {}}
@@ -62,11 +68,46 @@ class Syncing:
         answer: JsonObject = {"next_batch": token(self._world.position)}
         if rooms := {kind: news for kind, news in kinds.items() if news}:
             answer["rooms"] = rooms
+        if messages := _messages_to(device, since):
+            answer["to_device"] = {"events": messages}
+        if since is not None and (lists := self._device_lists(device.user, since)):
+            answer["device_lists"] = lists
         if events := _account_data(device.user, None, since):
             answer["account_data"] = {
                 "events": [event for event in events if wanted.account_data.allows_type(event["type"])]
             }
         return answer
+
+    def _device_lists(self, user: User, since: int) -> JsonObject:
+        """Return whose devices are to be asked for anew, and whose are of no interest any more.
+
+        https://spec.matrix.org/v1.19/client-server-api/#e2e-extensions-to-sync
+        """
+        shared: set[str] = {user.user_id}
+        changed: set[str] = set()
+        parted: set[str] = set()
+        for room in self._rooms.with_user(user):
+            joined = set(room.members("join"))
+            ours = room.changes_of(user.user_id)[-1]
+            moved = {
+                stored.event.state_key or ""
+                for stored in room.between(since, None)
+                if stored.event.type == MEMBER and stored.event.state_key != user.user_id
+            }
+            if user.user_id in joined:
+                shared |= joined
+                changed |= joined if ours.position > since else moved & joined
+                parted |= moved - joined
+            elif ours.position > since:
+                parted |= joined
+        for user_id in shared:
+            known = self._accounts.known(user_id)
+            if known is not None and known.keys_changed_at > since:
+                changed.add(user_id)
+        if user.keys_changed_at <= since:
+            changed.discard(user.user_id)
+        lists = {"changed": sorted(changed), "left": sorted(parted - shared)}
+        return {name: users for name, users in lists.items() if users}
 
     def _room_news(
         self, room: Room, device: Device, since: int | None, wanted: Filter, *, full_state: bool
@@ -191,6 +232,13 @@ def _wanted_state(state: Sequence[Stored], timeline: Sequence[Stored], wanted: F
         # https://spec.matrix.org/v1.19/client-server-api/#lazy-loading-room-members
         and (not state_filter.lazy_load_members or stored.event.type != MEMBER or stored.event.state_key in senders)
     ]
+
+
+def _messages_to(device: Device, since: int | None) -> list[JsonObject]:
+    """Return what was sent to a device; what it has had, as its position shows, is forgotten."""
+    if since is not None:
+        device.keys.messages = [(position, message) for position, message in device.keys.messages if position > since]
+    return [message for _, message in device.keys.messages]
 
 
 def _receipts(room: Room, user: User, since: int | None) -> JsonObject:
