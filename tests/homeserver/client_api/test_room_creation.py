@@ -124,7 +124,10 @@ async def test_what_cannot_be_is_refused(
     assert refusal == (status, errcode or refusal[1])
 
 
-async def test_those_who_want_no_invitations_are_left_out(alice: Person, bob: Person) -> None:
+async def test_no_room_is_made_for_those_who_want_no_invitations(alice: Person, bob: Person, carol: Person) -> None:
     await bob.set_account_data("m.invite_permission_config", {"default_action": "block"})
-    room = await alice.create_room(invite=[bob.user_id])
-    assert await alice.refused("GET", f"/v3/rooms/{room}/state/m.room.member/{bob.user_id}") == (404, "M_NOT_FOUND")
+    wanted = {"invite": [carol.user_id, bob.user_id]}
+    assert await alice.refused("POST", "/v3/createRoom", wanted) == (403, "M_INVITE_BLOCKED")
+    assert (await alice.get("/v3/joined_rooms"))["joined_rooms"] == []
+    await bob.set_account_data("m.invite_permission_config", {})
+    await alice.create_room(**wanted)

@@ -98,14 +98,14 @@ class RoomCreation:
         return room_id
 
     async def _invitees(self, creator: UserId, invite: Sequence[str]) -> list[UserId]:
-        """Return who can be invited, each once; those who block invitations are left out."""
+        """Return who is to be invited, each once. A room for somebody who would not be there is not made."""
         asked = list(dict.fromkeys(parse_user_id(user_id) for user_id in invite))
         if creator in asked:
             raise BadJson(f"{creator} is in the room already and cannot be invited")
         if self._elsewhere is None and not all(map(self._invitations.is_local, asked)):
             raise Forbidden("users of other servers cannot be invited: this server meets no others")
-        await self._invitations.check_allowed(creator, asked)
-        return await self._invitations.accepting(asked)
+        await self._invitations.check_all_accept(asked, by=creator)
+        return asked
 
     async def _drafts(
         self,

@@ -124,7 +124,7 @@ class History:
             "chunk": await self._client_events.seen(requester, read.seen),
         }
         if read.next is not None:
-            answer["end"] = encode_place(read.next)
+            answer["end"] = encode_place(self._told(read.next, read.seen))
         if request.wanted.lazy_load_members and read.seen:
             events = [one.stored for one in read.seen]
             members = await self._state.at(events[0], _members_shown(events))

@@ -26,17 +26,22 @@ class Invitations:
         """Refuse to invite users who block invitations, and invitations that those who run the server do not want."""
         if self._admission is not None:
             await self._admission.check_invitation(by, user_id, room_id)
-        if not await self.accepting([user_id]):
-            raise InviteBlocked(f"{user_id} accepts no invitations")
+        await self._check_not_blocked([user_id])
 
-    async def check_allowed(self, sender: UserId, user_ids: Sequence[UserId]) -> None:
-        """Refuse invitations to a new room that those who run the server do not want."""
+    async def check_all_accept(self, user_ids: Sequence[UserId], *, by: UserId) -> None:
+        """Refuse to invite people to a new room for the same reasons."""
         if self._admission is not None:
             for user_id in user_ids:
-                await self._admission.check_invitation(sender, user_id, None)
+                await self._admission.check_invitation(by, user_id, None)
+        await self._check_not_blocked(user_ids)
 
-    async def accepting(self, user_ids: Sequence[UserId]) -> list[UserId]:
-        """Return those who do not block invitations."""
+    async def _check_not_blocked(self, user_ids: Sequence[UserId]) -> None:
+        """Refuse whom to invite makes no sense.
+
+        https://spec.matrix.org/v1.19/client-server-api/#invite-permission
+        """
         local = [user_id for user_id in user_ids if self.is_local(user_id)]
         blocking = await self._preferences.blocking_invites(local) if local else frozenset()
-        return [user_id for user_id in user_ids if user_id not in blocking]
+        for user_id in local:
+            if user_id in blocking:
+                raise InviteBlocked(f"{user_id} accepts no invitations")
