@@ -8,6 +8,7 @@ from pathlib import Path
 
 import httpx
 import pytest
+import trio
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
@@ -15,6 +16,8 @@ from cryptography.x509.oid import NameOID
 
 from tests.homeserver.cli.commands import in_process, written
 from tests.homeserver.media.cloud import s3
+from tricord.homeserver.storage.database import open_database
+from tricord.homeserver.storage.partial_rooms import note_fetched
 
 FREE_PORT = '[[listeners]]\nbind = "127.0.0.1:0"\n'
 CLIENT = {"m.homeserver": {"base_url": "https://matrix.example.org"}}
@@ -118,3 +121,42 @@ def s3_settings(url: str, bucket: str) -> str:
         f'[media_store]\nkind = "s3"\nbucket = "{bucket}"\nendpoint = "{url}"\nregion = "eu-1"\n'
         'access_key = "key"\nsecret_key = "secret"\nredirect_seconds = 60\n'
     )
+
+
+def test_rooms_that_are_being_completed_are_told_of(
+    tmp_path: Path, database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    well_known(monkeypatch, client=CLIENT)
+    now_ms = int(dt.datetime.now(dt.UTC).timestamp() * 1000)
+
+    async def join(number: int, minutes_ago: int, tries: int, trouble: str) -> None:
+        async with open_database(database_url, connections=1) as database:
+            await database.run(
+                lambda tx: tx.execute(
+                    """
+                    WITH room AS (
+                        INSERT INTO rooms (room_id, version, head, state_root, extremities)
+                        VALUES ($1, '12', 1, '', '{}') RETURNING room_nid
+                    )
+                    INSERT INTO partial_rooms (room_nid, join_event_id, servers, told_root, started_ts, tries, trouble)
+                    SELECT room_nid, '$join', '{far.test}', '', $2, $3, $4 FROM room
+                    """,
+                    f"!room{number}",
+                    now_ms - minutes_ago * 60_000,
+                    tries,
+                    trouble,
+                )
+            )
+            nid = await database.run(
+                lambda tx: tx.fetchval("SELECT room_nid FROM rooms WHERE room_id = $1", f"!room{number}")
+            )
+            await database.run(note_fetched, nid, 1000, 50_000)
+
+    file = written(tmp_path, f'server_name = "example.org"\n{FREE_PORT}[database]\nurl = "{database_url}"\n')
+    trio.run(join, 1, 2, 0, "")
+    said = in_process("doctor", "--config", file).good()
+    assert "!room1, joined through far.test 2 min ago, is being completed: 1000 of 50000 events are here" in said
+    trio.run(join, 2, 60, 7, "far.test: it does not answer")
+    outcome = in_process("doctor", "--config", file)
+    assert "7 tries have failed, the last with: far.test: it does not answer" in outcome.output
+    assert outcome.fault() == "1 thing needs a fix"

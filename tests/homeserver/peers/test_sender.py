@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from random import Random
 
+import orjson
 import trio
 
 from tests.homeserver.peers.post import Post, Transaction, branch, hasty
 from tests.homeserver.rooms.foreign import ELSEWHERE, YAN, ZOE, Foreign
 from tests.homeserver.rooms.house import ALICE, BOB, House, opened_house
 from tricord.federation.health import PeerHealth
+from tricord.homeserver.peers.sender import GONE_MS, LONG_ABSENCE_MS, MOST_WAITING_EDUS
 from tricord.homeserver.storage.database import Transaction as Tx
 from tricord.homeserver.storage.outgoing import prune_outgoing, put_outgoing_edus
 from tricord.protocol.identifiers import ServerName, UserId
@@ -304,6 +306,49 @@ async def test_durable_edus_arrive_once_and_in_order_after_an_outage(database_ur
         await here.sender.look_for_edus([ELSEWHERE])
         await post.until(lambda: len(elsewhere.edus("m.test")) >= 130)
         assert [edu["number"] for edu in elsewhere.edus("m.test")] == list(range(130))
+
+
+def _device_edu(user: str, number: int) -> bytes:
+    content = {"user_id": f"@{user}:hs.test", "device_id": "D", "stream_id": number, "prev_id": [number - 1]}
+    return orjson.dumps({"edu_type": "m.device_list_update", "content": content})
+
+
+def _to_device_edu(number: int) -> bytes:
+    content = {"sender": "@u:hs.test", "type": "m.test", "message_id": str(number), "messages": {"\0": {}}}
+    return orjson.dumps({"edu_type": "m.direct_to_device", "content": content})
+
+
+async def test_what_waits_for_a_server_that_does_not_come_back_is_bounded(database_url: str) -> None:
+    post = Post()
+    elsewhere = post[ELSEWHERE]
+    elsewhere.is_there = False
+    async with branch(database_url, post, hasty()) as here:
+        room_id = await here.house.create()
+        await here.joins(room_id, ZOE)
+        await here.say_all(room_id, "are you there?")
+        await post.until(lambda: len(elsewhere.attempts) > 2)
+        edus = [_device_edu("alice", 1), _to_device_edu(1), _device_edu("alice", 2), _device_edu("bob", 3)]
+        await here.house.database.run(put_outgoing_edus, [(ELSEWHERE, edu) for edu in edus])
+        await here.sender.prune()
+        assert await rows(here.house, "outgoing_edus") == 4
+        here.house.clock.now += LONG_ABSENCE_MS + 1000
+        await here.sender.prune()
+        assert await rows(here.house, "outgoing_edus") == 3
+        more = [(ELSEWHERE, _to_device_edu(number)) for number in range(MOST_WAITING_EDUS + 5)]
+        await here.house.database.run(put_outgoing_edus, more)
+        await here.sender.prune()
+        assert await rows(here.house, "outgoing_edus") == MOST_WAITING_EDUS
+        here.house.clock.now += GONE_MS
+        await here.sender.prune()
+        assert await rows(here.house, "outgoing_edus") == 0
+        assert await rows(here.house, "outgoing_events") == 1
+
+
+async def test_what_waits_for_servers_that_are_there_is_not_dropped(database_url: str) -> None:
+    async with branch(database_url, Post()) as here:
+        await here.house.database.run(put_outgoing_edus, [(ELSEWHERE, _device_edu("alice", 1))] * 3)
+        await here.sender.prune()
+        assert await rows(here.house, "outgoing_edus") == 3
 
 
 async def test_a_sign_of_life_ends_the_pause(database_url: str) -> None:

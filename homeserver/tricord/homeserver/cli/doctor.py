@@ -18,9 +18,12 @@ from tricord.homeserver.cli.options import read_settings, settings_options
 
 if TYPE_CHECKING:
     from tricord.homeserver.settings import ListenerSettings, Settings
+    from tricord.homeserver.storage.partial_rooms import CompletionProgress
 
 _CLOCK_TOLERANCE_SECONDS = 30
 _EXPIRES_SOON_DAYS = 14
+# A room that was joined elsewhere has all its members by then, or something is wrong.
+_COMPLETE_AFTER_MINUTES = 15
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,6 +136,8 @@ def _check_database(settings: Settings) -> Iterator[Finding]:
             fix="ALTER DATABASE … SET synchronous_commit = on",
         )
     yield _clock_finding("PostgreSQL's", seen.clock_ahead_seconds)
+    now_ms = int((time.time() - seen.clock_ahead_seconds) * 1000)
+    yield from (_completion_finding(room, now_ms) for room in seen.completing)
 
 
 def _check_media_store(settings: Settings) -> Iterator[Finding]:
@@ -166,6 +171,23 @@ def _check_media_store(settings: Settings) -> Iterator[Finding]:
         yield Finding(well=False, words=f"{where}: {failure}", fix=fix)
     else:
         yield Finding(well=True, words=f"{where} takes a file, gives it back, and deletes it")
+
+
+def _completion_finding(room: CompletionProgress, now_ms: int) -> Finding:
+    """Return what there is to say of a room that was joined elsewhere and whose members are still being fetched."""
+    minutes = max(0, now_ms - room.started_ts) // 60_000
+    far = f"{room.fetched} of {room.expected} events are here" if room.expected else "nothing is told yet"
+    words = (
+        f"{room.room_id}, joined through {room.through} {minutes} min ago, is being completed: {far}, "
+        f"{room.postponed} events wait"
+    )
+    if not room.trouble or minutes < _COMPLETE_AFTER_MINUTES:
+        return Finding(well=True, words=words)
+    return Finding(
+        well=False,
+        words=f"{words}; {room.tries} tries have failed, the last with: {room.trouble}",
+        fix=f"see whether the servers in the room can be reached (`tricord peer {room.through}`), or leave it",
+    )
 
 
 def _check_listeners(settings: Settings) -> Iterator[Finding]:

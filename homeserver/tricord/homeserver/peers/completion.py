@@ -35,6 +35,7 @@ from tricord.homeserver.storage.leases import try_leases
 from tricord.homeserver.storage.partial_rooms import (
     PartialRoom,
     forget_postponed,
+    note_fetched,
     note_trouble,
     postponed_events,
 )
@@ -218,6 +219,8 @@ class Completing:
             events, _ = await self._verifier.verified(new[start : start + _EVENTS_AT_A_TIME])
             await self._outliers.keep(room.nid, events)
             if len(new) > _EVENTS_AT_A_TIME:
+                here = len(told) - len(new) + min(start + _EVENTS_AT_A_TIME, len(new))
+                await self._database.run(note_fetched, room.nid, here, len(told))
                 _logger.info(
                     "a room is being completed", room_id=partial.room_id, through=server,
                     events=min(start + _EVENTS_AT_A_TIME, len(new)), of=len(new),

@@ -29,12 +29,16 @@ from tricord.homeserver.storage.destinations import Progress, save_progress, ser
 from tricord.homeserver.storage.errors import DatabaseError
 from tricord.homeserver.storage.grouped_writes import GroupedWrites
 from tricord.homeserver.storage.outgoing import delete_outgoing_edus, prune_outgoing
+from tricord.homeserver.storage.pruned_edus import prune_outgoing_edus
 from tricord.homeserver.stream.publisher import Publisher
 from tricord.protocol.identifiers import EventId, ServerName
 from tricord.protocol.strict_json import JsonObject
 
 # A server that has been away for longer gets the newest event of each room, and finds the others by itself.
 LONG_ABSENCE_MS = 7 * 24 * 3600 * 1000
+# And after so long, nothing but the newest events is kept for it.
+GONE_MS = 90 * 24 * 3600 * 1000
+MOST_WAITING_EDUS = 20_000
 LEASE_KIND = 0x5EED
 _EDU_CHANNEL = "tricord_outgoing_edus"
 # A notification has less than 8,000 bytes, and a name up to 255.
@@ -327,11 +331,21 @@ class Sender:
         await self._database.run(save_progress, list(newest.values()))
         return [None] * len(progress)
 
+    async def prune(self) -> None:
+        """Delete what everybody has, and bound what waits for those who are away."""
+        now_ms = self._clock.now_ms()
+        await self._database.run(prune_outgoing, now_ms - LONG_ABSENCE_MS)
+        dropped = await self._database.run(
+            prune_outgoing_edus, now_ms - LONG_ABSENCE_MS, now_ms - GONE_MS, MOST_WAITING_EDUS
+        )
+        if dropped:
+            _logger.info("what waited for servers that are away was dropped", edus=dropped)
+
     async def _prune(self) -> None:
         while True:
             await trio.sleep(_uniform(0.5, 1.5) * _PRUNE_EVERY_SECONDS)
             try:
-                await self._database.run(prune_outgoing, self._clock.now_ms() - LONG_ABSENCE_MS)
+                await self.prune()
             except DatabaseError as error:
                 _logger.warning("what everybody has could not be deleted", reason=str(error))
 

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import trio
 
 from tricord.homeserver.storage.connection import Connection
+from tricord.homeserver.storage.database import Transaction
 from tricord.homeserver.storage.errors import DatabaseUnavailable
+from tricord.homeserver.storage.partial_rooms import CompletionProgress, completion_progress
 
 _PATIENCE_SECONDS = 10
 
@@ -23,6 +26,8 @@ class Inspection:
     synchronous_commit: bool
     clock_ahead_seconds: float
     """This machine's clock, as against the database's."""
+    completing: Sequence[CompletionProgress] = ()
+    """Rooms that were joined without their members, and still lack them."""
 
 
 async def inspect_database(url: str) -> Inspection:
@@ -40,7 +45,13 @@ async def inspect_database(url: str) -> Inspection:
                 """
             )
             ahead = time.time() - row["clock"]
-            return Inspection(row["version"], row["major"], row["encoding"], row["synchronous_commit"], ahead)
+            has_rooms = await connection.fetch(
+                "SELECT FROM information_schema.columns WHERE table_name = 'partial_rooms' AND column_name = 'expected'"
+            )
+            completing = await completion_progress(Transaction(connection)) if has_rooms else ()
+            return Inspection(
+                row["version"], row["major"], row["encoding"], row["synchronous_commit"], ahead, completing
+            )
         finally:
             await connection.aclose()
     raise DatabaseUnavailable(f"it did not answer within {_PATIENCE_SECONDS} s")

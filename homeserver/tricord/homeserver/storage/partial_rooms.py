@@ -98,7 +98,7 @@ async def begin_partial_room(
         ON CONFLICT (room_nid) DO UPDATE SET
             join_event_id = excluded.join_event_id, servers = excluded.servers, told_root = excluded.told_root,
             started_ts = excluded.started_ts, tries = 0, trouble = '', is_left = false,
-            complete_position = NULL
+            complete_position = NULL, fetched = 0, expected = 0
         """,
         room_nid,
         join_event_id,
@@ -173,6 +173,44 @@ async def _end(tx: Transaction, room_nid: int) -> None:
 async def note_trouble(tx: Transaction, room_nid: int, trouble: str) -> None:
     """Count a try that failed, and say why."""
     await tx.execute("UPDATE partial_rooms SET tries = tries + 1, trouble = $2 WHERE room_nid = $1", room_nid, trouble)
+
+
+async def note_fetched(tx: Transaction, room_nid: int, fetched: int, expected: int) -> None:
+    """Say how far fetching the members of a room has got."""
+    await tx.execute(
+        "UPDATE partial_rooms SET fetched = $2, expected = $3 WHERE room_nid = $1", room_nid, fetched, expected
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class CompletionProgress:
+    """How far a room that is not complete has got, for those who run the server."""
+
+    room_id: RoomId
+    through: ServerName
+    started_ts: int
+    tries: int
+    trouble: str
+    """Why the last try failed; empty if none has."""
+    fetched: int
+    expected: int
+    """Of how many events, as far as a server has told; 0 if none has yet."""
+    postponed: int
+    """How many events of other servers wait for it."""
+
+
+async def completion_progress(tx: Transaction) -> list[CompletionProgress]:
+    """Return the rooms that are not complete, those that have been so for longest first."""
+    rows = await tx.fetch(
+        """
+        SELECT r.room_id, coalesce(p.servers[1], ''), p.started_ts, p.tries, p.trouble, p.fetched, p.expected,
+            (SELECT count(*) FROM postponed_events e WHERE e.room_nid = p.room_nid)
+        FROM partial_rooms p JOIN rooms r USING (room_nid)
+        WHERE p.complete_position IS NULL AND NOT p.is_left
+        ORDER BY p.started_ts, r.room_id
+        """
+    )
+    return [CompletionProgress(*row) for row in rows]
 
 
 async def states_since(tx: Transaction, room_nid: int, position: int) -> list[bytes]:
