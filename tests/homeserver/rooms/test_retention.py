@@ -283,6 +283,30 @@ async def test_what_is_over_is_shown_to_nobody_before_it_is_deleted(
     assert (await bob.event(room_id, old))["content"]["body"] == "gone tomorrow"
 
 
+async def test_whoever_was_away_is_not_told_what_is_over(people: tuple[Client, Client], clock: FixedClock) -> None:
+    alice, bob = people
+    room_id = await alice.create_room(preset="public_chat")
+    await bob.join(room_id)
+    await alice.set_state(room_id, "m.room.retention", {"max_lifetime": DAY})
+    since = (await bob.sync())["next_batch"]
+    window: dict[str, Any] = {room_id: {"timeline_limit": 10, "required_state": []}}
+    pos = (await bob.sliding_sync(room_subscriptions=window)).pos
+    await alice.send_text(room_id, "gone tomorrow")
+    # It is in memory now, ready for others who come from there.
+    assert bodies((await bob.sync(since=since))["rooms"]["join"][room_id]) == ["gone tomorrow"]
+    clock.now += DAY
+    await alice.send_text(room_id, "here today")
+    assert bodies((await bob.sync(since=since))["rooms"]["join"][room_id]) == ["here today"]
+    clock.now += DAY + HOUR
+    assert "rooms" not in await bob.sync(since=since)
+    told = (await bob.sliding_sync(pos=pos, room_subscriptions=window)).rooms.get(room_id)
+    assert told is None or not told.timeline
+
+
+def bodies(room: Any) -> list[str]:
+    return [one["content"]["body"] for one in room["timeline"]["events"] if one["type"] == "m.room.message"]
+
+
 async def test_other_servers_get_what_is_over_without_its_content(database_url: str, tmp_path: Path) -> None:
     clock, network, here = FixedClock(), Network(), ServerName("hs.test")
     settings = {"retention": {"enabled": True, "shortest_hours": 1}}

@@ -51,7 +51,7 @@ class Sync:
         self._filters = SyncFilters(database)
         self._database = database
         self._publisher = base.publisher
-        windows = Windows(database, timeline, state, rooms.changes)
+        windows = Windows(database, timeline, state, rooms.changes, rooms.retention)
         account_data = AccountDataSection(database, personal.push_rules)
         invites = InviteSection(timeline, state, rooms.preferences)
         summaries = SummarySection(memberships, state)

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field, replace
 import trio
 
 from tricord.homeserver.rooms.client_format import companions_of
+from tricord.homeserver.rooms.retention import Retention
 from tricord.homeserver.rooms.state import RoomState
 from tricord.homeserver.rooms.stored_event import StateKey, StoredEvent
 from tricord.homeserver.rooms.timeline import Stretch as Read
@@ -125,11 +126,19 @@ def timeline_limit(wanted: Filter) -> int:
 class Windows:
     """Reads what happened."""
 
-    def __init__(self, database: Database, timeline: Timeline, state: RoomState, changes: RecentChanges) -> None:
+    def __init__(
+        self,
+        database: Database,
+        timeline: Timeline,
+        state: RoomState,
+        changes: RecentChanges,
+        retention: Retention | None = None,
+    ) -> None:
         self._database = database
         self._timeline = timeline
         self._state = state
         self._changes = changes
+        self._retention = retention
         self._shared: OrderedDict[tuple[RoomId, int, int, int], Window] = OrderedDict()
         self._loading: dict[tuple[RoomId, int, int, int], trio.Event] = {}
 
@@ -152,7 +161,7 @@ class Windows:
                 loading.set()
             if len(self._shared) > _MOST_SHARED:
                 self._shared.popitem(last=False)
-        return window
+        return (await self._still_told({stretch.room_id: window}))[stretch.room_id]
 
     async def rooms_changed(self, room_ids: Collection[RoomId], after: int, upto: int) -> list[RoomId]:
         """Return which of some rooms changed, from the tables if that is longer ago than memory goes."""
@@ -169,6 +178,7 @@ class Windows:
             windows = {s.room_id: await self._filtered(s, limit, wanted) for s in stretches}
         else:
             windows = await self._unfiltered(stretches, limit)
+        windows = await self._still_told(windows)
         await self._add_states(windows.values())
         await self._add_receipts(windows)
         await self._add_typing(windows)
@@ -185,6 +195,18 @@ class Windows:
             window.companions = companions
             window.index()
         return windows
+
+    async def _still_told(self, windows: dict[RoomId, Window]) -> dict[RoomId, Window]:
+        """Return the windows without messages whose time is over, which have not been deleted yet."""
+        if self._retention is None:
+            return windows
+        over = await self._retention.over([stored for window in windows.values() for stored in window.events])
+        if not over:
+            return windows
+        return {
+            room_id: window.without([stored for stored in window.events if stored in over])
+            for room_id, window in windows.items()
+        }
 
     async def _unfiltered(self, stretches: Collection[Stretch], limit: int) -> dict[RoomId, Window]:
         ends: dict[int, list[Stretch]] = {}
