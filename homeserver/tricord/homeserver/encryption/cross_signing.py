@@ -75,10 +75,18 @@ class CrossSigning:
 
 
 async def _identities(tx: Transaction, user_ids: Collection[UserId], seen_by: UserId | None) -> Identities:
+    keys = await storage.cross_signing_keys_of(tx, user_ids)
+    return identities_of(keys, await storage.key_signatures_of(tx, user_ids, seen_by), seen_by)
+
+
+def identities_of(
+    keys: Collection[CrossSigningKey], signatures: Collection[KeySignature], seen_by: UserId | None
+) -> Identities:
+    """Return keys and signatures as somebody may see them."""
     found = Identities()
-    for signature in await storage.key_signatures_of(tx, user_ids, seen_by):
+    for signature in signatures:
         found.signatures.setdefault(signature.user_id, {}).setdefault(signature.name, []).append(signature)
-    for user_id, usage, public_key, key in await storage.cross_signing_keys_of(tx, user_ids):
+    for user_id, usage, public_key, key in keys:
         # Whom one has vouched for is nobody else's business, and so is the key that says so.
         if usage != USER_SIGNING or user_id == seen_by:
             found.keys.setdefault(usage, {})[user_id] = found.signed(user_id, public_key, orjson.loads(key))

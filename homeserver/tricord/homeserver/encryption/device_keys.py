@@ -5,7 +5,8 @@ https://spec.matrix.org/v1.19/client-server-api/#key-distribution
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections import Counter, deque
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 from typing import Any
@@ -26,6 +27,7 @@ from tricord.homeserver.storage.cross_signing import delete_signatures_on, is_cr
 from tricord.homeserver.storage.database import Database, Transaction
 from tricord.homeserver.storage.device_keys import StoredPreKey, Wanted
 from tricord.homeserver.storage.device_lists import put_device_list_changes
+from tricord.homeserver.storage.grouped_writes import GroupedWrites
 from tricord.homeserver.storage.stream import take_positions
 from tricord.homeserver.stream.publisher import Commit, Publisher
 from tricord.protocol.errors import Forbidden, InvalidParam, NotFound
@@ -73,6 +75,7 @@ class DeviceKeys:
         self._database = database
         self._publisher = publisher
         self._changes = changes
+        self._claims: GroupedWrites[Collection[Wanted], list[StoredPreKey]] = GroupedWrites(self._claim_all)
 
     async def upload(self, user_id: UserId, device_id: DeviceId, upload: Upload) -> Mapping[str, int]:
         """Take in keys, all of them or none; return how many one-time keys the device has then."""
@@ -91,26 +94,37 @@ class DeviceKeys:
 
     async def of(self, wanted: Mapping[UserId, Collection[DeviceId]]) -> DevicesByUser:
         """Return the keys of devices of local users: of those named, or of all where none is named."""
-        found: DevicesByUser = {}
-        for device in await self._database.read(storage.device_keys_of, wanted):
-            if not wanted[device.user_id] or device.device_id in wanted[device.user_id]:
-                keys = orjson.loads(device.keys)
-                if device.display_name is not None:
-                    keys["unsigned"] = {"device_display_name": device.display_name}
-                found.setdefault(device.user_id, {})[device.device_id] = keys
-        return found
+        return devices_by_user(await self._database.read(storage.device_keys_of, wanted), wanted)
 
     async def claim(self, wanted: Collection[Wanted]) -> DevicesByUser:
         """Give a one-time key for each of those wanted, which nobody else is given; or else a fallback key."""
-        keys, position = await self._database.run(_claim, wanted)
-        if position is not None:
-            users = frozenset(key.user_id for key in keys)
-            self._publisher.publish(Commit(position, rooms=frozenset(), users=users))
         claimed: DevicesByUser = {}
-        for key in keys:
+        for key in await self._claims.submit(wanted) if wanted else ():
             name = f"{key.algorithm}:{key.key_id}"
             claimed.setdefault(key.user_id, {})[key.device_id] = {name: orjson.Fragment(key.key or b"null")}
         return claimed
+
+    async def _claim_all(self, claims: Sequence[Collection[Wanted]]) -> Sequence[list[StoredPreKey]]:
+        found, position = await self._database.run(_claim, Counter(one for wanted in claims for one in wanted))
+        if position is not None:
+            users = frozenset(user_id for user_id, _, _ in found)
+            self._publisher.publish(Commit(position, rooms=frozenset(), users=users))
+        # Whoever came first has the oldest. Of a fallback key, there is enough for all.
+        return [[keys.popleft() for one in wanted if (keys := found.get(one))] for wanted in claims]
+
+
+def devices_by_user(
+    devices: Iterable[storage.DeviceKeys], wanted: Mapping[UserId, Collection[DeviceId]]
+) -> DevicesByUser:
+    """Return the keys of those of some devices that are wanted, as others see them."""
+    found: DevicesByUser = {}
+    for device in devices:
+        if not wanted[device.user_id] or device.device_id in wanted[device.user_id]:
+            keys = orjson.loads(device.keys)
+            if device.display_name is not None:
+                keys["unsigned"] = {"device_display_name": device.display_name}
+            found.setdefault(device.user_id, {})[device.device_id] = keys
+    return found
 
 
 async def checked_upload(
@@ -196,14 +210,19 @@ async def _counts(tx: Transaction, user_id: UserId, device_id: DeviceId) -> KeyC
     return KeyCounts(counts, tuple(fallback), await storage.last_claim(tx, user_id, device_id))
 
 
-async def _claim(tx: Transaction, wanted: Collection[Wanted]) -> tuple[list[StoredPreKey], int | None]:
+async def _claim(tx: Transaction, wanted: Mapping[Wanted, int]) -> tuple[dict[Wanted, deque[StoredPreKey]], int | None]:
+    """Take as many keys as are wanted; return them, and the position at which their owners learn of it."""
+    found: dict[Wanted, deque[StoredPreKey]] = {}
     # One order for all: whoever waits for another waits for one who is further on.
-    keys = await storage.claim_one_time_keys(tx, sorted(wanted))
-    had = {(key.user_id, key.device_id, key.algorithm) for key in keys}
-    if lacking := sorted(set(wanted) - had):
-        keys += await storage.use_fallback_keys(tx, lacking)
-    if not keys:
-        return [], None
+    for key in await storage.claim_one_time_keys(tx, dict(sorted(wanted.items()))):
+        found.setdefault((key.user_id, key.device_id, key.algorithm), deque()).append(key)
+    lacking = {one: count - len(found.get(one, ())) for one, count in wanted.items()}
+    if names := sorted(one for one, count in lacking.items() if count):
+        for key in await storage.use_fallback_keys(tx, names):
+            one = (key.user_id, key.device_id, key.algorithm)
+            found.setdefault(one, deque()).extend([key] * lacking[one])
+    if not found:
+        return {}, None
     position = await take_positions(tx, 1)
-    await storage.note_claims(tx, {(key.user_id, key.device_id) for key in keys}, position)
-    return keys, position
+    await storage.note_claims(tx, sorted({(user_id, device_id) for user_id, device_id, _ in found}), position)
+    return found, position

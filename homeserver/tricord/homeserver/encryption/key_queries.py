@@ -6,13 +6,14 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Protocol, TypeVar
 
-from tricord.homeserver.encryption.cross_signing import CrossSigning
+from tricord.homeserver.encryption.cross_signing import CrossSigning, identities_of
 from tricord.homeserver.encryption.cross_signing_forms import MASTER, SELF_SIGNING, USER_SIGNING
-from tricord.homeserver.encryption.device_keys import DeviceKeys
+from tricord.homeserver.encryption.device_keys import DeviceKeys, devices_by_user
 from tricord.homeserver.storage.accounts import account_by_id
 from tricord.homeserver.storage.database import Database
 from tricord.homeserver.storage.device_keys import Wanted
 from tricord.homeserver.storage.device_lists import stream_id_of
+from tricord.homeserver.storage.published_keys import published_keys
 from tricord.protocol.errors import InvalidParam, NotFound
 from tricord.protocol.identifiers import (
     DeviceId,
@@ -92,6 +93,8 @@ class KeyQueries:
         """Return the keys of devices and users, as the endpoint answers."""
         local, remote = self._by_place({user: devices for user, devices in wanted.items() if is_valid_user_id(user)})
         found = await self._local_keys(local, requester)
+        if not remote:
+            return {**found.body(MASTER, SELF_SIGNING, USER_SIGNING), "failures": {}}
         answer = await self._remote.query(requester, remote, timeout_ms)
         # What the requester has signed themselves.
         signed = await self._cross_signing.of(answer.devices, requester)
@@ -157,8 +160,9 @@ class KeyQueries:
         return {"user_id": user_id, "stream_id": stream_id, "devices": devices, **identity}
 
     async def _local_keys(self, wanted: Mapping[UserId, Collection[DeviceId]], seen_by: UserId | None) -> FoundKeys:
-        identities = await self._cross_signing.of(wanted, seen_by)
-        found = await self._device_keys.of(wanted)
+        published = await self._database.read(published_keys, wanted, seen_by)
+        identities = identities_of(published.identities, published.signatures, seen_by)
+        found = devices_by_user(published.devices, wanted)
         for user_id, devices in found.items():
             for device_id, keys in devices.items():
                 identities.signed(user_id, device_id, keys)

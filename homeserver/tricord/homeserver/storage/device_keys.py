@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 from tricord.homeserver.storage.database import Transaction
@@ -162,24 +162,31 @@ async def unused_fallback_keys(tx: Transaction, user_id: UserId, device_id: Devi
     return [row[0] for row in rows]
 
 
-async def claim_one_time_keys(tx: Transaction, wanted: Collection[Wanted]) -> list[StoredPreKey]:
-    """Take the oldest one-time key for each of those wanted that has one; nobody is ever given it again."""
+async def claim_one_time_keys(tx: Transaction, wanted: Mapping[Wanted, int]) -> list[StoredPreKey]:
+    """Take the oldest one-time keys, as many as are wanted or there are; nobody is ever given them again.
+
+    Those of a device come in the order in which they were uploaded.
+    """
     rows = await tx.fetch(
         """
         WITH chosen AS (
-            SELECT k.* FROM unnest($1::text[], $2::text[], $3::text[]) AS w (user_id, device_id, algorithm)
+            SELECT k.* FROM unnest($1::text[], $2::text[], $3::text[], $4::integer[])
+                AS w (user_id, device_id, algorithm, count)
             CROSS JOIN LATERAL (
-                SELECT user_id, device_id, algorithm, key_id, key, digest FROM one_time_keys o
+                SELECT user_id, device_id, algorithm, key_id, key, digest, number FROM one_time_keys o
                 WHERE o.user_id = w.user_id AND o.device_id = w.device_id AND o.algorithm = w.algorithm
                     AND o.key IS NOT NULL
-                ORDER BY o.number LIMIT 1 FOR UPDATE SKIP LOCKED
+                ORDER BY o.number LIMIT w.count FOR UPDATE SKIP LOCKED
             ) k
+        ), claimed AS (
+            UPDATE one_time_keys o SET key = NULL FROM chosen c
+            WHERE (o.user_id, o.device_id, o.algorithm, o.key_id) = (c.user_id, c.device_id, c.algorithm, c.key_id)
+            RETURNING c.*
         )
-        UPDATE one_time_keys o SET key = NULL FROM chosen c
-        WHERE (o.user_id, o.device_id, o.algorithm, o.key_id) = (c.user_id, c.device_id, c.algorithm, c.key_id)
-        RETURNING c.user_id, c.device_id, c.algorithm, c.key_id, c.key, c.digest
+        SELECT user_id, device_id, algorithm, key_id, key, digest FROM claimed ORDER BY number
         """,
         *_columns(wanted),
+        list(wanted.values()),
     )
     return [StoredPreKey(*row) for row in rows]
 
