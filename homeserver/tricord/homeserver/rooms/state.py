@@ -9,11 +9,15 @@ from collections.abc import Collection, Mapping
 
 from tricord.homeserver.rooms.cached_rooms import CachedRoom, CachedRooms
 from tricord.homeserver.rooms.node_cache import NodeCache
-from tricord.homeserver.rooms.state_map import EMPTY, difference, event_numbers, get_many
+from tricord.homeserver.rooms.state_map import EMPTY, StateRoot, difference, event_numbers, get_many
 from tricord.homeserver.rooms.stored_event import StateKey, StoredEvent
 from tricord.homeserver.storage.database import Database, Transaction
 from tricord.homeserver.storage.events import events_by_id, events_by_nid, events_by_nid_without_type
-from tricord.homeserver.storage.rooms import current_state_nids_in_rooms, state_nids_of_type_in_rooms
+from tricord.homeserver.storage.rooms import (
+    current_state_nids_in_rooms,
+    current_state_nids_without_type,
+    state_nids_of_type_in_rooms,
+)
 from tricord.protocol.identifiers import RoomId
 
 
@@ -62,9 +66,9 @@ class RoomState:
         return found
 
     async def current_kinds_in_rooms(
-        self, room_ids: Collection[RoomId], types: Collection[str] | None, *, but: Collection[str] = ()
+        self, room_ids: Collection[RoomId], types: Collection[str] | None, *, but: str | None = None
     ) -> dict[RoomId, dict[StateKey, StoredEvent]]:
-        """Return the current state of many rooms at once, of some types (None: all), but for others."""
+        """Return the current state of many rooms at once, of some types; or (None) of all, but for one."""
         rooms = await self._rooms.rooms(room_ids)
         nids = [room.nid for room in rooms.values()]
         found: dict[RoomId, dict[StateKey, StoredEvent]] = {room_id: {} for room_id in rooms}
@@ -72,6 +76,45 @@ class RoomState:
             if (key := stored.key) is not None:
                 found[stored.event.room_id][key] = stored
         return found
+
+    async def of_rooms_at_without_type(
+        self, events: Collection[StoredEvent], event_type: str
+    ) -> dict[StoredEvent, dict[StateKey, StoredEvent]]:
+        """Return the states of rooms once some events were in them, but for what has one type; one event a room.
+
+        That is what is set now, with what has changed since put back. So without members a room of ten thousand costs
+        no more than a small one.
+        """
+        rooms = await self._rooms.rooms({event.event.room_id for event in events})
+        roots: dict[int, StateRoot] = {}
+        now: dict[int, set[int]] = {}
+        nids = [room.nid for room in rooms.values()]
+        for room_nid, root, nid in await self._database.read(current_state_nids_without_type, nids, event_type):
+            roots[room_nid] = StateRoot(root)
+            now.setdefault(room_nid, set()).update(() if nid is None else (nid,))
+        numbers = {event: rooms[event.event.room_id].nid for event in events}
+        changes = await self._nodes.using(
+            lambda nodes: {event: difference(nodes, event.room_state, roots[nid]) for event, nid in numbers.items()}
+        )
+        then: dict[StoredEvent, set[int]] = {}
+        for event, nid in numbers.items():
+            then[event] = now[nid] - {new for _, new in changes[event] if new is not None}
+            then[event] |= {old for old, _ in changes[event] if old is not None}
+        known = await self._events(set[int]().union(*then.values()))
+        return {
+            event: {key: stored for key, stored in _by_key([known[n] for n in some]).items() if key[0] != event_type}
+            for event, some in then.items()
+        }
+
+    async def some_of_rooms_at(
+        self, wanted: Mapping[StoredEvent, Collection[StateKey]]
+    ) -> dict[StoredEvent, dict[StateKey, StoredEvent]]:
+        """Return some of the states of rooms once some events were in them."""
+        nids = await self._nodes.using(
+            lambda nodes: {event: get_many(nodes, event.room_state, keys) for event, keys in wanted.items()}
+        )
+        known = await self._events({nid for found in nids.values() for nid in found.values()})
+        return {event: {key: known[nid] for key, nid in found.items()} for event, found in nids.items()}
 
     async def at(self, event: StoredEvent, keys: Collection[StateKey]) -> dict[StateKey, StoredEvent]:
         """Return those of the keys that are set after an event."""
@@ -140,9 +183,13 @@ def _by_key(events: Collection[StoredEvent]) -> dict[StateKey, StoredEvent]:
 
 
 async def _kinds_in_rooms(
-    tx: Transaction, room_nids: list[int], types: Collection[str] | None, but: Collection[str]
+    tx: Transaction, room_nids: list[int], types: Collection[str] | None, but: str | None
 ) -> list[StoredEvent]:
-    nids = await current_state_nids_in_rooms(tx, room_nids, types=None if types is None else list(types), but=list(but))
+    if types is None and but is not None:
+        rows = await current_state_nids_without_type(tx, room_nids, but)
+        nids = [nid for _, _, nid in rows if nid is not None]
+    else:
+        nids = await current_state_nids_in_rooms(tx, room_nids, None if types is None else list(types))
     return list((await events_by_nid(tx, nids)).values())
 
 

@@ -81,19 +81,36 @@ async def current_state_nids_of_room(tx: Transaction, room_nid: int) -> list[int
 
 
 async def current_state_nids_in_rooms(
-    tx: Transaction, room_nids: Sequence[int], *, types: Sequence[str] | None, but: Sequence[str] = ()
+    tx: Transaction, room_nids: Sequence[int], types: Sequence[str] | None
 ) -> list[int]:
-    """Return the event numbers of the current state of some rooms: of some types (None: all), but for others."""
+    """Return the event numbers of the current state of some rooms, of some types (None: all)."""
     rows = await tx.fetch(
-        """
-        SELECT event_nid FROM current_state
-        WHERE room_nid = ANY($1) AND ($2::text[] IS NULL OR type = ANY($2)) AND NOT type = ANY($3)
-        """,
+        "SELECT event_nid FROM current_state WHERE room_nid = ANY($1) AND ($2::text[] IS NULL OR type = ANY($2))",
         list(room_nids),
         None if types is None else list(types),
-        list(but),
     )
     return [row[0] for row in rows]
+
+
+async def current_state_nids_without_type(
+    tx: Transaction, room_nids: Sequence[int], event_type: str
+) -> list[tuple[int, bytes, int | None]]:
+    """Return the numbers of some rooms, the roots of their state and what is set in them, but for one type.
+
+    What has that type is not even looked at: of members there may be thousands. All of it is of the same moment.
+    """
+    rows = await tx.fetch(
+        """
+        SELECT r.room_nid, r.state_root, s.event_nid FROM rooms r LEFT JOIN LATERAL (
+            SELECT event_nid FROM current_state WHERE room_nid = r.room_nid AND type < $2
+            UNION ALL SELECT event_nid FROM current_state WHERE room_nid = r.room_nid AND type > $2
+        ) s ON true
+        WHERE r.room_nid = ANY($1)
+        """,
+        list(room_nids),
+        event_type,
+    )
+    return [(row[0], row[1], row[2]) for row in rows]
 
 
 async def rooms_with_state(

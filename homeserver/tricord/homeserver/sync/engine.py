@@ -42,6 +42,7 @@ from tricord.homeserver.sync.sections.rooms import news_for
 from tricord.homeserver.sync.sections.summary import SummarySection
 from tricord.homeserver.sync.viewer import Viewer
 from tricord.homeserver.sync.windows import MEMBER, Window, Windows, timeline_limit
+from tricord.homeserver.together import together
 from tricord.protocol.errors import InvalidParam
 from tricord.protocol.event_filters import Filter
 from tricord.protocol.identifiers import EventId, RoomId, UserId
@@ -252,14 +253,8 @@ class SyncEngine:
     ) -> None:
         joined_windows = await self._read(plan.joined, viewer)
         left_windows = await self._read(plan.left, viewer)
-        facts = _Facts(
-            await self._summaries.of(
-                viewer.user_id, [r for r, w in joined_windows.items() if w.changes_members or w.stretch.full_state]
-            ),
-            await self._unread(viewer, joined_windows, delta.upto),
-            await self._seen(viewer, joined_windows, left_windows),
-            await self._aggregated(viewer, joined_windows, left_windows),
-        )
+        facts = await self._facts(viewer, joined_windows, left_windows, delta.upto)
+        await self._bring_members(viewer, joined_windows, facts)
         for room_id, window in joined_windows.items():
             try:
                 await self._tell_joined(delta, window, viewer, since, data.of_rooms.pop(room_id, ()), facts)
@@ -329,6 +324,51 @@ class SyncEngine:
             aggregations=facts.aggregations,
         )
 
+    async def _facts(
+        self, viewer: Viewer, joined: dict[RoomId, Window], left: dict[RoomId, Window], upto: int
+    ) -> _Facts:
+        user_id = viewer.user_id
+        summed_up = [r for r, w in joined.items() if w.changes_members or w.stretch.full_state]
+        if any(window.stretch.full_state for window in joined.values()):
+            facts = await together(
+                self._summaries.of(user_id, summed_up),
+                self._unread(viewer, joined, upto),
+                self._seen(viewer, joined, left),
+                self._aggregated(viewer, joined, left),
+            )
+            return _Facts(*facts)
+        # Of what has just happened memory has as good as everything: there is nothing to wait for.
+        return _Facts(
+            await self._summaries.of(user_id, summed_up),
+            await self._unread(viewer, joined, upto),
+            await self._seen(viewer, joined, left),
+            await self._aggregated(viewer, joined, left),
+        )
+
+    async def _bring_members(self, viewer: Viewer, windows: dict[RoomId, Window], facts: _Facts) -> None:
+        """Read the members that clients need which do not want all of them; rooms where that fails are taken out."""
+        wanted = {
+            room_id: (
+                window,
+                {viewer.user_id, *window.senders, *facts.summaries.get(room_id, {}).get("m.heroes", ())},
+            )
+            for room_id, window in windows.items()
+            if window.lazily
+        }
+        if not wanted:
+            return
+        try:
+            await self._windows.add_members(wanted.values())
+            return
+        except Exception:
+            _logger.exception("members could not be read together", user_id=viewer.user_id)
+        for room_id, of_room in wanted.items():
+            try:
+                await self._windows.add_members([of_room])
+            except Exception:
+                _logger.exception("a room is left out of a sync", room_id=room_id, user_id=viewer.user_id)
+                del windows[room_id]
+
     async def _aggregated(self, viewer: Viewer, *sections: Mapping[RoomId, Window]) -> Mapping[EventId, Aggregation]:
         """Return what relates to events of timelines that do not reach back to where the client was.
 
@@ -375,6 +415,7 @@ class SyncEngine:
 
     async def _read(self, stretches: Sequence[Stretch], viewer: Viewer) -> dict[RoomId, Window]:
         wanted, limit = viewer.filter.room.timeline, timeline_limit(viewer.filter)
+        lazily = viewer.filter.room.state.lazy_load_members
         windows: dict[RoomId, Window] = {}
         others: list[Stretch] = []
         for stretch in stretches:
@@ -384,7 +425,7 @@ class SyncEngine:
                 others.append(stretch)
         if others:
             try:
-                windows.update(await self._windows.load(others, limit, wanted))
+                windows.update(await self._windows.load(others, limit, wanted, lazily=lazily))
             except Exception:
                 _logger.exception("rooms could not be read together", user_id=viewer.user_id)
                 windows.update(await self._read_one_by_one(others, viewer))
@@ -396,7 +437,8 @@ class SyncEngine:
         for stretch in stretches:
             try:
                 wanted, limit = viewer.filter.room.timeline, timeline_limit(viewer.filter)
-                windows.update(await self._windows.load([stretch], limit, wanted))
+                lazily = viewer.filter.room.state.lazy_load_members
+                windows.update(await self._windows.load([stretch], limit, wanted, lazily=lazily))
             except Exception:
                 _logger.exception("a room is left out of a sync", room_id=stretch.room_id, user_id=viewer.user_id)
         return windows

@@ -50,6 +50,10 @@ class Window:
     start: int = 0
     # The first event that was looked at, whether it is shown or not.
     first: StoredEvent | None = None
+    # Whether of the whole state only those members are in `state` that were asked for.
+    lazily: bool = False
+    # The last event before it, where the whole state is told.
+    before: StoredEvent | None = None
     # Before the first event: all of it, or what changed since the stretch began.
     state: dict[StateKey, StoredEvent] = field(default_factory=dict)
     receipts: Sequence[Receipt] = ()
@@ -171,14 +175,24 @@ class Windows:
         return changed
 
     async def load(
-        self, stretches: Collection[Stretch], limit: int, wanted: RoomEventFilter | None = None
+        self,
+        stretches: Collection[Stretch],
+        limit: int,
+        wanted: RoomEventFilter | None = None,
+        *,
+        lazily: bool = False,
     ) -> dict[RoomId, Window]:
-        """Return the windows of many rooms, of events that a filter lets through."""
+        """Return the windows of many rooms, of events that a filter lets through.
+
+        `lazily` leaves members out of whole states: see `add_members`.
+        """
         if wanted is not None and not wanted.allows_everything:
             windows = {s.room_id: await self._filtered(s, limit, wanted) for s in stretches}
         else:
             windows = await self._unfiltered(stretches, limit)
         windows = await self._still_told(windows)
+        for window in windows.values():
+            window.lazily = lazily and window.stretch.full_state and window.stretch.left is None
         await self._add_states(windows.values())
         await self._add_receipts(windows)
         await self._add_typing(windows)
@@ -249,16 +263,44 @@ class Windows:
         # State that the filter keeps out of the timeline is told beside it, or nobody would ever hear of it.
         return window.without(passed_over)
 
+    async def add_members(self, wanted: Collection[tuple[Window, Collection[UserId]]]) -> None:
+        """Add some members, as they were before the timeline, to windows whose state has none."""
+        keys: dict[StoredEvent, list[StateKey]] = {}
+        for window, user_ids in wanted:
+            if (then := window.before or window.first) is not None:
+                keys[then] = [(MEMBER, str(user_id)) for user_id in user_ids]
+        found = await self._state.some_of_rooms_at(keys) if keys else {}
+        for window, _ in wanted:
+            if window.before is not None:
+                window.state = {**found[window.before], **window.state}
+            elif window.first is not None:
+                # Nothing is before it, but for the state with which it came. What it sets itself is in the timeline.
+                window.state = {**_but_for(window.first, found[window.first]), **window.state}
+
     async def _add_states(self, windows: Collection[Window]) -> None:
         whole = [window for window in windows if window.stretch.full_state]
         if whole:
             lasts = await self._timeline.last_until({window.stretch.room_id: _before(window) for window in whole})
-            states = await self._state.of_rooms_at(list(lasts.values()))
+            states = await self._state.of_rooms_at(
+                [last for window in whole if not window.lazily and (last := lasts.get(window.stretch.room_id))]
+            )
+            states |= await self._without_members([window for window in whole if window.lazily], lasts)
             for window in whole:
-                last = lasts.get(window.stretch.room_id)
-                before = await self._at_beginning(window) if last is None else states[last]
-                window.state = {**before, **window.state}
+                window.before = lasts.get(window.stretch.room_id)
+                if window.before is not None:
+                    window.state = {**states[window.before], **window.state}
+                elif window.lazily and window.first is not None:
+                    window.state = {**_but_for(window.first, states[window.first]), **window.state}
+                elif not window.lazily:
+                    window.state = {**await self._at_beginning(window), **window.state}
         await _for_each(windows, self._add_changes)
+
+    async def _without_members(
+        self, windows: Collection[Window], lasts: Mapping[RoomId, StoredEvent]
+    ) -> dict[StoredEvent, dict[StateKey, StoredEvent]]:
+        """Return what is set, but for members, before some windows; or at the first event where nothing is before."""
+        then = [last for window in windows if (last := lasts.get(window.stretch.room_id) or window.first)]
+        return await self._state.of_rooms_at_without_type(then, MEMBER) if then else {}
 
     async def _add_changes(self, window: Window) -> None:
         stretch, beside = window.stretch, window.state
@@ -339,6 +381,10 @@ class Windows:
             # A client that begins need not hear that nobody types.
             if user_ids or not windows[room_id].stretch.full_state:
                 windows[room_id].typing = user_ids
+
+
+def _but_for(event: StoredEvent, state: Mapping[StateKey, StoredEvent]) -> dict[StateKey, StoredEvent]:
+    return {key: stored for key, stored in state.items() if stored != event}
 
 
 def _before(window: Window) -> int:

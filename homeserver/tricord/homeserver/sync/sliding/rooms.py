@@ -303,15 +303,15 @@ class RoomReader:
                 lazily[room_id].state |= await self._state.at(left, keys)
 
 
-def _by_kinds(rooms: Iterable[Room]) -> Iterable[tuple[frozenset[str] | None, tuple[str, ...], list[RoomId]]]:
-    """Group rooms by the types of which all state is asked for (None: all types, but for some)."""
-    alike: dict[tuple[frozenset[str] | None, tuple[str, ...]], list[RoomId]] = {}
+def _by_kinds(rooms: Iterable[Room]) -> Iterable[tuple[frozenset[str] | None, str | None, list[RoomId]]]:
+    """Group rooms by the types of which all state is asked for (None: all types, but for one)."""
+    alike: dict[tuple[frozenset[str] | None, str | None], list[RoomId]] = {}
     for room in rooms:
         if room.asked.wants_all_types:
-            but = () if room.asked.wants_all_members else (MEMBER,)
+            but = None if room.asked.wants_all_members else MEMBER
             alike.setdefault((None, but), []).append(room.room_id)
         elif types := room.asked.types():
-            alike.setdefault((types, ()), []).append(room.room_id)
+            alike.setdefault((types, None), []).append(room.room_id)
     return [(types, but, some) for (types, but), some in alike.items()]
 
 
