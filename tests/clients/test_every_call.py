@@ -173,6 +173,8 @@ async def rooms(alice: Person, bob: Person) -> None:
     threaded = {"msgtype": "m.text", "body": "aside", "m.relates_to": {"rel_type": "m.thread", "event_id": said}}
     await bob.send(room_id, "m.room.message", threaded)
     assert [root["event_id"] for root in (await alice.threads(room_id)).chunk] == [said]
+    updates = await alice.thread_updates(include_roots=True)
+    assert updates.chunk[room_id][said].thread_root is not None
     with pytest.raises(ValueError, match="rel_type"):
         await alice.relations(room_id, said, event_type="m.reaction")
     assert [one["result"]["event_id"] for one in (await bob.search("aside", room_ids=[room_id]))["results"]]

@@ -49,6 +49,7 @@ from tricord.homeserver.rooms.send import Sending
 from tricord.homeserver.rooms.state import RoomState
 from tricord.homeserver.rooms.state_view import StateView
 from tricord.homeserver.rooms.thread_list import ThreadList
+from tricord.homeserver.rooms.thread_updates import ThreadUpdates
 from tricord.homeserver.rooms.timeline import Timeline
 from tricord.homeserver.rooms.visibility import Visibility
 from tricord.homeserver.search.indexer import SearchIndexer
@@ -166,7 +167,11 @@ async def everybody(database: Database) -> AsyncIterator[Everybody]:
         RoomsApi(sending, delayed, state_view),
         MessagesApi(sending, delayed, History(state, timeline, visibility, client_events, publisher)),
         RelationsApi(Relations(database, timeline, visibility, client_events)),
-        ThreadsApi(ThreadList(database, timeline, visibility, preferences, aggregations, client_events)),
+        ThreadsApi(
+            ThreadList(database, timeline, visibility, preferences, aggregations, client_events),
+            ThreadUpdates(database, timeline, visibility, preferences, aggregations, clock),
+            memberships,
+        ),
         DirectoryApi(aliases, directory),
     )
     account_data = AccountData(database, publisher, memberships, no_push_rules)

@@ -21,9 +21,11 @@ from tricord.homeserver.client_api.messages import MessagesApi
 from tricord.homeserver.client_api.presence import PresenceApi
 from tricord.homeserver.client_api.push_rules import PushRulesApi
 from tricord.homeserver.client_api.receipts import ReceiptsApi
+from tricord.homeserver.client_api.relations import RelationsApi
 from tricord.homeserver.client_api.room_creation import RoomCreationApi
 from tricord.homeserver.client_api.rooms import RoomsApi
 from tricord.homeserver.client_api.sliding_sync import SlidingSyncApi
+from tricord.homeserver.client_api.threads import ThreadsApi
 from tricord.homeserver.client_api.typing import TypingApi
 from tricord.homeserver.clock import SystemClock
 from tricord.homeserver.encryption.device_changes import DeviceChanges
@@ -52,11 +54,14 @@ from tricord.homeserver.rooms.preferences import Preferences
 from tricord.homeserver.rooms.read_markers import ReadMarkers
 from tricord.homeserver.rooms.receipts import Receipts
 from tricord.homeserver.rooms.relation_checks import RelationChecks
+from tricord.homeserver.rooms.relations import Relations
 from tricord.homeserver.rooms.residence import Residence
 from tricord.homeserver.rooms.restricted_joins import RestrictedJoins
 from tricord.homeserver.rooms.send import Sending
 from tricord.homeserver.rooms.state import RoomState
 from tricord.homeserver.rooms.state_view import StateView
+from tricord.homeserver.rooms.thread_list import ThreadList
+from tricord.homeserver.rooms.thread_updates import ThreadUpdates
 from tricord.homeserver.rooms.timeline import Timeline
 from tricord.homeserver.rooms.typing import Typing
 from tricord.homeserver.rooms.visibility import Visibility
@@ -193,11 +198,18 @@ async def sync_server(database: Database) -> AsyncIterator[SyncServer]:
     receipts = Receipts(database, publisher)
     typing = Typing(database, publisher, clock)
     presences = Presences(database, publisher, memberships, clock)
+    thread_updates = ThreadUpdates(database, timeline, visibility, preferences, aggregations, clock)
     apis = (
         RoomCreationApi(creation),
         MembershipApi(moves, memberships, aliases),
         RoomsApi(sending, delayed, StateView(state, timeline, visibility, client_events, partial_rooms)),
         MessagesApi(sending, delayed, History(state, timeline, visibility, client_events, publisher)),
+        RelationsApi(Relations(database, timeline, visibility, client_events)),
+        ThreadsApi(
+            ThreadList(database, timeline, visibility, preferences, aggregations, client_events),
+            thread_updates,
+            memberships,
+        ),
         AccountDataApi(account_data),
         TypingApi(typing, memberships),
         ReceiptsApi(ReadMarkers(receipts, timeline, memberships, account_data, clock)),
@@ -251,7 +263,13 @@ async def sync_server(database: Database) -> AsyncIterator[SyncServer]:
         RoomReader(
             timeline, state, visibility, windows, summaries, counts, activity, ToldMembers(), aggregations, clock
         ),
-        ExtensionReader(database, account_data_section, SlidingDevices(inboxes, devices)),
+        ExtensionReader(
+            database,
+            windows,
+            account_data_section,
+            SlidingDevices(inboxes, devices),
+            thread_updates,
+        ),
     )
     routes = [route for api in apis for route in api.routes()]
     routes.append(Route(SlidingSyncWithoutSocket, SlidingSyncApi(sliding, presences).sync))

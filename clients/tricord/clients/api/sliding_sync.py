@@ -91,6 +91,16 @@ class ToDeviceExtension(Extension):
     since: Name | None = None
 
 
+class ThreadsExtension(Extension):
+    """In which threads something is new that the timelines do not tell; with `include_roots`, in which at all.
+
+    https://github.com/matrix-org/matrix-spec-proposals/pull/4360
+    """
+
+    include_roots: bool = False
+    limit: Index = 100
+
+
 class Extensions(Model):
     """What a client wants beside rooms."""
 
@@ -99,6 +109,8 @@ class Extensions(Model):
     account_data: RoomExtension = RoomExtension()
     receipts: RoomExtension = RoomExtension()
     typing: RoomExtension = RoomExtension()
+    threads: ThreadsExtension = ThreadsExtension()
+    unstable_threads: ThreadsExtension = Field(ThreadsExtension(), alias="io.element.msc4360.threads")
 
 
 class ListAnswer(Model):

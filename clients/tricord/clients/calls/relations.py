@@ -5,6 +5,7 @@ from __future__ import annotations
 from tricord.clients.api import relations as api
 from tricord.clients.api import threads
 from tricord.clients.api.messages import Direction
+from tricord.clients.api.threads import GetThreadUpdates
 from tricord.clients.calls.base import Calls
 from tricord.protocol.identifiers import EventId, RoomId
 
@@ -52,3 +53,13 @@ class RelationCalls(Calls):
         """
         query = {"include": include, "from": start, "limit": limit}
         return await self.http.typed(threads.GetThreads, threads.GetThreads.Response, {"room_id": room_id}, query=query)
+
+    async def thread_updates(
+        self, *, start: str | None = None, end: str | None = None, limit: int = 100, include_roots: bool = False
+    ) -> GetThreadUpdates.Response:
+        """Read a page of the threads of all one's rooms, those with the newest answers first; back to `end`.
+
+        https://github.com/matrix-org/matrix-spec-proposals/pull/4360
+        """
+        query = {"dir": "b", "from": start, "to": end, "limit": limit, "include_roots": include_roots or None}
+        return await self.http.typed(GetThreadUpdates, GetThreadUpdates.Response, query=query)

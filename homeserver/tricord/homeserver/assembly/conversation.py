@@ -126,6 +126,7 @@ class Conversation:
         self._threads = ThreadList(
             database, timeline, rooms.visibility, rooms.preferences, rooms.aggregations, rooms.client_events
         )
+        self._thread_updates, self._memberships = rooms.thread_updates, memberships
         self._user_rooms = UserRooms(memberships, state, rooms.log, self.changes, profiles)
 
     @property
@@ -147,7 +148,7 @@ class Conversation:
             DelayedEventsApi(self._delayed, self._clock),
             PreviewsApi(self._peeking),
             RelationsApi(self._relations),
-            ThreadsApi(self._threads),
+            ThreadsApi(self._threads, self._thread_updates, self._memberships),
             DirectoryApi(self.aliases, self.directory),
         )
         return [route for api in apis for route in api.routes()]

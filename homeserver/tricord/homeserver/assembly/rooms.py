@@ -20,6 +20,7 @@ from tricord.homeserver.rooms.residence import Residence
 from tricord.homeserver.rooms.restricted_joins import RestrictedJoins
 from tricord.homeserver.rooms.retention import Retention
 from tricord.homeserver.rooms.state import RoomState
+from tricord.homeserver.rooms.thread_updates import ThreadUpdates
 from tricord.homeserver.rooms.timeline import Timeline
 from tricord.homeserver.rooms.visibility import Visibility
 from tricord.homeserver.stream.recent_changes import RecentChanges
@@ -47,6 +48,9 @@ class Rooms:
         self.retention = Retention(self.state, base.clock, base.settings.retention)
         self.visibility = Visibility(self.state, self.timeline, self.memberships, self.preferences, self.retention)
         self.aggregations = Aggregations(database, self.timeline, self.visibility, self.preferences)
+        self.thread_updates = ThreadUpdates(
+            database, self.timeline, self.visibility, self.preferences, self.aggregations, base.clock
+        )
         self.client_events = ClientEvents(self.timeline, self.aggregations, base.clock)
         lists = [RoomId(room_id) for room_id in base.settings.moderation.policy_lists]
         self.admission = PolicyLists(lists, base.server_name, self.state, publisher)

@@ -112,7 +112,13 @@ class Sync:
                 rooms.aggregations,
                 base.clock,
             ),
-            ExtensionReader(database, account_data, SlidingDevices(encryption.inboxes, devices)),
+            ExtensionReader(
+                database,
+                windows,
+                account_data,
+                SlidingDevices(encryption.inboxes, devices),
+                rooms.thread_updates,
+            ),
         )
 
     async def _published(self) -> frozenset[RoomId]:

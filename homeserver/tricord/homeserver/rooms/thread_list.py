@@ -5,18 +5,17 @@ https://spec.matrix.org/v1.19/client-server-api/#querying-threads-in-a-room
 
 from __future__ import annotations
 
-import re
 from dataclasses import replace
 
 from tricord.homeserver.rooms.aggregations import Aggregation, Aggregations, can_be_root
 from tricord.homeserver.rooms.client_events import ClientEvents
 from tricord.homeserver.rooms.preferences import Preferences
+from tricord.homeserver.rooms.thread_updates import decoded_start
 from tricord.homeserver.rooms.timeline import Timeline
 from tricord.homeserver.rooms.visibility import Seen, Visibility
 from tricord.homeserver.serving.call import Requester
 from tricord.homeserver.storage.aggregations import thread_roots
 from tricord.homeserver.storage.database import Database
-from tricord.protocol.errors import InvalidParam
 from tricord.protocol.events import redacted_copy
 from tricord.protocol.identifiers import EventId, RoomId
 from tricord.protocol.strict_json import JsonObject
@@ -24,7 +23,6 @@ from tricord.protocol.strict_json import JsonObject
 MAX_THREADS = 100
 # How often more is read where much of it cannot be seen.
 _MAX_BATCHES = 10
-_TOKEN = re.compile(r"h1_([0-9]{1,18})_(\$[^\0]{1,254})")
 
 _Before = tuple[int, EventId]
 
@@ -52,7 +50,7 @@ class ThreadList:
         self, requester: Requester, room_id: RoomId, *, participated: bool, limit: int, start: str | None
     ) -> JsonObject:
         """Return a page of threads, by the events that they begin with; without `next_batch` there are no more."""
-        before = None if start is None else _decoded(start)
+        before = None if start is None else decoded_start(start)
         await self._visibility.reading(requester.user_id, room_id)
         limit = max(min(limit, MAX_THREADS), 1)
         found: list[Seen] = []
@@ -106,10 +104,3 @@ class ThreadList:
 
 def _encoded(before: _Before) -> str:
     return f"h1_{before[0]}_{before[1]}"
-
-
-def _decoded(token: str) -> _Before:
-    match = _TOKEN.fullmatch(token)
-    if match is None:
-        raise InvalidParam("`from` is not a token of this list")
-    return int(match[1]), EventId(match[2])

@@ -20,6 +20,25 @@ class ThreadRow:
     """Its last few events, the newest first."""
 
 
+@dataclass(frozen=True, slots=True)
+class UpdatedThread:
+    """A thread in which something is new."""
+
+    room_id: RoomId
+    root_id: EventId
+    latest: int
+    """The position of its newest event."""
+
+
+@dataclass(frozen=True, slots=True)
+class ThreadNews:
+    """What is new in a thread."""
+
+    count: int
+    newest: list[EventId]
+    """The last few events, the newest first."""
+
+
 async def kinds_of_children(tx: Transaction, parent_ids: Collection[EventId]) -> dict[EventId, set[str]]:
     """Return in which ways anything relates to some events; those to which nothing does are absent."""
     rows = await tx.fetch(
@@ -131,6 +150,47 @@ async def thread_roots(
         limit,
     )
     return [(row[0], row[1]) for row in rows]
+
+
+async def updated_threads(
+    tx: Transaction, room_ids: Collection[RoomId], after: int, before: tuple[int, EventId] | None, limit: int
+) -> list[UpdatedThread]:
+    """Return the threads of some rooms that have events after a position, those with the newest first."""
+    rows = await tx.fetch(
+        """
+        SELECT r.room_id, t.root_id, t.latest FROM rooms r JOIN threads t USING (room_nid)
+        WHERE r.room_id = ANY($1) AND t.latest > $2 AND ($3::bigint IS NULL OR (t.latest, t.root_id) < ($3, $4))
+        ORDER BY t.latest DESC, t.root_id DESC LIMIT $5
+        """,
+        list(room_ids),
+        after,
+        *(before or (None, None)),
+        limit,
+    )
+    return [UpdatedThread(*row) for row in rows]
+
+
+async def threads_between(
+    tx: Transaction, root_ids: Collection[EventId], ignored: Collection[UserId], after: int, upto: int, most: int
+) -> dict[EventId, ThreadNews]:
+    """Return what was said in some threads between two positions, but for what ignored people said."""
+    rows = await tx.fetch(
+        """
+        SELECT root.event_id, count(*), (array_agg(child.event_id ORDER BY child.position DESC))[:$5]
+        FROM events AS root
+        JOIN children AS child
+            ON child.parent_id = root.event_id AND child.room_nid = root.room_nid AND child.rel_type = 'm.thread'
+        WHERE root.event_id = ANY($1) AND child.sender <> ALL($2)
+            AND child.position > $3 AND child.position <= $4 AND child.backfill_rank = 0
+        GROUP BY root.event_id
+        """,
+        list(root_ids),
+        list(ignored),
+        after,
+        upto,
+        most,
+    )
+    return {row[0]: ThreadNews(row[1], row[2]) for row in rows}
 
 
 async def annotations_by(

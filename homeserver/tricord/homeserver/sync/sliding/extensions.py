@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -9,7 +10,11 @@ from typing import Any
 import orjson
 
 from tricord.clients.api.sliding_sync import Extensions, RoomExtension
+from tricord.homeserver.rooms.aggregations import THREAD
+from tricord.homeserver.rooms.client_format import Reader
 from tricord.homeserver.rooms.receipts import shown_to
+from tricord.homeserver.rooms.thread_updates import Asked, ThreadUpdates, Updates
+from tricord.homeserver.rooms.threads import relation
 from tricord.homeserver.storage.account_data import account_data_in_rooms
 from tricord.homeserver.storage.database import Database
 from tricord.homeserver.storage.receipts import receipts_on_events
@@ -22,11 +27,13 @@ from tricord.homeserver.sync.sliding.lists import LookedAt
 from tricord.homeserver.sync.sliding.rooms import Room
 from tricord.homeserver.sync.sliding.told import ACCOUNT_DATA, RECEIPTS, TYPING, RoomTold
 from tricord.homeserver.sync.viewer import Viewer
+from tricord.homeserver.sync.windows import Windows
 from tricord.homeserver.together import together
-from tricord.protocol.identifiers import RoomId
+from tricord.protocol.identifiers import EventId, RoomId
 from tricord.protocol.strict_json import JsonObject
 
 _ALL = "*"
+_UNSTABLE_THREADS = "io.element.msc4360.threads"
 
 
 @dataclass(slots=True)
@@ -94,10 +101,19 @@ class Turn:
 class ExtensionReader:
     """Reads what is told beside rooms."""
 
-    def __init__(self, database: Database, account_data: AccountDataSection, devices: SlidingDevices) -> None:
+    def __init__(
+        self,
+        database: Database,
+        windows: Windows,
+        account_data: AccountDataSection,
+        devices: SlidingDevices,
+        threads: ThreadUpdates,
+    ) -> None:
         self._database = database
+        self._windows = windows
         self._account_data = account_data
         self._devices = devices
+        self._threads = threads
 
     async def read(self, turn: Turn) -> Extras:
         """Return what is new."""
@@ -108,6 +124,8 @@ class ExtensionReader:
             (wanted.account_data, self._add_account_data),
             (wanted.receipts, self._add_receipts),
             (wanted.typing, self._add_typing),
+            (wanted.threads, self._add_threads),
+            (wanted.unstable_threads, self._add_threads_as_once),
         )
         await together(*(read(turn, extras) for extension, read in reads if extension.enabled))
         _keep_begun(turn, extras)
@@ -190,6 +208,39 @@ class ExtensionReader:
                 new[room_id].append(user_id)
             told |= {room_id: typing_event(user_ids) for room_id, user_ids in new.items() if user_ids}
         extras.add_of_rooms("typing", told)
+
+    async def _add_threads(self, turn: Turn, extras: Extras, name: str = "threads") -> None:
+        wanted = turn.wanted.threads if name == "threads" else turn.wanted.unstable_threads
+        rooms = turn.joined
+        if turn.since is not None:
+            rooms = await self._windows.rooms_changed(turn.joined, turn.since, turn.upto)
+        updates = Updates()
+        if rooms:
+            updates = await self._threads.of(
+                Reader(turn.viewer.user_id, turn.viewer.device_id),
+                rooms,
+                Asked(turn.since or 0, turn.upto, wanted.limit, include_roots=wanted.include_roots),
+                _told_of_threads(turn),
+            )
+        if updates.by_room:
+            answer: JsonObject = {"updates": updates.by_room}
+            if updates.next is not None:
+                answer["prev_batch"] = updates.next
+            extras.add(name, answer, is_news=True)
+
+    async def _add_threads_as_once(self, turn: Turn, extras: Extras) -> None:
+        await self._add_threads(turn, extras, _UNSTABLE_THREADS)
+
+
+def _told_of_threads(turn: Turn) -> Mapping[EventId, int]:
+    """Return how many new events of each thread the timelines of the answer have."""
+    told: Counter[EventId] = Counter()
+    for room in turn.rooms.values():
+        for stored in room.events:
+            related = relation(stored.event)
+            if related is not None and related[0] == THREAD and stored.place.position > (turn.since or 0):
+                told[related[1]] += 1
+    return told
 
 
 def _keep_begun(turn: Turn, extras: Extras) -> None:
