@@ -270,7 +270,10 @@ class Windows:
             if (then := window.before or window.first) is not None:
                 keys[then] = [(MEMBER, str(user_id)) for user_id in user_ids]
         found = await self._state.some_of_rooms_at(keys) if keys else {}
+        members = [stored for some in found.values() for stored in some.values()]
+        companions = await companions_of(members, self._timeline)
         for window, _ in wanted:
+            window.companions = {**window.companions, **companions}
             if window.before is not None:
                 window.state = {**found[window.before], **window.state}
             elif window.first is not None:
