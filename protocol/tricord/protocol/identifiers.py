@@ -100,7 +100,7 @@ def fits(text: str, max_bytes: int = MAX_ID_BYTES) -> bool:
 
 def _check_with_domain(text: str, sigil: str, noun: str) -> None:
     if not _has_domain_form(text, sigil):
-        raise InvalidParam(f"{_shown(text)} is not {'an' if noun[0] in 'aeiou' else 'a'} {noun}")
+        raise InvalidParam(f"{_shown(text)} is not {'an' if noun.startswith('e') else 'a'} {noun}")
 
 
 def _has_domain_form(text: str, sigil: str) -> bool:
