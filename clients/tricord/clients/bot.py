@@ -22,6 +22,7 @@ from tricord.clients.context import EventContext
 from tricord.clients.cursor import Cursor
 from tricord.clients.encryption.encryptor import Encryption
 from tricord.clients.encryption.opened import ClosedEvent
+from tricord.clients.encryption.verification.conversation import Conversation
 from tricord.clients.errors import ClientError, Refused, SignedOut, Unreachable
 from tricord.clients.events import Invitation, Message, RoomEvent, invitation, typed_event
 from tricord.clients.follow import Delta
@@ -86,6 +87,7 @@ class Bot:
         self._commands: dict[str, Command] = {}
         self._handlers: list[tuple[type[RoomEvent], Callable[[Any], Awaitable[None]]]] = []
         self._invitation_handlers: list[Callable[[Invitation], Awaitable[None]]] = []
+        self._verification_handler: Callable[[Conversation], Awaitable[None]] | None = None
         self._nursery: trio.Nursery | None = None
 
     def command(self, word: str) -> Callable[[Handler], Handler]:
@@ -122,6 +124,21 @@ class Bot:
         self._invitation_handlers.append(handler)
         return handler
 
+    def on_verification(
+        self, handler: Callable[[Conversation], Awaitable[None]]
+    ) -> Callable[[Conversation], Awaitable[None]]:
+        """Call the decorated function for every verification that somebody asks the bot for.
+
+            @bot.on_verification
+            async def verified(conversation: Conversation) -> None:
+                await conversation.accept()
+                await conversation.compared(show_to_the_operator, trust=False)
+
+        It runs beside the events. Without one requests are not answered.
+        """
+        self._verification_handler = handler
+        return handler
+
     def start_soon(self, function: Callable[..., Awaitable[None]], *arguments: Any) -> None:
         """Let something go on beside the events, as long as the bot runs; what it raises is logged.
 
@@ -143,6 +160,8 @@ class Bot:
         """
         failure: Exception | None = None
         async with self.client, trio.open_nursery() as self._nursery:
+            if self._verification_handler is not None and self.client.encrypts:
+                self._nursery.start_soon(self._answer_verifications, self._verification_handler)
             try:
                 await self._serve(task_status)
             except Exception as error:  # noqa: BLE001  # raised below: a group of one would say no more
@@ -193,6 +212,10 @@ class Bot:
         if failure is not None:
             raise failure
 
+    async def _answer_verifications(self, handler: Callable[[Conversation], Awaitable[None]]) -> None:
+        async for conversation in self.client.identity.requests():
+            self.start_soon(handler, conversation)
+
     async def _serve(self, task_status: trio.TaskStatus[None]) -> None:
         pause = _FIRST_PAUSE_SECONDS
         started = False
@@ -200,6 +223,7 @@ class Bot:
             position = self._cursor.position
             try:
                 await self._sign_in()
+                await self._set_up_identity()
                 if self._cursor.position is None:
                     await self._start_from_now()
                 if not started:
@@ -230,6 +254,20 @@ class Bot:
                 self.user_id, self._password, device_id=self._cursor.device_id, device_name="bot"
             )
             self._cursor.keep_session(session)
+
+    async def _set_up_identity(self) -> None:
+        """Vouch for our device, so that those write to us too who write only to such devices.
+
+        A bot whose identity cannot be set up answers all the same.
+        """
+        if not self.client.encrypts or not self.client.encryption.makes_identity:
+            return
+        try:
+            await self.client.set_up_identity(password=self._password)
+        except (SignedOut, Unreachable):
+            raise
+        except ClientError as error:
+            _log.warning("the bot has no identity of its own, and some devices may not write to it: %s", error)
 
     async def _start_from_now(self) -> None:
         """Take the position without the history, and the invitations that wait."""

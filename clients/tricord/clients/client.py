@@ -33,8 +33,11 @@ from tricord.clients.calls.sessions import SessionCalls
 from tricord.clients.calls.spaces import SpaceCalls
 from tricord.clients.calls.syncing import SyncCalls
 from tricord.clients.calls.third_party import ThirdPartyCalls
+from tricord.clients.encryption import bootstrap
+from tricord.clients.encryption.bootstrap import SetUp
 from tricord.clients.encryption.encryptor import Encryption, Encryptor, add_late
 from tricord.clients.encryption.errors import EncryptionError
+from tricord.clients.encryption.keeper import IdentityKeeper
 from tricord.clients.follow import Delta, Follower, Take
 from tricord.clients.http import Http, Tokens
 from tricord.clients.session import Session
@@ -111,6 +114,7 @@ class Client(
         if session is not None:
             self.use_session(session)
         self._encryptor = None if encryption is None else Encryptor(encryption, self.http, self._who)
+        self._keeper = None if self._encryptor is None else IdentityKeeper(self, self._encryptor)
         # A transport of the tests' own carries requests, not sockets.
         self._follower = Follower(self.http, websocket=websocket and transport is None)
 
@@ -130,6 +134,13 @@ class Client(
         if self._encryptor is None:
             raise EncryptionError("this client was made without `encryption`")
         return self._encryptor
+
+    @property
+    def identity(self) -> IdentityKeeper:
+        """Our identity: verifying, backing up, restoring. Raises EncryptionError without encryption."""
+        if self._keeper is None:
+            raise EncryptionError("this client was made without `encryption`")
+        return self._keeper
 
     @property
     def encrypts(self) -> bool:
@@ -161,6 +172,7 @@ class Client(
             late = await self._encryptor.take(
                 answer, since=since, position=answer["next_batch"], sync_filter=sync_filter
             )
+            await self.identity.keep_up()
             add_late(answer, late)
             self._encryptor.machine.handled(late)
         return answer
@@ -184,6 +196,7 @@ class Client(
         async def take_opened(delta: Delta) -> None:
             nonlocal since
             late = await encryptor.take(delta.content, since=since, position=delta.position, sync_filter=sync_filter)
+            await self.identity.keep_up()
             await take(Delta(delta.position, delta.content, tuple(late)))
             encryptor.machine.handled(late)
             since = delta.position
@@ -191,6 +204,38 @@ class Client(
         await encryptor.settle_if_reachable()
         with encryptor.following(sync_filter):
             await self._follower.run(take_opened, position=position, sync_filter=sync_filter)
+
+    async def set_up_identity(
+        self,
+        *,
+        password: str | None = None,
+        recovery_key: str | None = None,
+        passphrase: str | None = None,
+        reset: bool = False,
+        backup: bool = True,
+    ) -> SetUp:
+        """See to it that we have an identity, that its secrets are stored, and that keys are backed up.
+
+        Show the `recovery_key` of the answer to the user: with it another device becomes theirs. An identity that is
+        there is used if its keys are here, or come with the recovery key or the passphrase; else raises
+        IdentityElsewhere, unless it is to be `reset`, which takes the password. To be called as often as one likes.
+        """
+        return await bootstrap.set_up(
+            self,
+            self.identity,
+            password=password,
+            recovery_key=recovery_key,
+            passphrase=passphrase,
+            reset=reset,
+            backup=backup,
+        )
+
+    async def restore_identity(self, *, recovery_key: str | None = None, passphrase: str | None = None) -> int:
+        """Make this device one of ours, with the recovery key or the passphrase, and take all keys of the backup.
+
+        Return how many there were. Raises WrongSecret, or Malformed if there is nothing to restore from.
+        """
+        return await bootstrap.restore(self, self.identity, recovery_key=recovery_key, passphrase=passphrase)
 
     async def login(
         self,

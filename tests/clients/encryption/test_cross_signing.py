@@ -201,6 +201,19 @@ def test_secrets_are_taken_only_if_they_belong_to_what_is_published(own: Own) ->
     assert other.signing.is_verified
 
 
+@pytest.mark.parametrize("order", [1, -1])
+def test_a_device_is_vouched_for_in_whichever_order_the_secrets_come(own: Own, order: int) -> None:
+    own.set_up()
+    tablet = Own(own.directory, TABLET)
+    with tablet.store.transaction():
+        for name, secret in sorted(own.signing.secrets().items())[::order]:
+            tablet.signing.take_secret(name, secret)
+    tablet.upload()
+    assert tablet.standing(ALICE, TABLET) is Standing.VERIFIED
+    own.query()
+    assert own.standing(ALICE, TABLET) is Standing.VERIFIED
+
+
 def test_a_private_key_does_not_show_itself_in_logs() -> None:
     key = PrivateKey.generate()
     assert key.secret not in repr(key)

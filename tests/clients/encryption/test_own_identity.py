@@ -68,7 +68,7 @@ class Citizen(Somebody):
 
     def _machine(self) -> Machine:
         machine = super()._machine()
-        self.identity = OwnIdentity(machine, lambda: self.town.now_ms)
+        self.identity = OwnIdentity(machine)
         return machine
 
     def set_up(self) -> None:

@@ -181,8 +181,11 @@ class CrossSigning:
         if key.public != _public(identity, usage) or identity is None:
             raise Forged(f"{name} is not the private half of the key that is published")
         self._store.keep_secret(name, key.secret)
+        device = stored.device(self._store, self._user_id, self._device_id)
         if usage is Usage.MASTER:
             self.accept_own_identity(identity.master)
+        elif usage is Usage.SELF_SIGNING and identity.is_verified and device is not None:
+            self.vouch_for_device(device)
 
     # Vouching.
 

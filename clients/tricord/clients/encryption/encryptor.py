@@ -19,9 +19,11 @@ from tricord.clients.edits import is_valid_edit
 from tricord.clients.encryption.errors import CannotDecrypt, EncryptionError, KeysNotShared
 from tricord.clients.encryption.machine import LateEvent, Machine
 from tricord.clients.encryption.opened import ClosedEvent, OpenedEvent
+from tricord.clients.encryption.own_identity import OwnIdentity
 from tricord.clients.encryption.requests import Request
 from tricord.clients.encryption.sharing import Policy
 from tricord.clients.encryption.store import Store
+from tricord.clients.encryption.verification.messages import SAS
 from tricord.clients.errors import Refused, SignedOut, UnexpectedAnswer, Unreachable
 from tricord.clients.http import Http
 from tricord.protocol.identifiers import DeviceId, RoomId, UserId
@@ -42,11 +44,17 @@ class Encryption:
     `store` is the file of the keys; without one they are in memory, and lost with the process. With a `passphrase` the
     file is of no use to who steals it. `trust` says which devices are given the keys of our messages: those that their
     users have vouched for (`cross-signed`), as well those of users who vouch for none (`known`), or `all`.
+
+    `verification_methods` are the ways of verifying that the program can show: `m.sas.v1` for pictures and numbers,
+    `m.qr_code.show.v1` and `m.qr_code.scan.v1`, each with `m.reciprocate.v1`, for QR codes. With `own_identity` a bot
+    sets up cross-signing, secret storage and a backup by itself; other clients call `Client.set_up_identity`.
     """
 
     store: str | Path | None
     passphrase: str | None = None
     trust: Policy | str = Policy.KNOWN
+    verification_methods: Sequence[str] = (SAS,)
+    own_identity: bool = True
 
 
 class Encryptor:
@@ -58,6 +66,7 @@ class Encryptor:
         self._who = who
         self._store: Store | None = None
         self._machine: Machine | None = None
+        self._identity: OwnIdentity | None = None
         self._lock = trio.Lock()
         # Whether we are told of everything that happens, so that what is not encrypted stays so until we hear of it.
         self._follows_all = False
@@ -70,7 +79,21 @@ class Encryptor:
             if not user_id or not device_id:
                 raise EncryptionError("sign in first: keys belong to a device")
             self._machine = Machine(self._opened_store(), user_id, device_id, policy=Policy(self._settings.trust))
+            # What comes for it is not to be missed.
+            self._identity = OwnIdentity(self._machine, methods=self._settings.verification_methods)
         return self._machine
+
+    @property
+    def identity(self) -> OwnIdentity:
+        """The identity of our user, as far as this device has a part in it. Raises as `machine` does."""
+        machine = self.machine
+        assert self._identity is not None, machine  # noqa: S101  # it is made with the machine
+        return self._identity
+
+    @property
+    def makes_identity(self) -> bool:
+        """Whether a bot is to set up an identity: its keys must outlive it."""
+        return self._settings.own_identity and self._settings.store is not None
 
     def known_device(self, user_id: str) -> DeviceId | None:
         """Return the device whose keys are stored, if they are of this user: sign in as it, to go on with them."""
@@ -87,7 +110,7 @@ class Encryptor:
         """Close the file of the keys."""
         if self._store is not None:
             self._store.close()
-        self._store = self._machine = None
+        self._store = self._machine = self._identity = None
 
     # Writing.
 
@@ -136,12 +159,15 @@ class Encryptor:
         """
         self.machine.receive(content, since=since, position=position, members_are_complete=_sees_all(sync_filter))
         await self.settle_if_reachable()
+        self.identity.take_invitations(content)
         for kind in ("join", "leave"):
             rooms = (content.get("rooms") or {}).get(kind) or {}
             for room_id, room in rooms.items():
                 timeline = room.get("timeline") if isinstance(room, dict) else None
                 if isinstance(timeline, dict) and isinstance(timeline.get("events"), list):
                     timeline["events"] = self.open(RoomId(room_id), timeline["events"], wait=True)
+                    if kind == "join":
+                        self.identity.take_room_events(RoomId(room_id), timeline["events"])
         return self.machine.late_events()
 
     async def settle_if_reachable(self) -> None:

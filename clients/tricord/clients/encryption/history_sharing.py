@@ -40,7 +40,9 @@ WITHHELD = "m.history_not_shared"
 LARGEST_BUNDLE = 64 << 20
 
 _DAY_MS = 24 * 3_600_000
+_INVITED = "invitations"
 _INVITES = "accepted_invitations"
+_MOST_INVITATIONS = 1_000
 _BUNDLES = "bundles"
 _MOST_BUNDLES = 100
 
@@ -132,6 +134,21 @@ class HistorySharing:
         others = [one for one in self._bundles() if (one["room_id"], one["sender"]) != (room_id, message.sender)]
         self._keep_bundles([*others, entry][-_MOST_BUNDLES:])
 
+    def invited(self, room_id: RoomId, inviter: UserId) -> None:
+        """Take in that somebody invites us."""
+        invites = self._store.value(_INVITED) or {}
+        if invites.get(room_id) != inviter:
+            rest = {other: by for other, by in invites.items() if other != room_id}
+            self._store.keep_value(_INVITED, dict([*rest.items(), (room_id, inviter)][-_MOST_INVITATIONS:]))
+
+    def joined(self, room_id: RoomId) -> None:
+        """Take in that we are in a room: if somebody had invited us, we have accepted that."""
+        invites = self._store.value(_INVITED) or {}
+        inviter = invites.pop(room_id, None)
+        if inviter is not None:
+            self._store.keep_value(_INVITED, invites)
+            self.accepted_invitation(room_id, UserId(inviter))
+
     def accepted_invitation(self, room_id: RoomId, inviter: UserId) -> None:
         """Take in that we have joined a room because somebody invited us: their bundle is wanted, for a day."""
         invites = self._invitations()
@@ -144,6 +161,8 @@ class HistorySharing:
         What a device has sent that its user does not vouch for is not among them.
         """
         invites = self._invitations()
+        if not invites:
+            return []
         wanted = [
             Bundle(RoomId(one["room_id"]), UserId(one["sender"]), one["sender_key"], one["file"])
             for one in self._bundles()

@@ -156,6 +156,11 @@ class KeyBackup:
         key = None if secret is None else BackupKey.from_secret(secret)
         return key if key is not None and backup is not None and key.public == backup.public_key else None
 
+    @property
+    def could_be_used(self) -> bool:
+        """Whether a backup is in use, or a key for one is here."""
+        return self.in_use is not None or self._store.secret(SECRET) is not None
+
     # Making and finding a backup.
 
     def prepare(self) -> JsonObject:

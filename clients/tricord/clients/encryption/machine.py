@@ -136,6 +136,10 @@ class Machine:
         """Which device we are."""
         return self.own.device_id
 
+    def now_ms(self) -> int:
+        """Return what the clock says."""
+        return self._clock()
+
     @property
     def position(self) -> str | None:
         """The position up to which syncs were taken in."""

@@ -218,6 +218,11 @@ class Verifications:
         self._prompts = {asked: until for asked, until in self._prompts.items() if not asked.is_over}
 
     @property
+    def has_news(self) -> bool:
+        """Whether something was not taken yet."""
+        return bool(self._room_messages or self._incoming or self._changed or self._proven)
+
+    @property
     def next_tick_ms(self) -> int | None:
         """When something will have taken too long; None while nothing is under way."""
         times = [
