@@ -81,7 +81,7 @@ async def open_town(
         transport = network.transport_of(name)
         stack.push_async_callback(transport.aclose)
         homeserver = await stack.enter_async_context(
-            one_or_several(settings, clock=clock, password_cost=CHEAP, transport=transport)
+            one_or_several(settings, clock=clock, password_cost=CHEAP, transport=transport, outside=network.outside)
         )
         network.urls[name] = homeserver.urls[1]
         clients = {}

@@ -68,6 +68,23 @@ class Transport(Protocol):
         ...
 
 
+class Fetch(Protocol):
+    """How hosts that somebody else named are reached; `Egress` is one."""
+
+    async def fetch(
+        self,
+        url: str,
+        *,
+        method: str = "GET",
+        headers: Mapping[str, str] | None = None,
+        content: bytes | None = None,
+        timeout_seconds: float,
+        max_bytes: int,
+    ) -> Response:
+        """Return the answer; raise EgressError."""
+        ...
+
+
 class NoNetwork:
     """The transport of a server that meets no others."""
 

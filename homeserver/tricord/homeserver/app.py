@@ -9,8 +9,7 @@ from dataclasses import dataclass
 
 import trio
 
-from tricord.federation.egress import Egress
-from tricord.federation.transport import Transport
+from tricord.federation.transport import Fetch, Transport
 from tricord.homeserver.accounts.administration import Administration
 from tricord.homeserver.accounts.passwords import HashCost
 from tricord.homeserver.assembly.accounts import AccountBook, Accounts
@@ -75,7 +74,7 @@ class Homeserver:
 class _House:
     """All departments of one homeserver."""
 
-    def __init__(self, base: Foundation, transport: Transport, outside: Egress, password_cost: HashCost | None) -> None:
+    def __init__(self, base: Foundation, transport: Transport, outside: Fetch, password_cost: HashCost | None) -> None:
         settings = base.settings
         self.publisher = base.publisher
         self.network = Network(base, transport)
@@ -84,7 +83,7 @@ class _House:
         self.accounts = Accounts(base, self.network, password_cost, encryption.device_changes.announce)
         shared = SharedRooms(base, self.network, self.rooms, self.accounts.profiles)
         personal = Personal(base, self.rooms)
-        conversation = Conversation(base, self.network, self.accounts, self.rooms, shared, personal)
+        conversation = Conversation(base, self.network, self.accounts, self.rooms, shared, personal, outside)
         discovery = Discovery(base, self.network, self.rooms, conversation)
         searching = Searching(base, self.rooms)
         moderation = Moderation(base, self.accounts, self.rooms, personal, conversation)
@@ -156,6 +155,7 @@ async def open_homeserver(
     password_cost: HashCost | None = None,
     everything_by_quart: bool = False,
     transport: Transport | None = None,
+    outside: Fetch | None = None,
     frontier: Frontier | None = None,
 ) -> AsyncIterator[Homeserver]:
     """Run a homeserver while inside the block, and drain it afterwards.
@@ -176,6 +176,7 @@ async def open_homeserver(
             password_cost=password_cost,
             everything_by_quart=everything_by_quart,
             transport=transport,
+            outside=outside,
             frontier=frontier,
         ) as homeserver,
     ):
@@ -191,6 +192,7 @@ async def run_on(
     password_cost: HashCost | None = None,
     everything_by_quart: bool = False,
     transport: Transport | None = None,
+    outside: Fetch | None = None,
     frontier: Frontier | None = None,
     sockets: Sequence[socket.socket] = (),
 ) -> AsyncIterator[Homeserver]:
@@ -202,7 +204,8 @@ async def run_on(
         publisher = Publisher(database, await database.read(current_position), frontier)
         if transport is None:
             transport = await stack.enter_async_context(open_transport(settings))
-        outside = await stack.enter_async_context(open_egress(settings))
+        if outside is None:
+            outside = await stack.enter_async_context(open_egress(settings))
         base = Foundation(settings, database, publisher, key, retired, clock, policy_key)
         house = _House(base, transport, outside, password_cost)
         listeners = [_listener(each, house, everything_by_quart) for each in settings.listeners]

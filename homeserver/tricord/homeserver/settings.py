@@ -102,6 +102,14 @@ class FederationSettings(Section):
     )
 
 
+class IdentityServerSettings(Section):
+    """Who is asked whose an e-mail address or telephone number is, when somebody is invited by it."""
+
+    trusted: ServerNames = Field(
+        (), description='identity servers that users may have asked, such as "matrix.org"; none: invitations by user id'
+    )
+
+
 class PolicyServerSettings(Section):
     """Whether rooms may use this server as their policy server, and what it recommends.
 
@@ -189,6 +197,7 @@ class Settings(Section):
     server_notices: ServerNoticeSettings = ServerNoticeSettings()
     user_directory: UserDirectorySettings = UserDirectorySettings()
     federation: FederationSettings = FederationSettings()
+    identity_servers: IdentityServerSettings = IdentityServerSettings()
     media: MediaSettings = MediaSettings()
     media_store: MediaStoreSettings = MediaStoreSettings()
     remote_media: RemoteMediaSettings = RemoteMediaSettings()

@@ -94,6 +94,13 @@ class Forbidden(MatrixError):
     status = 403
 
 
+class ServerNotTrusted(MatrixError):
+    """The request names an identity server that this server does not use."""
+
+    errcode = "M_SERVER_NOT_TRUSTED"
+    status = 403
+
+
 class NotRecommended(MatrixError):
     """A policy server does not sign an event."""
 

@@ -113,7 +113,7 @@ async def test_a_room_that_failed_leaves_its_alias_free(alice: Person) -> None:
         (
             {"invite_3pid": [{"id_server": "x", "id_access_token": "x", "medium": "email", "address": "x"}]},
             403,
-            "M_FORBIDDEN",
+            "M_SERVER_NOT_TRUSTED",
         ),
     ],
 )

@@ -51,7 +51,7 @@ class CreateRoom(Endpoint):
         name: str | None = None
         topic: str | None = None
         invite: list[UserId] = Field(default_factory=list, max_length=500)
-        invite_3pid: list[ThirdPartyInvite] = Field(default_factory=list)
+        invite_3pid: list[ThirdPartyInvite] = Field(default_factory=list, max_length=20)
         room_version: str | None = None
         creation_content: dict[str, Any] = Field(default_factory=dict)
         initial_state: list[InitialState] = Field(default_factory=list, max_length=500)

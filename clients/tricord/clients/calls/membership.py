@@ -87,6 +87,16 @@ class MembershipCalls(Calls):
         """Invite a user."""
         await self.http.call(api.InviteUser, {"room_id": room_id}, body={"user_id": user_id, **_why(reason)})
 
+    async def invite_by_address(
+        self, room_id: RoomId, address: str, *, id_server: str, id_access_token: str, medium: str = "email"
+    ) -> None:
+        """Invite somebody of whom only an e-mail address or telephone number is known, with the help of a server.
+
+        It is an identity server that ours trusts; the token is what it gave us when we registered there.
+        """
+        body = {"id_server": id_server, "id_access_token": id_access_token, "medium": medium, "address": address}
+        await self.http.call(api.InviteUser, {"room_id": room_id}, body=body)
+
     async def leave(self, room_id: RoomId, *, reason: str | None = None) -> None:
         """Leave a room, reject an invitation or take back a knock."""
         await self.http.call(api.LeaveRoom, {"room_id": room_id}, body=_why(reason))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from tricord.federation.transport import Fetch
 from tricord.homeserver.accounts.user_rooms import UserRooms
 from tricord.homeserver.assembly.accounts import Accounts
 from tricord.homeserver.assembly.foundation import Foundation, Run
@@ -20,6 +21,7 @@ from tricord.homeserver.client_api.room_upgrades import RoomUpgradesApi
 from tricord.homeserver.client_api.rooms import RoomsApi
 from tricord.homeserver.client_api.threads import ThreadsApi
 from tricord.homeserver.moderation.server_notices import NoticeRooms
+from tricord.homeserver.peers.identity_servers import IdentityServers
 from tricord.homeserver.rooms.aliases import Aliases
 from tricord.homeserver.rooms.create import RoomCreation
 from tricord.homeserver.rooms.delayed_events import DelayedEvents
@@ -32,6 +34,7 @@ from tricord.homeserver.rooms.relation_checks import RelationChecks
 from tricord.homeserver.rooms.relations import Relations
 from tricord.homeserver.rooms.send import Sending
 from tricord.homeserver.rooms.state_view import StateView
+from tricord.homeserver.rooms.third_parties import ThirdPartyInvitations
 from tricord.homeserver.rooms.thread_list import ThreadList
 from tricord.homeserver.rooms.upgrade import RoomUpgrade
 from tricord.homeserver.serving.call import Route
@@ -48,6 +51,7 @@ class Conversation:
         rooms: Rooms,
         shared: SharedRooms,
         personal: Personal,
+        outside: Fetch,
     ) -> None:
         database, state, memberships, timeline = base.database, rooms.state, rooms.memberships, rooms.timeline
         profiles, server_name, clock = accounts.profiles, base.server_name, base.clock
@@ -67,6 +71,14 @@ class Conversation:
             NoticeRooms(database),
             rooms.admission,
         )
+        self._third_parties = ThirdPartyInvitations(
+            rooms.log,
+            state,
+            profiles,
+            rooms.partial,
+            self.changes,
+            IdentityServers(outside, base.settings.identity_servers.trusted),
+        )
         self.aliases = Aliases(
             database, rooms.log, state, memberships, rooms.visibility, clock, server_name, network.queries
         )
@@ -80,6 +92,7 @@ class Conversation:
             clock,
             default_version=base.settings.default_room_version,
             elsewhere=shared.elsewhere,
+            third_parties=self._third_parties,
         )
         self._upgrade = RoomUpgrade(
             database,
@@ -142,7 +155,7 @@ class Conversation:
         apis = (
             RoomCreationApi(self.creation),
             RoomUpgradesApi(self._upgrade),
-            MembershipApi(self.changes, self._memberships, self.aliases),
+            MembershipApi(self.changes, self._memberships, self.aliases, self._third_parties),
             RoomsApi(self._sending, self._delayed, self._state_view),
             MessagesApi(self._sending, self._delayed, self._history),
             DelayedEventsApi(self._delayed, self._clock),

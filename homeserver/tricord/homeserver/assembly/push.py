@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from tricord.federation.transport import Fetch
 from tricord.homeserver.assembly.foundation import Foundation, Run
 from tricord.homeserver.assembly.personal import Personal
 from tricord.homeserver.assembly.rooms import Rooms
 from tricord.homeserver.client_api.pushers import PushersApi
 from tricord.homeserver.push.counts import NotificationCounts
-from tricord.homeserver.push.delivery import Delivery, Fetch
+from tricord.homeserver.push.delivery import Delivery
 from tricord.homeserver.push.notified import NotifiedEvents
 from tricord.homeserver.push.notifier import Notifier
 from tricord.homeserver.push.pushers import Pushers

@@ -25,8 +25,9 @@ from tricord.clients.api.membership import (
 from tricord.homeserver.rooms.aliases import Aliases
 from tricord.homeserver.rooms.membership_changes import MembershipChanges
 from tricord.homeserver.rooms.memberships import Memberships
+from tricord.homeserver.rooms.third_parties import ThirdPartyInvitations
 from tricord.homeserver.serving.call import Call, Route
-from tricord.protocol.errors import Forbidden, MissingParam
+from tricord.protocol.errors import MissingParam, ServerNotTrusted
 from tricord.protocol.identifiers import (
     RoomId,
     ServerName,
@@ -43,7 +44,14 @@ _MOST_SERVERS = 20
 class MembershipApi:
     """Joining, inviting, knocking, leaving, kicking, banning, forgetting."""
 
-    def __init__(self, changes: MembershipChanges, memberships: Memberships, aliases: Aliases) -> None:
+    def __init__(
+        self,
+        changes: MembershipChanges,
+        memberships: Memberships,
+        aliases: Aliases,
+        third_parties: ThirdPartyInvitations | None = None,
+    ) -> None:
+        self._third_parties = third_parties
         self._changes = changes
         self._memberships = memberships
         self._aliases = aliases
@@ -86,13 +94,25 @@ class MembershipApi:
     async def invite(self, call: Call[InviteUser.Body, Any]) -> JsonObject:
         """Invite a user."""
         wanted = call.body
+        if wanted.user_id is None and wanted.address is not None:
+            await self._invite_by_address(call)
+            return {}
         if wanted.user_id is None:
-            if wanted.address is not None:
-                raise Forbidden("this server uses no identity server: invite by `user_id` instead")
             raise MissingParam("`user_id` is missing")
         invitee = parse_user_id(wanted.user_id)
         await self._changes.invite(call.requester.user_id, _room_id(call), invitee, wanted.reason)
         return {}
+
+    async def _invite_by_address(self, call: Call[InviteUser.Body, Any]) -> None:
+        wanted = call.body
+        if self._third_parties is None:
+            raise ServerNotTrusted("this server uses no identity server: invite by `user_id` instead")
+        if None in (wanted.id_server, wanted.id_access_token, wanted.medium):
+            raise MissingParam("`id_server`, `id_access_token` or `medium` is missing")
+        who = self._third_parties.third_party(
+            wanted.id_server or "", wanted.id_access_token or "", wanted.medium or "", wanted.address or ""
+        )
+        await self._third_parties.invite(call.requester.user_id, _room_id(call), who, wanted.reason)
 
     async def leave(self, call: Call[WhyBody, Any]) -> JsonObject:
         """Leave a room."""

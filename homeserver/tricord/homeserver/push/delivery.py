@@ -7,12 +7,11 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Mapping
-from typing import Protocol
 
 import orjson
 
 from tricord.federation.errors import EgressError
-from tricord.federation.transport import Response
+from tricord.federation.transport import Fetch
 from tricord.homeserver.clock import Clock
 from tricord.homeserver.push.pushers import WEB_PUSH
 from tricord.homeserver.push.web_push import MOST_PLAINTEXT, Subscription, VapidKey, encrypted
@@ -34,23 +33,6 @@ class Delivered(enum.Enum):
     TAKEN = "taken"
     GONE = "nobody is there any more"
     LATER = "to be tried again"
-
-
-class Fetch(Protocol):
-    """How hosts that somebody else named are reached; `Egress` is one."""
-
-    async def fetch(
-        self,
-        url: str,
-        *,
-        method: str = "GET",
-        headers: Mapping[str, str] | None = None,
-        content: bytes | None = None,
-        timeout_seconds: float,
-        max_bytes: int,
-    ) -> Response:
-        """Return the answer; raise EgressError."""
-        ...
 
 
 class Delivery:

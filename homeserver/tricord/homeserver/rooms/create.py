@@ -17,7 +17,8 @@ from tricord.homeserver.rooms.elsewhere import Elsewhere
 from tricord.homeserver.rooms.invite import Invitations
 from tricord.homeserver.rooms.people import Profiles
 from tricord.homeserver.rooms.presets import PRESETS, Preset, power_levels
-from tricord.protocol.errors import BadJson, Forbidden, InvalidRoomState, MatrixError
+from tricord.homeserver.rooms.third_parties import ThirdParty, ThirdPartyInvitations
+from tricord.protocol.errors import BadJson, Forbidden, InvalidRoomState, MatrixError, ServerNotTrusted
 from tricord.protocol.identifiers import RoomAlias, RoomId, UserId, parse_user_id
 from tricord.protocol.room_versions import RoomVersion, room_version
 from tricord.protocol.strict_json import JsonObject
@@ -42,7 +43,9 @@ class RoomCreation:
         *,
         default_version: str,
         elsewhere: Elsewhere | None = None,
+        third_parties: ThirdPartyInvitations | None = None,
     ) -> None:
+        self._third_parties = third_parties
         self._log = log
         self._aliases = aliases
         self._directory = directory
@@ -56,8 +59,7 @@ class RoomCreation:
         """Create the room; raises what the specification names for requests that cannot be met."""
         version = room_version(wanted.room_version or self._default_version)
         preset = PRESETS[wanted.preset or ("public_chat" if wanted.visibility == "public" else "private_chat")]
-        if wanted.invite_3pid:
-            raise Forbidden("this server uses no identity server: invite by user id instead of third-party identifier")
+        third_parties = self._invited_by_address(wanted)
         invitees = await self._invitees(creator, wanted.invite)
         named = invitees if preset.invitees_equal_creator else ()
         content = create_content(creator, version, named, wanted.creation_content)
@@ -72,7 +74,19 @@ class RoomCreation:
         if wanted.visibility == "public":
             await self._directory.publish(room_id, creator)
         await self._invite_elsewhere(creator, room_id, invitees, wanted)
+        if self._third_parties is not None:
+            await self._third_parties.invite_all(creator, room_id, third_parties)
         return room_id
+
+    def _invited_by_address(self, wanted: CreateRoom.Body) -> list[ThirdParty]:
+        """Return who is to be invited by address; refuse identity servers that are not asked."""
+        if wanted.invite_3pid and self._third_parties is None:
+            raise ServerNotTrusted("this server uses no identity server: invite by user id")
+        return [
+            self._third_parties.third_party(each.id_server, each.id_access_token, each.medium, each.address)
+            for each in wanted.invite_3pid
+            if self._third_parties is not None
+        ]
 
     async def _invite_elsewhere(
         self, creator: UserId, room_id: RoomId, invitees: Sequence[UserId], wanted: CreateRoom.Body
