@@ -48,13 +48,13 @@ class Connection:
         answer = await self.call_raw(method, path, body)
         return orjson.loads(answer)
 
-    async def call_raw(self, method: str, path: str, body: Any = None) -> bytes:
-        """Return the answer's bytes, not parsed. Raises Refused."""
+    async def call_raw(self, method: str, path: str, body: Any = None, content_type: str = "application/json") -> bytes:
+        """Return the answer's bytes, not parsed. Bytes are sent as they are, all else as JSON. Raises Refused."""
         assert self._stream is not None
-        content = b"" if body is None else orjson.dumps(body)
+        content = b"" if body is None else body if isinstance(body, bytes) else orjson.dumps(body)
         head = (
             f"{method} {path} HTTP/1.1\r\nHost: {self._host}\r\n{self._token}"
-            f"Content-Type: application/json\r\nContent-Length: {len(content)}\r\n\r\n"
+            f"Content-Type: {content_type}\r\nContent-Length: {len(content)}\r\n\r\n"
         )
         await self._stream.send_all(head.encode() + content)
         answer = _Answer()

@@ -23,6 +23,7 @@ from tricord.homeserver.storage.embedded import embedded_postgres, running_url
 
 SECRET = "bench"  # of servers that nobody else can reach
 _START_SECONDS = 120
+_LARGEST_UPLOAD = 5 << 30
 _PLENTY = {"per_second": 100_000, "burst_count": 1_000_000}
 
 
@@ -124,6 +125,8 @@ async def tricord(folder: Path, port: int) -> AsyncIterator[Homeserver]:
         shared_secret = "{SECRET}"
         [rate_limits]
         enabled = false
+        [media]
+        max_upload_bytes = {_LARGEST_UPLOAD}
         [log]
         level = "warning"
         """,
@@ -222,7 +225,7 @@ def _synapse_settings(
         "form_secret": "f",
         # People are made here by the thousand, and that is not what is measured.
         "bcrypt_rounds": 4,
-        "max_upload_size": "100M",
+        "max_upload_size": _LARGEST_UPLOAD,
         "rc_message": _PLENTY,
         "rc_registration": _PLENTY,
         "rc_login": {"address": _PLENTY, "account": _PLENTY, "failed_attempts": _PLENTY},

@@ -12,6 +12,9 @@ import trio
 from tricord.homeserver.media.blobs import CHUNK_BYTES, BlobMissing, Label, StoreUnavailable
 from tricord.homeserver.media.spool import writing
 
+# Linux has it.
+_NOWAIT = getattr(os, "RWF_NOWAIT", 0)
+
 
 class DirectoryStore:
     """Keeps blobs in a folder, on the file system that the files to keep are on already."""
@@ -22,19 +25,24 @@ class DirectoryStore:
     keeps_labels = False
 
     async def put(self, digest: bytes, file: Path, label: Label | None = None) -> None:  # noqa: ARG002
-        """Move a file, which has been synced to the disk, to its name."""
+        """Move a file to its name, and see all of it to the disk."""
         await trio.to_thread.run_sync(self._put, digest, file)
 
     async def read(self, digest: bytes, start: int, end: int) -> AsyncIterator[bytes]:
         """Read a file, a chunk at a time."""
-        handle = await trio.to_thread.run_sync(self._open, digest, start)
+        handle = await trio.to_thread.run_sync(self._open, digest)
         try:
-            left = end - start
-            while left > 0:
-                chunk = await trio.to_thread.run_sync(_read, handle, min(CHUNK_BYTES, left))
+            position = start
+            while position < end:
+                size = min(CHUNK_BYTES, end - position)
+                chunk = _at_hand(handle, position, size)
+                if chunk:
+                    await trio.lowlevel.checkpoint()
+                else:
+                    chunk = await trio.to_thread.run_sync(_read, handle, position, size)
                 if not chunk:
                     raise StoreUnavailable(f"the file of {digest.hex()} is shorter than it was")
-                left -= len(chunk)
+                position += len(chunk)
                 yield chunk
         finally:
             handle.close()
@@ -58,35 +66,54 @@ class DirectoryStore:
         with writing():
             made = [folder for folder in (place.parent, place.parent.parent) if not folder.exists()]
             place.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-            file.replace(place)
+            try:
+                os.link(file, place)
+            except OSError:
+                # The bytes are there already, and somebody may count on them; or files have but one name here.
+                _sync(file)
+                file.replace(place)
+            else:
+                # Nobody counts on them before they are named: file and folders go to the disk together.
+                file.unlink()
+                _sync(place)
             # The name itself is in its folder, and a new folder's name in the one above.
             for folder in (place.parent, *(each.parent for each in made)):
                 _sync(folder)
 
-    def _open(self, digest: bytes, start: int) -> BinaryIO:
+    def _open(self, digest: bytes) -> BinaryIO:
         try:
-            handle = self.file_of(digest).open("rb", buffering=0)
+            return self.file_of(digest).open("rb", buffering=0)
         except FileNotFoundError:
             raise BlobMissing(f"there is no file of {digest.hex()}") from None
         except OSError as error:
             raise StoreUnavailable(f"the folder of media cannot be read: {error.strerror}") from error
-        handle.seek(start)
-        return handle
 
     def _delete(self, digest: bytes) -> None:
         with writing():
             self.file_of(digest).unlink(missing_ok=True)
 
 
-def _read(handle: BinaryIO, size: int) -> bytes:
+def _at_hand(handle: BinaryIO, position: int, size: int) -> bytes:
+    """Return what can be read without waiting for the disk, and so without a thread; b"" for nothing."""
+    if not _NOWAIT:
+        return b""
+    buffer = bytearray(size)
     try:
-        return handle.read(size)
+        count = os.preadv(handle.fileno(), [buffer], position, _NOWAIT)
+    except OSError:
+        return b""  # it is not in memory, or this file system cannot tell
+    return bytes(memoryview(buffer)[:count])
+
+
+def _read(handle: BinaryIO, position: int, size: int) -> bytes:
+    try:
+        return os.pread(handle.fileno(), size, position)
     except OSError as error:
         raise StoreUnavailable(f"the folder of media cannot be read: {error.strerror}") from error
 
 
-def _sync(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+def _sync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
     finally:

@@ -106,7 +106,7 @@ class Repository:
         mxc = self._new_name()
         expires = now + self._settings.announced_upload_hours * _HOUR_MS
         media = self._described(mxc, None, Description("application/octet-stream", None), user_id, expires_ts=expires)
-        await self._database.run(insert_media, media)
+        await self._database.run_one(insert_media, media)
         return mxc, expires
 
     async def upload(
@@ -117,7 +117,7 @@ class Repository:
             mxc = self._new_name()
             await self.keep(spooled, description)
             with naming():
-                await self._database.run(insert_media, self._described(mxc, spooled, description, user_id))
+                await self._database.run_one(insert_media, self._described(mxc, spooled, description, user_id))
         return mxc
 
     async def upload_announced(
@@ -190,7 +190,7 @@ class Repository:
         label = label_for(description.content_type, description.file_name) if self._store.keeps_labels else None
         with trio.move_on_after(_DELETION_SECONDS):
             while True:
-                claimed, kept = await self._database.run(
+                claimed, kept = await self._database.run_one(
                     claim_blob, spooled.digest, spooled.size, self._clock.now_ms(), label
                 )
                 if claimed:
@@ -203,7 +203,7 @@ class Repository:
         await self.keep(spooled, description)
         media = self._described(mxc, spooled, description, None)
         with naming():
-            await self._database.run(insert_media, media)
+            await self._database.run_one(insert_media, media)
         # Its bytes may be those of something that nobody may see.
         kept = await self.known(mxc)
         if kept is None:
@@ -215,7 +215,7 @@ class Repository:
         mxc = self._new_name()
         await self.keep(spooled, description)
         with naming():
-            await self._database.run(insert_media, self._described(mxc, spooled, description, None))
+            await self._database.run_one(insert_media, self._described(mxc, spooled, description, None))
         return mxc
 
     def read(self, digest: bytes, start: int, end: int) -> AsyncIterator[bytes]:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import functools
 import hashlib
 import os
 import secrets
 import time
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
@@ -58,29 +59,29 @@ class Spool:
         """
         writer = _Writer(self.new_file())
         try:
-            await trio.to_thread.run_sync(writer.open)
-            pending = bytearray()
+            pending: list[bytes] = []
+            size = held = 0
             written_at = trio.current_time()
             async for part in parts:
-                if grown is not None and pending and trio.current_time() - written_at > _LONGEST_HELD_SECONDS:
-                    await trio.to_thread.run_sync(writer.write, bytes(pending))
-                    pending.clear()
+                if grown is not None and held and trio.current_time() - written_at > _LONGEST_HELD_SECONDS:
+                    held = await _written(writer, pending)
                     grown(writer.file, writer.size)
                     written_at = trio.current_time()
-                pending += part
-                if writer.size + len(pending) > max_bytes:
+                pending.append(part)
+                held += len(part)
+                size += len(part)
+                if size > max_bytes:
                     raise TooManyBytes
-                if len(pending) >= _WRITTEN_AT_ONCE:
-                    await trio.to_thread.run_sync(writer.write, bytes(pending))
-                    pending.clear()
+                if held > _WRITTEN_AT_ONCE:
+                    held = await _written(writer, pending)
                     if grown is not None:
                         grown(writer.file, writer.size)
                         written_at = trio.current_time()
-            await trio.to_thread.run_sync(writer.finish, bytes(pending))
+            await trio.to_thread.run_sync(writer.finish, pending)
             yield Spooled(writer.file, writer.hash.digest(), writer.size)
         finally:
             with trio.CancelScope(shield=True):
-                await trio.to_thread.run_sync(writer.discard)
+                await writer.discard()
 
     def new_file(self) -> Path:
         """Return the name of a file that is not there."""
@@ -94,8 +95,15 @@ class Spool:
                     file.unlink()
 
 
+async def _written(writer: _Writer, pending: list[bytes]) -> int:
+    """Write what has come, and return how much is left."""
+    await trio.to_thread.run_sync(writer.write, pending[:])
+    pending.clear()
+    return 0
+
+
 class _Writer:
-    """Writes one file; every method runs in a thread."""
+    """Writes one file; its `write` and `finish` run in a thread."""
 
     def __init__(self, file: Path) -> None:
         self.file = file
@@ -103,34 +111,34 @@ class _Writer:
         self.size = 0
         self._handle: BinaryIO | None = None
 
-    def open(self) -> None:
+    def write(self, parts: Sequence[bytes]) -> None:
+        """Write some bytes, the first time into a new file."""
         with writing():
-            self.file.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-            self._handle = self.file.open("xb", buffering=0)
+            if self._handle is None:
+                self.file.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+                self._handle = self.file.open("xb", buffering=0)
+            for part in parts:
+                view = memoryview(part)
+                while view:
+                    view = view[self._handle.write(view) :]
+        for part in parts:
+            self.hash.update(part)
+            self.size += len(part)
 
-    def write(self, data: bytes) -> None:
-        assert self._handle is not None  # noqa: S101  # opened first
+    def finish(self, parts: Sequence[bytes]) -> None:
+        """Write the last bytes. Who keeps the file sees to it that they are safe on the disk."""
+        self.write(parts)
+        assert self._handle is not None  # noqa: S101  # written just now
         with writing():
-            view = memoryview(data)
-            while view:
-                view = view[self._handle.write(view) :]
-        self.hash.update(data)
-        self.size += len(data)
-
-    def finish(self, data: bytes) -> None:
-        """Write the last bytes, and see all of them to the disk."""
-        self.write(data)
-        assert self._handle is not None  # noqa: S101  # opened first
-        with writing():
-            os.fsync(self._handle.fileno())
             self._handle.close()
 
-    def discard(self) -> None:
+    async def discard(self) -> None:
+        """Delete the file, if it has not become something else."""
         if self._handle is not None:
             with contextlib.suppress(OSError):
                 self._handle.close()
-        with contextlib.suppress(FileNotFoundError, NotADirectoryError):
-            self.file.unlink()
+        if self.file.exists():  # quick: it was just used
+            await trio.to_thread.run_sync(functools.partial(self.file.unlink, missing_ok=True))
 
 
 @contextlib.contextmanager

@@ -34,6 +34,8 @@ _log = structlog.get_logger(__name__)
 
 _STATUS_LINES = {status.value: f"HTTP/1.1 {status.value} {status.phrase}\r\n".encode() for status in http.HTTPStatus}
 _READ = 65_536
+# Files come in large bodies: what is read at once, is handed on at once.
+_READ_OF_LONG_BODY = 262_144
 _WEBSOCKET_GOING_AWAY = 1001
 _WEBSOCKET_KEY = re.compile(r"[A-Za-z0-9+/]{22}==")
 
@@ -214,7 +216,8 @@ class _Connection:
         deadline = self._limits.body_deadline(self._body_begun, now, self._body_received)
         data = None
         with trio.CancelScope(deadline=deadline):
-            data = await self._stream.receive_some(_READ)
+            long = message.body_length is None or message.body_length > _READ
+            data = await self._stream.receive_some(_READ_OF_LONG_BODY if long else _READ)
         if data is None:
             raise Refused(408, "the body took too long")
         if not data:

@@ -92,6 +92,15 @@ class Database:
             async with self.transaction() as tx:
                 return await function(tx, *args, **kwargs)
 
+    async def run_one(
+        self, function: Callable[Concatenate[Transaction, P], Awaitable[T]], *args: P.args, **kwargs: P.kwargs
+    ) -> T:
+        """Run a storage function of one statement, a transaction by itself: two round trips less than `run`."""
+        try:
+            return await self.read(function, *args, **kwargs)
+        except SchemaChanged:
+            return await self.run(function, *args, **kwargs)
+
     async def read(
         self, function: Callable[Concatenate[Transaction, P], Awaitable[T]], *args: P.args, **kwargs: P.kwargs
     ) -> T:

@@ -94,17 +94,19 @@ async def hold_blob(tx: Transaction, digest: bytes) -> None:
 
 
 async def insert_media(tx: Transaction, media: StoredMedia) -> None:
-    """Add media whose bytes are there, or that is announced; what has the name already is replaced."""
-    if media.digest is not None:
-        await hold_blob(tx, media.digest)
-    await tx.execute(
+    """Add media whose bytes are there, or that is announced; what has the name already is replaced. Raises BlobGone."""
+    inserted = await tx.fetchval(
+        # As `hold_blob`: the bytes stay until they are named.
         """
+        WITH held AS (SELECT digest FROM media_blobs WHERE digest = $3 AND NOT doomed FOR SHARE)
         INSERT INTO media (server_name, media_id, digest, size, content_type, file_name, uploader, created_ts,
                            last_used_ts, expires_ts, needs_token)
-        VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)
+        SELECT $1, $2, $3::bytea, $4, $5, $6, $7, $8, $9, $10::bigint, $11
+        WHERE $3 IS NULL OR EXISTS (SELECT FROM held)
         ON CONFLICT (server_name, media_id) DO UPDATE
             SET digest = $3, size = $4, content_type = $5, file_name = $6, created_ts = $8, last_used_ts = $9,
                 needs_token = $11
+        RETURNING true
         """,
         media.mxc.server_name,
         media.mxc.media_id,
@@ -118,6 +120,8 @@ async def insert_media(tx: Transaction, media: StoredMedia) -> None:
         media.expires_ts,
         media.needs_token,
     )
+    if not inserted:
+        raise BlobGone
 
 
 async def complete_media(
