@@ -68,12 +68,13 @@ class Media:
         self._repository = Repository(
             base.server_name, database, store, spool, Arrivals(database), self._uses, clock, settings.media
         )
+        self._maker = ImageMaker(settings.thumbnails)
         self._thumbnails = Thumbnails(
             base.server_name,
             database,
             self._repository,
             spool,
-            ImageMaker(settings.thumbnails),
+            self._maker,
             clock,
             settings.thumbnails,
         )
@@ -96,6 +97,7 @@ class Media:
         try:
             await trio.sleep_forever()
         finally:
+            await self._maker.aclose()
             await self._egress.aclose()
 
     def routes(self) -> list[Route]:

@@ -35,35 +35,43 @@ async def run_script(
     )
     assert process.stdin is not None  # noqa: S101  # both are pipes
     assert process.stdout is not None  # noqa: S101
-    output = bytearray()
-    failures: list[Exception] = []
     try:
-        async with trio.open_nursery() as nursery:
-
-            async def feed(stdin: trio.abc.SendStream = process.stdin) -> None:
-                try:
-                    await _feed(stdin, parts)
-                except Exception as error:  # noqa: BLE001  # raised below, as it is and not in a group
-                    failures.append(error)
-                    nursery.cancel_scope.cancel()
-
-            nursery.start_soon(feed)
-            async with process.stdout:
-                while data := await process.stdout.receive_some(_READ):
-                    output += data
-                    if len(output) > max_output:
-                        break
-            # It has ended; whatever it has not read, it does not need.
-            nursery.cancel_scope.cancel()
-        if failures:
-            raise failures[0]
-        if len(output) > max_output:
-            raise TooMuchOutput
-        return await process.wait(), bytes(output)
+        output = await converse(process.stdin, process.stdout, parts, max_output)
+        return await process.wait(), output
     finally:
         process.kill()
         with trio.CancelScope(shield=True):
             await process.wait()
+
+
+async def converse(
+    stdin: trio.abc.SendStream, stdout: trio.abc.ReceiveStream, parts: AsyncIterator[bytes], max_output: int
+) -> bytes:
+    """Feed a program and return what it says. Raises what reading the bytes raises, and TooMuchOutput."""
+    output = bytearray()
+    failures: list[Exception] = []
+    async with trio.open_nursery() as nursery:
+
+        async def feed() -> None:
+            try:
+                await _feed(stdin, parts)
+            except Exception as error:  # noqa: BLE001  # raised below, as it is and not in a group
+                failures.append(error)
+                nursery.cancel_scope.cancel()
+
+        nursery.start_soon(feed)
+        async with stdout:
+            while data := await stdout.receive_some(_READ):
+                output += data
+                if len(output) > max_output:
+                    break
+        # It has ended; whatever it has not read, it does not need.
+        nursery.cancel_scope.cancel()
+    if failures:
+        raise failures[0]
+    if len(output) > max_output:
+        raise TooMuchOutput
+    return bytes(output)
 
 
 async def _feed(stdin: trio.abc.SendStream, parts: AsyncIterator[bytes]) -> None:

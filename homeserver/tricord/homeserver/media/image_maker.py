@@ -9,9 +9,10 @@ from typing import Literal
 import structlog
 import trio
 
-from tricord.homeserver.media.confined import TooMuchOutput, run_script
+from tricord.homeserver.media.confined import TooMuchOutput
 from tricord.homeserver.media.settings import ThumbnailSettings
 from tricord.homeserver.media.thumbnail_worker import Outcome
+from tricord.homeserver.media.warm import WarmScript
 from tricord.protocol.errors import Unavailable
 
 _log = structlog.get_logger(__name__)
@@ -37,6 +38,7 @@ class ImageMaker:
     def __init__(self, settings: ThumbnailSettings) -> None:
         self._settings = settings
         self._limiter = trio.CapacityLimiter(settings.concurrent)
+        self._worker = WarmScript(_WORKER)
 
     async def make(
         self, parts: AsyncIterator[bytes], method: Literal["crop", "scale"], width: int, height: int, *, animated: bool
@@ -55,13 +57,17 @@ class ImageMaker:
         async with self._limiter:
             with trio.move_on_after(settings.cpu_seconds + settings.patience_seconds):
                 try:
-                    status, output = await run_script(
-                        _WORKER, [method, *map(str, numbers)], parts, max_output=_LONGEST_OUTPUT
+                    status, output = await self._worker.run(
+                        [method, *map(str, numbers)], parts, max_output=_LONGEST_OUTPUT
                     )
                 except TooMuchOutput:
                     raise ImageTooLarge from None
                 return _judged(status, output)
         raise ImageTooLarge
+
+    async def aclose(self) -> None:
+        """End what runs."""
+        await self._worker.aclose()
 
 
 def _judged(status: int, output: bytes) -> bytes | None:

@@ -1,8 +1,8 @@
 """A program of its own: reads an image from standard input, and writes a small one to standard output.
 
 Decoders of images have been the way into servers before, so that no foreign image is decoded in the server itself. This
-process may use little memory and time, may write no file, and knows four formats. It is started as a script, apart from
-the package, and imports nothing of it.
+process may use little memory and time, may write no file, and knows four formats. It is a copy of `warm_worker.py`,
+apart from the package, and imports nothing of it.
 
     thumbnail_worker.py METHOD WIDTH HEIGHT ANIMATED MAX_PIXELS MAX_FRAMES MAX_BYTES MEMORY_BYTES CPU_SECONDS
 
@@ -103,6 +103,15 @@ def moving(image: Image, method: Literal["crop", "scale"], width: int, height: i
     return output.getvalue()
 
 
+def prepare() -> None:
+    """Import what the four formats need."""
+    import PIL.Image
+    from PIL import GifImagePlugin, ImageOps, JpegImagePlugin, PngImagePlugin, WebPImagePlugin
+
+    del GifImagePlugin, ImageOps, JpegImagePlugin, PngImagePlugin, WebPImagePlugin
+    PIL.Image.MAX_IMAGE_PIXELS = None  # checked below, before anything is decoded
+
+
 def main(arguments: list[str]) -> Outcome:
     """Make one small image."""
     method, *numbers = arguments
@@ -112,11 +121,9 @@ def main(arguments: list[str]) -> Outcome:
     if len(data) > max_bytes:
         return Outcome.TOO_LARGE
 
-    # As late as this: what is no image of ours is not worth it, and the limits hold for it, too.
     import PIL.Image
     from PIL import UnidentifiedImageError
 
-    PIL.Image.MAX_IMAGE_PIXELS = None  # checked below, before anything is decoded
     warnings.simplefilter("ignore")
     try:
         image = PIL.Image.open(io.BytesIO(data), formats=("PNG", "JPEG", "GIF", "WEBP"))
@@ -144,8 +151,3 @@ def main(arguments: list[str]) -> Outcome:
     sys.stdout.buffer.write(made)
     sys.stdout.buffer.flush()
     return Outcome.MADE
-
-
-if __name__ == "__main__":
-    # Without the interpreter's long goodbye.
-    os._exit(main(sys.argv[1:]))

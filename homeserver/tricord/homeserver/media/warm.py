@@ -1,0 +1,84 @@
+"""Running a script on foreign bytes, many times: each time in a copy of a process that has imported what it needs."""
+
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+import sys
+from collections.abc import AsyncIterator, Sequence
+from pathlib import Path
+
+import trio
+
+from tricord.homeserver.media.confined import converse
+from tricord.homeserver.media.warm_worker import STATUS
+
+_WARM_WORKER = Path(__file__).with_name("warm_worker.py")
+
+
+class WarmScript:
+    """A script of ours that is held ready from its first use on. See `warm_worker.py`."""
+
+    def __init__(self, script: Path) -> None:
+        self._script = script
+        self._starting = trio.Lock()
+        self._process: trio.Process | None = None
+        self._jobs: socket.socket | None = None
+
+    async def run(self, arguments: Sequence[str], parts: AsyncIterator[bytes], *, max_output: int) -> tuple[int, bytes]:
+        """Run it on some bytes; all is as with `run_script`."""
+        source, feed = os.pipe()
+        output, target = os.pipe()
+        ours, theirs = socket.socketpair()
+        async with trio.lowlevel.FdStream(feed) as stdin, trio.lowlevel.FdStream(output) as stdout:
+            with trio.socket.from_stdlib_socket(ours) as report:
+                try:
+                    await self._send("\0".join(arguments).encode(), [source, target, theirs.fileno()])
+                finally:
+                    os.close(source)
+                    os.close(target)
+                    theirs.close()
+                found = await converse(stdin, stdout, parts, max_output)
+                said = await report.recv(STATUS.size)
+        # Nothing is said by one that has ended with the process that it was a copy of.
+        return (STATUS.unpack(said)[0] if len(said) == STATUS.size else 1), found
+
+    async def aclose(self) -> None:
+        """End the process, and with it what still runs."""
+        if self._jobs is not None:
+            self._jobs.close()
+            self._jobs = None
+        if self._process is not None:
+            self._process.kill()
+            with trio.CancelScope(shield=True):
+                await self._process.wait()
+            self._process = None
+
+    async def _send(self, job: bytes, descriptors: Sequence[int]) -> None:
+        async with self._starting:
+            if self._jobs is not None:
+                try:
+                    socket.send_fds(self._jobs, [job], descriptors)
+                except OSError:
+                    await self.aclose()  # it has ended, whatever for
+                else:
+                    return
+            jobs = await self._start()
+            socket.send_fds(jobs, [job], descriptors)
+
+    async def _start(self) -> socket.socket:
+        ours, theirs = socket.socketpair()
+        with theirs:
+            self._process = await trio.lowlevel.open_process(
+                # -I: nothing is imported from where it is started, or named by the environment.
+                [sys.executable, "-I", str(_WARM_WORKER), str(self._script), str(theirs.fileno())],
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.DEVNULL,
+                env={},
+                cwd="/",
+                pass_fds=(theirs.fileno(),),
+            )
+        self._jobs = ours
+        return ours
