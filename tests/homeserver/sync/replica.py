@@ -66,6 +66,12 @@ class Replica:
         """Know again what it knew then."""
         self.since, self.rooms, self.account_data = copy.deepcopy(kept)
 
+    def forget(self) -> None:
+        """Know nothing, as after the cache was cleared."""
+        self.since = None
+        self.rooms.clear()
+        self.account_data.clear()
+
     async def take(self, delta: Any, position: str) -> None:
         """Take in a delta, as `/sync` answers it."""
         rooms = delta.get("rooms", {})

@@ -13,6 +13,7 @@ import trio
 from tests.homeserver.sync.people import Follower
 from tricord.clients.api.sliding_sync import SlidingSync
 from tricord.homeserver.accounts.account_data import AccountData
+from tricord.homeserver.accounts.moving_in import CarriedOver
 from tricord.homeserver.accounts.presence import Presences
 from tricord.homeserver.accounts.revocations import Revocations
 from tricord.homeserver.client_api.account_data import AccountDataApi
@@ -23,6 +24,7 @@ from tricord.homeserver.client_api.push_rules import PushRulesApi
 from tricord.homeserver.client_api.receipts import ReceiptsApi
 from tricord.homeserver.client_api.relations import RelationsApi
 from tricord.homeserver.client_api.room_creation import RoomCreationApi
+from tricord.homeserver.client_api.room_upgrades import RoomUpgradesApi
 from tricord.homeserver.client_api.rooms import RoomsApi
 from tricord.homeserver.client_api.sliding_sync import SlidingSyncApi
 from tricord.homeserver.client_api.threads import ThreadsApi
@@ -64,6 +66,7 @@ from tricord.homeserver.rooms.thread_list import ThreadList
 from tricord.homeserver.rooms.thread_updates import ThreadUpdates
 from tricord.homeserver.rooms.timeline import Timeline
 from tricord.homeserver.rooms.typing import Typing
+from tricord.homeserver.rooms.upgrade import RoomUpgrade
 from tricord.homeserver.rooms.visibility import Visibility
 from tricord.homeserver.serving.call import Requester, Route
 from tricord.homeserver.serving.dispatch import Dispatcher
@@ -195,12 +198,25 @@ async def sync_server(database: Database) -> AsyncIterator[SyncServer]:
     delayed = DelayedEvents(database, sending, memberships, clock, DelayedEventSettings())
     push_rules = PushRules(database, publisher)
     account_data = AccountData(database, publisher, memberships, push_rules.content)
+    upgrade = RoomUpgrade(
+        database,
+        log,
+        state,
+        timeline,
+        memberships,
+        inhabitants,
+        CarriedOver(state, memberships, account_data, push_rules),
+        partial_rooms,
+        clock,
+        HERE,
+    )
     receipts = Receipts(database, publisher)
     typing = Typing(database, publisher, clock)
     presences = Presences(database, publisher, memberships, clock)
     thread_updates = ThreadUpdates(database, timeline, visibility, preferences, aggregations, clock)
     apis = (
         RoomCreationApi(creation),
+        RoomUpgradesApi(upgrade),
         MembershipApi(moves, memberships, aliases),
         RoomsApi(sending, delayed, StateView(state, timeline, visibility, client_events, partial_rooms)),
         MessagesApi(sending, delayed, History(state, timeline, visibility, client_events, publisher)),

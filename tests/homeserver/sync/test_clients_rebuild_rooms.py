@@ -55,12 +55,14 @@ STEPS = st.one_of(
     st.tuples(st.just("redact"), who, room),
     st.tuples(st.just("pass"), who, room),
     st.tuples(st.just("note"), who),
+    st.tuples(st.just("upgrade"), room, st.sampled_from(("11", "12"))),
     st.tuples(st.just("sync"), client),
     st.tuples(st.just("sync"), client),
     st.tuples(st.just("lose an answer"), client),
     st.tuples(st.just("ask for everything"), client),
     st.tuples(st.just("keep"), client),
     st.tuples(st.just("go back"), client),
+    st.tuples(st.just("begin anew"), client),
     st.tuples(st.just("wish"), client, st.integers(1, 4), st.booleans()),
     st.tuples(st.just("look"), window),
     st.tuples(st.just("look"), window),
@@ -68,7 +70,9 @@ STEPS = st.one_of(
     st.tuples(st.just("resize"), window, st.integers(0, 1), st.integers(1, 4)),
     st.tuples(st.just("keep a window"), window),
     st.tuples(st.just("go back to a window"), window),
+    st.tuples(st.just("begin a window anew"), window),
     st.just(("cut",)),
+    st.just(("forget and connect",)),
     st.tuples(st.just("all at once"), room, st.integers(1, 4)),
     st.just(("restart",)),
 )
@@ -88,6 +92,8 @@ class World:
     windows: list[WindowReplica]
     kept: dict[int, Any] = field(default_factory=dict)
     kept_windows: dict[int, Any] = field(default_factory=dict)
+    # Rooms that were replaced.
+    old_rooms: list[str] = field(default_factory=list)
     count: int = 0
 
     async def do(self, name: str, *how: Any) -> None:
@@ -159,6 +165,16 @@ class World:
         self.count += 1
         await self.people[name].set_account_data("org.example.note", {"n": self.count})
 
+    async def upgrade(self, index: int, version: str) -> None:
+        """Replace a room: what happens next happens in the new one."""
+        old = self.rooms[index]
+        status, answer = await self.people["alice"].call(
+            "POST", f"/v3/rooms/{quote(old)}/upgrade", {"new_version": version}
+        )
+        assert status == 200, answer
+        self.old_rooms.append(old)
+        self.rooms[index] = answer["replacement_room"]
+
     async def sync(self, number: int, **options: Any) -> None:
         replica = self.clients[number]
         answer = await self._answer(replica, **options)
@@ -176,6 +192,17 @@ class World:
     async def go_back(self, number: int) -> None:
         if number in self.kept:
             self.clients[number].go_back(self.kept[number])
+
+    async def begin_anew(self, number: int) -> None:
+        self.clients[number].forget()
+
+    async def begin_a_window_anew(self, number: int) -> None:
+        self.windows[number].forget()
+
+    async def forget_and_connect(self) -> None:
+        await self.connected.stop()
+        self.connected.replica.forget()
+        await self.connected.start(self.server)
 
     async def wish(self, number: int, limit: int, state_after: bool) -> None:
         """Sync in another way from now on, in what can be changed on the way."""
@@ -359,7 +386,7 @@ async def check(world: World, replica: Replica | WindowReplica) -> None:
     person = replica.person
     joined = set((await person.get("/v3/joined_rooms"))["joined_rooms"])
     assert {room_id for room_id, known in replica.rooms.items() if known.membership == "join"} == joined
-    for room_id in world.rooms:
+    for room_id in (*world.rooms, *world.old_rooms):
         known = replica.rooms.get(room_id)
         member = await world.people["alice"].call("GET", f"/v3/rooms/{quote(room_id)}/state/{MEMBER}/{person.user_id}")
         invited = member[0] == 200 and member[1]["membership"] == "invite"

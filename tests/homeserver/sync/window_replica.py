@@ -30,6 +30,12 @@ class WindowReplica:
         """Know again what it knew then."""
         self.pos, self.rooms, self.account_data = copy.deepcopy(kept)
 
+    def forget(self) -> None:
+        """Know nothing, as after the cache was cleared."""
+        self.pos = None
+        self.rooms.clear()
+        self.account_data.clear()
+
     async def ask(self, wait_ms: int = 0) -> Any:
         """Ask what is new; begin anew if the server does not know the connection any more."""
         required = [["*", "*"], [MEMBER, "$LAZY"]] if self.wishes.lazily else [["*", "*"]]
@@ -39,9 +45,7 @@ class WindowReplica:
         path = "/unstable/org.matrix.simplified_msc3575/sync"
         status, answer = await self.person.call("POST", path + query, body)
         if status == 400 and answer["errcode"] == "M_UNKNOWN_POS":
-            self.pos = None
-            self.rooms.clear()
-            self.account_data.clear()
+            self.forget()
             return await self.ask(wait_ms)
         assert status == 200, answer
         return answer

@@ -1,0 +1,118 @@
+"""What a message costs that many wait for: its own work once, and of theirs only to answer them."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
+from typing import Any
+
+import pytest
+import trio
+
+from tests.homeserver.sync.conftest import People
+from tests.homeserver.sync.people import Follower, joined, texts
+from tests.homeserver.sync.windows import Window, bodies, first
+from tricord.homeserver.storage.database import Database
+from tricord.homeserver.sync.engine import SyncEngine
+from tricord.homeserver.sync.sections import rooms as rendering
+
+WAITING = 100
+
+
+class Work:
+    """Counts what is done."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.done: Counter[str] = Counter()
+        self._patch = monkeypatch
+        self._count(Database, "read")
+        self._count(SyncEngine, "delta")
+        self._count(rendering, "_render")
+
+    def _count(self, owner: Any, name: str) -> None:
+        original: Callable[..., Any] = getattr(owner, name)
+
+        def counted(*args: Any, **kwargs: Any) -> Any:
+            self.done[name] += 1
+            return original(*args, **kwargs)
+
+        self._patch.setattr(owner, name, counted)
+
+
+async def crowd_in(room: str, people: People) -> list[Follower]:
+    """Return a hundred devices of ten members, who have been told everything."""
+    names = [f"guest{number % 10}" for number in range(WAITING)]
+    devices = [people(name) for name in names]
+    for device in devices[:10]:
+        await device.join(room)
+    for device in devices:
+        await device.sync()
+    return devices
+
+
+async def all_wait(waits: Sequence[Callable[[], Awaitable[Any]]], then: Callable[[], Awaitable[Any]]) -> list[Any]:
+    """Let some wait, do something, and return what they are told."""
+    told: list[Any] = []
+
+    async def wait(one: Callable[[], Awaitable[Any]]) -> None:
+        told.append(await one())
+
+    with trio.fail_after(60):
+        async with trio.open_nursery() as nursery:
+            for one in waits:
+                nursery.start_soon(wait, one)
+            await trio.testing.wait_all_tasks_blocked(0.01)
+            await then()
+    return told
+
+
+async def test_a_message_that_a_hundred_wait_for_is_read_and_rendered_once(
+    alice: Follower, people: People, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    room = await alice.create_room(preset="public_chat")
+    devices = await crowd_in(room, people)
+    waits = [partial(device.news, wait=60) for device in devices]
+    await all_wait(waits, lambda: alice.say(room, "warm"))
+    work = Work(monkeypatch)
+    told = await all_wait(waits, lambda: alice.say(room, "hot"))
+    assert [texts(joined(answer, room)) for answer in told] == [["hot"]] * WAITING
+    assert work.done["_render"] == 1
+    assert work.done["read"] < 10
+    assert work.done["delta"] == WAITING
+
+
+async def test_who_waits_is_not_woken_by_what_is_none_of_theirs(
+    alice: Follower, bob: Follower, people: People, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    room, other = await alice.create_room(preset="public_chat"), await bob.create_room()
+    devices = await crowd_in(room, people)
+    work = Work(monkeypatch)
+
+    async def elsewhere() -> None:
+        for number in range(5):
+            await bob.say(other, f"{number}")
+        await bob.set_account_data("org.example.note", {})
+        await trio.testing.wait_all_tasks_blocked(0.01)
+        work.done["deltas before"] = work.done["delta"]
+        await alice.say(room, "now")
+
+    waits = [partial(device.news, wait=60) for device in devices[:10]]
+    await all_wait(waits, elsewhere)
+    assert work.done["deltas before"] == 0
+    assert work.done["delta"] == 10
+
+
+async def test_windows_that_wait_for_the_same_message_read_it_once(
+    alice: Follower, people: People, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    room = await alice.create_room(preset="public_chat")
+    windows = [Window(device, first(5)) for device in await crowd_in(room, people)]
+    for window in windows:
+        await window.look()
+    waits = [partial(window.look, 60_000) for window in windows]
+    await all_wait(waits, lambda: alice.say(room, "warm"))
+    work = Work(monkeypatch)
+    told = await all_wait(waits, lambda: alice.say(room, "hot"))
+    assert [bodies(answer["rooms"][room]) for answer in told] == [["hot"]] * WAITING
+    assert work.done["read"] < 10
