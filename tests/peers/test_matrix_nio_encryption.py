@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
 from pathlib import Path
 
 import nio
 import pytest
+import trio
 
 from tests.peers.test_matrix_nio import good, on_asyncio, synced
-from tests.servers import PASSWORD
+from tests.servers import PASSWORD, server_process
+from tricord.clients import Bot, Message
+from tricord.clients.testing import running
 
 pytestmark = pytest.mark.peer
 
@@ -79,3 +83,38 @@ async def test_they_talk_encrypted_in_both_directions(database_url: str, tmp_pat
             await bob.close()
 
     await on_asyncio(conversation, database_url, tmp_path)
+
+
+async def test_a_bot_of_our_sdk_answers_it_encrypted(database_url: str, tmp_path: Path) -> None:
+    (tmp_path / "alice").mkdir()
+
+    async def conversation(url: str) -> None:
+        alice = await registered(url, "alice", tmp_path / "alice")
+        try:
+            answer = await alice.room_create(invite=["@echo:hs.test"], initial_state=[ENCRYPTED])
+            room_id = good(answer, nio.RoomCreateResponse).room_id
+            while len(alice.rooms.get(room_id, nio.MatrixRoom(room_id, "")).users) < 2:
+                await caught_up(alice)
+            heard: list[str] = []
+            alice.add_event_callback(lambda _room, event: heard.append(event.body), nio.RoomMessageNotice)
+            for text in ("tea", "more tea"):
+                content = {"msgtype": "m.text", "body": f"!echo {text}"}
+                sent = await alice.room_send(room_id, "m.room.message", content, ignore_unverified_devices=True)
+                good(sent, nio.RoomSendResponse)
+                while text not in heard:
+                    await caught_up(alice)
+        finally:
+            await alice.close()
+
+    async with server_process(database_url, tmp_path) as server:
+        bot = Bot(server.url, "@echo:hs.test", password=PASSWORD, store=tmp_path / "echo.place")
+
+        @bot.command("echo")
+        async def echo(message: Message, text: str) -> None:
+            assert message.decrypted is not None
+            await message.reply(text)
+
+        await bot.register()
+        async with running(bot):
+            with trio.fail_after(120):
+                await trio.to_thread.run_sync(lambda: asyncio.run(conversation(server.url)), abandon_on_cancel=True)
