@@ -17,10 +17,9 @@ from tricord.clients.calls.calling import CallingCalls
 from tricord.clients.calls.dehydrated_devices import DehydratedDeviceCalls
 from tricord.clients.calls.encryption import EncryptionCalls
 from tricord.clients.calls.ephemeral import EphemeralCalls
+from tricord.clients.calls.files import FileCalls
 from tricord.clients.calls.key_backups import KeyBackupCalls
-from tricord.clients.calls.media import MediaCalls
 from tricord.clients.calls.membership import MembershipCalls
-from tricord.clients.calls.messages import MessageCalls
 from tricord.clients.calls.people import PeopleCalls
 from tricord.clients.calls.previews import PreviewCalls
 from tricord.clients.calls.push_rules import PushRuleCalls
@@ -51,7 +50,7 @@ class Client(
     SessionCalls,
     AccountCalls,
     MembershipCalls,
-    MessageCalls,
+    FileCalls,
     RelationCalls,
     RoomCalls,
     SpaceCalls,
@@ -67,7 +66,6 @@ class Client(
     PusherCalls,
     SyncCalls,
     CallingCalls,
-    MediaCalls,
     ServerCalls,
     AdministrationCalls,
 ):
@@ -300,6 +298,9 @@ class Client(
 
     def _opened(self, room_id: RoomId, events: list[dict[str, Any]]) -> list[dict[str, Any]]:
         return events if self._encryptor is None else self._encryptor.open(room_id, events)
+
+    async def _encrypts_in(self, room_id: RoomId) -> bool:
+        return self._encryptor is not None and await self._encryptor.is_encrypted(room_id)
 
     def _who(self) -> tuple[UserId, DeviceId]:
         return self.user_id, self.device_id

@@ -159,6 +159,11 @@ async def test_an_identity_is_reset_with_the_password_and_others_are_told(town: 
     after = bob.encryption.machine.identity(alice.user_id)
     assert after is not None
     assert after.has_changed
+    assert bob.identity.changed_identities() == [after]
+    assert bob.identity.accept_identity(after)
+    assert bob.identity.changed_identities() == []
+    assert not bob.identity.accept_identity(before)
+    assert [identity.user_id for identity in alice.identity.changed_identities()] == [alice.user_id]
     assert alice.identity.own.cross_signing.was_replaced
     assert not alice.identity.own.cross_signing.is_complete
 

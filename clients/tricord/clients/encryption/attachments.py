@@ -16,7 +16,8 @@ from cryptography.hazmat.primitives.ciphers.algorithms import AES
 from cryptography.hazmat.primitives.ciphers.modes import CTR
 
 from tricord.clients.encryption.errors import Forged, Malformed
-from tricord.protocol.errors import BadJson
+from tricord.protocol.errors import BadJson, InvalidParam
+from tricord.protocol.media import parse_mxc
 from tricord.protocol.unpadded_base64 import decode_base64, encode_base64, encode_url_safe_base64
 
 VERSION = "v2"
@@ -97,9 +98,10 @@ def decrypt_attachment(ciphertext: bytes, file: Mapping[str, Any]) -> bytes:
 def url_of(file: Mapping[str, Any]) -> str:
     """Return where a foreign `EncryptedFile` says that the file is; raise Malformed if it is no `mxc://` URI."""
     url = file.get("url")
-    if not isinstance(url, str) or not url.startswith("mxc://"):
-        raise Malformed("an encrypted file has no mxc:// URI")
-    return url
+    try:
+        return str(parse_mxc(url if isinstance(url, str) else ""))
+    except InvalidParam as error:
+        raise Malformed(f"an encrypted file has no mxc:// URI: {error}") from error
 
 
 def _read(file: Mapping[str, Any]) -> tuple[bytes, bytes, bytes]:

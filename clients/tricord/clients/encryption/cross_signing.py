@@ -255,6 +255,12 @@ class CrossSigning:
         stored.keep_identity(self._store, replace(identity, pinned=master, verified=verified))
         return True
 
+    def changed_identities(self) -> list[Identity]:
+        """Return the identities, ours too, that are others than those we knew, and were not accepted."""
+        users = [self._user_id, *self._other_users()]
+        known = [identity for user in users if (identity := stored.identity(self._store, user)) is not None]
+        return [identity for identity in known if identity.has_changed or identity.was_verified]
+
     def notice(self, user_ids: Iterable[UserId]) -> None:
         """Look at the identities of users anew: those that our user-signing key has signed are verified.
 

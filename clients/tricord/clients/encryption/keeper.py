@@ -14,6 +14,7 @@ import trio
 
 from tricord.clients.calls.media import Download
 from tricord.clients.encryption.attachments import Decryption, encrypt_attachment, url_of
+from tricord.clients.encryption.devices import Identity
 from tricord.clients.encryption.errors import EncryptionError, InvalidKeys, Malformed
 from tricord.clients.encryption.history_sharing import LARGEST_BUNDLE, Bundle
 from tricord.clients.encryption.key_backup import Restored, Verdict
@@ -21,6 +22,7 @@ from tricord.clients.encryption.key_export import export_keys, read_exported_key
 from tricord.clients.encryption.own_identity import OwnIdentity
 from tricord.clients.encryption.session_data import exported_session_data
 from tricord.clients.encryption.stored import room_keys as stored_keys
+from tricord.clients.encryption.stored import rooms as stored_rooms
 from tricord.clients.encryption.stored.room_keys import Origin
 from tricord.clients.encryption.verification.conversation import Conversation
 from tricord.clients.encryption.verification.verification import Verification
@@ -187,6 +189,22 @@ class IdentityKeeper:
                 self._waiting.send_nowait(Conversation(self, verification))
             except trio.WouldBlock:
                 verification.cancel()
+
+    # Whose identity has changed.
+
+    def changed_identities(self) -> list[Identity]:
+        """Return the identities that are others than before, and were not accepted: to be shown to people."""
+        return self.own.cross_signing.changed_identities()
+
+    def accept_identity(self, identity: Identity) -> bool:
+        """Take an identity that has changed for its user's from now on, without having verified it.
+
+        Return False if by now it is yet another one.
+        """
+        store = self.own.machine.store
+        with store.transaction():
+            stored_rooms.recipients_changed(store, [identity.user_id])
+            return self.own.cross_signing.accept_change(identity.user_id, identity.master)
 
     # The backup.
 
