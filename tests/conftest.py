@@ -10,14 +10,20 @@ import pytest
 from tests.postgres import PostgresServer, running_postgres
 from tricord.homeserver.storage.database import Database, open_database
 
-_SYNAPSE = Path(__file__).parent / "peers" / "synapse"
+_TESTS = Path(__file__).parent
+_SYNAPSE, _CONVERSATIONS = _TESTS / "peers" / "synapse", _TESTS / "conversations"
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Keep a file in one worker where several run, and those that share a Synapse: it takes long to start."""
+    """Where several workers run, keep together what shares a fixture that takes long: a file, and all of a Synapse's.
+
+    Conversations share nothing, and some take long.
+    """
     for item in items:
-        together = _SYNAPSE if _SYNAPSE in item.path.parents else item.path
-        item.add_marker(pytest.mark.xdist_group(str(together)))
+        if _SYNAPSE in item.path.parents:
+            item.add_marker(pytest.mark.xdist_group("synapse"))
+        elif _CONVERSATIONS not in item.path.parents:
+            item.add_marker(pytest.mark.xdist_group(str(item.path)))
 
 
 @pytest.fixture(scope="session")
