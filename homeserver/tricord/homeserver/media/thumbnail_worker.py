@@ -50,6 +50,16 @@ def fitted(width: int, height: int, most_width: int, most_height: int) -> tuple[
     return max(1, round(width * factor)), max(1, round(height * factor))
 
 
+def needed(
+    width: int, height: int, method: Literal["crop", "scale"], most_width: int, most_height: int
+) -> tuple[int, int]:
+    """Return the size to which an image is made smaller, before what stands out is cut away."""
+    if method == "scale":
+        return fitted(width, height, most_width, most_height)
+    factor = max(most_width / width, most_height / height)
+    return max(1, round(width * factor)), max(1, round(height * factor))
+
+
 def plain(image: Image) -> Image:
     """Return an image in colours, with transparency if it has any."""
     if image.mode in ("RGB", "RGBA", "L"):
@@ -66,25 +76,28 @@ def small(image: Image, method: Literal["crop", "scale"], width: int, height: in
     if method == "crop":
         factor = min(1.0, image.width / width, image.height / height)
         size = (max(1, round(width * factor)), max(1, round(height * factor)))
-        return ImageOps.fit(image, size, method=Resampling.LANCZOS)
-    return image.resize(fitted(image.width, image.height, width, height), Resampling.LANCZOS)
+        return ImageOps.fit(image, size, method=Resampling.BICUBIC)
+    return image.resize(fitted(image.width, image.height, width, height), Resampling.BICUBIC)
 
 
 def still(image: Image, method: Literal["crop", "scale"], width: int, height: int, *, shrinks: bool) -> bytes:
     """Return the small image of the first frame: JPEG, or PNG where something is transparent."""
     from PIL import ImageOps
 
-    if image.format == "JPEG":
-        # Decoded no larger than needed; twice the size looks as good as all of it.
-        longest = 2 * max(width, height)
-        image.draft("RGB", (longest, longest))
+    if image.format == "JPEG" and shrinks:
+        # Decoded no larger than needed; twice the size looks as good as all of it. Seen from the side, if it is turned.
+        if image.getexif().get(0x0112, 1) in (5, 6, 7, 8):
+            width_needed, height_needed = needed(image.height, image.width, method, width, height)[::-1]
+        else:
+            width_needed, height_needed = needed(image.width, image.height, method, width, height)
+        image.draft("RGB", (2 * width_needed, 2 * height_needed))
     turned = plain(ImageOps.exif_transpose(image))
     made = small(turned, method, width, height) if shrinks else turned
     output = io.BytesIO()
     if made.mode == "RGBA" and any(made.getchannel("A").histogram()[:255]):
         made.save(output, "PNG", optimize=False)
     else:
-        made.convert("RGB").save(output, "JPEG", quality=QUALITY, progressive=True)
+        made.convert("RGB").save(output, "JPEG", quality=QUALITY)
     return output.getvalue()
 
 
