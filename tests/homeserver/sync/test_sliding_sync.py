@@ -231,6 +231,49 @@ async def test_who_is_put_out_sees_the_room_as_it_was(alice: Follower, bob: Foll
         assert (await window.look())["rooms"] == {}
 
 
+@pytest.mark.parametrize("act", ["kick", "ban"])
+async def test_who_is_put_out_while_waiting_hears_of_it_and_of_nothing_newer(
+    alice: Follower, bob: Follower, act: str
+) -> None:
+    room = (await rooms_of(alice, 1))[0]
+    await bob.join(room)
+    subscription = {room: {"timeline_limit": 10, "required_state": [["*", "*"]]}}
+    of_room = {"enabled": True, "lists": ["*"], "rooms": [room, "*"]}
+    extensions = dict.fromkeys(("account_data", "receipts", "typing"), of_room) | {
+        "threads": {"enabled": True, "include_roots": True}
+    }
+    windows = [Window(bob, first(5), subscription, extensions, conn_id=f"{number}") for number in range(3)]
+    for window in windows:
+        await window.look()
+    told: list[Any] = []
+
+    async def wait(window: Window) -> None:
+        told.append((await window.look(60_000))["rooms"][room])
+
+    with trio.fail_after(60):
+        async with trio.open_nursery() as nursery:
+            for window in windows:
+                nursery.start_soon(wait, window)
+            await trio.testing.wait_all_tasks_blocked(0.01)
+            await alice.post(f"/v3/rooms/{quote(room)}/{act}", {"user_id": bob.user_id})
+    said = await alice.say(room, "after")
+    await alice.put(f"/v3/rooms/{quote(room)}/typing/{alice.user_id}", {"typing": True, "timeout": 30_000})
+    await alice.post(f"/v3/rooms/{quote(room)}/receipt/m.read/{quote(said)}")
+    await alice.say(room, "aside", **{"m.relates_to": {"rel_type": "m.thread", "event_id": said}})
+    assert [one["timeline"][-1]["state_key"] for one in told] == [bob.user_id] * 3
+    for window in windows:
+        answer = await window.look()
+        assert answer["rooms"] == {}
+        assert not any(answer["extensions"][name].get("rooms") for name in ("account_data", "receipts", "typing"))
+        assert "threads" not in answer["extensions"]
+
+
+async def test_extensions_that_are_not_known_here_are_left_out(alice: Follower) -> None:
+    await rooms_of(alice, 1)
+    unknown = {"io.element.msc4308.thread_subscriptions": {"enabled": True, "limit": 10}, "org.example": {"enabled": 1}}
+    assert (await Window(alice, first(1), extensions=unknown).look())["extensions"] == {}
+
+
 async def test_who_comes_back_begins_anew(alice: Follower, bob: Follower) -> None:
     room = (await rooms_of(alice, 1))[0]
     await bob.join(room)

@@ -17,7 +17,6 @@ from tricord.protocol.identifiers import RoomId, UserId
 _ENCRYPTION: StateKey = ("m.room.encryption", "")
 _SPACE = "m.space"
 _MOST_CHILDREN = 5_000
-_UNKNOWN = Activity(0, None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,12 +74,8 @@ class RoomLists:
         if is_invite is not None:
             rooms = [r for r in rooms if (r in outside and outside[r].member.membership == "invite") is is_invite]
         if wanted.room_types is not None or wanted.not_room_types is not None:
-            types, not_types = wanted.room_types, wanted.not_room_types or ()
-            rooms = [
-                room_id
-                for room_id in rooms
-                if (kind := _type_of(room_id, own, activity)) not in not_types and (types is None or kind in types)
-            ]
+            types, not_types, kinds = wanted.room_types, wanted.not_room_types or (), _types(own, activity)
+            rooms = [r for r in rooms if (kind := kinds.get(r)) not in not_types and (types is None or kind in types)]
         if wanted.tags is not None or wanted.not_tags:
             tags, not_tags, none = wanted.tags, frozenset(wanted.not_tags or ()), frozenset[str]()
             rooms = [
@@ -128,9 +123,10 @@ def _by_activity(own: OwnRooms, activity: Mapping[RoomId, Activity]) -> list[Roo
     return [room_id for room_id, _ in sorted(last.items(), key=itemgetter(1, 0), reverse=True)]
 
 
-def _type_of(room_id: RoomId, own: OwnRooms, activity: Mapping[RoomId, Activity]) -> str | None:
-    outside = own.outside.get(room_id)
-    return activity.get(room_id, _UNKNOWN).room_type if outside is None else outside.room_type
+def _types(own: OwnRooms, activity: Mapping[RoomId, Activity]) -> dict[RoomId, str | None]:
+    types = {room_id: known.room_type for room_id, known in activity.items()}
+    types |= {room_id: room.room_type for room_id, room in own.outside.items()}
+    return types
 
 
 def _ranges(wanted: RoomList) -> list[list[int]] | None:
