@@ -37,6 +37,7 @@ from tricord.clients.encryption.bootstrap import SetUp
 from tricord.clients.encryption.encryptor import Encryption, Encryptor, add_late
 from tricord.clients.encryption.errors import EncryptionError
 from tricord.clients.encryption.keeper import IdentityKeeper
+from tricord.clients.encryption.machine import LateEvent
 from tricord.clients.follow import Delta, Follower, Take
 from tricord.clients.http import Http, Tokens
 from tricord.clients.session import Session
@@ -111,6 +112,7 @@ class Client(
         self.device_id = DeviceId("")
         if session is not None:
             self.use_session(session)
+        self._given_late: list[LateEvent] = []
         self._encryptor = None if encryption is None else Encryptor(encryption, self.http, self._who)
         self._keeper = None if self._encryptor is None else IdentityKeeper(self, self._encryptor)
         # A transport of the tests' own carries requests, not sockets.
@@ -156,7 +158,7 @@ class Client(
         """Ask once for what is new since a position; wait for something at most `timeout_seconds`.
 
         `sync_filter` is a filter, or the id of one from `create_filter`. The answer's `next_batch` is the next `since`.
-        With encryption, events whose key came late are in the timelines too, before the others.
+        With encryption, events whose key came late are in the timelines too, before the others; until the next sync.
         https://spec.matrix.org/v1.19/client-server-api/#syncing
         """
         query = {
@@ -165,6 +167,10 @@ class Client(
             "filter": orjson.dumps(sync_filter).decode() if isinstance(sync_filter, dict) else sync_filter,
             "full_state": full_state or None,
         }
+        if self._encryptor is not None and self._given_late:
+            # Whoever asks for more has handled what they were given.
+            self._encryptor.machine.handled(self._given_late)
+            self._given_late = []
         answer: dict[str, Any] = await self.http.call(Sync, query=query, answer_within_seconds=timeout_seconds + 60)
         if self._encryptor is not None:
             late = await self._encryptor.take(
@@ -172,7 +178,7 @@ class Client(
             )
             await self.identity.keep_up()
             add_late(answer, late)
-            self._encryptor.machine.handled(late)
+            self._given_late = late
         return answer
 
     async def follow(

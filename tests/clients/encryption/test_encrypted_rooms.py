@@ -169,6 +169,31 @@ async def test_a_message_whose_key_comes_late_is_given_again(town: Town) -> None
     assert [(one.event["event_id"], one.opened["content"]["body"]) for one in late] == [(event_id, "early")]
 
 
+async def test_a_late_message_is_in_the_timeline_of_a_sync_until_the_next(town: Town) -> None:
+    alice, bob = await town.user("alice"), await town.user("bob")
+    room_id = await room_of(alice, bob)
+    event_id = await alice.send_text(room_id, "early")
+    store = bob.encryption.machine.store
+    since = (await bob.sync())["next_batch"]
+    (key,) = room_keys(store, room_id)
+    event = await raw_content(bob, room_id, event_id)
+    with store.transaction():
+        store.change("DELETE FROM room_keys")
+        raw = {"type": "m.room.encrypted", "event_id": event_id, "sender": alice.user_id, "content": event}
+        bob.encryption.machine.megolm.let_wait(room_id, raw)
+        bob.encryption.machine.megolm.add(key)
+
+    async def seen() -> list[str]:
+        nonlocal since
+        answer = await bob.sync(since=since)
+        since = answer["next_batch"]
+        room = answer.get("rooms", {}).get("join", {}).get(room_id, {})
+        return [event["content"].get("body") for event in room.get("timeline", {}).get("events", ())]
+
+    assert await seen() == ["early"]
+    assert await seen() == []
+
+
 async def test_a_bot_answers_in_encrypted_rooms_and_after_a_restart(town: Town, tmp_path: Path) -> None:
     alice = await town.user("alice")
 

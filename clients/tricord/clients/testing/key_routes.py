@@ -72,8 +72,7 @@ class KeyRoutes:
                 for device in self._accounts.devices_of(user_id)
                 if device.keys.device_keys is not None and (not wanted or device.device_id in wanted)
             }
-            if of_user:
-                answer["device_keys"][user_id] = of_user
+            answer["device_keys"][user_id] = of_user
             user = self._accounts.known(user_id)
             for usage, key in ({} if user is None else user.signing_keys).items():
                 if usage != "user_signing" or user_id == call.user_id:
