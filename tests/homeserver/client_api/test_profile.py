@@ -40,6 +40,16 @@ async def test_a_field_is_written_read_and_deleted(server: Server, token: str, n
     assert (await server.ask("GET", PROFILE)).json == {}
 
 
+async def test_clients_of_before_find_the_fields_where_they_were(server: Server, token: str) -> None:
+    before = PROFILE.replace("/v3/", "/unstable/uk.tcpip.msc4133/")
+    assert (await server.ask("PUT", f"{before}/m.tz", {"m.tz": "Europe/Madrid"}, token=token)).json == {}
+    assert (await server.ask("GET", PROFILE)).json == {"m.tz": "Europe/Madrid"}
+    assert (await server.ask("GET", before)).json == {"m.tz": "Europe/Madrid"}
+    assert (await server.ask("GET", f"{before}/m.tz")).json == {"m.tz": "Europe/Madrid"}
+    assert (await server.ask("DELETE", f"{before}/m.tz", {}, token=token)).json == {}
+    assert (await server.ask("GET", PROFILE)).json == {}
+
+
 @pytest.mark.parametrize(
     ("name", "body", "errcode"),
     [

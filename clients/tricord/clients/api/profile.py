@@ -8,6 +8,8 @@ from __future__ import annotations
 from tricord.clients.endpoint import Authentication, Endpoint
 
 _FIELD = "/_matrix/client/v3/profile/{user_id}/{field}"
+# Where clients look that know fields of any name from before they were specified.
+_BEFORE = "/_matrix/client/unstable/uk.tcpip.msc4133/profile/{user_id}"
 
 
 class GetProfile(Endpoint):
@@ -18,6 +20,7 @@ class GetProfile(Endpoint):
 
     method = "GET"
     path = "/_matrix/client/v3/profile/{user_id}"
+    also = (_BEFORE,)
     hot = True
     authentication = Authentication.OPTIONAL
     body_kind = "none"
@@ -31,6 +34,7 @@ class GetProfileField(Endpoint):
 
     method = "GET"
     path = _FIELD
+    also = (f"{_BEFORE}/{{field}}",)
     authentication = Authentication.OPTIONAL
     body_kind = "none"
 
@@ -43,6 +47,7 @@ class SetProfileField(Endpoint):
 
     method = "PUT"
     path = _FIELD
+    also = (f"{_BEFORE}/{{field}}",)
     suspended_users_too = False
     authentication = Authentication.GUEST
     # Larger than any profile may be, so that the refusal can name the profile's limit.
@@ -57,5 +62,6 @@ class DeleteProfileField(Endpoint):
 
     method = "DELETE"
     path = _FIELD
+    also = (f"{_BEFORE}/{{field}}",)
     suspended_users_too = False
     authentication = Authentication.GUEST

@@ -23,11 +23,14 @@ from tricord.protocol.unpadded_base64 import encode_base64
 VERSIONS = [f"v1.{minor}" for minor in range(1, 20)]
 # In the specification since, and looked for under these names by clients that are older than that.
 UNSTABLE_FEATURES = {
+    # Without it Element Web verifies nobody, and offers no keys to new users.
+    "org.matrix.e2e_cross_signing": True,
     "org.matrix.msc2285.stable": True,  # private read receipts
     "org.matrix.msc3827.stable": True,  # room directories filtered by kinds of rooms
     "uk.half-shot.msc2666.query_mutual_rooms": True,
     "uk.half-shot.msc2666.query_mutual_rooms.stable": True,
-    "uk.tcpip.msc4133.stable": True,  # profile fields of any name
+    "uk.tcpip.msc4133": True,  # profile fields of any name
+    "uk.tcpip.msc4133.stable": True,
 }
 
 
