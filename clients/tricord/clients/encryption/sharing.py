@@ -19,6 +19,7 @@ from tricord.clients.encryption.errors import CannotEncrypt, KeysNotShared
 from tricord.clients.encryption.megolm import Megolm
 from tricord.clients.encryption.olm import Olm
 from tricord.clients.encryption.own_keys import OwnKeys
+from tricord.clients.encryption.own_sessions import OwnSessions
 from tricord.clients.encryption.requests import SendToDevice
 from tricord.clients.encryption.store import Store
 from tricord.clients.encryption.stored import devices as stored_devices
@@ -86,6 +87,7 @@ class Sharing:
         self._lists = lists
         self._claims = claims
         self._clock = clock
+        self._sessions = OwnSessions(store)
         self.policy = policy
         # Rooms whose state is to be read.
         self.unread_rooms: set[RoomId] = set()
@@ -96,7 +98,7 @@ class Sharing:
         If not, requests are to be made. Raises CannotEncrypt.
         """
         room = self._room(room_id)
-        session = stored.own_session(self._store, room_id)
+        session = self._sessions.current(room_id)
         if session is not None and self._is_fresh(room, session) and session.ready_until_ms > self._clock():
             return True
         if not room.complete:
@@ -113,14 +115,13 @@ class Sharing:
         """Return the content of an m.room.encrypted. Raises CannotEncrypt, KeysNotShared if it is not prepared."""
         if not self.prepare(room_id):
             raise KeysNotShared(f"not everybody in {room_id} has the key yet")
-        with self._store.transaction():
-            session = stored.own_session(self._store, room_id)
-            assert session is not None  # noqa: S101  # it has just been prepared
-            # https://spec.matrix.org/v1.19/client-server-api/#relationships-in-encrypted-rooms
-            hidden = {key: value for key, value in content.items() if key != "m.relates_to"}
-            plaintext = {"type": event_type, "content": hidden, "room_id": room_id}
-            ciphertext = session.session.encrypt(orjson.dumps(plaintext)).to_base64()
-            stored.advance_own_session(self._store, session)
+        session = self._sessions.current(room_id)
+        assert session is not None  # noqa: S101  # it has just been prepared
+        # https://spec.matrix.org/v1.19/client-server-api/#relationships-in-encrypted-rooms
+        hidden = {key: value for key, value in content.items() if key != "m.relates_to"}
+        plaintext = {"type": event_type, "content": hidden, "room_id": room_id}
+        limit = self._room(room_id).rotation_messages
+        ciphertext = self._sessions.encrypt(session, orjson.dumps(plaintext), limit)
         encrypted: JsonObject = {
             "algorithm": MEGOLM,
             "sender_key": self._own.curve25519,

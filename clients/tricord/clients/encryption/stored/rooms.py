@@ -153,12 +153,13 @@ def keep_own_session(store: Store, kept: OwnSession) -> None:
     )
 
 
-def advance_own_session(store: Store, used: OwnSession) -> None:
-    """Keep the ratchet of a session that has encrypted a message."""
+def advance_own_session(store: Store, advanced: OwnSession, messages: int) -> None:
+    """Keep the ratchet of a session as it is after so many more messages."""
     store.change(
-        "UPDATE own_sessions SET sealed = ?, messages = messages + 1 WHERE room_id = ?",
-        store.seal(f"own session {used.room_id}", used.session.pickle(PICKLE_KEY).encode()),
-        used.room_id,
+        "UPDATE own_sessions SET sealed = ?, messages = messages + ? WHERE room_id = ?",
+        store.seal(f"own session {advanced.room_id}", advanced.session.pickle(PICKLE_KEY).encode()),
+        messages,
+        advanced.room_id,
     )
 
 
