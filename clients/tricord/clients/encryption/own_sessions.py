@@ -1,8 +1,8 @@
 """The sessions that we encrypt with in rooms, and their ratchets, which must never go back.
 
 A ratchet is stored before what it has encrypted leaves, and written through to the disk, which takes longer than all
-the rest. So several places of it are reserved at once: the ratchet is stored as it will be after them, and in memory they
-are used up. After a crash those that were left over stay unused, which harms nobody.
+the rest. So several places of it are reserved at once: the ratchet is stored as it will be after them, and in memory
+they are used up. After a crash those that were left over stay unused, which harms nobody.
 """
 
 from __future__ import annotations
