@@ -9,7 +9,6 @@ from typing import Any, Self
 import httpx
 import orjson
 
-from tricord.clients.api.messages import Direction, GetContext, GetMessages
 from tricord.clients.api.sync import Sync
 from tricord.clients.calls.accounts import AccountCalls
 from tricord.clients.calls.administration import AdministrationCalls
@@ -270,39 +269,8 @@ class Client(
             event_type = "m.room.encrypted"
         return await super().send(room_id, event_type, content, transaction_id=transaction_id)
 
-    async def messages(
-        self,
-        room_id: RoomId,
-        *,
-        direction: Direction = "b",
-        start: str | None = None,
-        end: str | None = None,
-        limit: int = 50,
-        event_filter: dict[str, Any] | None = None,
-    ) -> GetMessages.Response:
-        """Read a page of history, as `MessageCalls.messages`; opened, as far as we have the keys."""
-        page = await super().messages(
-            room_id, direction=direction, start=start, end=end, limit=limit, event_filter=event_filter
-        )
-        page.chunk = self._opened(room_id, page.chunk)
-        return page
-
-    async def context(
-        self, room_id: RoomId, event_id: EventId, *, limit: int = 10, event_filter: dict[str, Any] | None = None
-    ) -> GetContext.Response:
-        """Read an event with its surroundings, as `MessageCalls.context`; opened, as far as we have the keys."""
-        found = await super().context(room_id, event_id, limit=limit, event_filter=event_filter)
-        (found.event,) = self._opened(room_id, [found.event])
-        found.events_before = self._opened(room_id, found.events_before)
-        found.events_after = self._opened(room_id, found.events_after)
-        return found
-
-    async def event(self, room_id: RoomId, event_id: EventId) -> dict[str, Any]:
-        """Read one event, opened, if we have its key."""
-        (event,) = self._opened(room_id, [await super().event(room_id, event_id)])
-        return event
-
-    def _opened(self, room_id: RoomId, events: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    def opened(self, room_id: RoomId, events: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        """Return events of a room opened, as far as we have the keys; what comes from our calls is so already."""
         return events if self._encryptor is None else self._encryptor.open(room_id, events)
 
     async def _encrypts_in(self, room_id: RoomId) -> bool:

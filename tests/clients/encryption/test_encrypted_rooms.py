@@ -117,6 +117,21 @@ async def test_history_is_opened_as_far_as_there_are_keys(town: Town) -> None:
     assert context.event["content"]["body"] == "for Bob"
 
 
+async def test_threads_and_relations_are_opened_too(server: EitherServer, town: Town) -> None:
+    alice, bob = await town.user("alice"), await town.user("bob")
+    room_id = await room_of(alice, bob)
+    root = await alice.send_text(room_id, "a thread")
+    relation = {"rel_type": "m.thread", "event_id": root}
+    await alice.send(room_id, "m.room.message", {"msgtype": "m.text", "body": "in it", "m.relates_to": relation})
+    await bob.sync()
+    if server.transport is not None:
+        pytest.skip("the homeserver in memory has no relations")
+    assert [event["content"]["body"] for event in (await bob.threads(room_id)).chunk] == ["a thread"]
+    (answer,) = (await bob.relations(room_id, root, rel_type="m.thread")).chunk
+    assert answer["content"]["body"] == "in it"
+    assert answer["content"]["m.relates_to"] == relation
+
+
 async def test_edits_in_clear_do_not_replace_what_was_encrypted(town: Town) -> None:
     """CVE-2026-45057: an unencrypted edit replaces an encrypted event."""
     alice, bob = await town.user("alice"), await town.user("bob")

@@ -79,7 +79,9 @@ class MessageCalls(Calls):
     ) -> api.GetMessages.Response:
         """Read a page of history, backwards from the newest unless told otherwise; its `end` is the next `start`."""
         query = {"dir": direction, "from": start, "to": end, "limit": limit, "filter": _as_json(event_filter)}
-        return await self.http.typed(api.GetMessages, api.GetMessages.Response, {"room_id": room_id}, query=query)
+        page = await self.http.typed(api.GetMessages, api.GetMessages.Response, {"room_id": room_id}, query=query)
+        page.chunk = self.opened(room_id, page.chunk)
+        return page
 
     async def context(
         self, room_id: RoomId, event_id: EventId, *, limit: int = 10, event_filter: dict[str, Any] | None = None
@@ -87,12 +89,18 @@ class MessageCalls(Calls):
         """Read an event with at most `limit` others that came before and after it."""
         path = {"room_id": room_id, "event_id": event_id}
         query = {"limit": limit, "filter": _as_json(event_filter)}
-        return await self.http.typed(api.GetContext, api.GetContext.Response, path, query=query)
+        found = await self.http.typed(api.GetContext, api.GetContext.Response, path, query=query)
+        (found.event,) = self.opened(room_id, [found.event])
+        found.events_before = self.opened(room_id, found.events_before)
+        found.events_after = self.opened(room_id, found.events_after)
+        return found
 
     async def event(self, room_id: RoomId, event_id: EventId) -> dict[str, Any]:
         """Read one event."""
-        answer: dict[str, Any] = await self.http.call(api.GetEvent, {"room_id": room_id, "event_id": event_id})
-        return answer
+        (event,) = self.opened(
+            room_id, [await self.http.call(api.GetEvent, {"room_id": room_id, "event_id": event_id})]
+        )
+        return event
 
     async def event_at(self, room_id: RoomId, timestamp_ms: int, *, direction: api.Direction = "f") -> EventId:
         """Return the event closest to a time, looking in one direction."""

@@ -7,6 +7,7 @@ from tricord.clients.api import threads
 from tricord.clients.api.messages import Direction
 from tricord.clients.api.threads import GetThreadUpdates
 from tricord.clients.calls.base import Calls
+from tricord.clients.endpoint import Endpoint
 from tricord.protocol.identifiers import EventId, RoomId
 
 
@@ -36,13 +37,14 @@ class RelationCalls(Calls):
             raise ValueError("relations are chosen by `event_type` only together with `rel_type`")
         path: dict[str, str] = {"room_id": room_id, "event_id": event_id}
         query = {"dir": direction, "from": start, "to": end, "limit": limit, "recurse": recurse or None}
-        if rel_type is None:
-            return await self.http.typed(api.GetRelations, api.RelationsPage, path, query=query)
-        path["rel_type"] = rel_type
-        if event_type is None:
-            return await self.http.typed(api.GetRelationsOfKind, api.RelationsPage, path, query=query)
-        path["event_type"] = event_type
-        return await self.http.typed(api.GetRelationsOfKindAndType, api.RelationsPage, path, query=query)
+        endpoint: type[Endpoint] = api.GetRelations
+        if rel_type is not None:
+            path["rel_type"], endpoint = rel_type, api.GetRelationsOfKind
+        if event_type is not None:
+            path["event_type"], endpoint = event_type, api.GetRelationsOfKindAndType
+        page = await self.http.typed(endpoint, api.RelationsPage, path, query=query)
+        page.chunk = self.opened(room_id, page.chunk)
+        return page
 
     async def threads(
         self, room_id: RoomId, *, include: threads.Include = "all", start: str | None = None, limit: int = 50
@@ -52,7 +54,9 @@ class RelationCalls(Calls):
         https://spec.matrix.org/v1.19/client-server-api/#querying-threads-in-a-room
         """
         query = {"include": include, "from": start, "limit": limit}
-        return await self.http.typed(threads.GetThreads, threads.GetThreads.Response, {"room_id": room_id}, query=query)
+        page = await self.http.typed(threads.GetThreads, threads.GetThreads.Response, {"room_id": room_id}, query=query)
+        page.chunk = self.opened(room_id, page.chunk)
+        return page
 
     async def thread_updates(
         self, *, start: str | None = None, end: str | None = None, limit: int = 100, include_roots: bool = False
