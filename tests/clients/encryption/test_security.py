@@ -14,6 +14,7 @@ from vodozemac import Curve25519PublicKey, GroupSession
 
 from tests.clients.encryption.published import CrossSigning, device_keys
 from tests.clients.encryption.town import ROOM, Somebody, Town
+from tricord.clients import Encryption
 from tricord.clients.encryption.devices import MEGOLM, OLM, Trust
 from tricord.clients.encryption.errors import CannotDecrypt, Reason
 from tricord.clients.encryption.machine import Machine
@@ -23,8 +24,10 @@ from tricord.clients.encryption.sharing import Policy
 from tricord.clients.encryption.store import Store
 from tricord.clients.encryption.stored import room_keys as stored_keys
 from tricord.clients.encryption.stored import rooms as stored_rooms
+from tricord.clients.errors import SignedOut
 from tricord.clients.events import typed_event
-from tricord.clients.testing import Person
+from tricord.clients.testing import PASSWORD, Homeserver, Person
+from tricord.protocol.errors import InvalidParam
 from tricord.protocol.identifiers import DeviceId, RoomId, UserId
 from tricord.protocol.unpadded_base64 import encode_base64
 
@@ -420,3 +423,55 @@ def test_keys_and_tokens_are_not_in_the_log(caplog: pytest.LogCaptureFixture) ->
     (key,) = stored_keys.room_keys(alice.store)
     assert key.exported() not in caplog.text
     assert "a secret" not in caplog.text
+
+
+@pytest.mark.parametrize(
+    "uri",
+    [
+        "mxc://../../_matrix/client/v3/account/whoami",
+        "mxc://localhost/../../v3/account",
+        "mxc://localhost/%2e%2e%2fadmin",
+        "mxc://localhost/a/b",
+        "mxc://localhost/a?b#c",
+        "mxc://localhost",
+        "https://localhost/a",
+        "mxc://user@localhost/a",
+    ],
+)
+async def test_content_uris_lead_to_media_only(in_memory: Homeserver, uri: str) -> None:
+    """CVE-2024-50336: path traversal through `mxc://`."""
+    alice = await in_memory.user("alice")
+    with pytest.raises(InvalidParam):
+        async with alice.download(uri):
+            pass
+    with pytest.raises(InvalidParam):
+        async with alice.thumbnail(uri, 32, 32):
+            pass
+
+
+async def test_tokens_and_passwords_are_not_in_the_log(in_memory: Homeserver, caplog: pytest.LogCaptureFixture) -> None:
+    """RUSTSEC-2022-0062: the access token in logs."""
+    caplog.set_level(logging.DEBUG)
+    alice = await in_memory.user("alice")
+    room_id = await alice.create_room()
+    await alice.send_text(room_id, "Hello")
+    token = alice.access_token
+    assert token is not None
+    in_memory.end_sessions(alice.user_id)
+    with pytest.raises(SignedOut) as ended:
+        await alice.whoami()
+    options = Encryption("keys", passphrase=PASSWORD)
+    for secret in (token, PASSWORD):
+        assert secret not in caplog.text + repr(options)
+        assert secret not in repr(alice.session) + str(ended.value) + repr(alice.http.tokens)
+
+
+async def test_a_room_is_followed_to_no_other_by_itself(in_memory: Homeserver) -> None:
+    """CVE-2024-42369, CVE-2025-59160: cycles of predecessors hang a client, and nobody checks that they are meant."""
+    alice, bob = await in_memory.user("alice"), await in_memory.user("bob")
+    there, here = await alice.create_room(), await alice.create_room(invite=[bob.user_id])
+    await bob.join(here)
+    for room_id, other in ((here, there), (there, here), (here, here)):
+        await alice.set_state(room_id, "m.room.tombstone", {"body": "moved", "replacement_room": other})
+    await bob.sync()
+    assert await bob.joined_rooms() == [here]

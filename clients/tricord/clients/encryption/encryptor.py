@@ -8,7 +8,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -51,7 +51,7 @@ class Encryption:
     """
 
     store: str | Path | None
-    passphrase: str | None = None
+    passphrase: str | None = field(default=None, repr=False)
     trust: Policy | str = Policy.KNOWN
     verification_methods: Sequence[str] = (SAS,)
     own_identity: bool = True
