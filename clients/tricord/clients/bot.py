@@ -87,6 +87,7 @@ class Bot:
         self._commands: dict[str, Command] = {}
         self._handlers: list[tuple[type[RoomEvent], Callable[[Any], Awaitable[None]]]] = []
         self._invitation_handlers: list[Callable[[Invitation], Awaitable[None]]] = []
+        self._has_identity = False
         self._verification_handler: Callable[[Conversation], Awaitable[None]] | None = None
         self._nursery: trio.Nursery | None = None
 
@@ -260,10 +261,11 @@ class Bot:
 
         A bot whose identity cannot be set up answers all the same.
         """
-        if not self.client.encrypts or not self.client.encryption.makes_identity:
+        if self._has_identity or not self.client.encrypts or not self.client.encryption.makes_identity:
             return
         try:
             await self.client.set_up_identity(password=self._password)
+            self._has_identity = True
         except (SignedOut, Unreachable):
             raise
         except ClientError as error:

@@ -168,6 +168,38 @@ async def test_an_identity_is_reset_with_the_password_and_others_are_told(town: 
     assert not alice.identity.own.cross_signing.is_complete
 
 
+async def test_an_identity_whose_keys_are_here_is_reset_only_if_that_is_asked_for(town: Town) -> None:
+    alice = await town.device("alice")
+    first = await alice.set_up_identity()
+    before = alice.identity.own.cross_signing.identity
+    second = await alice.set_up_identity(reset=True, password=PASSWORD)
+    after = alice.identity.own.cross_signing.identity
+    assert before is not None
+    assert after is not None
+    assert before.master != after.master
+    assert second.recovery_key == first.recovery_key
+    assert not second.made_backup
+    backup = await alice.key_backup()
+    assert f"ed25519:{after.master}" in backup.auth_data["signatures"][alice.user_id]
+    tablet = await town.device("alice", "tablet")
+    await tablet.restore_identity(recovery_key=second.recovery_key)
+    assert tablet.identity.own.cross_signing.is_complete
+
+
+async def test_what_other_keys_of_the_storage_open_stays(town: Town) -> None:
+    alice = await town.device("alice")
+    await alice.set_up_identity()
+    name = "m.cross_signing.master"
+    stored = await alice.account_data(name)
+    assert stored is not None
+    other = {"iv": "AAAA", "ciphertext": "AAAA", "mac": "AAAA"}
+    await alice.set_account_data(name, {"encrypted": {"other": other}})
+    await alice.set_up_identity()
+    content = await alice.account_data(name)
+    assert content is not None
+    assert content["encrypted"].keys() == {"other", *stored["encrypted"]}
+
+
 async def test_two_users_verify_each_other_in_a_room_by_pictures(town: Town) -> None:
     alice, bob = await town.device("alice"), await town.device("bob")
     for person in (alice, bob):

@@ -7,7 +7,9 @@ https://spec.matrix.org/v1.19/client-server-api/#recommended-client-behaviour
 
 from __future__ import annotations
 
+import hmac
 import logging
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -71,6 +73,10 @@ class Calls(Protocol):
         """Begin a new backup."""
         ...
 
+    async def update_key_backup(self, version: str, algorithm: str, auth_data: dict[str, Any]) -> None:
+        """Change the `auth_data` of a backup."""
+        ...
+
     async def key_backup(self, version: str | None = None) -> Any:
         """Return what is to be known of a backup."""
         ...
@@ -112,7 +118,8 @@ async def set_up(
         storage = await _have_storage(calls, own, storage, passphrase, made_identity=made_identity)
     made_backup = backup and await _have_backup(calls, keeper, storage, made_identity=made_identity)
     if storage is not None:
-        await _store_secrets(calls, own, storage)
+        made = {*(SECRETS if made_identity else ()), *((BACKUP,) if made_backup else ())}
+        await _store_secrets(calls, own, storage, made)
     await keeper.carry()
     return SetUp(made_identity, made_backup, None if storage is None else storage.recovery_key)
 
@@ -151,9 +158,9 @@ async def _have_identity(calls: Calls, own: OwnIdentity, password: str | None, *
     with store.transaction():
         if signing.adopt_if_published():
             return True
-    if signing.is_complete or (signing.is_verified and not reset):
+    if not reset and (signing.is_complete or signing.is_verified):
         return False
-    if signing.identity is not None and not reset:
+    if not reset and signing.identity is not None:
         raise IdentityElsewhere(
             "there is an identity whose keys are not here: verify this device with another one, restore with the "
             "recovery key, or replace the identity with reset=True"
@@ -211,7 +218,7 @@ async def _have_storage(
     _keep(own, key)
     # The default is named last: whoever finds it finds all that it takes to use it.
     await calls.set_account_data(KEY_PREFIX + key.key_id, description)
-    await _store_secrets(calls, own, key)
+    await _store_secrets(calls, own, key, SECRETS)
     await calls.set_account_data(DEFAULT_KEY, {"key": key.key_id})
     return key
 
@@ -236,30 +243,29 @@ async def _take_secrets(calls: Calls, own: OwnIdentity, storage: StorageKey) -> 
             _log.warning("the stored secret %s is of no use: %s", name, error)
 
 
-async def _store_secrets(calls: Calls, own: OwnIdentity, storage: StorageKey) -> None:
-    """Put into secret storage what we have and it has not."""
+async def _store_secrets(calls: Calls, own: OwnIdentity, storage: StorageKey, made: Collection[str]) -> None:
+    """Put into secret storage what we have and it has not.
+
+    What other keys open stays beside it; but not of secrets that were `made` now: what they open is outdated.
+    """
     secrets = own.cross_signing.secrets()
     if own.backup.key is not None:
         secrets[BACKUP] = own.backup.key.secret
     for name, secret in secrets.items():
         content = await calls.account_data(name) or {}
+        if _is_stored(storage, name, content, secret):
+            continue
         encrypted = content.get("encrypted")
-        try:
-            if storage.decrypt(name, content) == secret:
-                continue
-        except EncryptionError:
-            pass
-        others = encrypted if isinstance(encrypted, dict) and not _is_outdated(content, name, secret, storage) else {}
-        content = {**content, "encrypted": {**others, storage.key_id: storage.encrypt(name, secret)}}
-        await calls.set_account_data(name, content)
+        others = encrypted if isinstance(encrypted, dict) and name not in made else {}
+        encrypted = {**others, storage.key_id: storage.encrypt(name, secret)}
+        await calls.set_account_data(name, {**content, "encrypted": encrypted})
 
 
-def _is_outdated(content: JsonObject, name: str, secret: str, storage: StorageKey) -> bool:
-    """Return whether another secret is stored under a name: what other keys open there is not ours any more."""
+def _is_stored(storage: StorageKey, name: str, content: JsonObject, secret: str) -> bool:
     try:
-        return storage.decrypt(name, content) != secret
+        return hmac.compare_digest(storage.decrypt(name, content).encode(), secret.encode())
     except EncryptionError:
-        return True
+        return False
 
 
 async def _have_backup(
@@ -274,7 +280,10 @@ async def _have_backup(
     if wish is False:
         return False
     verdict = await keeper.look_at_backup()
-    if own.backup.in_use is not None and (own.backup.key is not None or not made_identity):
+    if own.backup.key is not None:
+        await _vouch_for_backup(calls, own)
+        return False
+    if own.backup.in_use is not None and not made_identity:
         return False
     if verdict is not None and storage is None and not made_identity:
         return False
@@ -286,6 +295,14 @@ async def _have_backup(
     if wish is not True:
         await calls.set_account_data(_BACKUP_WISH, {"enabled": True})
     return True
+
+
+async def _vouch_for_backup(calls: Calls, own: OwnIdentity) -> None:
+    """Sign the backup with our identity, so that our other devices trust it too."""
+    info = await calls.key_backup()
+    if not own.backup.is_signed_by_identity(info.auth_data):
+        signed = own.backup.signed_auth_data(info.auth_data)
+        await calls.update_key_backup(info.version, info.algorithm, signed)
 
 
 async def _newest_backup(calls: Calls) -> Any:

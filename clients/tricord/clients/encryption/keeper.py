@@ -146,11 +146,12 @@ class IdentityKeeper:
             own = self.own
             own.tick()
             own.settle()
-            for message in own.verifications.take_room_messages():
-                event_id = await self._calls.send(
-                    message.room_id, message.event_type, message.content, transaction_id=message.request_id
-                )
-                own.verifications.sent(message.request_id, event_id)
+            while messages := own.verifications.take_room_messages():
+                for message in messages:
+                    event_id = await self._calls.send(
+                        message.room_id, message.event_type, message.content, transaction_id=message.request_id
+                    )
+                    own.verifications.sent(message.request_id, event_id)
             await self._network.settle_if_reachable()
         self._tell()
 
@@ -161,7 +162,7 @@ class IdentityKeeper:
     async def keep_up(self) -> None:
         """Do what follows from a sync. What fails is tried again after the next one; only SignedOut is raised."""
         try:
-            if self.own.has_news:
+            if self.own.has_news or self.own.verifications.waiting_for():
                 await self.carry()
             if self.own.wants_to_look_at_backup:
                 await self.look_at_backup()

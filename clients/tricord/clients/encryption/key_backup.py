@@ -211,6 +211,12 @@ class KeyBackup:
         self._store.keep_secret(SECRET, BackupKey.from_secret(secret).secret)
         self.must_look = True
 
+    def is_signed_by_identity(self, auth_data: JsonObject) -> bool:
+        """Return whether our identity, known to be ours, has signed a backup."""
+        identity = self._cross_signing.identity
+        keys = {identity.master: identity.master} if identity is not None and identity.is_verified else {}
+        return self._has_signed(auth_data, keys)
+
     def signed_auth_data(self, auth_data: JsonObject) -> JsonObject:
         """Return what is known of a backup with our signatures, so that our other devices trust it too."""
         return self._signed(auth_data)
@@ -307,9 +313,13 @@ class KeyBackup:
             device = stored_devices.device(self._store, user_id, DeviceId(str(name).partition(":")[2]))
             if device is not None and not device.gone and standing(device, identity).is_verified:
                 keys.setdefault(device.device_id, device.ed25519)
+        return self._has_signed(auth_data, keys)
+
+    def _has_signed(self, auth_data: JsonObject, keys: Mapping[str, str]) -> bool:
+        """Return whether one of our keys, by name, has signed something."""
         for name, key in keys.items():
             try:
-                check_signature(auth_data, user_id, name, key, "the backup")
+                check_signature(auth_data, self._own.user_id, name, key, "the backup")
             except InvalidKeys:
                 continue
             return True
