@@ -10,7 +10,7 @@ import dns.rrset
 import pytest
 import trio
 
-from tricord.federation import dns as module
+from tricord.federation import srv_records
 from tricord.federation.dns import Place, SystemDns
 from tricord.federation.errors import HostUnreachable
 
@@ -49,7 +49,7 @@ async def questions(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[list[str]]
         local.cache = dns.resolver.LRUCache(10)
         return local
 
-    monkeypatch.setattr(module, "_resolver", resolver)
+    monkeypatch.setattr(srv_records, "_resolver", resolver)
     async with trio.open_nursery() as nursery:
         nursery.start_soon(serve)
         yield asked
@@ -82,5 +82,5 @@ async def test_a_machine_without_name_servers_knows_no_services(monkeypatch: pyt
     def none() -> dns.asyncresolver.Resolver:
         raise dns.resolver.NoResolverConfiguration
 
-    monkeypatch.setattr(module, "_resolver", none)
+    monkeypatch.setattr(srv_records, "_resolver", none)
     assert await SystemDns().services("_matrix._tcp.a.example") == []

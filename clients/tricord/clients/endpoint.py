@@ -26,7 +26,8 @@ class Authentication(enum.Enum):
 class Model(BaseModel):
     """The base of bodies, queries and responses: unknown keys are kept out, as the specification asks of receivers."""
 
-    model_config = ConfigDict(extra="ignore", populate_by_name=True)
+    # Most of what is described is never asked for: each is made ready when it is.
+    model_config = ConfigDict(extra="ignore", populate_by_name=True, defer_build=True)
 
 
 class Endpoint:

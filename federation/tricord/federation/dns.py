@@ -8,21 +8,19 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from ipaddress import ip_address
 from itertools import groupby
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
-import dns.asyncresolver
-import dns.exception
-import dns.resolver
 import trio
 
 from tricord.federation.addresses import Address
 from tricord.federation.errors import HostUnreachable
 
+if TYPE_CHECKING:
+    from tricord.federation.srv_records import SrvRecords
+
 _AT_ONCE = 32
-_LOOKUP_SECONDS = 10.0
+LOOKUP_SECONDS = 10.0
 _MOST_ADDRESSES = 16
-_MOST_SERVICES = 16
-_CACHED_ANSWERS = 10_000
 
 _random = secrets.SystemRandom()
 
@@ -59,7 +57,7 @@ class SystemDns:
 
     def __init__(self) -> None:
         self._limiter = trio.CapacityLimiter(_AT_ONCE)
-        self._resolver: dns.asyncresolver.Resolver | None = None
+        self._records: SrvRecords | None = None
 
     async def addresses(self, host: str) -> list[Address]:
         """Return the addresses of a host."""
@@ -68,7 +66,7 @@ class SystemDns:
         except ValueError:
             pass  # a name, then
         try:
-            with trio.fail_after(_LOOKUP_SECONDS):
+            with trio.fail_after(LOOKUP_SECONDS):
                 found = await trio.to_thread.run_sync(
                     lambda: socket.getaddrinfo(host, None, type=socket.SOCK_STREAM),
                     abandon_on_cancel=True,
@@ -81,25 +79,12 @@ class SystemDns:
 
     async def services(self, name: str) -> list[Place]:
         """Return the places that SRV records name."""
-        try:
-            resolver = self._resolver = self._resolver or _resolver()
-        except dns.resolver.NoResolverConfiguration:
-            # A machine without name servers, whose names are in a file: there are no SRV records.
-            return []
-        try:
-            answer = await resolver.resolve(name, "SRV", lifetime=_LOOKUP_SECONDS)
-        except (dns.resolver.NXDOMAIN, dns.resolver.NoAnswer):
-            return []
-        except (dns.exception.DNSException, OSError, UnicodeError) as error:
-            raise HostUnreachable(f"SRV records of {name} cannot be looked up: {error}") from error
-        places = [
-            Place(record.priority, record.target.to_text(omit_final_dot=True), record.port, record.weight)
-            for record in answer
-        ]
-        if [place.host for place in places] == ["."]:
-            # https://www.rfc-editor.org/rfc/rfc2782: "the service is decidedly not available at this domain".
-            raise HostUnreachable(f"{name} says that there is no such service")
-        return sorted(places)[:_MOST_SERVICES]
+        if self._records is None:
+            # Loaded when the first server is looked for: a server that meets none does without.
+            from tricord.federation.srv_records import SrvRecords
+
+            self._records = SrvRecords()
+        return await self._records.of(name)
 
 
 def in_order(places: Iterable[Place]) -> list[Place]:
@@ -116,9 +101,3 @@ def in_order(places: Iterable[Place]) -> list[Place]:
             left.remove(chosen)
             ordered.append(chosen)
     return ordered
-
-
-def _resolver() -> dns.asyncresolver.Resolver:
-    resolver = dns.asyncresolver.Resolver()
-    resolver.cache = dns.resolver.LRUCache(_CACHED_ANSWERS)
-    return resolver

@@ -40,10 +40,10 @@ from tricord.homeserver.serving.health import HealthApi
 from tricord.homeserver.serving.server import Listener, listening
 from tricord.homeserver.settings import ListenerSettings, Settings
 from tricord.homeserver.signing_key import (
+    begin_with_signing_key,
     load_or_create_policy_key,
     load_or_create_signing_key,
     retired_signing_keys,
-    take_next_signing_key,
 )
 from tricord.homeserver.storage.database import Database, Transaction
 from tricord.homeserver.storage.stream import current_position
@@ -165,8 +165,7 @@ async def open_homeserver(
     servers, and one of several on one database.
     """
     clock = clock or SystemClock()
-    take_next_signing_key(settings.data_dir, clock.now_ms())
-    load_or_create_signing_key(settings.data_dir)
+    begin_with_signing_key(settings.data_dir)
     async with (
         opened_database(settings) as database,
         run_on(

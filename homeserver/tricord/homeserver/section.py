@@ -23,4 +23,4 @@ class Section(BaseModel):
     A field of type `SecretStr` may be given as `<name>_file` instead: the path of a file that holds it.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid", validate_default=False)
+    model_config = ConfigDict(frozen=True, extra="forbid", validate_default=False, defer_build=True)

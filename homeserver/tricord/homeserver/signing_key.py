@@ -10,6 +10,7 @@ A policy server has one more, `policy.key`, by which it recommends events and ca
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -37,6 +38,15 @@ def load_or_create_signing_key(data_dir: Path) -> SigningKey:
     Raises SigningKeyError if what lies there is not a signing key, or cannot be read or written.
     """
     return _load_or_create(data_dir / FILE_NAME, None)
+
+
+def begin_with_signing_key(data_dir: Path) -> None:
+    """See to it, when a server starts, that there is a signing key: the one that is prepared, if one is.
+
+    Before there are several processes that could take it. Raises SigningKeyError.
+    """
+    take_next_signing_key(data_dir, time.time_ns() // 1_000_000)
+    load_or_create_signing_key(data_dir)
 
 
 def load_or_create_policy_key(data_dir: Path) -> SigningKey:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import signal
+import threading
 from collections.abc import AsyncIterator
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -27,6 +29,9 @@ def serve(config_file: Path | None, data_dir: Path | None, server_name: str | No
     Without any settings it serves this machine only: server name `localhost`, data in ./tricord-data, a PostgreSQL of
     its own, http://127.0.0.1:8008. SIGTERM or Ctrl-C lets what is under way end, and stops within 10 seconds.
     """
+    from tricord.homeserver.garbage import collect_nothing
+
+    collect_nothing()
     import trio
 
     from tricord.homeserver.logs import configure_logs
@@ -76,12 +81,23 @@ async def _served(settings: Settings) -> AsyncIterator[tuple[Database, list[str]
         async with serving_processes(settings) as (url, urls), open_database(url, connections=1) as database:
             yield database, urls
         return
-    from tricord.homeserver.app import open_homeserver
-    from tricord.homeserver.garbage import collect_seldom
+    import trio
 
-    async with open_homeserver(settings) as homeserver:
-        collect_seldom()
-        yield homeserver.database, homeserver.urls
+    from tricord.homeserver.assembly.database import opened_database
+    from tricord.homeserver.garbage import collect_seldom
+    from tricord.homeserver.signing_key import begin_with_signing_key
+
+    begin_with_signing_key(settings.data_dir)
+    # Most of a start is loading the homeserver, and PostgreSQL can start meanwhile.
+    loading = threading.Thread(target=import_module, args=("tricord.homeserver.app",), daemon=True)
+    loading.start()
+    async with opened_database(settings) as database:
+        await trio.to_thread.run_sync(loading.join)
+        from tricord.homeserver.app import run_on
+
+        async with run_on(database, settings) as homeserver:
+            collect_seldom()
+            yield database, homeserver.urls
 
 
 async def _has_users(database: Database) -> bool:

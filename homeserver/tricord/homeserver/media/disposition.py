@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from email.message import Message
+from email.utils import collapse_rfc2231_value
 from urllib.parse import quote
-
-from werkzeug.http import parse_options_header
 
 OCTETS = "application/octet-stream"
 # https://spec.matrix.org/v1.19/client-server-api/#serving-inline-content
@@ -70,7 +70,11 @@ def file_name_in(header: str | None) -> str | None:
     """Return the file name that a Content-Disposition of another server gives."""
     if not header or len(header) > 8192:
         return None
-    return clean_file_name(parse_options_header(header)[1].get("filename"))
+    message = Message()
+    message["content-disposition"] = header
+    # What can name any character comes after what is for those who cannot read that.
+    names = [value for name, value in message.get_params([], "content-disposition") if name == "filename"]
+    return clean_file_name(collapse_rfc2231_value(names[-1])) if names else None
 
 
 def _shortened(name: str) -> str:

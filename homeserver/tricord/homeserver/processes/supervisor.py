@@ -21,11 +21,10 @@ import trio
 from pydantic import SecretStr
 
 from tricord.homeserver.assembly.database import prepared_database
-from tricord.homeserver.clock import SystemClock
 from tricord.homeserver.processes.work import READY, Work
 from tricord.homeserver.serving.sockets import base_url, open_socket
 from tricord.homeserver.settings import Settings
-from tricord.homeserver.signing_key import load_or_create_signing_key, take_next_signing_key
+from tricord.homeserver.signing_key import begin_with_signing_key
 from tricord.homeserver.stream.frontier import SIZE
 
 _FIRST_PAUSE_SECONDS = 0.5
@@ -49,9 +48,7 @@ async def serving_processes(settings: Settings) -> AsyncIterator[tuple[str, list
     It is entered when all of them serve. One that ends is replaced. Raises SigningKeyError, DatabaseError, CannotListen
     or ProcessFailed, with words for the operator; what else is wrong, the processes have said themselves.
     """
-    # Before there is more than one who could take it.
-    take_next_signing_key(settings.data_dir, SystemClock().now_ms())
-    load_or_create_signing_key(settings.data_dir)
+    begin_with_signing_key(settings.data_dir)
     async with contextlib.AsyncExitStack() as stack:
         url = await stack.enter_async_context(prepared_database(settings))
         sockets = [stack.enter_context(open_socket(listener.bind)) for listener in settings.listeners]

@@ -11,9 +11,6 @@ from collections.abc import AsyncIterator, Awaitable, Callable, MutableMapping, 
 from typing import Any
 
 import trio
-from quart import Response as QuartResponse
-from quart import request as quart_request
-from quart_trio import QuartTrio
 
 from tricord.homeserver.serving.call import Header, Route
 from tricord.homeserver.serving.client_address import ClientAddresses
@@ -23,8 +20,7 @@ from tricord.homeserver.serving.errors import ClientDisconnected, Refused
 Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
-
-_METHODS = ["GET", "HEAD", "POST", "PUT", "DELETE", "PATCH"]
+Framework = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 
 class Application:
@@ -43,7 +39,9 @@ class Application:
     ) -> None:
         self._dispatcher = dispatcher
         self._everything_by_quart = everything_by_quart
-        self._quart = self._quart_application()
+        # Loaded for the first request that goes by it: not every process gets one.
+        self._framework: Framework | None = None
+        self._loading = trio.Lock()
         self._waiting: set[trio.CancelScope] = set()
         self.find = dispatcher.find
         self.client_addresses = ClientAddresses(trusted_proxies)
@@ -152,35 +150,26 @@ class Application:
                 await send(message)
 
         scope["tricord.answer"] = answer
-        quart: Any = self._quart  # its types spell out every ASGI message
+        framework = await self._loaded()
         try:
-            await quart(scope, nothing, send_unless_gone)
+            await framework(scope, nothing, send_unless_gone)
         except* (trio.BrokenResourceError, trio.ClosedResourceError, ClientDisconnected):
             gone = True
         if gone:
             raise ClientDisconnected
 
-    def _quart_application(self) -> QuartTrio:
-        quart = QuartTrio(__name__, static_folder=None)
-        # The dispatcher bounds sizes and knows the paths; quart only carries.
-        quart.config.update(MAX_CONTENT_LENGTH=None, BODY_TIMEOUT=None, RESPONSE_TIMEOUT=None)
-        quart.url_map.merge_slashes = False
-        quart.url_map.strict_slashes = False
+    async def _loaded(self) -> Framework:
+        async with self._loading:
+            if self._framework is None:
+                # In a thread, since others go on meanwhile.
+                self._framework = await trio.to_thread.run_sync(_load_framework)
+        return self._framework
 
-        async def carry(**_path: str) -> QuartResponse:
-            scope: Any = quart_request.scope
-            response = await scope["tricord.answer"]()
-            if response is None:
-                return QuartResponse(b"")
-            answer = QuartResponse(response.body, status=response.status)
-            answer.headers.clear()
-            for name, value in headers_of(response, http1=quart_request.http_version in ("1.0", "1.1")):
-                answer.headers.add(name.decode(), value.decode("latin1"))
-            return answer
 
-        quart.add_url_rule("/", "root", carry, methods=_METHODS, provide_automatic_options=False)
-        quart.add_url_rule("/<path:anything>", "any", carry, methods=_METHODS, provide_automatic_options=False)
-        return quart
+def _load_framework() -> Framework:
+    from tricord.homeserver.serving.framework import framework
+
+    return framework()
 
 
 class Body:
