@@ -66,7 +66,8 @@ class _Client:
         is_answered = False
 
         async def carry_request() -> None:
-            with contextlib.suppress(trio.BrokenResourceError):  # it has been answered already
+            # It has been answered already, or the client has gone in the middle of it.
+            with contextlib.suppress(trio.BrokenResourceError, h11.RemoteProtocolError):
                 await there.send_all(_sent(upstream, request))
                 while not isinstance(event := await _next_event(self._connection, self._stream), h11.EndOfMessage):
                     if not isinstance(event, h11.Data):

@@ -22,7 +22,7 @@ from tricord.homeserver.accounts.passwords import HashCost
 from tricord.homeserver.app import Homeserver, open_homeserver
 from tricord.homeserver.clock import Clock
 from tricord.homeserver.settings import Settings
-from tricord.homeserver.stream.frontier import SIZE, Frontier
+from tricord.homeserver.stream.common_memory import SIZE, CommonMemory
 
 SERVER_NAME = "hs.test"
 PASSWORD = "correct horse battery staple"
@@ -75,7 +75,7 @@ async def one_or_several(settings: Settings, **options: Any) -> AsyncIterator[Ho
         memory = mmap.mmap(-1, SIZE)
         homeservers = [
             await stack.enter_async_context(
-                open_homeserver(settings, frontier=Frontier(memory, place, PROCESSES), **options)
+                open_homeserver(settings, common=CommonMemory(memory, place, PROCESSES), **options)
             )
             for place in range(PROCESSES)
         ]

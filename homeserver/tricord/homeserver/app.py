@@ -47,7 +47,7 @@ from tricord.homeserver.signing_key import (
 )
 from tricord.homeserver.storage.database import Database, Transaction
 from tricord.homeserver.storage.stream import current_position
-from tricord.homeserver.stream.frontier import Frontier
+from tricord.homeserver.stream.common_memory import CommonMemory
 from tricord.homeserver.stream.publisher import Publisher, announce_unknown_changes
 from tricord.protocol.events import Event
 from tricord.protocol.identifiers import RoomId, UserId
@@ -156,7 +156,7 @@ async def open_homeserver(
     everything_by_quart: bool = False,
     transport: Transport | None = None,
     outside: Fetch | None = None,
-    frontier: Frontier | None = None,
+    common: CommonMemory | None = None,
 ) -> AsyncIterator[Homeserver]:
     """Run a homeserver while inside the block, and drain it afterwards.
 
@@ -176,7 +176,7 @@ async def open_homeserver(
             everything_by_quart=everything_by_quart,
             transport=transport,
             outside=outside,
-            frontier=frontier,
+            common=common,
         ) as homeserver,
     ):
         yield homeserver
@@ -192,7 +192,7 @@ async def run_on(
     everything_by_quart: bool = False,
     transport: Transport | None = None,
     outside: Fetch | None = None,
-    frontier: Frontier | None = None,
+    common: CommonMemory | None = None,
     sockets: Sequence[socket.socket] = (),
 ) -> AsyncIterator[Homeserver]:
     """Run a homeserver on a database that is prepared, and on sockets that are open; alone, or as one of several."""
@@ -200,12 +200,16 @@ async def run_on(
     key, retired = load_or_create_signing_key(settings.data_dir), retired_signing_keys(settings.data_dir)
     policy_key = load_or_create_policy_key(settings.data_dir) if settings.policy_server.enabled else None
     async with contextlib.AsyncExitStack() as stack:
-        publisher = Publisher(database, await database.read(current_position), frontier)
+        publisher = Publisher(
+            database, await database.read(current_position), None if common is None else common.frontier
+        )
         if transport is None:
             transport = await stack.enter_async_context(open_transport(settings))
         if outside is None:
             outside = await stack.enter_async_context(open_egress(settings))
-        base = Foundation(settings, database, publisher, key, retired, clock, policy_key)
+        base = Foundation(
+            settings, database, publisher, key, retired, clock, policy_key, None if common is None else common.buckets
+        )
         house = _House(base, transport, outside, password_cost)
         listeners = [_listener(each, house, everything_by_quart) for each in settings.listeners]
         async with trio.open_nursery() as nursery:

@@ -44,14 +44,16 @@ from tricord.federation.api.third_party import OnBind, OnBindByPost
 from tricord.homeserver.accounts.rate_limits import RateLimitSettings, address_key
 from tricord.homeserver.accounts.token_buckets import Rate, TokenBuckets
 from tricord.homeserver.serving.call import Call
+from tricord.homeserver.stream.common_memory import Buckets
 
 
 class EndpointLimits:
     """Counts calls: by user, or by address where nobody is signed in."""
 
-    def __init__(self, settings: RateLimitSettings) -> None:
+    def __init__(self, settings: RateLimitSettings, common: Buckets | None = None) -> None:
         self._enabled = settings.enabled
-        self._requests = TokenBuckets("requests", settings.requests)
+        self._common = common
+        self._requests = TokenBuckets("requests", settings.requests, common)
         self._buckets: dict[type[Endpoint], TokenBuckets] = {}
         self._limit(
             "messages", settings.messages, SendMessage, SetState, RedactEvent, LeaveRoom, KickUser, BanUser, UnbanUser
@@ -106,6 +108,6 @@ class EndpointLimits:
 
     def _limit(self, name: str, rate: Rate, *endpoints: type[Endpoint]) -> TokenBuckets:
         """Let some endpoints share a bucket."""
-        buckets = TokenBuckets(name, rate)
+        buckets = TokenBuckets(name, rate, self._common)
         self._buckets.update(dict.fromkeys(endpoints, buckets))
         return buckets

@@ -8,6 +8,7 @@ from pydantic import Field
 
 from tricord.homeserver.accounts.token_buckets import Rate, TokenBuckets
 from tricord.homeserver.section import Section
+from tricord.homeserver.stream.common_memory import Buckets
 
 
 class RateLimitSettings(Section):
@@ -60,11 +61,13 @@ class LoginLimits:
     The wide bucket for the account as a whole is against guessing from many addresses at once.
     """
 
-    def __init__(self, settings: RateLimitSettings) -> None:
+    def __init__(self, settings: RateLimitSettings, common: Buckets | None = None) -> None:
         self._enabled = settings.enabled
-        self._attempts = TokenBuckets("sign-ins from this address", settings.login_by_address)
-        self._failures = TokenBuckets("wrong passwords", settings.login_failures)
-        self._account_failures = TokenBuckets("wrong passwords", settings.login_failures_by_account)
+        self._attempts = TokenBuckets("sign-ins from this address", settings.login_by_address, common)
+        self._failures = TokenBuckets("wrong passwords", settings.login_failures, common)
+        self._account_failures = TokenBuckets(
+            "wrong passwords for this account", settings.login_failures_by_account, common
+        )
 
     def attempt(self, address: str) -> None:
         """Count an attempt to sign in; raise LimitExceeded if there were too many from there."""
@@ -87,10 +90,10 @@ class LoginLimits:
 class RegistrationLimits:
     """Slows down the making of accounts, and the trying out of names and tokens."""
 
-    def __init__(self, settings: RateLimitSettings) -> None:
+    def __init__(self, settings: RateLimitSettings, common: Buckets | None = None) -> None:
         self._enabled = settings.enabled
-        self._registrations = TokenBuckets("accounts from this address", settings.registration)
-        self._probes = TokenBuckets("questions from this address", settings.account_probes)
+        self._registrations = TokenBuckets("accounts from this address", settings.registration, common)
+        self._probes = TokenBuckets("questions from this address", settings.account_probes, common)
 
     def register(self, address: str) -> None:
         """Count an account that is made; raise LimitExceeded if there were too many from there."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import time
 from collections import OrderedDict
 from collections.abc import Hashable
 
@@ -10,6 +11,7 @@ import trio
 from pydantic import Field
 
 from tricord.homeserver.section import Section
+from tricord.homeserver.stream.common_memory import Buckets
 from tricord.protocol.errors import LimitExceeded
 
 
@@ -24,12 +26,14 @@ class TokenBuckets:
     """A bucket for each key, full at first.
 
     Bounded: beyond `limit` keys the one that was used longest ago is forgotten, which is to say full again.
+    `common` are those of all processes on this machine, where there are several.
     """
 
-    def __init__(self, name: str, rate: Rate, *, limit: int = 100_000) -> None:
+    def __init__(self, name: str, rate: Rate, common: Buckets | None = None, *, limit: int = 100_000) -> None:
         self._name = name
         self._rate = rate
         self._limit = limit
+        self._common = common
         # Key to (what is left, when that was so), in order of use.
         self._buckets: OrderedDict[Hashable, tuple[float, float]] = OrderedDict()
 
@@ -44,17 +48,24 @@ class TokenBuckets:
         """
         left = self._left(key)
         self._require(left)
+        if self._common is not None:
+            self._common.put(self._name, key, left - cost, time.monotonic())
+            return
         self._buckets[key] = (left - cost, trio.current_time())
         self._buckets.move_to_end(key)
         if len(self._buckets) > self._limit:
             self._buckets.popitem(last=False)
 
     def _left(self, key: Hashable) -> float:
-        bucket = self._buckets.get(key)
+        if self._common is None:
+            bucket, now = self._buckets.get(key), trio.current_time()
+        else:
+            # trio's clock begins anywhere, and elsewhere in each process.
+            bucket, now = self._common.get(self._name, key), time.monotonic()
         if bucket is None:
             return self._rate.burst
         left, then = bucket
-        return min(self._rate.burst, left + (trio.current_time() - then) * self._rate.per_second)
+        return min(self._rate.burst, left + (now - then) * self._rate.per_second)
 
     def _require(self, left: float) -> None:
         if left < 1:

@@ -9,6 +9,7 @@ from tricord.homeserver.clock import Clock
 from tricord.homeserver.rooms.chain import Signer
 from tricord.homeserver.settings import Settings
 from tricord.homeserver.storage.database import Database
+from tricord.homeserver.stream.common_memory import Buckets
 from tricord.homeserver.stream.publisher import Publisher
 from tricord.protocol.identifiers import KeyId, ServerName
 from tricord.protocol.signing import SigningKey
@@ -31,6 +32,8 @@ class Foundation:
     clock: Clock
     policy_key: SigningKey | None = None
     """By which this server recommends events, where it is a policy server."""
+    common_buckets: Buckets | None = None
+    """How often things were done, in all processes on this machine, where there are several."""
 
     @property
     def server_name(self) -> ServerName:

@@ -21,11 +21,11 @@ import trio
 from pydantic import SecretStr
 
 from tricord.homeserver.assembly.database import prepared_database
-from tricord.homeserver.processes.work import READY, Work
+from tricord.homeserver.processes.work import READY, STOP, Work
 from tricord.homeserver.serving.sockets import base_url, open_socket
 from tricord.homeserver.settings import Settings
 from tricord.homeserver.signing_key import begin_with_signing_key
-from tricord.homeserver.stream.frontier import SIZE
+from tricord.homeserver.stream.common_memory import SIZE
 
 _FIRST_PAUSE_SECONDS = 0.5
 _LONGEST_PAUSE_SECONDS = 30
@@ -53,9 +53,7 @@ async def serving_processes(settings: Settings) -> AsyncIterator[tuple[str, list
         url = await stack.enter_async_context(prepared_database(settings))
         sockets = [stack.enter_context(open_socket(listener.bind)) for listener in settings.listeners]
         database = settings.database.model_copy(update={"url": SecretStr(url)})
-        crew = _Crew(
-            settings.model_copy(update={"database": database}), sockets, stack.enter_context(_frontier_memory())
-        )
+        crew = _Crew(settings.model_copy(update={"database": database}), sockets, stack.enter_context(_common_memory()))
         async with trio.open_nursery() as nursery:
             try:
                 await crew.start(nursery)
@@ -72,7 +70,7 @@ async def serving_processes(settings: Settings) -> AsyncIterator[tuple[str, list
 
 
 @contextlib.contextmanager
-def _frontier_memory() -> Iterator[int]:
+def _common_memory() -> Iterator[int]:
     with tempfile.TemporaryFile() as file:
         file.truncate(SIZE)
         yield file.fileno()
@@ -96,7 +94,7 @@ class _Child:
                 [sys.executable, "-m", "tricord.homeserver.processes.worker"],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
-                pass_fds=(*work.sockets, work.frontier),
+                pass_fds=(*work.sockets, work.memory),
             )
         )
         with contextlib.suppress(trio.BrokenResourceError):  # it has ended already, which is noticed elsewhere
@@ -112,6 +110,8 @@ class _Child:
 
     async def let_end(self) -> None:
         """Tell it to drain and to end."""
+        with contextlib.suppress(trio.BrokenResourceError, trio.ClosedResourceError):  # it has ended already
+            await self._told.send_all(STOP)
         await self._told.aclose()
 
     async def ended(self) -> str:
@@ -125,9 +125,9 @@ class _Child:
 class _Crew:
     """The processes."""
 
-    def __init__(self, settings: Settings, sockets: Sequence[socket.socket], frontier: int) -> None:
+    def __init__(self, settings: Settings, sockets: Sequence[socket.socket], memory: int) -> None:
         descriptors = tuple(sock.fileno() for sock in sockets)
-        self._works = [Work(number + 1, settings, descriptors, frontier) for number in range(settings.processes)]
+        self._works = [Work(number + 1, settings, descriptors, memory) for number in range(settings.processes)]
         self._children: dict[int, _Child] = {}
         self._stopping = False
 

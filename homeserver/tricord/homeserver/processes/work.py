@@ -1,7 +1,7 @@
 """What the process that watches tells one that serves, and what it hears back, by the pipes between them.
 
-Standard input brings the work, and its end means "stop": so nobody goes on serving whose parent has died. Standard
-output says once that the process serves.
+Standard input brings the work, and later that it is time to stop; if it just ends, the parent has died, and nobody goes
+on serving. Standard output says once that the process serves.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from tricord.homeserver.settings import Settings
 
 READY = b"ready\n"
+STOP = b"stop\n"
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,8 +26,8 @@ class Work:
     """Those of the server, with the URL of the database that is ready."""
     sockets: tuple[int, ...]
     """The descriptors of the sockets to serve on, in the order of the listeners."""
-    frontier: int
-    """The descriptor of the memory that the processes share."""
+    memory: int
+    """The descriptor of the memory that the processes have in common."""
 
     def encode(self) -> bytes:
         """Return what goes down the pipe."""

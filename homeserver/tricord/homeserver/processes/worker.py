@@ -15,9 +15,9 @@ from tricord.homeserver.app import run_on
 from tricord.homeserver.cli.faults import faults_explained
 from tricord.homeserver.garbage import collect_seldom
 from tricord.homeserver.logs import configure_logs
-from tricord.homeserver.processes.work import READY, Work
+from tricord.homeserver.processes.work import READY, STOP, Work
 from tricord.homeserver.storage.database import open_database
-from tricord.homeserver.stream.frontier import SIZE, Frontier
+from tricord.homeserver.stream.common_memory import SIZE, CommonMemory
 
 
 def main() -> None:
@@ -35,16 +35,16 @@ def main() -> None:
 
 async def _serve(work: Work, told: int, said: int) -> None:
     settings = work.settings
-    frontier = Frontier(mmap.mmap(work.frontier, SIZE), work.number - 1, settings.processes)
+    common = CommonMemory(mmap.mmap(work.memory, SIZE), work.number - 1, settings.processes)
     sockets = [socket.socket(fileno=descriptor) for descriptor in work.sockets]
     url = settings.database.url.get_secret_value()
     async with trio.open_nursery() as nursery:
         stop = trio.Event()
-        nursery.start_soon(_stop_at_the_end_of, told, stop)
+        nursery.start_soon(_heed, told, stop, nursery.cancel_scope)
         nursery.start_soon(_stop_on_signal, stop)
         async with (
             open_database(url, connections=settings.database.connections) as database,
-            run_on(database, settings, frontier=frontier, sockets=sockets),
+            run_on(database, settings, common=common, sockets=sockets),
         ):
             collect_seldom()
             os.write(said, READY)
@@ -52,11 +52,16 @@ async def _serve(work: Work, told: int, said: int) -> None:
         nursery.cancel_scope.cancel()
 
 
-async def _stop_at_the_end_of(told: int, stop: trio.Event) -> None:
+async def _heed(told: int, stop: trio.Event, whole: trio.CancelScope) -> None:
+    """Stop well when told to, and at once when nobody is there any more to tell."""
+    heard = b""
     async with trio.lowlevel.FdStream(told) as pipe:
-        while await pipe.receive_some():
-            pass
+        while part := await pipe.receive_some():
+            heard += part
+    if heard == STOP:
         stop.set()
+    else:
+        whole.cancel()
 
 
 async def _stop_on_signal(stop: trio.Event) -> None:

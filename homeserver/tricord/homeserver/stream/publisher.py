@@ -21,7 +21,7 @@ import trio
 from tricord.homeserver.storage.database import Database
 from tricord.homeserver.storage.errors import DatabaseError
 from tricord.homeserver.storage.stream import current_position
-from tricord.homeserver.stream.frontier import Frontier
+from tricord.homeserver.stream.common_memory import Frontier
 from tricord.protocol.identifiers import RoomId, UserId
 
 _CHANNEL = "tricord_commits"
