@@ -66,5 +66,5 @@ class LoginSettings(Section):
         True, description="a signed-in client may, after asking for the password, sign in another one"
     )
     concurrent_password_checks: int = Field(
-        2, ge=1, le=64, description="password hashes computed at a time; each takes 64 MiB of memory"
+        2, ge=1, le=64, description="password hashes that a process computes at a time; each takes 64 MiB"
     )
