@@ -12,6 +12,7 @@ from trio.testing import MockClock
 
 from tricord.homeserver.accounts.presence import Presences
 from tricord.homeserver.storage.database import Database
+from tricord.homeserver.storage.presence import presence_of
 from tricord.homeserver.stream.publisher import Publisher
 from tricord.protocol.errors import Forbidden
 from tricord.protocol.identifiers import UserId
@@ -34,9 +35,16 @@ class Friends:
         return {ALICE, BOB} - {user_id} if user_id != CAROL else set()
 
 
+class Crowd(Friends):
+    """Alice knows everybody."""
+
+    async def neighbours_of(self, user_id: UserId) -> Collection[UserId]:  # noqa: ARG002
+        return {UserId(f"@{number}:hs") for number in range(5000)}
+
+
 @asynccontextmanager
-async def presences_on(database: Database) -> AsyncIterator[Presences]:
-    presences = Presences(database, Publisher(database, 0), Friends(), TrioClock())
+async def presences_on(database: Database, friends: Friends | None = None) -> AsyncIterator[Presences]:
+    presences = Presences(database, Publisher(database, 0), friends or Friends(), TrioClock())
     async with trio.open_nursery() as nursery:
         nursery.start_soon(presences.run)
         yield presences
@@ -117,3 +125,22 @@ async def test_those_who_were_there_before_a_restart_go_offline(database: Databa
         assert await state(presences) == "online"
         await pass_time(clock, 31)
         assert await state(presences) == "offline"
+
+
+async def test_many_are_told_of_many_changes_at_once(database: Database, clock: MockClock) -> None:
+    async def written(user_id: UserId) -> list[str]:
+        return [presence.state for presence in await database.read(presence_of, [user_id])]
+
+    async with presences_on(database, Crowd()) as presences:
+        await presences.set(ALICE, "online", None)
+        assert await written(ALICE) == ["online"]
+        await presences.set(ALICE, "unavailable", None)
+        await presences.set(BOB, "online", None)
+        await pass_time(clock, 8)
+        assert (await written(ALICE), await written(BOB)) == (["online"], [])
+        assert await state(presences) == "unavailable"
+        await pass_time(clock, 3)
+        with trio.fail_after(30):
+            while await written(BOB) != ["online"]:  # noqa: ASYNC110  # the table is all there is to look at
+                await trio.sleep(0.01)
+        assert await written(ALICE) == ["unavailable"]

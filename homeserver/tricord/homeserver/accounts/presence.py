@@ -4,6 +4,9 @@ A user is `online` while a client of theirs syncs, `unavailable` after five minu
 `offline` when no client has synced for half a minute. Somebody who sets their own state keeps it until they do
 something. Others are told of changes of this state only, never of each sign of life: for a minute after the last one a
 user is `currently_active`, and `last_active_ago` says nothing new.
+
+What a change costs is telling it: it wakes everybody who shares a room with the user. So the more are woken, the longer
+the next changes are gathered before they are told together: to few people at once, to five thousand every ten seconds.
 https://spec.matrix.org/v1.19/client-server-api/#presence
 """
 
@@ -29,6 +32,10 @@ ONLINE, UNAVAILABLE, OFFLINE = "online", "unavailable", "offline"
 IDLE_AFTER_SECONDS = 5 * 60
 OFFLINE_AFTER_SECONDS = 30
 ACTIVE_FOR_SECONDS = 60
+# A pause after each telling, by how many it woke: to wake one takes a good part of a millisecond.
+PAUSE_SECONDS = 0.002
+# What time alone changes is looked for so often, since it takes a look at everybody.
+_LOOK_EVERY_SECONDS = 1.0
 
 _logger = structlog.get_logger(__name__)
 
@@ -97,8 +104,9 @@ class Presences:
         # Users whose state is to be worked out again, and the alarm that says so.
         self._due: dict[UserId, None] = {}
         self._alarm = trio.Event()
-        # Until when the loop sleeps if nobody rings.
-        self._asleep_until = float("inf")
+        # When time alone will have changed something, and from when on changes are told.
+        self._look_at = float("-inf")
+        self._tell_at = float("-inf")
 
     @contextmanager
     def syncing(self, user_id: UserId, state: str) -> Iterator[None]:
@@ -116,7 +124,8 @@ class Presences:
         finally:
             local.syncing -= 1
             local.here_until = trio.current_time() + OFFLINE_AFTER_SECONDS
-            if local.next_change() < self._asleep_until:
+            if (change := local.next_change()) < self._look_at:
+                self._look_at = change
                 self._alarm.set()
 
     def active(self, user_id: UserId) -> None:
@@ -137,7 +146,8 @@ class Presences:
         local = self._local(user_id)
         local.here_until = max(local.here_until, trio.current_time() + OFFLINE_AFTER_SECONDS)
         self._change(local, state=state, active=state == ONLINE, status_msg=status_msg)
-        await self._write([user_id])
+        if self._tell_at <= trio.current_time():
+            await self._write([user_id])
 
     async def seen_by(self, viewer: UserId, user_id: UserId) -> dict[str, Any]:
         """Return the state of somebody the viewer shares a room with."""
@@ -157,21 +167,27 @@ class Presences:
             return
         await self._take_over()
         while True:
-            self._asleep_until = min((local.next_change() for local in self._locals.values()), default=float("inf"))
-            with trio.move_on_at(self._asleep_until):
-                await self._alarm.wait()
-            self._alarm = trio.Event()
             now = trio.current_time()
-            for user_id, local in self._locals.items():
-                if local.next_change() <= now:
-                    self._let_pass(user_id, local, now)
-            due, self._due = list(self._due), {}
-            if due:
+            if self._look_at <= now:
+                self._look(now)
+            if self._due and self._tell_at <= now:
+                due, self._due = list(self._due), {}
                 try:
                     await self._write(due)
                 except Exception:
                     _logger.exception("presence could not be written", users=len(due))
                 self._let_go(due)
+            with trio.move_on_at(min(self._look_at, self._tell_at if self._due else float("inf"))):
+                await self._alarm.wait()
+            self._alarm = trio.Event()
+
+    def _look(self, now: float) -> None:
+        """Let time do its part for everybody."""
+        for user_id, local in self._locals.items():
+            if local.next_change() <= now:
+                self._let_pass(user_id, local, now)
+        next_change = min((local.next_change() for local in self._locals.values()), default=float("inf"))
+        self._look_at = max(next_change, now + _LOOK_EVERY_SECONDS)
 
     async def _take_over(self) -> None:
         """Adopt those who were there before a restart: without a sign of life they go offline."""
@@ -226,6 +242,7 @@ class Presences:
         seen_by: set[UserId] = set(user_ids)
         for user_id in user_ids:
             seen_by.update(await self._neighbours.neighbours_of(user_id))
+        self._tell_at = trio.current_time() + PAUSE_SECONDS * len(seen_by)
         position = await self._database.run(_put, presences)
         self._publisher.publish(Commit(position=position, rooms=frozenset(), users=frozenset(seen_by)))
 

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Collection
+from dataclasses import dataclass, field
 
 import orjson
+import trio
 
 from tricord.homeserver.accounts.presence import presence_content
 from tricord.homeserver.clock import Clock
@@ -17,6 +20,17 @@ from tricord.protocol.identifiers import RoomId, UserId
 
 # Beyond this many changes, the latest are told: presence is not worth more.
 _MOST_TOLD = 500
+# Whether each of so many shares a room with the viewer is asked one by one.
+_FEW = 20
+_MOST_STRETCHES = 16
+
+
+@dataclass(slots=True)
+class _Stretch:
+    """What changed between two positions, for whoever asks; None while it is read."""
+
+    done: trio.Event = field(default_factory=trio.Event)
+    entries: list[Presence] | None = None
 
 
 class PresenceSection:
@@ -27,6 +41,7 @@ class PresenceSection:
         self._memberships = memberships
         self._clock = clock
         self._enabled = enabled
+        self._read: OrderedDict[tuple[int, int], _Stretch] = OrderedDict()
 
     async def everybody(self, viewer: Viewer) -> tuple[Json, ...]:
         """Return who is there now."""
@@ -42,10 +57,7 @@ class PresenceSection:
         """Return what changed, and who is there in rooms that the viewer has just joined."""
         if not self._enabled:
             return ()
-        told: dict[UserId, Presence] = {}
-        for entry in await self._database.read(presence_between, after, upto, _MOST_TOLD):
-            if entry.user_id == viewer.user_id or await self._memberships.share_a_room(viewer.user_id, entry.user_id):
-                told[entry.user_id] = entry
+        told = {entry.user_id: entry for entry in await self._changed(viewer.user_id, after, upto)}
         if newly_joined:
             met: set[UserId] = set()
             for room_id in newly_joined:
@@ -54,6 +66,32 @@ class PresenceSection:
                 if entry.state != "offline":
                     told[entry.user_id] = entry
         return self._events(viewer, told.values())
+
+    async def _changed(self, viewer: UserId, after: int, upto: int) -> list[Presence]:
+        """Return what changed of those whom a viewer sees. Many are woken by one change, and read the same."""
+        stretch = after, upto
+        if (read := self._read.get(stretch)) is None:
+            read = self._read[stretch] = _Stretch()
+            if len(self._read) > _MOST_STRETCHES:
+                self._read.popitem(last=False)
+            try:
+                read.entries = await self._database.read(presence_between, after, upto, _MOST_TOLD)
+            finally:
+                read.done.set()
+                if read.entries is None:
+                    self._read.pop(stretch, None)
+        await read.done.wait()
+        entries = read.entries
+        if entries is None:  # who read it was cancelled
+            entries = await self._database.read(presence_between, after, upto, _MOST_TOLD)
+        if len(entries) > _FEW:
+            seen = await self._memberships.neighbours_of(viewer)
+            return [entry for entry in entries if entry.user_id in seen or entry.user_id == viewer]
+        return [
+            entry
+            for entry in entries
+            if entry.user_id == viewer or await self._memberships.share_a_room(viewer, entry.user_id)
+        ]
 
     def _events(self, viewer: Viewer, entries: Collection[Presence]) -> tuple[Json, ...]:
         wanted, now_ms = viewer.filter.presence, self._clock.now_ms()
