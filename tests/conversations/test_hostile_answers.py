@@ -287,6 +287,35 @@ async def test_lies_about_history_are_not_shown(any_scene: Scene) -> None:
         assert "Usurped" not in repr(page.chunk)
 
 
+async def test_who_was_out_before_we_came_says_nothing_in_the_history_that_a_peer_tells(any_scene: Scene) -> None:
+    scene, evil, fair = any_scene, any_scene.evil, any_scene.fair
+    room = evil.found(scene.room.version.name, scene.mallory)
+    joined = fair.event(room, scene.frank, "m.room.member", {"membership": "join"}, state_key=scene.frank)
+    room.take_in(joined)
+    with_frank = dict(room.state)
+    banned = {"membership": "ban"}
+    room.take_in(evil.event(room, scene.mallory, "m.room.member", banned, state_key=scene.frank))
+    vouching = [
+        stored.event_id
+        for key, stored in with_frank.items()
+        if key in {("m.room.create", ""), ("m.room.power_levels", ""), ("m.room.member", scene.frank)}
+        and not (key[0] == "m.room.create" and room.version.room_id_is_create_event_id)
+    ]
+    late = fair.says(room, scene.frank, "I was never out", auth=vouching)
+    room.take_in(late)
+    good = evil.says(room, scene.mallory, "Frank is out", after=[late.event_id])
+    room.take_in(good)
+    evil.welcomes(room)
+    await scene.xenia.join(room.room_id, via=[evil.name])
+    evil.answers("GET .*/backfill/", {"pdus": [good.pdu, late.pdu]})
+    told = {event.event_id: event for event in with_frank.values()}
+    evil.answers("state_ids", {"pdu_ids": list(told), "auth_chain_ids": list(told)})
+    evil.answers("/state/", {"pdus": [event.pdu for event in told.values()], "auth_chain": []})
+    page = await scene.xenia.messages(room.room_id, limit=100)
+    assert "Frank is out" in repr(page.chunk)
+    assert "I was never out" not in repr(page.chunk)
+
+
 # Keys
 
 

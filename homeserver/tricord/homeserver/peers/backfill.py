@@ -40,7 +40,7 @@ _EVENTS = 100
 # How much is fetched around an event that somebody jumps to.
 _EVENTS_OF_A_PART = 30
 # How much is fetched at a time while the room is being completed: as much as somebody reads at once.
-_EARLY_EVENTS = 50
+_EARLY_EVENTS = 30
 _MOST_HOLES = 20
 # How long a hole that nobody could fill is left alone.
 _PAUSE_SECONDS = 120
@@ -116,10 +116,12 @@ class Backfill:
         return await self._partial_rooms.get(room_id) is not None
 
     async def begin(self, partial: PartialRoom, join: StoredEvent) -> None:
-        """Fetch the newest history of a room that this server has joined, unless somebody is at it, or was."""
-        if partial.room_id not in self._under_way:
-            async with self._turn(partial.room_id):
-                await self._fetch_early(partial, [join])
+        """Fetch the newest history of a room that this server has joined, or wait for who is at it."""
+        if (under_way := self._under_way.get(partial.room_id)) is not None:
+            await under_way.wait()
+            return
+        async with self._turn(partial.room_id):
+            await self._fetch_early(partial, [join])
 
     async def fetch_part(self, server: ServerName, room_id: RoomId, event_id: EventId) -> bool:
         """Fetch an event of long ago, with some before it, though not all that came of it; return whether it is here.
@@ -176,7 +178,7 @@ class Backfill:
         except PeerError as error:
             _logger.info("history was not to be had", room_id=room.room_id, server=server, reason=str(error))
             return {}
-        events = await self._verifier.read(pdus[: 2 * _EVENTS], room.version, room.room_id)
+        events = await self._verifier.read(pdus[: 2 * limit], room.version, room.room_id)
         placed = await self._outliers.known([event.event_id for event in events])
         return {e.event_id: e for e in events if (known := placed.get(e.event_id)) is None or known.position is None}
 

@@ -14,19 +14,20 @@ import trio
 from tricord.homeserver.rooms.event_numbers import EventNumbers
 from tricord.homeserver.rooms.node_cache import NodeCache
 from tricord.homeserver.rooms.placement import rejection_by_auth_events
-from tricord.homeserver.rooms.state_map import EMPTY, NodeId, StateRoot, apply
+from tricord.homeserver.rooms.state_map import EMPTY, NodeId, StateRoot
 from tricord.homeserver.rooms.stored_event import StateKey, StoredEvent
 from tricord.homeserver.rooms.turns import Turns
 from tricord.homeserver.storage.database import Database
 from tricord.homeserver.storage.event_graph import first_depth
 from tricord.homeserver.storage.events import events_by_id
-from tricord.homeserver.storage.outliers import OutlierRow, insert_outliers
+from tricord.homeserver.storage.outliers import OutlierRow, accepted_state, insert_outliers
 from tricord.protocol.events import Event, VerifiedEvent
 from tricord.protocol.identifiers import EventId, RoomId
 
 E = TypeVar("E", bound=Event)
 
 _AT_A_TIME = 500
+_STATE_EVENTS_AT_A_TIME = 5_000
 _CREATE: StateKey = ("m.room.create", "")
 
 _logger = structlog.get_logger(__name__)
@@ -47,7 +48,11 @@ class Outliers:
 
     async def heard_of(self, event_ids: Collection[EventId]) -> dict[EventId, StoredEvent]:
         """Return those of some events that are here, also those that nobody could judge yet."""
-        return await self._database.read(events_by_id, list(event_ids)) if event_ids else {}
+        wanted = list(event_ids)
+        found: dict[EventId, StoredEvent] = {}
+        for start in range(0, len(wanted), _AT_A_TIME):
+            found |= await self._database.read(events_by_id, wanted[start : start + _AT_A_TIME])
+        return found
 
     async def first_depth(self, room_nid: int) -> int:
         """Return the depth at which a room began for this server: with its creation, or with the first join."""
@@ -98,12 +103,11 @@ class Outliers:
         it is no state.
         """
         state: dict[StateKey, int | None] = {}
-        for stored in (await self.known(event_ids)).values():
-            if stored.key is not None and not stored.rejected and stored.event.room_id == room_id:
-                state[stored.key] = stored.nid
-        if _CREATE not in state:
-            return None
-        return await self._nodes.using(lambda nodes: apply(nodes, EMPTY, state))
+        named = list(event_ids)
+        for start in range(0, len(named), _STATE_EVENTS_AT_A_TIME):
+            some = named[start : start + _STATE_EVENTS_AT_A_TIME]
+            state |= await self._database.read(accepted_state, room_id, some)
+        return await self._nodes.applied(EMPTY, state) if _CREATE in state else None
 
 
 def in_order(events: Mapping[EventId, E], before: Callable[[E], Iterable[EventId]]) -> Iterator[E]:

@@ -36,6 +36,10 @@ _EARLIER_EVENTS = 50
 # Up to this many missing pieces of a state are asked for one by one; more, all at once.
 _SINGLE_EVENTS = 40
 _AT_ONCE = 5
+_SINGLE_EVENTS_AT_ONCE = 10
+# So many missing auth events are asked for one by one, before whole chains are; and so often until that is given up.
+_MOST_AUTH_EVENTS = 100
+_MOST_REFUSALS = 3
 # How long we ask, all in all, for what some events lack. Then they are judged by what is here.
 _PATIENCE_SECONDS = 120
 
@@ -273,17 +277,19 @@ class Receiver:
         unknown = named - (await self._outliers.known(named)).keys()
         if not unknown:
             return
-        if len(unknown) <= _SINGLE_EVENTS:
-            single = await self._single_events(origin, unknown)
-            found = await self._verifier.read(single, room.version, room.room_id)
-            await self._outliers.keep(room.nid, found)
-            unknown -= (await self._outliers.known(unknown)).keys()
+        # As a rule they are members, vouched for by what is here.
+        single = await self._single_events(origin, sorted(unknown)[:_MOST_AUTH_EVENTS])
+        found = await self._verifier.read(single, room.version, room.room_id)
+        await self._outliers.keep(room.nid, found)
+        unknown -= (await self._outliers.known(unknown)).keys()
+        refusals = 0
         for event in events:
-            if unknown.isdisjoint(event.auth_events):
+            if unknown.isdisjoint(event.auth_events) or refusals == _MOST_REFUSALS:
                 continue
             try:
                 pdus = await self._source.event_auth(origin, room.room_id, event.event_id)
             except PeerError as error:
+                refusals += 1
                 _logger.info(
                     "auth events were not to be had", event_id=event.event_id, origin=origin, reason=str(error)
                 )
@@ -294,7 +300,7 @@ class Receiver:
 
     async def _single_events(self, origin: ServerName, event_ids: Iterable[EventId]) -> list[JsonObject]:
         pdus: list[JsonObject] = []
-        limiter = trio.CapacityLimiter(_AT_ONCE)
+        limiter = trio.CapacityLimiter(_SINGLE_EVENTS_AT_ONCE)
 
         async def fetch(event_id: EventId) -> None:
             async with limiter:

@@ -16,7 +16,7 @@ from tricord.homeserver.rooms.cached_rooms import CachedRoom, CachedRooms
 from tricord.homeserver.rooms.memberships import Memberships
 from tricord.homeserver.rooms.node_cache import NodeCache
 from tricord.homeserver.rooms.partial_rooms import PartialRooms
-from tricord.homeserver.rooms.state_map import NodeId, Overlay, StateRoot, apply, difference, get_many
+from tricord.homeserver.rooms.state_map import NodeId, Overlay, StateRoot, difference, get_many
 from tricord.homeserver.rooms.stored_event import StateKey, StoredEvent
 from tricord.homeserver.storage.database import Database
 from tricord.homeserver.storage.errors import DatabaseError
@@ -36,6 +36,7 @@ from tricord.protocol.identifiers import ServerName, UserId, is_valid_user_id, s
 
 _MOST_TRIES = 20
 _MEMBER = "m.room.member"
+_EVENTS_AT_A_TIME = 1_000
 
 
 class WholeStates:
@@ -107,28 +108,24 @@ class WholeStates:
             pairs = await self._changes(told, StateRoot(root), nodes)
             changed = await self._by_key([after for _, after in pairs if after is not None])
             changes = {key: stored.nid for key, stored in changed.items()}
-            roots[root], new = await self._applied(whole, changes, nodes)
-            nodes |= new
+            roots[root], nodes = await self._nodes.applied(whole, changes, nodes)
         now = StateRoot(roots[bytes(room.state_root)])
         pairs = await self._changes(room.state_root, now, nodes)
-        state = await self._by_key([after for _, after in pairs if after is not None])
-        members = [
-            WholeMember(key, str(stored.event.content.get("membership", "leave")), stored.nid, stored.event.sender)
-            for (kind, key), stored in state.items()
-            if kind == _MEMBER
-        ]
+        state: list[tuple[str, str, int]] = []
+        members: list[WholeMember] = []
+        nids = [after for _, after in pairs if after is not None]
+        for start in range(0, len(nids), _EVENTS_AT_A_TIME):
+            for (kind, key), stored in (await self._by_key(nids[start : start + _EVENTS_AT_A_TIME])).items():
+                state.append((kind, key, stored.nid))
+                if kind == _MEMBER:
+                    membership = str(stored.event.content.get("membership", "leave"))
+                    members.append(WholeMember(key, membership, stored.nid, stored.event.sender))
         remote = [
             RemoteMemberRow(room.nid, one.user_id, server, one.membership, one.event_nid, by_us=False)
             for one in members
             if is_valid_user_id(one.user_id) and (server := server_name_of(one.user_id)) != self._server_name
         ]
-        rows = [(kind, key, stored.nid) for (kind, key), stored in state.items()]
-        return Completion(room.nid, room.head, now, nodes, rows, members, remote, roots, position)
-
-    async def _applied(
-        self, root: StateRoot, changes: Mapping[StateKey, int], made: Mapping[NodeId, bytes]
-    ) -> tuple[StateRoot, dict[NodeId, bytes]]:
-        return await self._nodes.using(lambda nodes: apply(Overlay(made, nodes), root, changes))
+        return Completion(room.nid, room.head, now, nodes, state, members, remote, roots, position)
 
     async def _changes(
         self, before: StateRoot, after: StateRoot, made: Mapping[NodeId, bytes]

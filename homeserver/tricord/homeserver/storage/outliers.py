@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from tricord.homeserver.storage.database import Transaction
+from tricord.protocol.identifiers import EventId, RoomId
 
 
 class OutlierRow(NamedTuple):
@@ -49,3 +50,17 @@ async def insert_outliers(tx: Transaction, rows: Sequence[OutlierRow]) -> None:
         """,
         *(list(column) for column in zip(*rows, strict=True)),
     )
+
+
+async def accepted_state(tx: Transaction, room_id: RoomId, event_ids: Sequence[EventId]) -> dict[tuple[str, str], int]:
+    """Return what those of some events set that are here, of a room, and were let in: numbers by type and state key."""
+    rows = await tx.fetch(
+        """
+        SELECT e.type, e.state_key, e.event_nid FROM events e JOIN rooms r USING (room_nid)
+        WHERE e.event_id = ANY($2) AND r.room_id = $1 AND e.state_key IS NOT NULL AND NOT e.rejected
+            AND (NOT e.unjudged OR e.position IS NOT NULL)
+        """,
+        room_id,
+        list(event_ids),
+    )
+    return {(row[0], row[1]): row[2] for row in rows}
