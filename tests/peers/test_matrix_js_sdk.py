@@ -9,28 +9,21 @@ from pathlib import Path
 import pytest
 import trio
 
-from tests.npm import installed
+from tests.peers.conftest import JS_SOURCES
 from tests.servers import server_process
 
 pytestmark = pytest.mark.peer
 
-_SOURCES = Path(__file__).parent / "js"
-_CONVERSATIONS = sorted(file.stem for file in _SOURCES.glob("*.mjs") if not file.stem.endswith("people"))
+_CONVERSATIONS = sorted(file.stem for file in JS_SOURCES.glob("*.mjs") if not file.stem.endswith("people"))
 _PATIENCE_SECONDS = 120
 
 
-@pytest.fixture(scope="session")
-def sources(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The conversations, with the library installed beside them."""
-    return installed(_SOURCES, tmp_path_factory.mktemp("js"))
-
-
 @pytest.mark.parametrize("conversation", _CONVERSATIONS)
-async def test_matrix_js_sdk_converses(conversation: str, sources: Path, database_url: str, tmp_path: Path) -> None:
+async def test_matrix_js_sdk_converses(conversation: str, js: Path, database_url: str, tmp_path: Path) -> None:
     def converse(url: str) -> Callable[[], subprocess.CompletedProcess[str]]:
         return lambda: subprocess.run(
             ["node", f"{conversation}.mjs", url],
-            cwd=sources,
+            cwd=js,
             capture_output=True,
             text=True,
             timeout=_PATIENCE_SECONDS,
@@ -43,6 +36,6 @@ async def test_matrix_js_sdk_converses(conversation: str, sources: Path, databas
 
 
 def test_the_lock_names_versions_and_hashes_and_no_registry() -> None:
-    lock = (_SOURCES / "package-lock.json").read_text(encoding="utf-8")
+    lock = (JS_SOURCES / "package-lock.json").read_text(encoding="utf-8")
     assert '"resolved"' not in lock
     assert lock.count('"integrity": "sha512-') == lock.count('"node_modules/')

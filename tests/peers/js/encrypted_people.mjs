@@ -1,5 +1,6 @@
 // People whose clients encrypt, with the library's own Rust cryptography in WebAssembly; and what they do with it.
 import assert from "node:assert/strict";
+import { createCipheriv, createDecipheriv, createHash, randomBytes } from "node:crypto";
 import { createClient, EventType, MatrixEventEvent, MsgType } from "matrix-js-sdk";
 import { CryptoEvent, VerificationPhase, VerificationRequestEvent, VerifierEvent } from "matrix-js-sdk/lib/crypto-api/index.js";
 import { eventually, PASSWORD, start, until } from "./people.mjs";
@@ -7,12 +8,19 @@ import { eventually, PASSWORD, start, until } from "./people.mjs";
 // Keys of secret storage, of one person: whoever has one opens it.
 export class Keyring {
     #keys = new Map();
+    #master = null;
+
+    // Try a key on whatever is to be opened.
+    opensAll(key) {
+        this.#master = key;
+    }
 
     callbacks() {
         return {
             getSecretStorageKey: async ({ keys }) => {
-                const id = Object.keys(keys).find((one) => this.#keys.has(one));
-                return id === undefined ? null : [id, this.#keys.get(id)];
+                const ids = Object.keys(keys);
+                const id = ids.find((one) => this.#keys.has(one)) ?? (this.#master === null ? undefined : ids[0]);
+                return id === undefined ? null : [id, this.#keys.get(id) ?? this.#master];
             },
             cacheSecretStorageKey: (id, _, key) => this.#keys.set(id, key),
         };
@@ -71,14 +79,16 @@ export async function openSecrets(client) {
     return client.getCrypto().checkKeyBackupAndEnable();
 }
 
-// Put the secrets of the first device into secret storage, and begin a key backup.
+// Put the secrets of the first device into secret storage, and begin a key backup; return the recovery key.
 export async function makeSecretStorage(client) {
+    const key = await client.getCrypto().createRecoveryKeyFromPassphrase("wonderland");
     await client.getCrypto().bootstrapSecretStorage({
-        createSecretStorageKey: () => client.getCrypto().createRecoveryKeyFromPassphrase("wonderland"),
+        createSecretStorageKey: async () => key,
         setupNewSecretStorage: true,
         setupNewKeyBackup: true,
     });
     assert.ok(await client.getCrypto().isSecretStorageReady());
+    return key.encodedPrivateKey;
 }
 
 export async function encryptedRoom(host, ...guests) {
@@ -147,12 +157,12 @@ async function knows(client, other) {
     return known.get(other.getUserId())?.has(other.getDeviceId());
 }
 
-async function reaches(request, phase) {
+export async function reaches(request, phase) {
     if (request.phase < phase) await until(request, VerificationRequestEvent.Change, () => request.phase >= phase);
     assert.equal(request.phase, phase);
 }
 
-async function shown(verifier) {
+export async function shown(verifier) {
     const [callbacks] = await until(verifier, VerifierEvent.ShowSas, () => true);
     return callbacks;
 }
@@ -161,4 +171,32 @@ async function shown(verifier) {
 export function bodies(client, roomId) {
     const events = client.getRoom(roomId)?.getLiveTimeline().getEvents() ?? [];
     return events.map((event) => event.getContent().body);
+}
+
+// Upload what only those can read who are told its key; return the message that tells it.
+export async function encryptedFile(client, name, data) {
+    const key = randomBytes(32);
+    const iv = Buffer.concat([randomBytes(8), Buffer.alloc(8)]);
+    const cipher = createCipheriv("aes-256-ctr", key, iv);
+    const encrypted = Buffer.concat([cipher.update(data), cipher.final()]);
+    const { content_uri: url } = await client.uploadContent(encrypted, { type: "application/octet-stream" });
+    const jwk = { kty: "oct", key_ops: ["encrypt", "decrypt"], alg: "A256CTR", ext: true, k: key.toString("base64url") };
+    const hashes = { sha256: unpadded(createHash("sha256").update(encrypted).digest()) };
+    return { msgtype: MsgType.File, body: name, file: { v: "v2", url, key: jwk, iv: unpadded(iv), hashes } };
+}
+
+// Fetch such a file, and open it.
+export async function openedFile(client, file) {
+    const url = client.mxcUrlToHttp(file.url, undefined, undefined, undefined, undefined, true, true);
+    const answer = await fetch(url, { headers: { Authorization: `Bearer ${client.getAccessToken()}` } });
+    assert.equal(answer.status, 200);
+    const encrypted = Buffer.from(await answer.arrayBuffer());
+    assert.equal(unpadded(createHash("sha256").update(encrypted).digest()), file.hashes.sha256);
+    const key = Buffer.from(file.key.k, "base64url");
+    const decipher = createDecipheriv("aes-256-ctr", key, Buffer.from(file.iv, "base64"));
+    return Buffer.concat([decipher.update(encrypted), decipher.final()]);
+}
+
+function unpadded(bytes) {
+    return bytes.toString("base64").replace(/=+$/, "");
 }
