@@ -203,6 +203,15 @@ def test_prepared_keys_are_the_same_until_the_backup_is_made(device: Assembled) 
     assert device.backup.in_use is None
 
 
+def test_a_backup_that_was_made_without_our_being_told_is_ours(device: Assembled) -> None:
+    with device.store.transaction():
+        made = device.backup.prepare()
+        assert device.backup.found("7", made["algorithm"], made["auth_data"]) is Verdict.TRUSTED
+    assert device.backup.in_use is not None
+    assert device.backup.in_use.version == "7"
+    assert device.backup.key is not None
+
+
 def test_a_key_that_does_not_belong_to_the_backup_is_refused(device: Assembled) -> None:
     made = _begin(device)
     other = Assembled(device.directory, "TABLET")

@@ -25,7 +25,6 @@ from tricord.clients.encryption.stored import room_keys as stored_keys
 from tricord.clients.encryption.stored import rooms as stored_rooms
 from tricord.clients.encryption.stored.room_keys import Origin
 from tricord.clients.encryption.verification.conversation import Conversation
-from tricord.clients.encryption.verification.verification import Verification
 from tricord.clients.errors import ClientError, Refused, SignedOut
 from tricord.protocol.identifiers import DeviceId, EventId, RoomId, UserId
 from tricord.protocol.strict_json import JsonObject
@@ -135,10 +134,6 @@ class IdentityKeeper:
                 yield conversation
         finally:
             self._waiting = None
-
-    def conversation(self, verification: Verification) -> Conversation:
-        """Return a verification as something that a program takes part in."""
-        return Conversation(self, verification)
 
     async def carry(self) -> None:
         """Send what verifications have to say, and end those that have taken too long."""

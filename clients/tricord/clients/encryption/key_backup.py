@@ -183,7 +183,11 @@ class KeyBackup:
         """Take in which backup the homeserver has: keys are stored there if it is trusted, and else nowhere."""
         self.must_look = False
         verdict, public = self._verdict(algorithm, auth_data)
+        prepared = self._store.secret(_NEXT)
         if verdict is Verdict.TRUSTED:
+            if prepared is not None and BackupKey.from_secret(prepared).public == public:
+                # It was made, and we were not told.
+                self.created(version)
             self._use(Backup(version, public))
         else:
             _log.warning("the backup %s is not used: %s", version, verdict.value)
@@ -296,8 +300,8 @@ class KeyBackup:
             public = _public(auth_data)
         except Malformed:
             return Verdict.UNKNOWN_ALGORITHM, ""
-        secret = self._store.secret(SECRET)
-        ours = secret is not None and BackupKey.from_secret(secret).public == public
+        secrets = (self._store.secret(SECRET), self._store.secret(_NEXT))
+        ours = any(secret is not None and BackupKey.from_secret(secret).public == public for secret in secrets)
         return (Verdict.TRUSTED if ours or self._is_signed(auth_data) else Verdict.UNTRUSTED), public
 
     def _is_signed(self, auth_data: JsonObject) -> bool:

@@ -5,6 +5,7 @@ It stands on a machine, which hands it what comes and takes along what it wants 
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from typing import Any
 
@@ -24,6 +25,8 @@ from tricord.clients.encryption.verification.messages import ALL_TYPES, SAS
 from tricord.clients.encryption.verification.sas import Party
 from tricord.protocol.identifiers import EventId, RoomId, UserId
 from tricord.protocol.strict_json import JsonObject
+
+_log = logging.getLogger(__name__)
 
 
 class OwnIdentity:
@@ -141,6 +144,8 @@ class OwnIdentity:
 
     def _receive_changes(self, changes: Changes) -> None:
         users = changes.users()
+        for identity in changes.changed_identities:
+            _log.warning("%s has another identity than before: see `changed_identities`", identity.user_id)
         self.cross_signing.notice(users)
         if self.machine.user_id in users:
             self.cross_signing.vouch_for_this_device()
