@@ -12,6 +12,7 @@ import trio
 
 from tests.homeserver.sync.conftest import People
 from tests.homeserver.sync.people import Follower, joined, texts
+from tests.homeserver.sync.server import sync_server
 from tests.homeserver.sync.windows import Window, bodies, first
 from tricord.homeserver.storage.database import Database
 from tricord.homeserver.sync.engine import SyncEngine
@@ -116,3 +117,33 @@ async def test_windows_that_wait_for_the_same_message_read_it_once(
     told = await all_wait(waits, lambda: alice.say(room, "hot"))
     assert [bodies(answer["rooms"][room]) for answer in told] == [["hot"]] * WAITING
     assert work.done["read"] < 10
+
+
+@pytest.mark.parametrize("by_windows", [True, False])
+async def test_a_beginning_asks_the_database_as_often_for_many_rooms_as_for_few(
+    database: Database, monkeypatch: pytest.MonkeyPatch, *, by_windows: bool
+) -> None:
+    async with sync_server(database) as server:
+        alice, bob = server.person("alice"), server.person("bob")
+        rooms = [await alice.create_room(preset="public_chat") for _ in range(10)]
+        for room in rooms:
+            await bob.join(room)
+            await alice.say(room, "Hello")
+    work = Work(monkeypatch)
+    asked = []
+    for count in (2, 10):
+        async with sync_server(database) as fresh:
+            reader = fresh.person("bob")
+            work.done.clear()
+            if by_windows:
+                state = [["m.room.member", "$LAZY"], ["m.room.create", ""]]
+                extensions = {name: {"enabled": True} for name in ("account_data", "receipts", "typing", "threads")}
+                told = (await Window(reader, first(count, state=state), extensions=extensions).look())["rooms"]
+            else:
+                wanted = {"rooms": rooms[:count], "state": {"lazy_load_members": True}}
+                told = (await reader.sync(room=wanted))["rooms"]["join"]
+            assert len(told) == count
+            asked.append(work.done["read"])
+    few, many = asked
+    # What goes on beside, presence for one, asks now and then, too.
+    assert many <= few + 3

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from typing import TypeVar
 
@@ -13,6 +13,7 @@ from tricord.homeserver.storage.database import Database
 from tricord.homeserver.storage.state_nodes import nodes_by_id
 
 T = TypeVar("T")
+Key = TypeVar("Key")
 
 # What a node costs beside its bytes: two objects, and its place in the dictionary.
 _OVERHEAD = 150
@@ -33,16 +34,29 @@ class NodeCache:
 
         Each call brings it at least one level further.
         """
+        return (await self.using_each(lambda nodes, _: function(nodes), (None,)))[None]
+
+    async def using_each(self, function: Callable[[Nodes, Key], T], keys: Iterable[Key]) -> dict[Key, T]:
+        """Call a function of the state map for each of some keys; what all of them want next is read together."""
         nodes = _Lookup(self)
-        while True:
-            try:
-                return function(nodes)
-            except NodesMissing as missing:
-                nodes.brought.update(await self._database.read(nodes_by_id, missing.node_ids))
-                lost = [node_id.hex() for node_id in missing.node_ids if node_id not in nodes.brought]
-                if lost:
-                    raise LookupError(f"nodes of a state are not in the database: {', '.join(lost)}") from None
+        found: dict[Key, T] = {}
+        waiting = list(keys)
+        while waiting:
+            missing: set[NodeId] = set()
+            again: list[Key] = []
+            for key in waiting:
+                try:
+                    found[key] = function(nodes, key)
+                except NodesMissing as error:
+                    missing.update(error.node_ids)
+                    again.append(key)
+            if missing:
+                nodes.brought.update(await self._database.read(nodes_by_id, list(missing)))
+                if lost := [node_id.hex() for node_id in missing if node_id not in nodes.brought]:
+                    raise LookupError(f"nodes of a state are not in the database: {', '.join(lost)}")
                 self.add(nodes.brought)
+            waiting = again
+        return found
 
     async def applied(
         self, root: StateRoot, changes: Mapping[tuple[str, str], int | None], made: Mapping[NodeId, bytes] | None = None

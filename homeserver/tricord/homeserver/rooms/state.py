@@ -93,8 +93,8 @@ class RoomState:
             roots[room_nid] = StateRoot(root)
             now.setdefault(room_nid, set()).update(() if nid is None else (nid,))
         numbers = {event: rooms[event.event.room_id].nid for event in events}
-        changes = await self._nodes.using(
-            lambda nodes: {event: difference(nodes, event.room_state, roots[nid]) for event, nid in numbers.items()}
+        changes = await self._nodes.using_each(
+            lambda nodes, event: difference(nodes, event.room_state, roots[numbers[event]]), numbers
         )
         then: dict[StoredEvent, set[int]] = {}
         for event, nid in numbers.items():
@@ -110,8 +110,8 @@ class RoomState:
         self, wanted: Mapping[StoredEvent, Collection[StateKey]]
     ) -> dict[StoredEvent, dict[StateKey, StoredEvent]]:
         """Return some of the states of rooms once some events were in them."""
-        nids = await self._nodes.using(
-            lambda nodes: {event: get_many(nodes, event.room_state, keys) for event, keys in wanted.items()}
+        nids = await self._nodes.using_each(
+            lambda nodes, event: get_many(nodes, event.room_state, wanted[event]), wanted
         )
         known = await self._events({nid for found in nids.values() for nid in found.values()})
         return {event: {key: known[nid] for key, nid in found.items()} for event, found in nids.items()}
@@ -125,7 +125,7 @@ class RoomState:
     ) -> dict[StoredEvent, dict[StateKey, StoredEvent]]:
         """Return those of the keys that are set after each of some events."""
         roots = {event.state_after for event in events}
-        nids = await self._nodes.using(lambda nodes: {root: get_many(nodes, root, keys) for root in roots})
+        nids = await self._nodes.using_each(lambda nodes, root: get_many(nodes, root, keys), roots)
         known = await self._events({nid for found in nids.values() for nid in found.values()})
         return {event: {key: known[nid] for key, nid in nids[event.state_after].items()} for event in events}
 
@@ -146,7 +146,7 @@ class RoomState:
     async def of_rooms_at(self, events: Collection[StoredEvent]) -> dict[StoredEvent, dict[StateKey, StoredEvent]]:
         """Return the same for events of many rooms at once."""
         roots = {event.room_state for event in events}
-        nids = await self._nodes.using(lambda nodes: {root: list(event_numbers(nodes, root)) for root in roots})
+        nids = await self._nodes.using_each(event_numbers, roots)
         known = await self._events({nid for numbers in nids.values() for nid in numbers})
         return {event: _by_key([known[nid] for nid in nids[event.room_state]]) for event in events}
 
