@@ -119,30 +119,41 @@ async def test_windows_that_wait_for_the_same_message_read_it_once(
     assert work.done["read"] < 10
 
 
-@pytest.mark.parametrize("by_windows", [True, False])
-async def test_a_beginning_asks_the_database_as_often_for_many_rooms_as_for_few(
-    database: Database, monkeypatch: pytest.MonkeyPatch, *, by_windows: bool
+async def by_window(reader: Follower, rooms: list[str], _since: str) -> Any:
+    state = [["m.room.member", "$LAZY"], ["m.room.create", ""]]
+    extensions = {name: {"enabled": True} for name in ("account_data", "receipts", "typing", "threads")}
+    return (await Window(reader, first(len(rooms), state=state), extensions=extensions).look())["rooms"]
+
+
+async def from_the_beginning(reader: Follower, rooms: list[str], _since: str) -> Any:
+    return (await reader.sync(room={"rooms": rooms, "state": {"lazy_load_members": True}}))["rooms"]["join"]
+
+
+async def after_a_while(reader: Follower, rooms: list[str], since: str) -> Any:
+    return (await reader.sync(since=since, room={"rooms": rooms, "timeline": {"limit": 2}}))["rooms"]["join"]
+
+
+@pytest.mark.parametrize("look", [by_window, from_the_beginning, after_a_while])
+async def test_the_database_is_asked_as_often_for_many_rooms_as_for_few(
+    database: Database, monkeypatch: pytest.MonkeyPatch, look: Callable[[Follower, list[str], str], Awaitable[Any]]
 ) -> None:
     async with sync_server(database) as server:
         alice, bob = server.person("alice"), server.person("bob")
         rooms = [await alice.create_room(preset="public_chat") for _ in range(10)]
         for room in rooms:
             await bob.join(room)
-            await alice.say(room, "Hello")
+        since = (await bob.sync())["next_batch"]
+        for room in rooms:
+            await alice.put(f"/v3/rooms/{room}/state/m.room.topic", {"topic": "tea"})
+            for number in range(3):
+                await alice.say(room, f"{number}")
     work = Work(monkeypatch)
     asked = []
     for count in (2, 10):
         async with sync_server(database) as fresh:
             reader = fresh.person("bob")
             work.done.clear()
-            if by_windows:
-                state = [["m.room.member", "$LAZY"], ["m.room.create", ""]]
-                extensions = {name: {"enabled": True} for name in ("account_data", "receipts", "typing", "threads")}
-                told = (await Window(reader, first(count, state=state), extensions=extensions).look())["rooms"]
-            else:
-                wanted = {"rooms": rooms[:count], "state": {"lazy_load_members": True}}
-                told = (await reader.sync(room=wanted))["rooms"]["join"]
-            assert len(told) == count
+            assert len(await look(reader, rooms[:count], since)) == count
             asked.append(work.done["read"])
     few, many = asked
     # What goes on beside, presence for one, asks now and then, too.

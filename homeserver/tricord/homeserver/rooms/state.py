@@ -9,7 +9,7 @@ from collections.abc import Collection, Mapping
 
 from tricord.homeserver.rooms.cached_rooms import CachedRoom, CachedRooms
 from tricord.homeserver.rooms.node_cache import NodeCache
-from tricord.homeserver.rooms.state_map import EMPTY, StateRoot, difference, event_numbers, get_many
+from tricord.homeserver.rooms.state_map import EMPTY, Nodes, StateRoot, difference, event_numbers, get_many
 from tricord.homeserver.rooms.stored_event import StateKey, StoredEvent
 from tricord.homeserver.storage.database import Database, Transaction
 from tricord.homeserver.storage.events import events_by_id, events_by_nid, events_by_nid_without_type
@@ -165,10 +165,21 @@ class RoomState:
 
         None stands for before the room began.
         """
-        old = EMPTY if before is None else before.room_state
-        new = after.room_state
-        pairs = await self._nodes.using(lambda nodes: difference(nodes, old, new))
-        return _by_key((await self._events([nid for _, nid in pairs if nid is not None])).values())
+        return (await self.changes_since({after: before}))[after]
+
+    async def changes_since(
+        self, before: Mapping[StoredEvent, StoredEvent | None]
+    ) -> dict[StoredEvent, dict[StateKey, StoredEvent]]:
+        """Return the same for events of many rooms at once, by the events after; each with the one before it."""
+
+        def changed(nodes: Nodes, after: StoredEvent) -> list[int]:
+            then = before[after]
+            pairs = difference(nodes, EMPTY if then is None else then.room_state, after.room_state)
+            return [nid for _, nid in pairs if nid is not None]
+
+        nids = await self._nodes.using_each(changed, before)
+        known = await self._events({nid for some in nids.values() for nid in some})
+        return {after: _by_key([known[nid] for nid in some]) for after, some in nids.items()}
 
     async def _events(self, nids: Collection[int]) -> dict[int, StoredEvent]:
         return await self._database.read(events_by_nid, list(nids)) if nids else {}

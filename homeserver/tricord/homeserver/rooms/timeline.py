@@ -64,6 +64,10 @@ class Timeline:
         """Return the same for many rooms at once, each with its own lower bound."""
         return await self._recent({room_id: (position, upto) for room_id, position in after.items()}, limit)
 
+    async def recent_between(self, between: Mapping[RoomId, tuple[int, int]], *, limit: int) -> dict[RoomId, Stretch]:
+        """Return the same for many rooms at once, each between two positions of its own."""
+        return await self._recent(between, limit)
+
     async def last_until(self, positions: Mapping[RoomId, int]) -> dict[RoomId, StoredEvent]:
         """Return the last live event of each room at or before a position; rooms that have none are absent."""
         found = await self._recent({room_id: (0, position) for room_id, position in positions.items()}, 1)

@@ -417,12 +417,17 @@ class SyncEngine:
         wanted, limit = viewer.filter.room.timeline, timeline_limit(viewer.filter)
         lazily = viewer.filter.room.state.lazy_load_members
         windows: dict[RoomId, Window] = {}
+        shared: list[Stretch] = []
         others: list[Stretch] = []
         for stretch in stretches:
-            if stretch.all_visible and not stretch.full_state and wanted.allows_everything:
-                windows[stretch.room_id] = await self._windows.shared(stretch, limit)
-            else:
-                others.append(stretch)
+            is_usual = stretch.all_visible and not stretch.full_state and wanted.allows_everything
+            (shared if is_usual else others).append(stretch)
+        if shared:
+            try:
+                windows.update(await self._windows.shared_in_rooms(shared, limit))
+            except Exception:
+                _logger.exception("rooms could not be read together", user_id=viewer.user_id)
+                windows.update(await self._read_one_by_one(shared, viewer))
         if others:
             try:
                 windows.update(await self._windows.load(others, limit, wanted, lazily=lazily))

@@ -7,7 +7,7 @@ reads them: one at a time and shared for those who follow along, or many rooms a
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import trio
@@ -32,8 +32,8 @@ MEMBER = "m.room.member"
 _DEFAULT_LIMIT = 10
 _HIGHEST_LIMIT = 500
 _MOST_SHARED = 2_000
-# Rooms whose state is read at the same time.
-_AT_ONCE = 6
+# The room, the positions between which it was read, and how many events.
+_Key = tuple[RoomId, int, int, int]
 # How far a filter that lets little through is followed back.
 _MOST_PAGES, _PAGE = 10, 100
 
@@ -143,29 +143,42 @@ class Windows:
         self._state = state
         self._changes = changes
         self._retention = retention
-        self._shared: OrderedDict[tuple[RoomId, int, int, int], Window] = OrderedDict()
-        self._loading: dict[tuple[RoomId, int, int, int], trio.Event] = {}
+        self._shared: OrderedDict[_Key, Window] = OrderedDict()
+        self._loading: dict[_Key, trio.Event] = {}
 
-    async def shared(self, stretch: Stretch, limit: int) -> Window:
-        """Return the window of a stretch that is all visible, read once for everybody who asks meanwhile."""
-        after, upto = self._changes.last_change(stretch.room_id, stretch.after, stretch.upto)
-        key = (stretch.room_id, after, upto, limit)
+    async def shared_in_rooms(self, stretches: Iterable[Stretch], limit: int) -> dict[RoomId, Window]:
+        """Return the windows of stretches that are all visible, read once for everybody who asks meanwhile."""
+        wanted: dict[RoomId, _Key] = {}
+        for stretch in stretches:
+            after, upto = self._changes.last_change(stretch.room_id, stretch.after, stretch.upto)
+            wanted[stretch.room_id] = (stretch.room_id, after, upto, limit)
+        windows: dict[RoomId, Window] = {}
         # No await on the way of the first reader, as long as memory has everything: a thousand who were woken by the
         # same commit then go through here one after the other, without waiting for each other.
-        while (window := self._shared.get(key)) is None:
-            if (loading := self._loading.get(key)) is not None:
-                await loading.wait()
-                continue
-            loading = self._loading[key] = trio.Event()
-            try:
-                own = Stretch(stretch.room_id, after, upto, all_visible=True)
-                self._shared[key] = (await self.load([own], limit))[stretch.room_id]
-            finally:
+        while True:
+            windows |= {room_id: known for room_id, key in wanted.items() if (known := self._shared.get(key))}
+            missing = [key for room_id, key in wanted.items() if room_id not in windows]
+            if not missing:
+                return await self._still_told(windows)
+            if unread := [key for key in missing if key not in self._loading]:
+                windows |= await self._load_shared(unread, limit)
+            else:
+                await self._loading[missing[0]].wait()
+
+    async def _load_shared(self, keys: Collection[_Key], limit: int) -> dict[RoomId, Window]:
+        loading = trio.Event()
+        self._loading.update(dict.fromkeys(keys, loading))
+        try:
+            stretches = [Stretch(room_id, after, upto, all_visible=True) for room_id, after, upto, _ in keys]
+            windows = await self.load(stretches, limit)
+            self._shared.update((key, windows[key[0]]) for key in keys)
+        finally:
+            for key in keys:
                 del self._loading[key]
-                loading.set()
-            if len(self._shared) > _MOST_SHARED:
-                self._shared.popitem(last=False)
-        return (await self._still_told({stretch.room_id: window}))[stretch.room_id]
+            loading.set()
+        while len(self._shared) > _MOST_SHARED:
+            self._shared.popitem(last=False)
+        return windows
 
     async def rooms_changed(self, room_ids: Collection[RoomId], after: int, upto: int) -> list[RoomId]:
         """Return which of some rooms changed, from the tables if that is longer ago than memory goes."""
@@ -223,24 +236,9 @@ class Windows:
         }
 
     async def _unfiltered(self, stretches: Collection[Stretch], limit: int) -> dict[RoomId, Window]:
-        ends: dict[int, list[Stretch]] = {}
-        for stretch in stretches:
-            ends.setdefault(stretch.upto, []).append(stretch)
-        windows = {}
-        for upto, ending in ends.items():
-            if len(ending) == 1:
-                only = ending[0]
-                read = {
-                    only.room_id: await self._timeline.recent(
-                        only.room_id, after=only.after, upto=upto, limit=max(limit, 1)
-                    )
-                }
-            else:
-                after = {stretch.room_id: stretch.after for stretch in ending}
-                read = await self._timeline.recent_in_rooms(after, upto=upto, limit=max(limit, 1))
-            for stretch in ending:
-                windows[stretch.room_id] = _window(stretch, read.get(stretch.room_id, _NOTHING), limit)
-        return windows
+        between = {stretch.room_id: (stretch.after, stretch.upto) for stretch in stretches}
+        read = await self._timeline.recent_between(between, limit=max(limit, 1))
+        return {stretch.room_id: _window(stretch, read.get(stretch.room_id, _NOTHING), limit) for stretch in stretches}
 
     async def _filtered(self, stretch: Stretch, limit: int, wanted: RoomEventFilter) -> Window:
         kept: list[StoredEvent] = []
@@ -296,7 +294,10 @@ class Windows:
                     window.state = {**_but_for(window.first, states[window.first]), **window.state}
                 elif not window.lazily:
                     window.state = {**await self._at_beginning(window), **window.state}
-        await _for_each(windows, self._add_changes)
+        await self._add_changes([window for window in windows if _is_gappy(window)])
+        for window in windows:
+            if any(stored.resolved_state is not None for stored in window.events):
+                await self._follow_forks(window)
 
     async def _without_members(
         self, windows: Collection[Window], lasts: Mapping[RoomId, StoredEvent]
@@ -305,12 +306,18 @@ class Windows:
         then = [last for window in windows if (last := lasts.get(window.stretch.room_id) or window.first)]
         return await self._state.of_rooms_at_without_type(then, MEMBER) if then else {}
 
-    async def _add_changes(self, window: Window) -> None:
-        stretch, beside = window.stretch, window.state
-        if not stretch.full_state and (window.limited or (stretch.after and not stretch.all_visible)):
-            window.state = {**await self._changed_before(window), **beside}
-        if any(stored.resolved_state is not None for stored in window.events):
-            await self._follow_forks(window)
+    async def _add_changes(self, windows: Collection[Window]) -> None:
+        """Add what changed between the beginning of the stretch and the first event."""
+        lasts = await self._timeline.last_until({window.stretch.room_id: _before(window) for window in windows})
+        moved = [
+            (window.stretch, window, last)
+            for window in windows
+            if (last := lasts.get(window.stretch.room_id)) and last.place.position > window.stretch.after
+        ]
+        known = await self._timeline.last_until({stretch.room_id: stretch.after for stretch, _, _ in moved})
+        changes = await self._state.changes_since({last: known.get(stretch.room_id) for stretch, _, last in moved})
+        for _, window, last in moved:
+            window.state = {**changes[last], **window.state}
 
     async def _follow_forks(self, window: Window) -> None:
         """Let a window of a room with forks end in the room's state.
@@ -334,29 +341,25 @@ class Windows:
             return {}
         return await self._state.before(window.first)
 
-    async def _changed_before(self, window: Window) -> dict[StateKey, StoredEvent]:
-        """Return what changed between the beginning of the stretch and the first event."""
-        last = await self._last_before(window)
-        stretch = window.stretch
-        if last is None or last.place.position <= stretch.after:
-            return {}
-        known = await self._timeline.recent(stretch.room_id, after=0, upto=stretch.after, limit=1)
-        return await self._state.changes(known.events[-1] if known.events else None, last)
-
     async def _last_before(self, window: Window) -> StoredEvent | None:
         return (await self._timeline.last_until({window.stretch.room_id: _before(window)})).get(window.stretch.room_id)
 
     async def _add_receipts(self, windows: Mapping[RoomId, Window]) -> None:
-        after: dict[int, list[RoomId]] = {}
+        begin: dict[RoomId, int] = {}
         for room_id, window in windows.items():
-            begin = 0 if window.stretch.full_state else window.stretch.after
-            if begin == 0 or self._changes.passing_changed(room_id, begin):
-                after.setdefault(begin, []).append(room_id)
-        for begin, room_ids in after.items():
+            after = 0 if window.stretch.full_state else window.stretch.after
+            if after == 0 or self._changes.passing_changed(room_id, after):
+                begin[room_id] = after
+        beginning = [room_id for room_id, after in begin.items() if not after]
+        going_on = [room_id for room_id, after in begin.items() if after]
+        for room_ids in (beginning, going_on):
+            if not room_ids:
+                continue
+            since = min(begin[room_id] for room_id in room_ids)
             upto = max(windows[room_id].stretch.upto for room_id in room_ids)
             receipts: dict[RoomId, list[Receipt]] = {}
-            for receipt in await self._database.read(receipts_between, room_ids, begin, upto):
-                if receipt.position <= windows[receipt.room_id].stretch.upto:
+            for receipt in await self._database.read(receipts_between, room_ids, since, upto):
+                if begin[receipt.room_id] < receipt.position <= windows[receipt.room_id].stretch.upto:
                     receipts.setdefault(receipt.room_id, []).append(receipt)
             for room_id, of_room in receipts.items():
                 windows[room_id].receipts = of_room
@@ -386,6 +389,12 @@ class Windows:
                 windows[room_id].typing = user_ids
 
 
+def _is_gappy(window: Window) -> bool:
+    """Return whether state may have changed between the beginning of the stretch and the first event that is told."""
+    stretch = window.stretch
+    return not stretch.full_state and (window.limited or (stretch.after > 0 and not stretch.all_visible))
+
+
 def _but_for(event: StoredEvent, state: Mapping[StateKey, StoredEvent]) -> dict[StateKey, StoredEvent]:
     return {key: stored for key, stored in state.items() if stored != event}
 
@@ -405,21 +414,3 @@ def _window(stretch: Stretch, read: Read, limit: int) -> Window:
     start = stretch.upto if limited or stretch.full_state else stretch.after
     first = events[0] if events else None
     return Window(stretch, events, limited, start if first is None else first.place.position - 1, first)
-
-
-async def _for_each(windows: Iterable[Window], act: Callable[[Window], Awaitable[None]]) -> None:
-    """Do something for each window; for many of them, several at a time."""
-    todo = [w for w in windows if w.stretch.full_state or w.limited or not w.stretch.all_visible]
-    if len(todo) < 2:
-        for window in todo:
-            await act(window)
-        return
-    remaining = iter(todo)
-
-    async def work() -> None:
-        for window in remaining:
-            await act(window)
-
-    async with trio.open_nursery() as nursery:
-        for _ in range(min(_AT_ONCE, len(todo))):
-            nursery.start_soon(work)

@@ -157,18 +157,24 @@ class RoomReader:
 
     async def _follow(self, rooms: Collection[Room], viewer: Viewer, ignored: frozenset[UserId]) -> None:
         """Read what happened since the client was told last."""
+        shared: dict[int, list[Stretch]] = {}
         for room in rooms:
-            limit = max(room.wish.limit, 1)
             if room.is_inside:
                 stretch = Stretch(room.room_id, room.after, room.upto, all_visible=True)
-                window = await self._windows.shared(stretch, limit)
+                shared.setdefault(max(room.wish.limit, 1), []).append(stretch)
+        windows: dict[RoomId, Window] = {}
+        for limit, stretches in shared.items():
+            windows |= await self._windows.shared_in_rooms(stretches, limit)
+        for room in rooms:
+            if room.is_inside:
+                window = windows[room.room_id]
                 room.events = window.events
                 if not ignored.isdisjoint(window.senders):
                     room.events = [e for e in window.events if e.event.is_state or e.event.sender not in ignored]
             else:
                 left = room.upto if room.left is None else room.left.place.position
                 stretch = Stretch(room.room_id, room.after, room.upto, left=left)
-                window = (await self._windows.load([stretch], limit))[room.room_id]
+                window = (await self._windows.load([stretch], max(room.wish.limit, 1)))[room.room_id]
                 seen = await self._visibility.seen(viewer.user_id, window.events)
                 room.memberships = {one.stored: one.membership for one in seen}
                 window = window.without([stored for stored in window.events if stored not in room.memberships])
