@@ -12,7 +12,7 @@ from tricord.clients.encryption.devices import Standing, Trust
 from tricord.clients.encryption.errors import CannotEncrypt, KeysNotShared, NotThisDevice, Reason
 from tricord.clients.encryption.machine import Machine
 from tricord.clients.encryption.megolm import Doubt
-from tricord.clients.encryption.requests import KeysClaim, KeysUpload, SendToDevice
+from tricord.clients.encryption.requests import KeysClaim, KeysQuery, KeysUpload, SendToDevice
 from tricord.clients.encryption.store import Store
 from tricord.clients.encryption.stored import room_keys as stored_keys
 from tricord.protocol.identifiers import DeviceId, UserId
@@ -42,6 +42,22 @@ def test_what_one_says_the_other_reads_and_oneself_too() -> None:
     assert decrypted.device.device_id == bob.device_id
     assert decrypted.standing is Standing.UNSIGNED
     assert decrypted.warnings == (Doubt.UNSIGNED_DEVICE,)
+
+
+def test_who_writes_from_a_new_device_before_we_hear_of_it_gets_our_answer_there() -> None:
+    town, alice, bob = two()
+    assert bob.hears(alice.say("Hello")) == "Hello"
+    tablet = Somebody(town, "bob", "TABLET")
+    # As across servers, where the news of a device and its messages go different ways.
+    town.changed.clear()
+    alice.sync()
+    assert alice.hears(tablet.say("From my tablet")) == "From my tablet"
+    assert tablet.hears(alice.say("I see")) == "I see"
+    queries = [request for request in town.made if isinstance(request, KeysQuery)]
+    town.box(bob.user_id, "TABLET").keys = None
+    alice.hears(tablet.say("Again"))
+    alice.say("Once more")
+    assert queries == [request for request in town.made if isinstance(request, KeysQuery)]
 
 
 def test_a_room_whose_members_have_not_the_key_is_not_written_to() -> None:

@@ -38,6 +38,7 @@ from tricord.protocol.strict_json import JsonObject
 _log = logging.getLogger(__name__)
 
 _REQUESTS_AT_ONCE = 50
+_MOST_ASKED_ABOUT = 1_000
 _LATE_EVENTS_AT_ONCE = 500
 _MOST_REFUSALS = 3
 # What is said between devices in clear is worth nothing as these.
@@ -125,6 +126,7 @@ class Machine:
         self._to_device_handlers: dict[str, list[Callable[[ToDevice], None]]] = {}
         self._sources: dict[type[Request], Source] = {}
         self._change_handlers: list[Callable[[Changes], None]] = []
+        self._asked_about: set[str] = set()
 
     @property
     def user_id(self) -> UserId:
@@ -403,6 +405,7 @@ class Machine:
         self._isolated(self._take_olm, message, received)
 
     def _take_olm(self, message: OlmMessage, received: Received) -> None:
+        self._ask_about_new_device(message)
         key = None
         match message.event_type:
             case "m.room_key":
@@ -419,6 +422,20 @@ class Machine:
         if key is not None:
             self.key_requests.arrived(key)
             received.room_keys.append(key)
+
+    def _ask_about_new_device(self, message: OlmMessage) -> None:
+        """Ask for the devices of somebody who writes from one that we do not know.
+
+        Across servers a message may come sooner than the news of its device, which is to have the keys of our answers.
+        """
+        known = stored_devices.devices_by_key(self.store, message.sender_key)
+        if message.sender_key in self._asked_about or any(device.user_id == message.sender for device in known):
+            return
+        # Once: it may be one that its user keeps from us.
+        if len(self._asked_about) >= _MOST_ASKED_ABOUT:
+            self._asked_about.clear()
+        self._asked_about.add(message.sender_key)
+        self.lists.changed([message.sender])
 
     def _take_withheld(self, sender: UserId, content: JsonObject) -> None:
         """https://spec.matrix.org/v1.19/client-server-api/#reporting-that-decryption-keys-are-withheld ."""
