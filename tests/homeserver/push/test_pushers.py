@@ -136,6 +136,24 @@ async def test_a_message_is_pushed_with_all_that_a_phone_shows(alice: Client, bo
     }
 
 
+async def test_a_phone_is_told_what_is_left_when_something_is_read_elsewhere(
+    alice: Client, bob: Client, gateway: Gateway
+) -> None:
+    room = await shared_room(alice, bob)
+    await pushed_to(alice, gateway)
+    texts = [await bob.send_text(room, text) for text in ("one", "two", "three")]
+    await gateway.until(3)
+    await alice.mark_read(room, texts[1])
+    left = (await gateway.until(4))[3]
+    assert left["counts"] == {"unread": 1}
+    assert "event_id" not in left
+    assert [device["pushkey"] for device in left["devices"]] == ["phone"]
+    await alice.mark_read(room, texts[2])
+    assert (await gateway.until(5))[4]["counts"] == {"unread": 0}
+    await bob.send_text(room, "four")
+    assert (await gateway.until(6))[5]["counts"] == {"unread": 1}
+
+
 async def test_only_names_are_pushed_where_the_client_wants_no_more(
     alice: Client, bob: Client, gateway: Gateway
 ) -> None:

@@ -18,7 +18,7 @@ from tricord.homeserver.clock import Clock
 from tricord.homeserver.peers.leases import Leases
 from tricord.homeserver.push.counts import NotificationCounts, Notified
 from tricord.homeserver.push.delivery import Delivered, Delivery
-from tricord.homeserver.push.pushers import Pushers
+from tricord.homeserver.push.pushers import HTTP, Pushers
 from tricord.homeserver.rooms.memberships import Memberships
 from tricord.homeserver.rooms.state import RoomState
 from tricord.homeserver.rooms.stored_event import StateKey, StoredEvent
@@ -52,6 +52,8 @@ class _Progress:
     position: int
     told: int = 0
     noted: int = 0
+    unread: int = 0
+    """How many unread events it was told of last, as its badge shows."""
 
 
 class Notifier:
@@ -194,12 +196,31 @@ class Notifier:
                 outcome = await self._delivery.deliver(pusher, notification, one.outcome.tweaks)
             if outcome is not Delivered.TAKEN:
                 return outcome
+            progress.unread = unread
             if one.stored.position is not None:
                 progress.position = progress.told = max(progress.position, one.stored.position)
+        if not news and changed and progress.unread and pusher.kind == HTTP:
+            outcome = await self._tell_what_is_left(pusher, progress, await self._counts.total(user_id, joined, upto))
+            if outcome is not Delivered.TAKEN:
+                return outcome
         progress.position = upto
         if news:
             progress.told = upto
         return Delivered.TAKEN
+
+    async def _tell_what_is_left(self, pusher: Pusher, progress: _Progress, unread: int) -> Delivered:
+        """Let a phone count less on its badge, once something has been read elsewhere. Browsers show no badges.
+
+        https://spec.matrix.org/v1.19/push-gateway-api/#post_matrixpushv1notify
+        """
+        if unread >= progress.unread:
+            return Delivered.TAKEN
+        # Counts of zero may be left out, but then this would say nothing.
+        async with self._sendings:
+            outcome = await self._delivery.deliver(pusher, {"counts": {"unread": unread}, "prio": "low"}, {})
+        if outcome is Delivered.TAKEN:
+            progress.unread = unread
+        return outcome
 
     async def _invitations(self, user_id: UserId, after: int, upto: int) -> list[Notified]:
         invited = [
