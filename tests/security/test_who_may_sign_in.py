@@ -6,10 +6,12 @@ import statistics
 import time
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import httpx
 import pytest
 import trio
+import trio.testing
 from trio_websocket import ConnectionClosed, WebSocketConnection
 
 from tests.security.house import House, empty_house, inhabited_house
@@ -224,6 +226,35 @@ async def test_signing_out_closes_the_websocket(house: House) -> None:
         await phone.granted("POST", "/v3/logout")
         with trio.fail_after(2):
             assert await close_code(socket) == 4001
+
+
+@pytest.mark.parametrize("how", ["signing out", "locking"])
+async def test_who_waits_for_news_is_sent_away_when_the_session_ends(house: House, how: str) -> None:
+    phone = await house.login("bob")
+    since, quiet = (await phone.sync())["next_batch"], quote('{"presence":{"types":[]}}')
+    window = {"lists": {}, "room_subscriptions": {house.room: {"timeline_limit": 5, "required_state": []}}}
+    sliding = "/unstable/org.matrix.simplified_msc3575/sync"
+    pos = (await phone.granted("POST", sliding, window))["pos"]
+    refusals: list[tuple[int, str]] = []
+
+    async def wait(method: str, path: str, body: Any = None) -> None:
+        while (answer := await phone.request(method, path, body, timeout=60)).status_code == 200:
+            assert "after the end" not in answer.text
+        refusals.append((answer.status_code, answer.json()["errcode"]))
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(wait, "GET", f"/v3/sync?timeout=50000&since={since}&filter={quiet}")
+        nursery.start_soon(wait, "POST", f"{sliding}?timeout=50000&pos={pos}", window)
+        nursery.start_soon(wait, "GET", f"/v3/events?timeout=50000&from={since}")
+        with trio.move_on_after(10):
+            await trio.testing.wait_all_tasks_blocked(0.1)
+        if how == "locking":
+            await house.homeserver.administration.set_locked(phone.user_id, locked=True)
+        else:
+            await phone.granted("POST", "/v3/logout")
+        await house.alice.say(house.room, "after the end")
+    assert refusals == [(401, "M_USER_LOCKED" if how == "locking" else "M_UNKNOWN_TOKEN")] * 3
+    await house.homeserver.administration.set_locked(phone.user_id, locked=False)
 
 
 @pytest.mark.parametrize("session", ['"><script>alert(1)</script>', "<img onerror=alert(1)>", "'-alert(1)-'", "%00"])

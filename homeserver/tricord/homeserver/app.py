@@ -246,6 +246,7 @@ def _listener(settings: ListenerSettings, house: _House, everything_by_quart: bo
             accounts.limits,
             peers=house.network.authenticator,
             others=house.publisher,
+            sessions=accounts.book.revocations,
         ),
         trusted_proxies=settings.trusted_proxies,
         everything_by_quart=everything_by_quart,

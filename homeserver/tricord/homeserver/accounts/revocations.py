@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
+from contextlib import contextmanager
 from typing import TypeAlias
 
 from tricord.homeserver.storage.database import Database
@@ -24,6 +25,7 @@ class Revocations:
         self._publisher = publisher
         self._listeners: list[SessionsEnded] = []
         self._gap_listeners: list[Callable[[], None]] = []
+        self._waiting: dict[int, set[Callable[[], None]]] = {}
         database.listen(_CHANNEL, self._heard)
 
     def on_revoked(self, listener: SessionsEnded) -> Callable[[], None]:
@@ -37,6 +39,18 @@ class Revocations:
     def on_gap(self, listener: Callable[[], None]) -> None:
         """Call `listener` when announcements of other processes may have been missed."""
         self._gap_listeners.append(listener)
+
+    @contextmanager
+    def when_ended(self, session_id: int, interrupt: Callable[[], None]) -> Iterator[None]:
+        """Call `interrupt`, while inside the block, when a session has ended, or may have."""
+        waiting = self._waiting.setdefault(session_id, set())
+        waiting.add(interrupt)
+        try:
+            yield
+        finally:
+            waiting.discard(interrupt)
+            if not waiting and self._waiting.get(session_id) is waiting:
+                del self._waiting[session_id]
 
     async def announce(self, session_ids: Collection[int]) -> None:
         """Tell everybody that these sessions have ended. Call it after the transaction that ended them."""
@@ -57,10 +71,18 @@ class Revocations:
         else:
             for listener in self._gap_listeners:
                 listener()
+            self._interrupt(self._waiting.keys())
 
     def _tell(self, session_ids: frozenset[int]) -> None:
         for listener in tuple(self._listeners):
             listener(session_ids)
+        # Last, so that whoever is asked now whose token it is does not know it any more.
+        self._interrupt(session_ids)
+
+    def _interrupt(self, session_ids: Iterable[int]) -> None:
+        for session_id in tuple(session_ids):
+            for interrupt in tuple(self._waiting.get(session_id, ())):
+                interrupt()
 
 
 def _payloads(session_ids: list[int]) -> Iterator[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import Any, Generic, Protocol, TypeVar
 
@@ -155,6 +156,14 @@ class OtherProcesses(Protocol):
     def is_behind(self) -> bool: ...
 
     async def catch_up(self) -> None: ...
+
+
+class EndsOfSessions(Protocol):
+    """Hears when a session has ended."""
+
+    def when_ended(self, session_id: int, interrupt: Callable[[], None]) -> AbstractContextManager[None]:
+        """Call `interrupt`, while inside the block, when a session has ended, or may have."""
+        ...
 
 
 class RateLimiter(Protocol):

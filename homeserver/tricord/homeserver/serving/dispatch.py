@@ -4,7 +4,7 @@ Whatever carries the request (the HTTP/1.1 lane, quart-trio under hypercorn, a W
 `RawRequest`, so that all give the same answers.
 
 A handler is not cancelled when its client goes away: a write that has begun ends. Endpoints that wait for something to
-happen say so (`cancel_on_disconnect`), and are cancelled.
+happen say so (`cancel_on_disconnect`), and are cancelled; also when the session ends that they wait for.
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ from tricord.homeserver.serving.call import (
     Answer,
     Authenticator,
     Call,
+    EndsOfSessions,
     Header,
     OtherProcesses,
     PeerAuthenticator,
@@ -108,9 +109,11 @@ class Dispatcher:
         peers: PeerAuthenticator | None = None,
         observe: Observer | None = None,
         others: OtherProcesses | None = None,
+        sessions: EndsOfSessions | None = None,
     ) -> None:
         self.router = Router(routes)
         self._authenticator = authenticator
+        self._sessions = sessions
         self._peers = peers
         self._limiter = limiter
         self._others = others
@@ -139,7 +142,9 @@ class Dispatcher:
         try:
             if self._others is not None and self._others.is_behind:
                 await self._others.catch_up()
-            response = _encode(await route.handle(await self._call(request, endpoint, path)))
+            call = await self._call(request, endpoint, path)
+            waits = endpoint.cancel_on_disconnect and self._sessions is not None
+            response = _encode(await (self._waited_for(request, route, call) if waits else route.handle(call)))
         except MatrixError as error:
             response = _refusal(error)
         except DatabaseUnavailable as error:
@@ -198,6 +203,15 @@ class Dispatcher:
         except Exception:  # noqa: BLE001  # one failing request must not end the others
             _log.exception("a request failed", method=request.method, route=route.endpoint.path)
             return _failure(500, "internal error")
+
+    async def _waited_for(self, request: RawRequest, route: Route, call: Call[Any, Any]) -> Any:
+        """Handle a call that may wait for long; whose session ends meanwhile is told so, and nothing else."""
+        while self._sessions is not None and (requester := call.requester_or_none) is not None:
+            with trio.CancelScope() as scope, self._sessions.when_ended(requester.session_id, scope.cancel):
+                # Once more, now that nothing is missed; and again if the session goes on in another way.
+                call.requester_or_none = await self._authenticated(request, route.endpoint)
+                return await route.handle(call)
+        return await route.handle(call)
 
     async def _call(self, request: RawRequest, endpoint: type[Endpoint], path: Mapping[str, str]) -> Call[Any, Any]:
         requester = await self._authenticated(request, endpoint)
