@@ -21,6 +21,7 @@ from tricord.clients.commands import Command, Handler, WrongArguments
 from tricord.clients.context import EventContext
 from tricord.clients.cursor import Cursor
 from tricord.clients.encryption.encryptor import Encryption
+from tricord.clients.encryption.errors import NotThisDevice
 from tricord.clients.encryption.opened import ClosedEvent
 from tricord.clients.encryption.verification.conversation import Conversation
 from tricord.clients.errors import ClientError, Refused, SignedOut, Unreachable
@@ -236,6 +237,13 @@ class Bot:
                     raise
                 _log.warning("the session has ended, signing in again")
                 self._cursor.forget_session()
+            except NotThisDevice as error:
+                # The file of the keys is gone. Others would not believe that the device has new ones.
+                if self._password is None:
+                    raise
+                _log.warning("%s", error)
+                self.client.encryption.start_over()
+                self._cursor.forget_device()
             except Unreachable as error:
                 # What was being handled is handled again, from the cursor on.
                 _log.warning("the homeserver cannot be reached: %s", error)
@@ -248,6 +256,9 @@ class Bot:
         if self._password is None:
             if (await self.client.whoami()).user_id != self.user_id:
                 raise ValueError(f"the access token is that of {self.client.user_id}, not of {self.user_id}")
+            if not self.client.device_id:
+                # As that of a bridge, whose users have no devices, and so no keys.
+                self.client.encrypt_nothing()
         elif session is not None:
             self.client.use_session(session)
         else:

@@ -146,6 +146,12 @@ class Client(
         """Whether the client was made with encryption."""
         return self._encryptor is not None
 
+    def encrypt_nothing(self) -> None:
+        """Go on without encryption."""
+        if self._encryptor is not None:
+            self._encryptor.close()
+        self._encryptor = self._keeper = None
+
     async def sync(
         self,
         *,

@@ -63,6 +63,12 @@ class Cursor:
         if self._content.pop("access_token", None) is not None:
             self._write()
 
+    def forget_device(self) -> None:
+        """Forget the device and its session: the next run is another one. The position stays."""
+        self._content.pop("device_id", None)
+        self._content.pop("access_token", None)
+        self._write()
+
     def _write(self) -> None:
         if self._file is None:
             return

@@ -7,11 +7,12 @@ from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 import trio
 
 from tests.clients.either_server import EitherServer
-from tricord.clients import Bot, Client, Delta, Encryption, Message, RoomEvent, edited_content
+from tricord.clients import Bot, Client, Delta, Encryption, Message, RoomEvent, SignedOut, edited_content
 from tricord.clients.api.messages import GetEvent
 from tricord.clients.encryption.errors import EncryptionError, NotThisDevice, Reason
 from tricord.clients.encryption.machine import LateEvent
@@ -233,6 +234,53 @@ async def test_a_bot_answers_in_encrypted_rooms_and_after_a_restart(town: Town, 
             heard = await alice.hears(room_id)
             assert (heard.text, heard.decrypted is not None) == ("Are you back?", True)
     assert (tmp_path / "echo.place.keys").exists()
+
+
+async def test_a_bot_that_lost_its_keys_is_a_new_device(town: Town, tmp_path: Path) -> None:
+    alice = await town.user("alice")
+
+    def echo() -> Bot:
+        # Without an identity: that would be lost too, and nobody would trust the new device.
+        encryption = Encryption(tmp_path / "echo.keys", own_identity=False)
+        place = tmp_path / "echo.place"
+        bot = Bot("http://elsewhere", "@echo:localhost", password=PASSWORD, store=place, encryption=encryption)
+
+        @bot.command("echo")
+        async def say(message: Message, text: str) -> None:
+            await message.reply(text)
+
+        return bot
+
+    with trio.fail_after(LONG_ENOUGH):
+        async with town.server.running(echo()) as bot:
+            room_id = await alice.room_with(bot.user_id, encrypted=True)
+            await alice.send_text(room_id, "!echo before")
+            assert (await alice.hears(room_id)).text == "before"
+            before = bot.client.device_id
+        (tmp_path / "echo.keys").unlink()
+        async with town.server.running(echo()) as bot:
+            while bot.client.device_id in {before, ""}:
+                await alice.sync(since=alice._position, timeout_seconds=1)
+            while len(alice.encryption.machine.devices_of(bot.user_id)) < 2:
+                await alice._listen()
+            await alice.send_text(room_id, "!echo after")
+            assert (await alice.hears(room_id)).text == "after"
+
+
+async def test_a_token_without_a_device_is_used_without_encryption(tmp_path: Path) -> None:
+    def answer(request: httpx.Request) -> httpx.Response:
+        if request.url.path.endswith("/whoami"):
+            return httpx.Response(200, json={"user_id": "@bridge:localhost"})
+        return httpx.Response(401, json={"errcode": "M_UNKNOWN_TOKEN", "error": "that was enough"})
+
+    transport = httpx.MockTransport(answer)
+    bot = Bot(
+        "http://localhost", "@bridge:localhost", access_token="secret", store=tmp_path / "place", transport=transport
+    )
+    assert bot.client.encrypts
+    with pytest.raises(SignedOut):
+        await bot.serve()
+    assert not bot.client.encrypts
 
 
 async def test_a_bot_without_a_store_encrypts_too(town: Town) -> None:

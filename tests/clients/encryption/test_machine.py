@@ -347,6 +347,16 @@ def test_keys_that_the_homeserver_has_forgotten_are_published_again() -> None:
     assert box.keys["keys"] == alice.device.keys["keys"]
 
 
+def test_keys_of_before_are_not_replaced() -> None:
+    town, alice, bob = two()
+    kept = town.box(alice.user_id, alice.device_id).keys
+    # The same device, and its store is gone.
+    with pytest.raises(NotThisDevice, match="sign in as a new device"):
+        Somebody(town, "alice")
+    assert town.box(alice.user_id, alice.device_id).keys == kept
+    assert bob.hears(alice.say()) == "Hello"
+
+
 def test_a_store_is_one_devices() -> None:
     store = Store(None)
     Machine(store, UserId("@alice:localhost"), DeviceId("PHONE"))

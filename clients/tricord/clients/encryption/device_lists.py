@@ -79,6 +79,10 @@ class DeviceLists:
         """Return whether the devices of one of some users are still to be asked for."""
         return not stored.outdated(self._store, now_ms).keys().isdisjoint(user_ids)
 
+    def is_known(self, user_id: UserId) -> bool:
+        """Return whether the devices of a user were asked for, and told."""
+        return stored.was_queried(self._store, user_id)
+
     def requests(self, now_ms: int) -> list[KeysQuery]:
         """Return the queries to make; those under way again, as they were."""
         asked = {user_id for query in self._under_way.values() for user_id in query.users}

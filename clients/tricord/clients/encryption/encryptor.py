@@ -112,6 +112,14 @@ class Encryptor:
             self._store.close()
         self._store = self._machine = self._identity = None
 
+    def start_over(self) -> None:
+        """Forget keys that nobody has seen, as the device has others; whoever signs in next is a new device."""
+        if self.machine.own.is_published:
+            raise EncryptionError("keys that others know are not thrown away")
+        self.close()
+        if self._settings.store is not None:
+            Path(self._settings.store).unlink()
+
     # Writing.
 
     async def is_encrypted(self, room_id: RoomId) -> bool:

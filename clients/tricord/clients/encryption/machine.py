@@ -194,7 +194,10 @@ class Machine:
     # What is asked of the homeserver.
 
     def requests(self) -> list[Request]:
-        """Return the requests to make now, in this order; the same again until they are answered or refused."""
+        """Return the requests to make now, in this order; the same again until they are answered or refused.
+
+        Raises NotThisDevice if our device has keys of before, which we do not have.
+        """
         found: list[Request] = [*self.own.requests(), *self.lists.requests(self._clock())]
         if not found:
             # One-time keys are claimed of devices, which are to be known first.
@@ -218,7 +221,10 @@ class Machine:
                 case KeysUpload():
                     self.own.answered(answer)
                 case KeysQuery():
-                    self._take_changes(self.lists.answered(request, answer, self._clock()))
+                    changes = self.lists.answered(request, answer, self._clock())
+                    if self.user_id in request.users and self.lists.is_known(self.user_id):
+                        self.own.looked_up(has_other_keys=(self.user_id, self.device_id) in changes.refused_devices)
+                    self._take_changes(changes)
                 case KeysClaim():
                     self.claims.answered(request, answer)
                 case RoomState():

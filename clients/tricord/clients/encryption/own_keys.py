@@ -109,13 +109,33 @@ class OwnKeys:
         if account.pickle(PICKLE_KEY) != before:
             self.keep_account(account)
 
+    @property
+    def is_published(self) -> bool:
+        """Whether our keys ever were published."""
+        return self._store.value("device_is_published") is not None
+
     def publish_again(self) -> None:
         """Publish the keys of the device once more: the homeserver has forgotten them."""
-        self._store.keep_value("device_is_published", value=False)
+        if self._store.value("device_is_published"):
+            self._store.keep_value("device_is_published", value=False)
+
+    def looked_up(self, *, has_other_keys: bool) -> None:
+        """Take in what the homeserver knew of our device before we have published anything."""
+        if not self.is_published:
+            self._store.keep_value("device_is_free", not has_other_keys)
 
     def requests(self) -> list[KeysUpload]:
-        """Return the upload to make, if there is something to publish."""
-        if self._under_way is None and self._clock() >= (self._store.value("upload_after_ms") or 0):
+        """Return the upload to make, if there is something to publish. Raises NotThisDevice.
+
+        The keys of a device never change: those who know it would refuse others. First it is seen whether it has any.
+        """
+        is_free = self._store.value("device_is_free")
+        if is_free is False:
+            raise NotThisDevice(
+                f"the device {self.device_id} of {self.user_id} has keys already, and they are not in this store:"
+                " sign in as a new device"
+            )
+        if is_free and self._under_way is None and self._clock() >= (self._store.value("upload_after_ms") or 0):
             account = self.account()
             device_keys = None if self._store.value("device_is_published") else self.device_keys()
             one_time_keys = self._named(account, account.one_time_keys)

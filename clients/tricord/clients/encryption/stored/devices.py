@@ -92,6 +92,11 @@ def is_tracked(store: Store, user_id: UserId) -> bool:
     return store.row("SELECT 1 FROM tracked_users WHERE user_id = ?", user_id) is not None
 
 
+def was_queried(store: Store, user_id: UserId) -> bool:
+    """Return whether the devices of a user were told at least once."""
+    return store.row("SELECT 1 FROM tracked_users WHERE user_id = ? AND queried > 0", user_id) is not None
+
+
 def mark_changed(store: Store, user_ids: Iterable[UserId]) -> None:
     """Remember that what we know of the devices of users is out of date."""
     for user_id in user_ids:
