@@ -9,6 +9,7 @@ process of its own, whose passwords cost next to nothing, since thousands of peo
 from __future__ import annotations
 
 import argparse
+import contextlib
 import re
 import subprocess
 import sys
@@ -33,6 +34,7 @@ _NEXT_BATCH = re.compile(rb'"next_batch":"([^"]+)"')
 _TYPING = b'"type":"m.typing"'
 _PRESENCE = b'"type":"m.presence"'
 _JOINS_AT_ONCE = 8
+_ARRIVING_AT_ONCE = 20
 _EVERY_SECONDS = 0.1
 
 
@@ -50,6 +52,7 @@ class Online:
         self._mark = b""
         self._heard: list[float] = []
         self._answers = 0
+        self._arriving = trio.CapacityLimiter(_ARRIVING_AT_ONCE)
 
     async def settle(self, *, hall: bool) -> None:
         """Let everybody be in their rooms."""
@@ -87,8 +90,10 @@ class Online:
             nursery.cancel_scope.cancel()
 
     async def _follow(self, user: User) -> None:
-        async with Connection(self._url, user.access_token) as connection:
-            answer = await connection.call_raw("GET", "/_matrix/client/v3/sync?timeout=0")
+        async with contextlib.AsyncExitStack() as stack:
+            async with self._arriving:
+                connection = await stack.enter_async_context(Connection(self._url, user.access_token))
+                answer = await connection.call_raw("GET", "/_matrix/client/v3/sync?timeout=0")
             self._waiting += 1
             while True:
                 found = _NEXT_BATCH.search(answer)

@@ -223,6 +223,24 @@ async def test_a_store_that_cannot_be_written_is_a_clear_error(database_url: str
         assert "cannot keep files" in answer.json()["error"]
 
 
+@pytest.mark.parametrize("by_quart", [False, True])
+@pytest.mark.parametrize("http2", [False, True])
+async def test_a_file_whose_rest_cannot_be_read_is_seen_to_be_broken(
+    database_url: str, tmp_path: Path, by_quart: bool, http2: bool
+) -> None:
+    async with (
+        running_homeserver(database_url, tmp_path, everything_by_quart=by_quart) as homeserver,
+        uploader(homeserver.urls[0], "alice") as alice,
+        httpx.AsyncClient(base_url=alice.base_url, http1=not http2, http2=http2, headers=alice.headers) as http,
+    ):
+        path = path_of(await http.post(UPLOAD, content=os.urandom(3_000_000)))
+        (blob,) = [file for file in (tmp_path / "media" / "blobs").rglob("*") if file.is_file()]
+        os.truncate(blob, 2_000_000)
+        with pytest.raises(httpx.RemoteProtocolError):
+            await http.get(path)
+        assert (await http.get(path, headers={"Range": "bytes=0-9"})).status_code == 206
+
+
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:
     """A file system of two MiB."""
