@@ -19,6 +19,7 @@ _USERS = 1_000
 _ROUNDS = 20
 _KEYS_EACH = 3
 _SENDERS = 8
+_AT_ONCE = 16
 _RECIPIENTS = 100
 _ALGORITHM = "signed_curve25519"
 
@@ -43,10 +44,14 @@ async def keys(bench: Bench) -> None:
         wanted: dict[str, list[str]] = {name: [] for name in names}
         body: dict[str, object] = {"device_keys": wanted}
         await _time(bench, f"keys/query, {len(names)} users", "keys/query", body, rounds=_ROUNDS)
-    for names in (everybody[:1], everybody):
-        body = {"one_time_keys": {name: {devices[name]: _ALGORITHM} for name in names}}
-        # Not more than there are: what is claimed then is a fallback key, and costs less.
-        await _time(bench, f"keys/claim, {len(names)} keys", "keys/claim", body, rounds=1)
+    # Not more than there are: what is claimed then is a fallback key, and costs less.
+    claims: list[dict[str, object]] = [{"one_time_keys": {name: {devices[name]: _ALGORITHM}}} for name in everybody]
+    await _time(bench, "keys/claim, 1 key", "keys/claim", claims.pop(), rounds=1)
+    whole = {"one_time_keys": {name: {devices[name]: _ALGORITHM} for name in everybody}}
+    await _time(bench, f"keys/claim, {len(everybody)} keys", "keys/claim", whole, rounds=1)
+    queries = [_query_of(name) for name in everybody] * _ROUNDS
+    await _rate(bench, f"keys/query, 1 user, {_AT_ONCE} at once", "keys/query", queries)
+    await _rate(bench, f"keys/claim, 1 key, {_AT_ONCE} at once", "keys/claim", claims)
 
 
 async def to_device(bench: Bench) -> None:
@@ -99,6 +104,32 @@ async def _upload(bench: Bench, user: User) -> str:
 
 def _key() -> str:
     return encode_base64(secrets.token_bytes(32))
+
+
+def _query_of(name: str) -> dict[str, object]:
+    of_all: list[str] = []
+    return {"device_keys": {name: of_all}}
+
+
+async def _rate(bench: Bench, name: str, endpoint: str, bodies: list[dict[str, object]]) -> None:
+    """Measure how many requests a second are answered, each with a body of its own."""
+    waiting = iter(bodies)
+    sent = 0
+
+    async def send(user: User) -> None:
+        nonlocal sent
+        async with bench.connection(user) as connection:
+            for body in waiting:
+                await connection.call_raw("POST", f"/_matrix/client/v3/{endpoint}", body)
+                sent += 1
+
+    started = time.perf_counter()
+    with trio.move_on_after(bench.seconds):
+        async with trio.open_nursery() as nursery:
+            for user in bench.users[:_AT_ONCE]:
+                nursery.start_soon(send, user)
+    rate = sent / (time.perf_counter() - started)
+    bench.figures.add(name, f"{rate:.0f}/s", per_second=rate)
 
 
 async def _time(bench: Bench, name: str, endpoint: str, body: object, *, rounds: int) -> None:
