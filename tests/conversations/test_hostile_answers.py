@@ -17,6 +17,7 @@ from tests.conversations.towns import heard
 from tests.federation.web import Seen
 from tests.postgres import PostgresServer
 from tricord.clients import Refused
+from tricord.protocol.events import VerifiedEvent
 from tricord.protocol.identifiers import EventId, RoomId, ServerName, UserId
 from tricord.protocol.signing import SigningKey
 
@@ -285,6 +286,36 @@ async def test_lies_about_history_are_not_shown(any_scene: Scene) -> None:
         assert "frank was here" not in repr(page.chunk)
         assert "of another room" not in repr(page.chunk)
         assert "Usurped" not in repr(page.chunk)
+
+
+async def test_what_was_redacted_is_not_shown_again_by_history(any_scene: Scene) -> None:
+    scene, evil = any_scene, any_scene.evil
+    room = evil.found(scene.room.version.name, scene.mallory)
+    early = evil.says(room, scene.mallory, "secret 0")
+    room.take_in(early)
+    late = evil.says(room, scene.mallory, "secret 1")
+    room.take_in(late)
+    in_between = _redacts(scene, room, early.event_id)
+    room.take_in(in_between)
+    evil.welcomes(room)
+    await scene.xenia.join(room.room_id, via=[evil.name])
+    now = _redacts(scene, room, late.event_id)
+    room.take_in(now)
+    assert (await evil.send(scene.hs, [now])).json()["pdus"] == {now.event_id: {}}
+    base = [event.pdu for event in reversed(room.events.values()) if event.state_key is not None]
+    evil.answers("GET .*/backfill/", {"pdus": [in_between.pdu, late.pdu, early.pdu, *base]})
+    page = await scene.xenia.messages(room.room_id, limit=100)
+    shown = {event["event_id"]: event for event in page.chunk}
+    assert "secret" not in repr(page.chunk)
+    assert shown[early.event_id]["unsigned"]["redacted_because"]["event_id"] == in_between.event_id
+    assert shown[late.event_id]["unsigned"]["redacted_because"]["event_id"] == now.event_id
+
+
+def _redacts(scene: Scene, room: Room, event_id: EventId) -> VerifiedEvent:
+    in_content = room.version.redacts_in_content
+    content = {"redacts": event_id} if in_content else {}
+    redacts = None if in_content else event_id
+    return scene.evil.event(room, scene.mallory, "m.room.redaction", content, redacts=redacts)
 
 
 async def test_who_was_out_before_we_came_says_nothing_in_the_history_that_a_peer_tells(any_scene: Scene) -> None:

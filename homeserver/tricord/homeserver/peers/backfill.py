@@ -193,14 +193,16 @@ class Backfill:
         ordered = [one for one in in_order(events, lambda event: event.prev_events) if one.event_id in parts]
         await self._receiver.bring_auth_events(server, room, ordered)
         named = {id_ for event in ordered for id_ in (*event.prev_events, *event.auth_events)}
-        past = Past(self._states, room, await self._outliers.heard_of(named | events.keys()))
+        known = await self._outliers.heard_of(named | events.keys())
+        past = Past(self._states, room, known, await self._states.redactions(events))
         await self._add(past, server, ordered, holes)
         rows = past.rows(parts)
         if not rows:
             return False
+        nodes = list(past.made.items())
         try:
             await self._database.run(
-                write_history, room.nid, rows, list(past.made.items()), past.missing, past.relations()
+                write_history, room.nid, rows, nodes, past.missing, past.relations(), past.redactions()
             )
         except UniqueViolation:
             return True  # another process has just fetched the same

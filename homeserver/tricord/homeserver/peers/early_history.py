@@ -93,7 +93,7 @@ class EarlyHistory:
         await self._receiver.bring_auth_events(server, room, line)
         named = {id_ for event in line for id_ in (*event.prev_events, *event.auth_events, event.event_id)}
         known = await self._outliers.heard_of(named)
-        past = Past(self._states, room, known)
+        past = Past(self._states, room, known, await self._states.redactions(event.event_id for event in line))
         root, made = await self._states.before(hole)
         past.made |= made
         # Beside what they say, clients show who they are.
@@ -110,9 +110,10 @@ class EarlyHistory:
         rows = past.rows(parts)
         if not rows:
             return False
+        nodes = list(past.made.items())
         try:
             written = await self._database.run(
-                write_early_history, room.nid, rows, list(past.made.items()), past.missing, past.relations()
+                write_early_history, room.nid, rows, nodes, past.missing, past.relations(), past.redactions()
             )
         except UniqueViolation:
             return True  # another process has just fetched the same

@@ -16,13 +16,15 @@ from tricord.homeserver.rooms.state_map import EMPTY, NodeId, Overlay, StateRoot
 from tricord.homeserver.rooms.stored_event import StateKey, StoredEvent
 from tricord.homeserver.storage.database import Database
 from tricord.homeserver.storage.events import events_by_id, events_by_nid
-from tricord.homeserver.storage.history import HistoryRow, Part
-from tricord.protocol.authorization import auth_event_keys, authorize
+from tricord.homeserver.storage.history import HistoryRow, Part, Redactions
+from tricord.homeserver.storage.missing_events import redactions_waiting_for
+from tricord.protocol.authorization import auth_event_keys, authorize, may_redact
 from tricord.protocol.errors import EventRejected, ResolutionTooLarge
 from tricord.protocol.events import VerifiedEvent
 from tricord.protocol.identifiers import EventId, ServerName
 
 _CREATE: StateKey = ("m.room.create", "")
+_POWER_LEVELS: StateKey = ("m.room.power_levels", "")
 
 
 class PastStates:
@@ -38,6 +40,10 @@ class PastStates:
     async def number(self) -> int:
         """Return the number for a new event."""
         return next(await self._numbers.take(1))
+
+    async def redactions(self, event_ids: Iterable[EventId]) -> dict[EventId, StoredEvent]:
+        """Return the redactions that came before some events that they redact."""
+        return await self._database.read(redactions_waiting_for, list(event_ids))
 
     async def before(self, stored: StoredEvent) -> tuple[StateRoot, dict[NodeId, bytes]]:
         """Return the state before an event that is in its place, and its new nodes."""
@@ -85,14 +91,25 @@ class PastStates:
 class Past:
     """A part of a room's past that is being put together."""
 
-    def __init__(self, states: PastStates, room: CachedRoom, known: Mapping[EventId, StoredEvent]) -> None:
+    def __init__(
+        self,
+        states: PastStates,
+        room: CachedRoom,
+        known: Mapping[EventId, StoredEvent],
+        redactions: Mapping[EventId, StoredEvent] | None = None,
+    ) -> None:
         self.made: dict[NodeId, bytes] = {}
         self.added: dict[EventId, StoredEvent] = {}
         self.missing: list[tuple[EventId, int]] = []
         """Events that are not in their places, and the numbers of those that name them."""
+        self.waiting: list[tuple[EventId, int]] = []
+        """What is redacted and not here, and the numbers of the redactions."""
+        self.redacted: list[StoredEvent] = []
+        """What was here before, and is redacted by what was added."""
         self._states = states
         self._room = room
         self._known = dict(known)
+        self._redactions = redactions or {}
 
     async def add(self, server: ServerName, event: VerifiedEvent) -> None:
         """Add an event after those before it, if its state can be found out and it is allowed.
@@ -111,6 +128,7 @@ class Past:
         keys = [
             *auth_event_keys(event.type, event.sender, event.state_key, event.content, event.version),
             _CREATE,
+            _POWER_LEVELS,
         ]
         if event.state_key is not None:
             keys.append((event.type, event.state_key))
@@ -130,15 +148,17 @@ class Past:
             replaced = state.get(key)
             replaces = None if replaced is None or replaced.nid == nid else replaced.event.event_id
         self._add(StoredEvent(event, nid, None, after, replaces=replaces))
+        self._redact(event, {key: stored.event for key, stored in state.items()})
 
     async def add_unjudged(self, root: StateRoot, event: VerifiedEvent) -> None:
         """Add an event by its auth events alone, with a state that will do until it is judged."""
         auth = self._auth_events(event)
         if auth is None:
             return
-        create = (await self._states.get(root, [_CREATE], {}, self.made)).get(_CREATE)
-        if rejection_by_auth_events(event, auth, create) is None:
+        state = await self._states.get(root, [_CREATE, _POWER_LEVELS], {}, self.made)
+        if rejection_by_auth_events(event, auth, state.get(_CREATE)) is None:
             self._add(StoredEvent(event, await self._number(event), None, root))
+            self._redact(event, {key: stored.event for key, stored in state.items()})
 
     def rows(self, parts: Mapping[EventId, Part]) -> list[HistoryRow]:
         """Return the events that are to be written, each at the beginning of its part."""
@@ -162,13 +182,17 @@ class Past:
                     event.origin_server_ts,
                     stored.state_after,
                     stored.replaces,
-                    None,
+                    stored.redacted_because,
                     self._nids(event.prev_events),
                     self._nids(event.auth_events),
                     event.json,
                 )
             )
         return rows
+
+    def redactions(self) -> Redactions:
+        """Return what the redactions among the events do to what is elsewhere."""
+        return Redactions(self.waiting, [(one.nid, one.event.json, str(one.redacted_because)) for one in self.redacted])
 
     def relations(self) -> list[tuple[str, str, int, str, str]]:
         """Return the relations of the events to others."""
@@ -177,6 +201,27 @@ class Past:
             for stored in self.added.values()
             if (relation := relation_of(stored.event)) is not None
         ]
+
+    def _redact(self, event: VerifiedEvent, state: Mapping[StateKey, VerifiedEvent]) -> None:
+        """Let a redaction that waits take effect on an event, or an event that is a redaction on what it redacts."""
+        redaction = self._redactions.get(event.event_id)
+        if redaction is not None and may_redact(redaction.event, event, state):
+            self._cut_down(event.event_id, redaction.event.event_id)
+        if event.redacts is None:
+            return
+        target = self._known.get(event.redacts)
+        if target is None:
+            self.waiting.append((event.redacts, self._known[event.event_id].nid))
+        elif target.redacted_because is None and may_redact(event, target.event, state):
+            if event.redacts in self.added:
+                self._cut_down(event.redacts, event.event_id)
+            else:
+                self.redacted.append(target.redacted(event.event_id))
+
+    def _cut_down(self, event_id: EventId, because: EventId) -> None:
+        stored = self.added[event_id]
+        if stored.redacted_because is None:
+            self._known[event_id] = self.added[event_id] = stored.redacted(because)
 
     def _auth_events(self, event: VerifiedEvent) -> list[StoredEvent] | None:
         """Return the events that vouch for an event; None if not all are here."""

@@ -23,7 +23,7 @@ from tricord.homeserver.rooms.stored_event import StateKey, StoredEvent
 from tricord.homeserver.storage.database import Database, Transaction
 from tricord.homeserver.storage.errors import DatabaseError, UniqueViolation
 from tricord.homeserver.storage.events import events_by_id, events_by_nid
-from tricord.homeserver.storage.missing_events import named_as_missing, waiting_redactions
+from tricord.homeserver.storage.missing_events import named_as_missing, redactions_waiting_for
 from tricord.protocol.authorization import auth_event_keys, authorize, check_auth_events, may_redact
 from tricord.protocol.errors import EventRejected, NotFound, ResolutionTooLarge
 from tricord.protocol.events import VerifiedEvent, redacted_copy
@@ -396,6 +396,4 @@ async def _expectations(
     tx: Transaction, event_ids: Sequence[EventId]
 ) -> tuple[frozenset[EventId], Mapping[EventId, StoredEvent]]:
     named = await named_as_missing(tx, event_ids)
-    waiting = await waiting_redactions(tx, event_ids)
-    redactions = await events_by_nid(tx, list(waiting.values())) if waiting else {}
-    return named, {event_id: redactions[nid] for event_id, nid in waiting.items() if nid in redactions}
+    return named, await redactions_waiting_for(tx, event_ids)

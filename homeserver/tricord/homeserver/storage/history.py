@@ -33,6 +33,15 @@ class Part(NamedTuple):
         return cls(place.position, -place.rank // _RANKS_OF_A_PART)
 
 
+class Redactions(NamedTuple):
+    """What redactions in a part of history do to what is elsewhere."""
+
+    waiting: Sequence[tuple[str, int]] = ()
+    """What is redacted and not here, and the numbers of the redactions."""
+    done: Sequence[tuple[int, bytes, str]] = ()
+    """Numbers of what is here, what is left of it, and the ids of the redactions."""
+
+
 class HistoryRow(NamedTuple):
     """An event of the past, and how far before everything that is known of a part it belongs."""
 
@@ -92,6 +101,7 @@ async def write_history(
     nodes: Sequence[tuple[bytes, bytes]],
     missing: Sequence[tuple[str, int]],
     relations: Sequence[tuple[str, str, int, str, str]],
+    redactions: Redactions,
 ) -> None:
     """Write events of the past of one room; those that are in their place already stay there.
 
@@ -136,7 +146,28 @@ async def write_history(
         """,
         *_columns(nodes, 2),
     )
+    await tx.execute(
+        """
+        UPDATE events AS e SET prev_nids = e.prev_nids || f.nids
+        FROM (
+            SELECT m.named_by, array_agg(t.nid) AS nids
+            FROM unnest($1::text[], $2::bigint[]) AS t (event_id, nid) JOIN missing_events m USING (event_id)
+            GROUP BY m.named_by
+        ) AS f
+        WHERE e.event_nid = f.named_by AND NOT e.prev_nids @> f.nids
+        """,
+        [row.event_id for row in rows],
+        [row.event_nid for row in rows],
+    )
     await tx.execute("DELETE FROM missing_events WHERE event_id = ANY($1)", [row.event_id for row in rows])
+    await tx.execute("DELETE FROM waiting_redactions WHERE event_id = ANY($1)", [row.event_id for row in rows])
+    await tx.execute(
+        "INSERT INTO waiting_redactions (event_id, redaction_nid) SELECT * FROM unnest($1::text[], $2::bigint[]) "
+        "ON CONFLICT DO NOTHING",
+        *_columns(redactions.waiting, 2),
+    )
+    if redactions.done:
+        await _redact(tx, redactions.done)
     await tx.execute(
         """
         INSERT INTO missing_events (event_id, named_by) SELECT * FROM unnest($1::text[], $2::bigint[])
@@ -167,6 +198,21 @@ async def write_history(
     await tx.execute(
         "INSERT INTO search_queue (event_nid) SELECT * FROM unnest($1::bigint[]) ON CONFLICT DO NOTHING",
         [row.event_nid for row in rows if row.type in SEARCHED_TYPES],
+    )
+
+
+async def _redact(tx: Transaction, redacted: Sequence[tuple[int, bytes, str]]) -> None:
+    await tx.execute(
+        """
+        UPDATE events AS e SET json = t.json, redacted_because = t.because
+        FROM unnest($1::bigint[], $2::bytea[], $3::text[]) AS t (event_nid, json, because)
+        WHERE e.event_nid = t.event_nid AND e.redacted_because IS NULL
+        """,
+        *_columns(redacted, 3),
+    )
+    await tx.execute(
+        "INSERT INTO search_queue (event_nid) SELECT * FROM unnest($1::bigint[]) ON CONFLICT DO NOTHING",
+        [nid for nid, _, _ in redacted],
     )
 
 
