@@ -133,7 +133,12 @@ async def after_a_while(reader: Follower, rooms: list[str], since: str) -> Any:
     return (await reader.sync(since=since, room={"rooms": rooms, "timeline": {"limit": 2}}))["rooms"]["join"]
 
 
-@pytest.mark.parametrize("look", [by_window, from_the_beginning, after_a_while])
+async def after_a_while_lazily(reader: Follower, rooms: list[str], since: str) -> Any:
+    wanted = {"rooms": rooms, "timeline": {"limit": 2}, "state": {"lazy_load_members": True}}
+    return (await reader.sync(since=since, room=wanted))["rooms"]["join"]
+
+
+@pytest.mark.parametrize("look", [by_window, from_the_beginning, after_a_while, after_a_while_lazily])
 async def test_the_database_is_asked_as_often_for_many_rooms_as_for_few(
     database: Database, monkeypatch: pytest.MonkeyPatch, look: Callable[[Follower, list[str], str], Awaitable[Any]]
 ) -> None:

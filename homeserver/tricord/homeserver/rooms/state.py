@@ -110,9 +110,18 @@ class RoomState:
         self, wanted: Mapping[StoredEvent, Collection[StateKey]]
     ) -> dict[StoredEvent, dict[StateKey, StoredEvent]]:
         """Return some of the states of rooms once some events were in them."""
-        nids = await self._nodes.using_each(
-            lambda nodes, event: get_many(nodes, event.room_state, wanted[event]), wanted
-        )
+        return await self._some({event: (event.room_state, keys) for event, keys in wanted.items()})
+
+    async def some_at(
+        self, wanted: Mapping[StoredEvent, Collection[StateKey]]
+    ) -> dict[StoredEvent, dict[StateKey, StoredEvent]]:
+        """Return some of the states after some events: of each those keys that are set."""
+        return await self._some({event: (event.state_after, keys) for event, keys in wanted.items()})
+
+    async def _some(
+        self, wanted: Mapping[StoredEvent, tuple[StateRoot, Collection[StateKey]]]
+    ) -> dict[StoredEvent, dict[StateKey, StoredEvent]]:
+        nids = await self._nodes.using_each(lambda nodes, event: get_many(nodes, *wanted[event]), wanted)
         known = await self._events({nid for found in nids.values() for nid in found.values()})
         return {event: {key: known[nid] for key, nid in found.items()} for event, found in nids.items()}
 

@@ -68,6 +68,16 @@ class _Facts:
     aggregations: Mapping[EventId, Aggregation]
 
 
+@dataclass(frozen=True, slots=True)
+class _Shown:
+    """What a viewer may see of a window."""
+
+    window: Window
+    events: Sequence[StoredEvent]
+    # What they were to the room at the events; None: in it, all the time.
+    memberships: Mapping[StoredEvent, str] | None = None
+
+
 class SyncEngine:
     """Says what changed."""
 
@@ -255,74 +265,92 @@ class SyncEngine:
         left_windows = await self._read(plan.left, viewer)
         facts = await self._facts(viewer, joined_windows, left_windows, delta.upto)
         await self._bring_members(viewer, joined_windows, facts)
-        for room_id, window in joined_windows.items():
+        ignored = await self._preferences.ignored_by(viewer.user_id)
+        joined, left = (
+            {room_id: _shown(window, facts, ignored) for room_id, window in windows.items()}
+            for windows in (joined_windows, left_windows)
+        )
+        members = await self._lacking(viewer, since, facts, joined, left)
+        for room_id, shown in joined.items():
             try:
-                await self._tell_joined(delta, window, viewer, since, data.of_rooms.pop(room_id, ()), facts)
+                news = self._news(shown, viewer, ignored, members.get(room_id, ()), facts)
+                self._tell_joined(delta, shown.window, news, viewer, data.of_rooms.pop(room_id, ()), facts)
             except Exception:
                 _logger.exception("a room is left out of a sync", room_id=room_id, user_id=viewer.user_id)
-        for room_id, window in left_windows.items():
+        for room_id, shown in left.items():
             try:
                 # What passes is for those who are there.
-                news = replace(await self._news(window, viewer, since, facts), ephemeral=())
+                news = replace(self._news(shown, viewer, ignored, members.get(room_id, ()), facts), ephemeral=())
                 delta.left[room_id] = LeftRoom(news, tuple(data.of_rooms.pop(room_id, ())))
             except Exception:
                 _logger.exception("a room is left out of a sync", room_id=room_id, user_id=viewer.user_id)
         for told, rooms in ((delta.invited, plan.invited), (delta.knocked, plan.knocked)):
             if rooms:
-                told.update(
-                    await self._invites.stripped_state(rooms, await self._preferences.ignored_by(viewer.user_id))
-                )
+                told.update(await self._invites.stripped_state(rooms, ignored))
         for room_id, own in data.of_rooms.items():
             if viewer.filter.room.allows_room(room_id) and room_id in await self._memberships.joined_rooms(
                 viewer.user_id
             ):
                 delta.joined[room_id] = JoinedRoom(RoomNews(), tuple(own))
 
-    async def _tell_joined(
-        self,
-        delta: Delta,
-        window: Window,
-        viewer: Viewer,
-        since: int | None,
-        own: Sequence[Json],
-        facts: _Facts,
+    def _tell_joined(
+        self, delta: Delta, window: Window, news: RoomNews, viewer: Viewer, own: Sequence[Json], facts: _Facts
     ) -> None:
         room_id = window.stretch.room_id
-        news = await self._news(window, viewer, since, facts)
         # One's own receipts change the counts; of others' private ones nobody is told, not even that there are any.
         if not news and not own and not any(receipt.user_id == viewer.user_id for receipt in window.receipts):
             return
         unread, threads = _unread(facts.counts.get(room_id), viewer.filter)
         delta.joined[room_id] = JoinedRoom(news, tuple(own), facts.summaries.get(room_id), unread, threads)
 
-    async def _news(self, window: Window, viewer: Viewer, since: int | None, facts: _Facts) -> RoomNews:
-        events: Sequence[StoredEvent] = window.events
-        ignored: frozenset[UserId] = frozenset()
-        memberships: dict[StoredEvent, str] | None = None
-        if not window.stretch.all_visible:
-            memberships = {stored: facts.seen[stored] for stored in events if stored in facts.seen}
-            if len(memberships) < len(events):
-                window = window.without([stored for stored in events if stored not in memberships])
-            events = window.events
-        elif events:
-            ignored = await self._preferences.ignored_by(viewer.user_id)
-            if not ignored.isdisjoint(window.senders):
-                events = [stored for stored in events if stored.event.is_state or stored.event.sender not in ignored]
-        members: Sequence[StoredEvent] = ()
-        if viewer.filter.room.state.lazy_load_members:
-            heroes = facts.summaries.get(window.stretch.room_id, {}).get("m.heroes", ())
-            needed = {stored.event.sender for stored in events}.union(heroes)
-            members = await self._members.lacking(viewer, window, since, needed)
+    def _news(
+        self,
+        shown: _Shown,
+        viewer: Viewer,
+        ignored: frozenset[UserId],
+        members: Sequence[StoredEvent],
+        facts: _Facts,
+    ) -> RoomNews:
         return news_for(
-            window,
+            shown.window,
             viewer,
             self._clock.now_ms(),
-            events=events,
+            events=shown.events,
             ignored=ignored,
-            memberships=memberships,
+            memberships=shown.memberships,
             members=members,
             aggregations=facts.aggregations,
         )
+
+    async def _lacking(
+        self, viewer: Viewer, since: int | None, facts: _Facts, *sections: dict[RoomId, _Shown]
+    ) -> Mapping[RoomId, Sequence[StoredEvent]]:
+        """Return the members that a client lacks which loads them lazily; rooms where that fails are taken out."""
+        if not viewer.filter.room.state.lazy_load_members:
+            return {}
+        needed = {
+            room_id: (
+                shown.window,
+                {stored.event.sender for stored in shown.events}.union(
+                    facts.summaries.get(room_id, {}).get("m.heroes", ())
+                ),
+            )
+            for rooms in sections
+            for room_id, shown in rooms.items()
+        }
+        try:
+            return await self._members.lacking(viewer, needed.values(), since)
+        except Exception:
+            _logger.exception("members could not be read together", user_id=viewer.user_id)
+        found: dict[RoomId, Sequence[StoredEvent]] = {}
+        for room_id, of_room in needed.items():
+            try:
+                found.update(await self._members.lacking(viewer, [of_room], since))
+            except Exception:
+                _logger.exception("a room is left out of a sync", room_id=room_id, user_id=viewer.user_id)
+                for rooms in sections:
+                    rooms.pop(room_id, None)
+        return found
 
     async def _facts(
         self, viewer: Viewer, joined: dict[RoomId, Window], left: dict[RoomId, Window], upto: int
@@ -459,6 +487,18 @@ class SyncEngine:
             or any(receipt.user_id == viewer.user_id for receipt in window.receipts)
         ]
         return await self._counts.by_thread(viewer.user_id, concerned, upto) if concerned else {}
+
+
+def _shown(window: Window, facts: _Facts, ignored: frozenset[UserId]) -> _Shown:
+    """Return what the viewer may see of a window, and wants to hear."""
+    if not window.stretch.all_visible:
+        memberships = {stored: facts.seen[stored] for stored in window.events if stored in facts.seen}
+        if len(memberships) < len(window.events):
+            window = window.without([stored for stored in window.events if stored not in memberships])
+        return _Shown(window, window.events, memberships)
+    if ignored.isdisjoint(window.senders):
+        return _Shown(window, window.events)
+    return _Shown(window, [e for e in window.events if e.event.is_state or e.event.sender not in ignored])
 
 
 class Following:
