@@ -275,6 +275,12 @@ class Client(
             event_type = "m.room.encrypted"
         return await super().send(room_id, event_type, content, transaction_id=transaction_id)
 
+    async def send_in_clear(
+        self, room_id: RoomId, event_type: str, content: dict[str, Any], *, transaction_id: str | None = None
+    ) -> EventId:
+        """Send an event for everybody to read, the homeserver too, whether or not the room is encrypted."""
+        return await super().send(room_id, event_type, content, transaction_id=transaction_id)
+
     def opened(self, room_id: RoomId, events: list[dict[str, Any]]) -> list[dict[str, Any]]:
         """Return events of a room opened, as far as we have the keys; what comes from our calls is so already."""
         return events if self._encryptor is None else self._encryptor.open(room_id, events)

@@ -272,6 +272,25 @@ async def test_two_users_verify_each_other_by_a_code(town: Town) -> None:
     assert sure(alice, bob) is sure(bob, alice) is Standing.VERIFIED
 
 
+async def test_who_gets_no_keys_can_be_verified_all_the_same(town: Town) -> None:
+    """After a change of identity, say: what there is to say for it is said in clear."""
+    alice, bob = await town.device("alice", trust="cross-signed"), await town.device("bob")
+    for person in (alice, bob):
+        await person.set_up_identity()
+    room_id = await _room_of(alice, bob)
+    alice.encryption.machine.follow([bob.user_id])
+    await alice.sync()
+    await bob.set_up_identity(reset=True, password=PASSWORD)
+    await alice.sync()
+    assert len(alice.identity.changed_identities()) == 1
+    async with following(alice, bob), trio.open_nursery() as nursery:
+        nursery.start_soon(_answer, bob, lambda conversation: conversation.compared(_agree))
+        conversation = await alice.identity.verify(bob.user_id, room_id=room_id)
+        await conversation.compared(_agree)
+    assert sure(alice, bob) is Standing.VERIFIED
+    assert alice.identity.changed_identities() == []
+
+
 async def test_who_sees_other_pictures_says_so(town: Town) -> None:
     alice, bob = await town.device("alice"), await town.device("bob")
     for person in (alice, bob):

@@ -43,7 +43,7 @@ export async function device(baseUrl, username, keyring = new Keyring()) {
         deviceId: session.device_id,
         accessToken: session.access_token,
         cryptoCallbacks: keyring.callbacks(),
-        verificationMethods: ["m.sas.v1"],
+        verificationMethods: ["m.sas.v1", "m.qr_code.show.v1", "m.qr_code.scan.v1", "m.reciprocate.v1"],
     });
     await client.initRustCrypto({ useIndexedDB: false });
     await start(client);

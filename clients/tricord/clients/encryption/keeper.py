@@ -45,6 +45,12 @@ class Calls(Protocol):
         """Send an event; encrypted, if the room is."""
         ...
 
+    async def send_in_clear(
+        self, room_id: RoomId, event_type: str, content: dict[str, Any], *, transaction_id: str | None = None
+    ) -> EventId:
+        """Send an event for everybody to read."""
+        ...
+
     async def upload(self, content: bytes, *, content_type: str = ...) -> str:
         """Upload a file."""
         ...
@@ -143,7 +149,9 @@ class IdentityKeeper:
             own.settle()
             while messages := own.verifications.take_room_messages():
                 for message in messages:
-                    event_id = await self._calls.send(
+                    # Who gets no keys of ours, as they are not verified, must be able to change that.
+                    send = self._calls.send if own.gives_keys_to(message.to) else self._calls.send_in_clear
+                    event_id = await send(
                         message.room_id, message.event_type, message.content, transaction_id=message.request_id
                     )
                     own.verifications.sent(message.request_id, event_id)

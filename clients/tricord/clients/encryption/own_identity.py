@@ -90,6 +90,15 @@ class OwnIdentity:
             if isinstance(event, dict):
                 self._take_room_event(room_id, event)
 
+    def gives_keys_to(self, user_id: UserId) -> bool:
+        """Return whether all devices of a user are given the keys of our messages.
+
+        https://spec.matrix.org/v1.19/client-server-api/#key-verification-framework
+        """
+        policy, identity = self.machine.sharing.policy, self.machine.identity(user_id)
+        devices = self.machine.devices_of(user_id).values()
+        return not any(device.can_read and policy.refuses(device, identity) for device in devices)
+
     def settle(self) -> None:
         """Do what follows from what people did: whom they verified gets keys, and is asked for secrets."""
         store = self.machine.store

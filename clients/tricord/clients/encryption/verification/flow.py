@@ -10,11 +10,11 @@ from __future__ import annotations
 import logging
 import secrets
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from tricord.clients.encryption.cross_signing import CrossSigning
-from tricord.clients.encryption.requests import RoomMessage, SendToDevice
+from tricord.clients.encryption.requests import SendToDevice, new_request_id
 from tricord.clients.encryption.store import Store
 from tricord.clients.encryption.stored import devices as stored
 from tricord.clients.encryption.stored import outgoing
@@ -48,6 +48,17 @@ _BODY = (
     "{} is requesting to verify keys with you, but your client does not support verification in rooms. "
     "You need another client for this."
 )
+
+
+@dataclass(frozen=True, slots=True)
+class InRoom:
+    """A message of a verification to send into a room."""
+
+    room_id: RoomId
+    to: UserId
+    event_type: str
+    content: JsonObject
+    request_id: str = field(default_factory=new_request_id)
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +103,7 @@ class Verifications:
         self._held: list[_Held] = []
         self._prompts: dict[Verification, int] = {}
         self._not_sent: dict[str, Verification] = {}
-        self._room_messages: list[RoomMessage] = []
+        self._room_messages: list[InRoom] = []
         self._incoming: list[Verification] = []
         self._changed: list[Verification] = []
         self._proven: list[Proven] = []
@@ -120,10 +131,11 @@ class Verifications:
             self._send(user_id, devices, REQUEST, content)
             return verification
         verification = self._new(user_id, "", now_ms, we_asked=True, room_id=room_id)
-        message = RoomMessage(
-            room_id=room_id,
-            event_type="m.room.message",
-            content={
+        message = InRoom(
+            room_id,
+            user_id,
+            "m.room.message",
+            {
                 "msgtype": REQUEST,
                 "body": _BODY.format(self.us.user_id),
                 "from_device": self.us.device_id,
@@ -137,7 +149,7 @@ class Verifications:
 
     # What whoever has a network does.
 
-    def take_room_messages(self) -> list[RoomMessage]:
+    def take_room_messages(self) -> list[InRoom]:
         """Return the messages to send to rooms, in order; each is given once."""
         messages, self._room_messages = self._room_messages, []
         return messages
@@ -256,7 +268,7 @@ class Verifications:
         """Send a message of a verification to the other side; a request that was refused, to all that were asked."""
         if verification.room_id is not None:
             if verification.transaction_id:
-                message = RoomMessage(room_id=verification.room_id, event_type=event_type, content=content)
+                message = InRoom(verification.room_id, verification.other_user, event_type, content)
                 self._room_messages.append(message)
             return
         device = verification.other_device
