@@ -156,3 +156,47 @@ async def test_signatures_are_shown_with_what_they_are_on(server: EitherServer) 
     assert alice.user_id in (await alice.query_keys({alice.user_id: []})).user_signing_keys
     device = seen.device_keys[alice.user_id][alice.device_id]
     assert f"ed25519:{keys.public('self_signing')}" in device["signatures"][alice.user_id]
+
+
+def backed_up(first: int, *, verified: bool = False, forwarded: int = 0) -> dict[str, Any]:
+    return {
+        "first_message_index": first,
+        "forwarded_count": forwarded,
+        "is_verified": verified,
+        "session_data": {
+            "ciphertext": "AAAA",
+            "ephemeral": "AAAA",
+            "mac": "AAAA",
+            "n": f"{first} {verified} {forwarded}",
+        },
+    }
+
+
+async def test_backups_keep_the_better_key(server: EitherServer) -> None:
+    alice = await server.user("alice")
+    with pytest.raises(Refused) as refused:
+        await alice.key_backup()
+    assert (refused.value.status, refused.value.errcode) == (404, "M_NOT_FOUND")
+    version = await alice.create_key_backup("m.megolm_backup.v1.curve25519-aes-sha2", {"public_key": "x"})
+    one, two = RoomId("!one:localhost"), RoomId("!two:localhost")
+    for key, kept in (
+        (backed_up(5), backed_up(5)),
+        (backed_up(7), backed_up(5)),
+        (backed_up(3), backed_up(3)),
+        (backed_up(9, verified=True), backed_up(9, verified=True)),
+        (backed_up(0), backed_up(9, verified=True)),
+    ):
+        await alice.back_up_keys(version, {one: {"a": key}})
+        assert await alice.backed_up_key(version, one, "a") == kept
+    etag = (await alice.key_backup()).etag
+    state = await alice.back_up_keys(version, {two: {"b": backed_up(0)}})
+    assert (state.count, state.etag != etag) == (2, True)
+    assert set(await alice.backed_up_keys(version)) == {one, two}
+    assert (await alice.delete_backed_up_keys(version, two)).count == 1
+    newer = await alice.create_key_backup("m.megolm_backup.v1.curve25519-aes-sha2", {"public_key": "y"})
+    assert (await alice.key_backup()).version == newer
+    with pytest.raises(Refused) as refused:
+        await alice.back_up_keys(version, {two: {"b": backed_up(0)}})
+    assert (refused.value.status, refused.value.errcode) == (403, "M_WRONG_ROOM_KEYS_VERSION")
+    await alice.delete_key_backup(newer)
+    assert (await alice.key_backup()).version == version

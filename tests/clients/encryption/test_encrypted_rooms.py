@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 from pathlib import Path
@@ -14,11 +15,12 @@ import trio
 from tests.clients.either_server import EitherServer
 from tricord.clients import Bot, Client, Delta, Encryption, Message, RoomEvent, SignedOut, edited_content
 from tricord.clients.api.messages import GetEvent
+from tricord.clients.encryption.devices import Standing
 from tricord.clients.encryption.errors import EncryptionError, NotThisDevice, Reason
 from tricord.clients.encryption.machine import LateEvent
 from tricord.clients.encryption.opened import ClosedEvent, OpenedEvent
 from tricord.clients.encryption.stored.room_keys import room_keys
-from tricord.clients.testing import PASSWORD, Person
+from tricord.clients.testing import PASSWORD, Homeserver, Person
 from tricord.protocol.identifiers import EventId, RoomId, UserId
 
 LONG_ENOUGH = 60
@@ -234,6 +236,28 @@ async def test_a_bot_answers_in_encrypted_rooms_and_after_a_restart(town: Town, 
             heard = await alice.hears(room_id)
             assert (heard.text, heard.decrypted is not None) == ("Are you back?", True)
     assert (tmp_path / "echo.place.keys").exists()
+
+
+async def test_people_of_the_homeserver_in_memory_encrypt_if_they_are_asked_to(
+    in_memory: Homeserver, caplog: pytest.LogCaptureFixture, tmp_path: Path
+) -> None:
+    bot = Bot("http://elsewhere", "@echo:localhost", password=PASSWORD, store=tmp_path / "place")
+
+    @bot.command("echo")
+    async def say(message: Message, text: str) -> None:
+        await message.reply(text)
+
+    with trio.fail_after(LONG_ENOUGH):
+        async with in_memory.running(bot):
+            alice = await in_memory.user("alice", encryption=Encryption(None))
+            room_id = await alice.room_with(bot.user_id, encrypted=True)
+            await alice.send_text(room_id, "!echo Hello")
+            heard = await alice.hears(room_id)
+    assert heard.text == "Hello"
+    assert heard.decrypted is not None
+    # The bot has vouched for its device by itself.
+    assert heard.decrypted.standing is Standing.CROSS_SIGNED
+    assert not [record for record in caplog.records if record.levelno >= logging.WARNING]
 
 
 async def test_a_bot_that_lost_its_keys_is_a_new_device(town: Town, tmp_path: Path) -> None:

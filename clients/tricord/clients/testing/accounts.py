@@ -14,6 +14,19 @@ from tricord.protocol.strict_json import JsonObject
 
 
 @dataclass(slots=True, eq=False)
+class Backup:
+    """A backup of keys."""
+
+    version: str
+    algorithm: str
+    auth_data: JsonObject
+    # By room and session.
+    keys: dict[tuple[str, str], JsonObject] = field(default_factory=dict)
+    changes: int = 0
+    is_deleted: bool = False
+
+
+@dataclass(slots=True, eq=False)
 class User:
     """Somebody with an account."""
 
@@ -26,6 +39,7 @@ class User:
     forgotten: set[RoomId] = field(default_factory=set)
     # When the keys of a device, or those that sign devices, changed for the last time.
     keys_changed_at: int = 0
+    backups: list[Backup] = field(default_factory=list)
     # By usage: `master`, `self_signing`, `user_signing`.
     signing_keys: dict[str, JsonObject] = field(default_factory=dict)
 

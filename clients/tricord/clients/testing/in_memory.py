@@ -8,9 +8,11 @@ from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 import trio
 
 from tricord.clients.bot import Bot
+from tricord.clients.encryption.encryptor import Encryption
 from tricord.clients.testing.account_routes import AccountRoutes
 from tricord.clients.testing.accounts import Accounts
 from tricord.clients.testing.call import Transport
+from tricord.clients.testing.key_backup_routes import KeyBackupRoutes
 from tricord.clients.testing.key_routes import KeyRoutes
 from tricord.clients.testing.message_routes import MessageRoutes
 from tricord.clients.testing.person import Person
@@ -42,13 +44,18 @@ class Homeserver:
             RoomRoutes(world, rooms),
             MessageRoutes(world, rooms),
             KeyRoutes(world, self._accounts),
+            KeyBackupRoutes(),
             Syncing(world, self._accounts, rooms),
         )
         self.transport = Transport([route for part in parts for route in part.routes()], self._accounts, world)
 
-    async def user(self, name: str, *, refresh_token: bool = False) -> Person:
-        """Register somebody, with `PASSWORD`, and return their client; closed with the homeserver."""
-        person = await self._stack.enter_async_context(Person(self.url, transport=self.transport))
+    async def user(self, name: str, *, refresh_token: bool = False, encryption: Encryption | None = None) -> Person:
+        """Register somebody, with `PASSWORD`, and return their client; closed with the homeserver.
+
+        With `encryption=Encryption(None)` they talk in encrypted rooms: `room_with(bot.user_id, encrypted=True)`.
+        """
+        client = Person(self.url, encryption=encryption, transport=self.transport)
+        person = await self._stack.enter_async_context(client)
         await person.register(name, PASSWORD, refresh_token=refresh_token)
         return person
 
