@@ -303,6 +303,24 @@ async def test_whoever_was_away_is_not_told_what_is_over(people: tuple[Client, C
     assert told is None or not told.timeline
 
 
+async def test_what_is_over_does_not_wait_to_be_read(people: tuple[Client, Client], clock: FixedClock) -> None:
+    alice, bob = people
+    room_id = await alice.create_room(preset="public_chat")
+    await bob.join(room_id)
+    await alice.set_state(room_id, "m.room.retention", {"max_lifetime": DAY})
+
+    async def unread() -> int:
+        counts = (await bob.sync())["rooms"]["join"][room_id]["unread_notifications"]
+        return int(counts["notification_count"])
+
+    await alice.send_text(room_id, "one")
+    await alice.send_text(room_id, "two")
+    assert await unread() == 2
+    clock.now += DAY
+    await alice.send_text(room_id, "three")
+    assert await unread() == 1
+
+
 def bodies(room: Any) -> list[str]:
     return [one["content"]["body"] for one in room["timeline"]["events"] if one["type"] == "m.room.message"]
 

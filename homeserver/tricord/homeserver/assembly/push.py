@@ -25,7 +25,14 @@ class Push:
             base.settings.data_dir, base.settings.push.contact or f"https://{base.server_name}"
         )
         self.counts = NotificationCounts(
-            database, timeline, rooms.state, memberships, personal.push_rules, rooms.changes, rooms.preferences
+            database,
+            timeline,
+            rooms.state,
+            memberships,
+            personal.push_rules,
+            rooms.changes,
+            rooms.preferences,
+            rooms.retention,
         )
         pushers = Pushers(database, base.publisher, base.clock)
         self._notifier = Notifier(

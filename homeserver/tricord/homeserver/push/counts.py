@@ -19,6 +19,7 @@ from typing import NamedTuple
 from tricord.homeserver.push.rules import PushRules, UserRules
 from tricord.homeserver.rooms.memberships import Memberships
 from tricord.homeserver.rooms.preferences import Preferences
+from tricord.homeserver.rooms.retention import Retention
 from tricord.homeserver.rooms.state import RoomState
 from tricord.homeserver.rooms.stored_event import StateKey, StoredEvent
 from tricord.homeserver.rooms.threads import MAIN, relation, thread_of
@@ -57,6 +58,7 @@ class _Unread(NamedTuple):
     position: int
     thread: str
     outcome: Outcome
+    sent_ts: int
 
 
 @dataclass(slots=True)
@@ -109,6 +111,7 @@ class NotificationCounts:
         rules: PushRules,
         changes: RecentChanges,
         preferences: Preferences,
+        retention: Retention | None = None,
     ) -> None:
         self._database = database
         self._timeline = timeline
@@ -117,6 +120,7 @@ class NotificationCounts:
         self._rules = rules
         self._changes = changes
         self._preferences = preferences
+        self._retention = retention
         self._counted: OrderedDict[tuple[UserId, RoomId], _Counted] = OrderedDict()
         # Events as push rules see them: made once, evaluated for every member.
         self._events: OrderedDict[int, tuple[PushedEvent, str]] = OrderedDict()
@@ -136,10 +140,14 @@ class NotificationCounts:
                 missing.append(room_id)
         if missing:
             await self._begin(user_id, missing, rules, ignored, upto)
+        horizons = {} if self._retention is None else await self._retention.horizons(room_ids)
         counts: dict[RoomId, Mapping[str, Count]] = {}
         for room_id in room_ids:
             counted = self._counted[user_id, room_id]
             await self._catch_up(user_id, room_id, counted, upto)
+            if (horizon := horizons.get(room_id)) is not None:
+                # Nobody could read these any more.
+                counted.unread = [one for one in counted.unread if one.sent_ts > horizon]
             counts[room_id] = _by_thread(counted.unread)
         self._forget_oldest()
         return counts
@@ -297,7 +305,7 @@ def _add(user_id: UserId, counted: _Counted, events: Iterable[tuple[StoredEvent,
             continue
         outcome = counted.rules.compiled.evaluate(pushed)
         if outcome.notify:
-            counted.unread.append(_Unread(stored.place.position, thread, outcome))
+            counted.unread.append(_Unread(stored.place.position, thread, outcome, stored.event.origin_server_ts))
     del counted.unread[:-_MOST_COUNTED]
     # A receipt may be ahead of what was counted.
     counted.drop_read()
