@@ -190,7 +190,9 @@ class Thumbnails:
 
     async def _add(self, key: ThumbnailKey, stored: StoredThumbnail, *, from_elsewhere: bool) -> None:
         with naming():
-            await self._database.run(insert_thumbnail, key, stored, self._clock.now_ms(), from_elsewhere=from_elsewhere)
+            await self._database.run_one(
+                insert_thumbnail, key, stored, self._clock.now_ms(), from_elsewhere=from_elsewhere
+            )
 
     def _refusal(self, media: StoredMedia, reason: type[Exception]) -> MatrixError:
         if reason is NoImage:

@@ -7,7 +7,7 @@ from typing import Literal, NamedTuple
 
 from tricord.homeserver.media.blobs import Label
 from tricord.homeserver.storage.database import Transaction
-from tricord.homeserver.storage.media import hold_blob, label_of
+from tricord.homeserver.storage.media import BlobGone, label_of
 
 
 class ThumbnailKey(NamedTuple):
@@ -49,14 +49,19 @@ async def thumbnail_of(tx: Transaction, key: ThumbnailKey) -> StoredThumbnail | 
 async def insert_thumbnail(
     tx: Transaction, key: ThumbnailKey, thumbnail: StoredThumbnail, created_ts: int, *, from_elsewhere: bool
 ) -> None:
-    """Add a small image, unless there is one meanwhile."""
-    if thumbnail.digest is not None:
-        await hold_blob(tx, thumbnail.digest)
-    await tx.execute(
+    """Add a small image, unless there is one meanwhile. Raises BlobGone."""
+    is_held = await tx.fetchval(
+        # As `hold_blob`: the bytes stay until they are named.
         """
-        INSERT INTO media_thumbnails
-            (source, width, height, method, animated, digest, size, content_type, created_ts, from_elsewhere)
-        VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10) ON CONFLICT DO NOTHING
+        WITH held AS (SELECT digest FROM media_blobs WHERE digest = $6 AND NOT doomed FOR SHARE),
+        added AS (
+            INSERT INTO media_thumbnails
+                (source, width, height, method, animated, digest, size, content_type, created_ts, from_elsewhere)
+            SELECT $1, $2::int, $3::int, $4, $5::boolean, $6::bytea, $7::bigint, $8, $9::bigint, $10::boolean
+            WHERE $6 IS NULL OR EXISTS (SELECT FROM held)
+            ON CONFLICT DO NOTHING
+        )
+        SELECT $6 IS NULL OR EXISTS (SELECT FROM held)
         """,
         *key,
         thumbnail.digest,
@@ -65,6 +70,8 @@ async def insert_thumbnail(
         created_ts,
         from_elsewhere,
     )
+    if not is_held:
+        raise BlobGone
 
 
 async def delete_thumbnails_from_elsewhere(tx: Transaction, created_before: int) -> None:
