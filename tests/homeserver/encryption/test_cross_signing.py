@@ -47,6 +47,10 @@ async def test_the_first_keys_and_the_same_keys_again_need_no_password_and_other
     assert refusal.value.status == 401
     assert refusal.value.body["flows"]
     assert (await seen(alice, alice))["master"] == identity.json()["master_key"]
+    changed = identity.master.json(more="than was there")
+    with pytest.raises(Refused) as refusal:
+        await alice.client.upload_cross_signing_keys(master_key=changed)
+    assert refusal.value.status == 401
     newer = CrossKey(alice.client.user_id, "self_signing")
     with pytest.raises(Refused) as refusal:
         await alice.client.upload_cross_signing_keys(self_signing_key=identity.master.sign(newer.json()))
@@ -125,10 +129,13 @@ async def test_a_device_and_a_key_cannot_have_the_same_name(alice: Device) -> No
         assert refusal.value.status == 403
         await alice.client.delete_device(phone.device_id, PASSWORD)
         await identity.upload()
-        await phone.login("alice", PASSWORD, device_id=DeviceId(identity.master.name))
         with pytest.raises(Refused) as refusal:
-            await phone.upload_keys(Device(phone).keys())
+            await phone.login("alice", PASSWORD, device_id=DeviceId(identity.master.name))
         assert refusal.value.status == 403
+    sleeper = Device(alice.client, DeviceId(identity.master.name))
+    with pytest.raises(Refused) as refusal:
+        await alice.client.put_dehydrated_device(sleeper.device_id, {"algorithm": "x"}, sleeper.keys())
+    assert refusal.value.status == 403
 
 
 async def test_signatures_on_own_devices_and_the_own_master_key_are_for_everybody(alice: Device, bob: Device) -> None:

@@ -8,6 +8,7 @@ import pytest
 import trio
 
 from tests.homeserver.encryption.devices import ALGORITHM, Device, another_device
+from tests.servers import PASSWORD
 from tricord.clients import Client, Refused
 from tricord.clients.api.dehydrated_devices import PutDehydratedDevice, ReadDehydratedDeviceEvents
 from tricord.protocol.identifiers import DeviceId
@@ -145,9 +146,16 @@ async def test_who_shares_a_room_is_told_of_it(alice: Device, bob: Device) -> No
 async def test_it_goes_like_any_device(alice: Device) -> None:
     sleeper = sleeper_of(alice, "ASLEEP")
     await put(sleeper)
-    await alice.client.delete_device(sleeper.device_id, "correct horse battery staple")
+    await alice.client.delete_device(sleeper.device_id, PASSWORD)
     with pytest.raises(Refused, match="M_NOT_FOUND"):
         await alice.client.dehydrated_device()
+
+
+async def test_nobody_signs_in_on_it(alice: Device) -> None:
+    await put(sleeper_of(alice, "ASLEEP"))
+    async with Client(alice.client.http.base_url) as phone:
+        with pytest.raises(Refused, match="M_FORBIDDEN"):
+            await phone.login("alice", PASSWORD, device_id=DeviceId("ASLEEP"))
 
 
 async def test_what_is_wrong_is_refused_and_changes_nothing(alice: Device, bob: Device) -> None:

@@ -20,7 +20,7 @@ from tricord.homeserver.accounts.tokens import (
 from tricord.homeserver.clock import Clock
 from tricord.homeserver.storage.accounts import locked_account
 from tricord.homeserver.storage.database import Database, Transaction
-from tricord.homeserver.storage.devices import Ended, delete_devices, insert_device
+from tricord.homeserver.storage.devices import Ended, delete_devices, insert_device, is_kept_from_devices
 from tricord.homeserver.storage.sessions import (
     TokenPair,
     delete_token_pair,
@@ -117,6 +117,8 @@ class Sessions:
             raise UserDeactivated(f"{user_id} has been deactivated")
         if account.locked:
             raise UserLocked
+        if await is_kept_from_devices(tx, user_id, device_id):
+            raise Forbidden("a key, or the dehydrated device, has the id of this device")
         now = self._clock.now_ms()
         await insert_device(tx, user_id, device_id, device_name, now)
         ended = await end_session_of_device(tx, user_id, device_id)

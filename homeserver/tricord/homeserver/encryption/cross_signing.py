@@ -106,15 +106,19 @@ async def _put(
     for key in keys.values():
         if await device_with_id_exists(tx, user_id, DeviceId(key.public_key)):
             raise Forbidden("a device has the name of this key")
-    names = {usage: key.public_key for usage, key in known.items()}
-    is_new = any(names.get(usage) != key.public_key for usage, key in keys.items())
+    is_new = any(usage not in known or _unsigned(known[usage]) != _unsigned(key) for usage, key in keys.items())
     if MASTER in known and is_new and not is_authenticated:
         raise AuthenticationNeeded
     new = [key for usage, key in keys.items() if known.get(usage) != key]
     if not new:
         return None
-    if master.public_key != names.get(MASTER):
+    if MASTER not in known or master.public_key != known[MASTER].public_key:
         # What the old master key has signed is worth nothing now.
         await storage.delete_cross_signing_keys(tx, user_id, {SELF_SIGNING, USER_SIGNING} - keys.keys())
     await storage.put_cross_signing_keys(tx, new)
     return await put_device_list_changes(tx, user_id, has_new_identity=True)
+
+
+def _unsigned(key: CrossSigningKey) -> JsonObject:
+    members: JsonObject = orjson.loads(key.key)
+    return {name: value for name, value in members.items() if name != "signatures"}

@@ -152,6 +152,20 @@ async def device_with_id_exists(tx: Transaction, user_id: UserId, device_id: Dev
     )
 
 
+async def is_kept_from_devices(tx: Transaction, user_id: UserId, device_id: DeviceId) -> bool:
+    """Return whether a cross-signing key or the dehydrated device has an id, so that nobody may sign in as it."""
+    return bool(
+        await tx.fetchval(
+            """
+            SELECT EXISTS (SELECT FROM cross_signing_keys WHERE user_id = $1 AND public_key = $2)
+                OR EXISTS (SELECT FROM dehydrated_devices WHERE user_id = $1 AND device_id = $2)
+            """,
+            user_id,
+            device_id,
+        )
+    )
+
+
 async def record_sightings(tx: Transaction, sightings: Sequence[Sighting]) -> None:
     """Note when and where from devices were last seen."""
     await tx.execute(
