@@ -337,6 +337,23 @@ def test_what_an_unknown_device_wrote_is_not_shown_to_who_asks_for_certainty() -
     assert bob.reason(event).reason is Reason.UNTRUSTED_DEVICE
 
 
+def test_what_others_say_of_keys_does_not_fill_the_store() -> None:
+    town, _, bob = two()
+    town.stranger(MALLORY, "EVIL")
+    box = town.box(bob.user_id, bob.device_id)
+    for number in range(1500):
+        content = {"room_id": ROOM, "session_id": str(number), "algorithm": MEGOLM, "code": "m.x", "reason": "x" * 5000}
+        box.messages.append({"type": "m.room_key.withheld", "sender": MALLORY, "content": content})
+    bob.sync()
+    ((count, longest),) = bob.store.rows("SELECT count(*), max(length(reason)) FROM withheld_keys")
+    assert (count, longest) == (1000, 1000)
+    town.now_ms += 100 * 24 * HOUR_MS
+    box.messages.append({"type": "m.room_key.withheld", "sender": bob.user_id, "content": content})
+    bob.sync()
+    ((count,),) = bob.store.rows("SELECT count(*) FROM withheld_keys")
+    assert count == 1
+
+
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers(-(2**70), 2**70) | st.floats() | st.text(max_size=8),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=8), inner, max_size=3),

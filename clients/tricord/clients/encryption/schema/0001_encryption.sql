@@ -147,6 +147,9 @@ CREATE TABLE withheld_keys (
     received_at_ms INTEGER NOT NULL,
     PRIMARY KEY (room_id, session_id, user_id)
 ) WITHOUT ROWID;
+-- Bounded by user and by age: anybody may say anything of any key.
+CREATE INDEX withheld_keys_by_user ON withheld_keys (user_id, received_at_ms);
+CREATE INDEX withheld_keys_by_time ON withheld_keys (received_at_ms);
 
 CREATE TABLE key_requests (
     room_id TEXT NOT NULL,

@@ -15,6 +15,8 @@ from tricord.protocol.identifiers import EventId, RoomId, UserId
 from tricord.protocol.strict_json import JsonObject
 
 _MOST_WAITING_EVENTS = 5_000
+_WITHHELD_FOR_MS = 90 * 24 * 3_600_000
+_MOST_WITHHELD_BY_ONE = 1_000
 
 
 class Origin(enum.Enum):
@@ -153,6 +155,13 @@ def note_withheld(store: Store, room_id: str, session_id: str, withheld: Withhel
         withheld.code,
         withheld.reason,
         now_ms,
+    )
+    store.change("DELETE FROM withheld_keys WHERE received_at_ms < ?", now_ms - _WITHHELD_FOR_MS)
+    store.change(
+        "DELETE FROM withheld_keys WHERE (room_id, session_id, user_id) IN (SELECT room_id, session_id, user_id"
+        " FROM withheld_keys WHERE user_id = ? ORDER BY received_at_ms DESC LIMIT -1 OFFSET ?)",
+        withheld.user_id,
+        _MOST_WITHHELD_BY_ONE,
     )
 
 
