@@ -77,6 +77,7 @@ class Wire:
         self.change: Callable[[str, dict[str, Any]], dict[str, Any] | None] = lambda _, content: content
         self.carried: list[tuple[DeviceId, str, dict[str, Any]]] = []
         self.events = 0
+        self.twice = False
 
     def carry(self, *, now: int = NOW) -> None:
         """Deliver all that is to be delivered, and what that leads to."""
@@ -105,7 +106,7 @@ class Wire:
             event_id = EventId(f"$event{self.events}")
             sender.flow.sent(message.request_id, event_id)
             changed = self._changed(sender, message.event_type, message.content)
-            for device in self.devices:
+            for device in self.devices * (2 if self.twice else 1):
                 if changed is not None:
                     device.flow.receive(
                         message.event_type,
@@ -122,7 +123,7 @@ class Wire:
         self, sender: Talker, user_id: UserId, device_id: DeviceId, event_type: str, content: Any, now: int
     ) -> None:
         changed = self._changed(sender, event_type, content)
-        for device in self.devices:
+        for device in self.devices * (2 if self.twice else 1):
             if (device.user_id, device.device_id) == (user_id, device_id) and changed is not None:
                 device.flow.receive(event_type, sender.user_id, changed, now)
 
@@ -505,6 +506,16 @@ def test_a_device_that_asks_twice_at_once_gets_neither(users: Pair) -> None:
     users.wire.carry()
     assert users.second.flow.take_incoming() == []
     assert users.wire.codes(users.second) == ["m.unexpected_message"] * 2
+
+
+@pytest.mark.parametrize("room_id", [None, ROOM])
+def test_what_is_delivered_twice_does_no_harm(users: Pair, room_id: RoomId | None) -> None:
+    users.wire.twice = True
+    asked, answered = users.compare(room_id)
+    asked.confirm()
+    answered.confirm()
+    users.wire.carry()
+    assert asked.state is answered.state is State.DONE
 
 
 def test_who_does_not_know_a_verification_says_so_once(users: Pair) -> None:

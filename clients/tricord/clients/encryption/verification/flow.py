@@ -7,6 +7,7 @@ https://spec.matrix.org/v1.19/client-server-api/#key-verification-framework
 
 from __future__ import annotations
 
+import hashlib
 import logging
 import secrets
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -43,6 +44,7 @@ PROMPT_MS = 2 * 60_000
 _FROM_THE_FUTURE_MS = 5 * 60_000
 # Somebody who floods us with requests is not listened to any more.
 _MOST_AT_ONCE = 50
+_MOST_SEEN = 1_000
 _LONGEST_ID = 255
 _BODY = (
     "{} is requesting to verify keys with you, but your client does not support verification in rooms. "
@@ -101,6 +103,7 @@ class Verifications:
         self._want_devices = want_devices
         self._verifications: dict[tuple[UserId, str], Verification] = {}
         self._held: list[_Held] = []
+        self._seen: dict[bytes, None] = {}
         self._prompts: dict[Verification, int] = {}
         self._not_sent: dict[str, Verification] = {}
         self._room_messages: list[InRoom] = []
@@ -198,7 +201,8 @@ class Verifications:
             event_type = REQUEST
         if not event_type.startswith(PREFIX):
             return False
-        if isinstance(content, dict):
+        # What is delivered at least once may come twice, which is nobody's fault.
+        if isinstance(content, dict) and self._is_new(event_id or (event_type, sender, content)):
             self._take(_Held(event_type, sender, content, room_id, event_id, sent_ms, now_ms), now_ms)
         return True
 
@@ -295,6 +299,15 @@ class Verifications:
         self._changed.append(verification)
 
     # Whose message it is.
+
+    def _is_new(self, message: Any) -> bool:
+        digest = hashlib.sha256(repr(message).encode(errors="replace")).digest()
+        if digest in self._seen:
+            return False
+        self._seen[digest] = None
+        if len(self._seen) > _MOST_SEEN:
+            del self._seen[next(iter(self._seen))]
+        return True
 
     def _take(self, held: _Held, now_ms: int) -> None:
         try:
