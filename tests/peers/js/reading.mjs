@@ -92,8 +92,10 @@ async function people(alice, bob, roomId) {
     await alice.setExtendedProfileProperty("m.tz", "Europe/Vienna");
     await eventually(() => bob.getRoom(roomId).getMember(alice.getUserId()).name === "Alice Tea");
     assert.equal(await bob.getExtendedProfileProperty(alice.getUserId(), "m.tz"), "Europe/Vienna");
-    const { results } = await bob.searchUserDirectory({ term: "tea" });
-    assert.deepEqual(results.map((one) => one.user_id), [alice.getUserId()]);
+    await eventually(async () => {
+        const { results } = await bob.searchUserDirectory({ term: "tea" });
+        return results.length === 1 && results[0].user_id === alice.getUserId();
+    });
     assert.deepEqual(await bob._unstable_getSharedRooms(alice.getUserId()), [roomId]);
     const { event_id: eventId } = await alice.sendTextMessage(roomId, "Buy my leaves");
     await bob.reportEvent(roomId, eventId, -100, "advertisement");
