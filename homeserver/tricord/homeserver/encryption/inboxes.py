@@ -35,8 +35,9 @@ class Inboxes:
     def __init__(self, database: Database, changes: RecentChanges) -> None:
         self._database = database
         self._changes = changes
-        # Whether a device may have been told what is still there: not known of one that has not been seen here yet.
-        self._may_have: dict[DeviceName, bool] = {}
+        # Up to which position there is nothing left for a device. What came after it may have been told, be it by
+        # another process.
+        self._empty_upto: dict[DeviceName, int] = {}
 
     async def mail(
         self, user_id: UserId, device_id: DeviceId, after: int | None, upto: int, limit: int = MOST_AT_ONCE
@@ -45,25 +46,17 @@ class Inboxes:
         if after is not None and not self._changes.user_changed(user_id, after):
             return Mail()
         found = await self._database.read(messages_for, user_id, device_id, after or 0, upto, limit + 1)
-        if found:
-            self._remember((user_id, device_id), may_have=True)
         more = len(found) > limit
         told = found[:limit]
         return Mail([message for _, message in told], told[-1][0] if more else None)
 
     async def received(self, user_id: UserId, device_id: DeviceId, upto: int) -> None:
         """Delete what a device has shown to have: all up to a position."""
-        if self._may_have.get((user_id, device_id), True):
-            # Before, not after: meanwhile it may be told more.
-            self._remember((user_id, device_id), may_have=False)
-            try:
-                await self._database.run(delete_messages, user_id, device_id, upto)
-            except BaseException:
-                self._remember((user_id, device_id), may_have=True)
-                raise
-
-    def _remember(self, name: DeviceName, *, may_have: bool) -> None:
-        self._may_have.pop(name, None)
-        self._may_have[name] = may_have
-        if len(self._may_have) > _MOST_REMEMBERED:
-            del self._may_have[next(iter(self._may_have))]
+        name = (user_id, device_id)
+        empty_upto = self._empty_upto.get(name)
+        if empty_upto is None or self._changes.user_changed(user_id, empty_upto):
+            await self._database.run(delete_messages, user_id, device_id, upto)
+            self._empty_upto.pop(name, None)
+            self._empty_upto[name] = upto
+            if len(self._empty_upto) > _MOST_REMEMBERED:
+                del self._empty_upto[next(iter(self._empty_upto))]
