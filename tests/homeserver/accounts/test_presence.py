@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import mmap
 from collections.abc import AsyncIterator, Collection
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any
 
 import pytest
@@ -11,8 +12,9 @@ import trio
 from trio.testing import MockClock
 
 from tricord.homeserver.accounts.presence import Presences
-from tricord.homeserver.storage.database import Database
+from tricord.homeserver.storage.database import Database, open_database
 from tricord.homeserver.storage.presence import presence_of
+from tricord.homeserver.stream.common_memory import SIZE, CommonMemory
 from tricord.homeserver.stream.publisher import Publisher
 from tricord.protocol.errors import Forbidden
 from tricord.protocol.identifiers import UserId
@@ -40,6 +42,24 @@ class Crowd(Friends):
 
     async def neighbours_of(self, user_id: UserId) -> Collection[UserId]:  # noqa: ARG002
         return {UserId(f"@{number}:hs") for number in range(5000)}
+
+
+@asynccontextmanager
+async def two_processes(url: str) -> AsyncIterator[tuple[Presences, Presences]]:
+    """Run presence in two processes of one homeserver."""
+    memory = mmap.mmap(-1, SIZE)
+    async with AsyncExitStack() as stack:
+        nursery = await stack.enter_async_context(trio.open_nursery())
+        both = []
+        for place in range(2):
+            database = await stack.enter_async_context(open_database(url))
+            publisher = Publisher(database, 0, CommonMemory(memory, place, 2).frontier)
+            both.append(Presences(database, publisher, Friends(), TrioClock()))
+            await nursery.start(database.run_listeners)
+            nursery.start_soon(publisher.run)
+            nursery.start_soon(both[-1].run)
+        yield both[0], both[1]
+        nursery.cancel_scope.cancel()
 
 
 @asynccontextmanager
@@ -144,3 +164,35 @@ async def test_many_are_told_of_many_changes_at_once(database: Database, clock: 
             while await written(BOB) != ["online"]:  # noqa: ASYNC110  # the table is all there is to look at
                 await trio.sleep(0.01)
         assert await written(ALICE) == ["unavailable"]
+
+
+async def until(presences: Presences, wanted: str) -> None:
+    with trio.fail_after(30):
+        while await state(presences) != wanted:  # noqa: ASYNC110  # another process has to hear of it
+            await trio.sleep(0.02)
+
+
+async def test_whoever_goes_to_another_process_stays_online(database_url: str, clock: MockClock) -> None:
+    async with two_processes(database_url) as (one, other):
+        with one.syncing(ALICE, "online"):
+            await until(other, "online")
+        with other.syncing(ALICE, "online"):
+            for _ in range(4):
+                await pass_time(clock, 20)
+                assert await state(one) == "online"
+                assert await state(other) == "online"
+            await trio.sleep(2)
+            assert await state(one) == "online"
+        for _ in range(2):
+            await pass_time(clock, 31)
+        await until(one, "offline")
+        await until(other, "offline")
+
+
+async def test_what_somebody_says_in_one_process_is_known_in_the_other(database_url: str, clock: MockClock) -> None:
+    async with two_processes(database_url) as (one, other):
+        with one.syncing(ALICE, "online"), other.syncing(ALICE, "online"):
+            await until(one, "online")
+            await one.set(ALICE, "unavailable", "at lunch")
+            await until(other, "unavailable")
+            assert (await other.seen_by(BOB, ALICE))["status_msg"] == "at lunch"

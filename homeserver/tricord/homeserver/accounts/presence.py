@@ -20,8 +20,10 @@ from typing import Any, Protocol
 import structlog
 import trio
 
+from tricord.homeserver.accounts.presence_elsewhere import PresenceElsewhere
 from tricord.homeserver.clock import Clock
 from tricord.homeserver.storage.database import Database, Transaction
+from tricord.homeserver.storage.errors import DatabaseError
 from tricord.homeserver.storage.presence import Presence, presence_of, put_presence, users_present
 from tricord.homeserver.storage.stream import take_positions
 from tricord.homeserver.stream.publisher import Commit, Publisher
@@ -107,6 +109,13 @@ class Presences:
         # When time alone will have changed something, and from when on changes are told.
         self._look_at = float("-inf")
         self._tell_at = float("-inf")
+        # Whose presence another process has written since it was read here.
+        self._outdated: set[UserId] = set()
+        # Who comes here, and as what, if no other process knows better.
+        self._arriving: dict[UserId, str] = {}
+        self._elsewhere: PresenceElsewhere | None = None
+        if enabled and publisher.has_others:
+            self._elsewhere = PresenceElsewhere(database, self._seen_here, self._seen_elsewhere, self._note_written)
 
     @contextmanager
     def syncing(self, user_id: UserId, state: str) -> Iterator[None]:
@@ -116,8 +125,11 @@ class Presences:
             return
         local = self._local(user_id)
         local.syncing += 1
+        if local.presence.state == OFFLINE and self._elsewhere is not None:
+            self._arriving[user_id] = state
+            self._alarm.set()
         # A default client says `online` with each poll: that wakes no user who is idle.
-        if local.presence.state == OFFLINE or state == UNAVAILABLE != local.presence.state:
+        elif local.presence.state == OFFLINE or state == UNAVAILABLE != local.presence.state:
             self._change(local, state=state, active=state == ONLINE)
         try:
             yield
@@ -153,7 +165,7 @@ class Presences:
         """Return the state of somebody the viewer shares a room with."""
         if viewer != user_id and not await self._neighbours.share_a_room(viewer, user_id):
             raise Forbidden(f"you share no room with {user_id}")
-        local = self._locals.get(user_id)
+        local = None if user_id in self._outdated else self._locals.get(user_id)
         now = self._clock.now_ms()
         if local is not None and local.presence.state != OFFLINE:
             ago = int((trio.current_time() - local.last_active) * 1000)
@@ -166,8 +178,16 @@ class Presences:
         if not self.enabled:
             return
         await self._take_over()
+        async with trio.open_nursery() as nursery:
+            if self._elsewhere is not None:
+                nursery.start_soon(self._elsewhere.run)
+            await self._let_time_pass()
+
+    async def _let_time_pass(self) -> None:
         while True:
             now = trio.current_time()
+            if self._elsewhere is not None:
+                await self._listen_to_others(self._elsewhere, now)
             if self._look_at <= now:
                 self._look(now)
             if self._due and self._tell_at <= now:
@@ -188,6 +208,53 @@ class Presences:
                 self._let_pass(user_id, local, now)
         next_change = min((local.next_change() for local in self._locals.values()), default=float("inf"))
         self._look_at = max(next_change, now + _LOOK_EVERY_SECONDS)
+
+    async def _listen_to_others(self, elsewhere: PresenceElsewhere, now: float) -> None:
+        """Take in what other processes know of those who are about to be lowered, and what they have written."""
+        try:
+            if self._look_at <= now:
+                await self._ask_for_those_who_change(elsewhere, now)
+            outdated, self._outdated = self._outdated, set()
+            arriving, self._arriving = self._arriving, {}
+            if not outdated and not arriving:
+                return
+            stored = {one.user_id: one for one in await self._database.read(presence_of, [*outdated, *arriving])}
+            for user_id in outdated | arriving.keys():
+                local, known = self._locals.get(user_id), stored.get(user_id)
+                if local is None or user_id in self._due:
+                    continue
+                if known is not None and (known.state != OFFLINE or user_id not in arriving):
+                    local.presence = known
+                elif (state := arriving.get(user_id)) is not None:
+                    self._change(local, state=state, active=state == ONLINE)
+        except DatabaseError as error:
+            _logger.warning("other processes cannot be heard on presence", reason=str(error))
+
+    async def _ask_for_those_who_change(self, elsewhere: PresenceElsewhere, now: float) -> None:
+        if about_to_change := [user for user, local in self._locals.items() if local.next_change() <= now]:
+            await elsewhere.ask(about_to_change)
+
+    def _seen_here(self, user_ids: Collection[UserId]) -> dict[UserId, float]:
+        now = trio.current_time()
+        return {
+            user_id: now - local.last_active
+            for user_id in user_ids
+            if (local := self._locals.get(user_id)) is not None and (local.syncing or local.here_until > now)
+        }
+
+    def _seen_elsewhere(self, user_id: UserId, seconds_ago: float) -> None:
+        if (local := self._locals.get(user_id)) is None:
+            return
+        now = trio.current_time()
+        local.last_active = max(local.last_active, now - seconds_ago)
+        if not local.syncing and local.here_until <= now and user_id not in self._due:
+            # The process that sees them will tell when they are gone.
+            del self._locals[user_id]
+
+    def _note_written(self, user_ids: Collection[UserId]) -> None:
+        if known := self._locals.keys() & user_ids:
+            self._outdated |= known
+            self._alarm.set()
 
     async def _take_over(self) -> None:
         """Adopt those who were there before a restart: without a sign of life they go offline."""
@@ -236,15 +303,38 @@ class Presences:
         self._alarm.set()
 
     async def _write(self, user_ids: Collection[UserId]) -> None:
-        presences = [self._locals[user_id].presence for user_id in user_ids]
         for user_id in user_ids:
             self._due.pop(user_id, None)
+        if self._elsewhere is not None:
+            user_ids = await self._news_among(user_ids)
+        presences = [self._locals[user_id].presence for user_id in user_ids]
+        if not presences:
+            return
         seen_by: set[UserId] = set(user_ids)
         for user_id in user_ids:
             seen_by.update(await self._neighbours.neighbours_of(user_id))
         self._tell_at = trio.current_time() + PAUSE_SECONDS * len(seen_by)
         position = await self._database.run(_put, presences)
+        if self._elsewhere is not None:
+            # Before the commit is published: notifications come in order.
+            await self._elsewhere.tell_written(user_ids)
         self._publisher.publish(Commit(position=position, rooms=frozenset(), users=frozenset(seen_by)))
+
+    async def _news_among(self, user_ids: Collection[UserId]) -> list[UserId]:
+        """Return those of some users whose presence is not what another process has written already."""
+        stored = {one.user_id: one for one in await self._database.read(presence_of, list(user_ids))}
+        news = []
+        for user_id in user_ids:
+            local, known = self._locals[user_id], stored.get(user_id)
+            if known is not None and local.presence.status_msg is None:
+                local.presence = replace(local.presence, status_msg=known.status_msg)
+            if known is None or _as_others_see(known) != _as_others_see(local.presence):
+                news.append(user_id)
+        return news
+
+
+def _as_others_see(presence: Presence) -> tuple[str, str | None, bool]:
+    return presence.state, presence.status_msg, presence.currently_active
 
 
 async def _put(tx: Transaction, presences: Collection[Presence]) -> int:

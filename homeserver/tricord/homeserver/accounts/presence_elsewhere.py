@@ -1,0 +1,88 @@
+"""What other processes know of users whose clients they talk to: nobody is gone who is still there in another process.
+
+Before a process lowers somebody's presence it asks the others, and waits a moment for those who see the user to say so.
+Idle clients cost nothing by that, since only who is about to be forgotten is asked for. What a process has written
+itself, it tells, so that the others do not go on with what they remember.
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Callable, Collection, Iterator, Mapping
+from typing import Any
+
+import orjson
+import trio
+
+from tricord.homeserver.storage.database import Database
+from tricord.protocol.identifiers import UserId
+
+_CHANNEL = "presence"
+_ANSWER_SECONDS = 1.0
+# Names of 255 bytes fit into PostgreSQL's 8,000.
+_MOST_NAMES = 25
+
+SeenHere = Callable[[Collection[UserId]], Mapping[UserId, float]]
+"""Tells which of some users are here, and how many seconds ago they did something."""
+SeenElsewhere = Callable[[UserId, float], None]
+"""Takes in that a user is elsewhere, and how many seconds ago they did something there."""
+Written = Callable[[Collection[UserId]], None]
+"""Takes in that another process has written the presence of users."""
+
+
+class PresenceElsewhere:
+    """Asks other processes, and answers them."""
+
+    def __init__(
+        self, database: Database, seen_here: SeenHere, seen_elsewhere: SeenElsewhere, written: Written
+    ) -> None:
+        self._database = database
+        self._seen_here = seen_here
+        self._seen_elsewhere = seen_elsewhere
+        self._written = written
+        self._origin = secrets.token_hex(8)
+        self._to_answer: dict[UserId, None] = {}
+        self._asked = trio.Event()
+        database.listen(_CHANNEL, self._hear)
+
+    async def ask(self, user_ids: Collection[UserId]) -> None:
+        """Ask who else sees some users; what is answered has been taken in on return."""
+        await self._tell("asks", list(user_ids))
+        await trio.sleep(_ANSWER_SECONDS)
+
+    async def tell_written(self, user_ids: Collection[UserId]) -> None:
+        """Tell that the presence of some users has been written here."""
+        await self._tell("wrote", list(user_ids))
+
+    async def run(self) -> None:
+        """Answer, for ever."""
+        while True:
+            await self._asked.wait()
+            self._asked = trio.Event()
+            asked, self._to_answer = self._to_answer, {}
+            if here := self._seen_here(asked):
+                await self._tell("sees", list(here.items()))
+
+    async def _tell(self, what: str, told: list[Any]) -> None:
+        for part in _parts(told):
+            await self._database.notify(_CHANNEL, orjson.dumps([self._origin, what, part]).decode())
+
+    def _hear(self, payload: str) -> None:
+        if not payload:
+            return  # after a gap; what was missed is asked for again
+        origin, what, told = orjson.loads(payload)
+        if origin == self._origin:
+            return
+        if what == "asks":
+            self._to_answer.update(dict.fromkeys(told))
+            self._asked.set()
+        elif what == "sees":
+            for user_id, seconds_ago in told:
+                self._seen_elsewhere(user_id, seconds_ago)
+        else:
+            self._written(told)
+
+
+def _parts(told: list[Any]) -> Iterator[list[Any]]:
+    for start in range(0, len(told), _MOST_NAMES):
+        yield told[start : start + _MOST_NAMES]
