@@ -5,6 +5,7 @@ Tests run in several workers, each with a PostgreSQL of its own: conversations w
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 import time
@@ -19,6 +20,17 @@ CHECKS = {
     "import directions": ["-c", "from importlinter.cli import lint_imports_command; lint_imports_command()"],
 }
 WORKERS = ["-n", "3", "--dist", "loadgroup"]
+# What is told again to homeservers of two processes, which are asked in turn.
+SEVERAL = {"TRICORD_TEST_PROCESSES": "2"}
+TOLD_TO_SEVERAL = [
+    "tests/clients/test_follow.py",
+    "tests/conversations/test_two_towns.py",
+    "tests/homeserver/encryption/test_to_device.py",
+    "tests/homeserver/test_guests.py",
+    "tests/homeserver/test_two_people_chat.py",
+    "tests/peers/test_matrix_nio.py",
+    "tests/security/test_rate_limits.py",
+]
 
 
 def main(arguments: list[str]) -> int:
@@ -33,9 +45,14 @@ def main(arguments: list[str]) -> int:
             if subprocess.run([sys.executable, *command], cwd=ROOT, check=False).returncode:
                 failed.append(name)
             print(f"   {time.monotonic() - started:.1f} s", flush=True)
-    print("── tests", flush=True)
-    if subprocess.run([sys.executable, "-m", "pytest", *WORKERS, *arguments], cwd=ROOT, check=False).returncode:
-        failed.append("tests")
+    runs: dict[str, tuple[list[str], dict[str, str]]] = {"tests": (arguments, {})}
+    if not arguments:
+        runs["tests with two processes"] = (TOLD_TO_SEVERAL, SEVERAL)
+    for name, (chosen, environment) in runs.items():
+        print(f"── {name}", flush=True)
+        command = [sys.executable, "-m", "pytest", *WORKERS, *chosen]
+        if subprocess.run(command, cwd=ROOT, env=os.environ | environment, check=False).returncode:
+            failed.append(name)
     if failed:
         print(f"FAILED: {', '.join(failed)}", flush=True)
     return 1 if failed else 0

@@ -72,18 +72,25 @@ async def one_or_several(settings: Settings, **options: Any) -> AsyncIterator[Ho
         if PROCESSES == 1:
             yield await stack.enter_async_context(open_homeserver(settings, **options))
             return
-        memory = mmap.mmap(-1, SIZE)
-        homeservers = [
-            await stack.enter_async_context(
-                open_homeserver(settings, common=CommonMemory(memory, place, PROCESSES), **options)
-            )
-            for place in range(PROCESSES)
-        ]
+        homeservers = await stack.enter_async_context(several(settings, PROCESSES, **options))
         urls = [
             await stack.enter_async_context(alternating([homeserver.urls[number] for homeserver in homeservers]))
             for number in range(len(settings.listeners))
         ]
         yield replace(homeservers[0], urls=urls)
+
+
+@asynccontextmanager
+async def several(settings: Settings, count: int, **options: Any) -> AsyncIterator[list[Homeserver]]:
+    """Run some homeservers on one database, as if each were a process of its own; each answers at its own URL."""
+    memory = mmap.mmap(-1, SIZE)
+    async with AsyncExitStack() as stack:
+        yield [
+            await stack.enter_async_context(
+                open_homeserver(settings, common=CommonMemory(memory, place, count), **options)
+            )
+            for place in range(count)
+        ]
 
 
 @asynccontextmanager
