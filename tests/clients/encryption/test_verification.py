@@ -308,6 +308,25 @@ def test_a_new_device_shows_a_code_and_the_old_one_scans_it(own_devices: Pair) -
     assert own_devices.second.standing(ALICE, DeviceId("NEW")) is Standing.VERIFIED
 
 
+def test_an_identity_that_is_swapped_while_a_code_is_shown_is_not_taken_for_ours(own_devices: Pair) -> None:
+    """What the code says is what was fixed at the beginning, and that is what the scan proves."""
+    new, real = own_devices.second, copy.deepcopy(own_devices.first.directory.published)
+    new.publish_of(ALICE, Published(ALICE))
+    new.query()
+    asked, answered = own_devices.ask()
+    forged = copy.deepcopy(new.directory.published)
+    new.directory.published = real
+    new.query()
+    code = answered.show_code()
+    new.directory.published = forged
+    new.query()
+    with pytest.raises(VerificationFailed, match="key_mismatch"):
+        asked.scan(code)
+    own_devices.wire.carry()
+    assert answered.state is State.CANCELLED
+    assert not new.signing.is_verified
+
+
 def test_an_old_device_shows_a_code_and_the_new_one_scans_it(own_devices: Pair) -> None:
     asked, answered = own_devices.ask()
     code = asked.show_code()

@@ -263,11 +263,6 @@ class Verifications:
             return None
         return Keys(device_id, device.ed25519, None if identity is None else identity.master)
 
-    def published_master(self) -> str | None:
-        """Return the master key that is published for us, whether or not it is known to be ours."""
-        identity = self._cross_signing.identity
-        return None if identity is None else identity.master
-
     def say(self, verification: Verification, event_type: str, content: JsonObject) -> None:
         """Send a message of a verification to the other side; a request that was refused, to all that were asked."""
         if verification.room_id is not None:

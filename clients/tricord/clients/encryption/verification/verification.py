@@ -102,10 +102,6 @@ class Surroundings(Protocol):
         """Return the keys of a device and its user; None if the device is not known."""
         ...
 
-    def published_master(self) -> str | None:
-        """Return the master key that is published for us, whether or not it is known to be ours."""
-        ...
-
     def say(self, verification: Verification, event_type: str, content: JsonObject) -> None:
         """Send a message of a verification to the other side."""
         ...
@@ -258,7 +254,7 @@ class Verification:
             if self.is_self and ours.master is not None:
                 mode, first, second = Mode.TRUSTS_MASTER_KEY, ours.master, theirs.device
             elif self.is_self:
-                mode, first, second = Mode.LACKS_MASTER_KEY, ours.device, self._surroundings.published_master()
+                mode, first, second = Mode.LACKS_MASTER_KEY, ours.device, theirs.master
             if first is None or second is None:
                 raise VerificationFailed(Code.UNKNOWN_METHOD, "one of the two sides has no cross-signing keys")
             self._qr = QrCode.show(mode, self.transaction_id, decode_base64(first), decode_base64(second))
