@@ -86,11 +86,12 @@ class _Counted:
             if receipt.event_position is not None:
                 self.read_upto(receipt.thread_id, receipt.event_position)
 
+    def is_read(self, thread: str, position: int) -> bool:
+        """Return whether a receipt covers what is at a position of a thread."""
+        return position <= self.read.get(UNTHREADED, 0) or position <= self.read.get(thread, 0)
+
     def drop_read(self) -> None:
-        whole = self.read.get(UNTHREADED, 0)
-        self.unread = [
-            one for one in self.unread if one.position > whole and one.position > self.read.get(one.thread, 0)
-        ]
+        self.unread = [one for one in self.unread if not self.is_read(one.thread, one.position)]
 
     def read_upto(self, thread: str, position: int) -> None:
         if position > self.read.get(thread, 0):
@@ -303,12 +304,13 @@ def _add(user_id: UserId, counted: _Counted, events: Iterable[tuple[StoredEvent,
             continue
         if _is_unheard(stored, user_id, counted.ignored):
             continue
+        # A receipt may be ahead of what was counted.
+        if counted.is_read(thread, stored.place.position):
+            continue
         outcome = counted.rules.compiled.evaluate(pushed)
         if outcome.notify:
             counted.unread.append(_Unread(stored.place.position, thread, outcome, stored.event.origin_server_ts))
     del counted.unread[:-_MOST_COUNTED]
-    # A receipt may be ahead of what was counted.
-    counted.drop_read()
 
 
 def _is_unheard(stored: StoredEvent, user_id: UserId, ignored: Container[UserId]) -> bool:
@@ -325,8 +327,11 @@ def _is_unheard(stored: StoredEvent, user_id: UserId, ignored: Container[UserId]
 
 
 def _by_thread(unread: Iterable[_Unread]) -> dict[str, Count]:
-    counts: dict[str, Count] = {}
-    for one in unread:
-        before = counts.get(one.thread, Count())
-        counts[one.thread] = Count(before.notifications + 1, before.highlights + one.outcome.highlight)
-    return counts
+    # For everybody who waits at every message: plain numbers until the end.
+    notifications: dict[str, int] = {}
+    highlights: dict[str, int] = {}
+    for _, thread, outcome, _ in unread:
+        notifications[thread] = notifications.get(thread, 0) + 1
+        if outcome.highlight:
+            highlights[thread] = highlights.get(thread, 0) + 1
+    return {thread: Count(number, highlights.get(thread, 0)) for thread, number in notifications.items()}
