@@ -13,6 +13,7 @@ which the copy reads, of which it writes, and on which its exit status is told. 
 from __future__ import annotations
 
 import contextlib
+import gc
 import importlib.util
 import os
 import selectors
@@ -108,6 +109,9 @@ def main(script: str, descriptor: str) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     selector = selectors.DefaultSelector()
     copies = Copies(loaded(script), selector)
+    # What is shared with the copies stays so: to look for garbage is to write to every object.
+    gc.disable()
+    gc.freeze()
     selector.register(jobs, selectors.EVENT_READ, "job")
     selector.register(ended, selectors.EVENT_READ, "end")
     while True:
