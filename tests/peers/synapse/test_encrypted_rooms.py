@@ -14,7 +14,9 @@ from tests.conversations.towns import members
 from tests.peers.synapse.observations import becomes
 from tests.peers.synapse.towns import Town
 from tests.servers import PASSWORD
-from tricord.clients import Encryption
+from tricord.clients import Delta, Encryption
+from tricord.clients.encryption.devices import Standing, standing
+from tricord.clients.encryption.verification.sas import ShortString
 from tricord.clients.testing import Person
 from tricord.protocol.identifiers import RoomId
 
@@ -70,3 +72,73 @@ async def test_a_device_that_comes_later_reads_what_is_said_from_then_on(near: T
                 assert (heard.text, heard.decrypted is not None) == ("Two", True)
                 await alice.send_text(room_id, "Three")
                 assert (await phone.hears(room_id)).text == "Three"
+
+
+async def test_they_see_each_others_vouched_for_devices_and_verify_each_other(near: Town, far: Town) -> None:
+    async with somebody(near, "alice") as alice, somebody(far, "bob") as bob:
+        with trio.fail_after(_PATIENCE_SECONDS):
+            for person in (alice, bob):
+                await person.set_up_identity(password=PASSWORD)
+            room_id = await shared_room(near, alice, bob)
+            for speaker, listener in ((alice, bob), (bob, alice)):
+                await speaker.send_text(room_id, "Hello")
+                await listener.hears(room_id)
+                async with following(listener):
+                    await becomes(partial(standing_of, listener, speaker), Standing.CROSS_SIGNED)
+            async with following(alice, bob), trio.open_nursery() as nursery:
+                nursery.start_soon(agree_when_asked, bob)
+                conversation = await alice.identity.verify(bob.user_id, room_id=room_id)
+                await conversation.compared(agree)
+            for person, other in ((alice, bob), (bob, alice)):
+                assert await standing_of(person, other) is Standing.VERIFIED
+
+
+async def test_a_new_device_is_restored_and_reads_what_was_said_before(near: Town, far: Town) -> None:
+    async with somebody(near, "alice") as alice, somebody(far, "bob") as bob:
+        with trio.fail_after(_PATIENCE_SECONDS):
+            room_id = await shared_room(near, alice, bob)
+            event_id = await alice.send_text(room_id, "before the new device")
+            await bob.hears(room_id)
+            made = await bob.set_up_identity(password=PASSWORD)
+            await bob.sync()
+            async with Person(far.url, encryption=Encryption(None)) as tablet:
+                await tablet.login(bob.user_id, PASSWORD)
+                await tablet.sync()
+                assert await tablet.restore_identity(recovery_key=made.recovery_key) >= 1
+                event = await tablet.event(room_id, event_id)
+                assert event["content"]["body"] == "before the new device"
+                await tablet.send_text(room_id, "from the new device")
+                assert (await alice.hears(room_id)).text == "from the new device"
+                async with following(alice):
+                    await becomes(partial(standing_of, alice, tablet), Standing.CROSS_SIGNED)
+
+
+async def standing_of(client: Person, other: Person) -> Standing:
+    """Return how sure a client is of another's device."""
+    machine = client.encryption.machine
+    return standing(machine.devices_of(other.user_id).get(other.device_id), machine.identity(other.user_id))
+
+
+@asynccontextmanager
+async def following(*clients: Person) -> AsyncIterator[None]:
+    """Let clients follow, inside the block."""
+
+    async def ignore(_: Delta) -> None:
+        pass
+
+    async with trio.open_nursery() as nursery:
+        for client in clients:
+            nursery.start_soon(client.follow, ignore)
+        yield
+        nursery.cancel_scope.cancel()
+
+
+async def agree_when_asked(client: Person) -> None:
+    async for conversation in client.identity.requests():
+        await conversation.accept()
+        await conversation.compared(agree)
+        return
+
+
+async def agree(_: ShortString) -> bool:
+    return True
