@@ -20,7 +20,7 @@ from tests.conversations.network import Network
 from tests.conversations.towns import towns
 from tests.federation.web import Seen
 from tests.postgres import PostgresServer
-from tricord.clients import Refused
+from tricord.clients.errors import ClientError
 from tricord.protocol.events import VerifiedEvent
 from tricord.protocol.identifiers import EventId
 
@@ -91,7 +91,7 @@ async def test_a_room_with_many_members_is_joined(postgres: PostgresServer, tmp_
                 may_tell.set()
                 joined: set[str] = set()
                 while len(joined) != _MEMBERS + 2:
-                    with contextlib.suppress(Refused):  # it takes longer than a request may
+                    with contextlib.suppress(ClientError):  # it takes longer than a request may
                         joined = set(await town["xenia"].joined_members(room.room_id))
                 nursery.cancel_scope.cancel()
         print(

@@ -71,13 +71,13 @@ class PastStates:
         return root
 
     async def get(
-        self, root: StateRoot, keys: Sequence[StateKey], known: Mapping[int, StoredEvent], made: Mapping[NodeId, bytes]
+        self, root: StateRoot, keys: Sequence[StateKey], known: dict[int, StoredEvent], made: Mapping[NodeId, bytes]
     ) -> dict[StateKey, StoredEvent]:
-        """Return some of a state."""
+        """Return some of a state; what has to be read for it is known from then on."""
         nids = await self._nodes.using(lambda nodes: get_many(Overlay(made, nodes), root, keys))
-        unknown = [nid for nid in nids.values() if nid not in known]
-        events = {**known, **(await self._database.read(events_by_nid, unknown) if unknown else {})}
-        return {key: events[nid] for key, nid in nids.items()}
+        if unknown := [nid for nid in nids.values() if nid not in known]:
+            known |= await self._database.read(events_by_nid, unknown)
+        return {key: known[nid] for key, nid in nids.items()}
 
     async def applied(
         self, root: StateRoot, changes: Mapping[StateKey, int | None], made: dict[NodeId, bytes]
@@ -109,6 +109,7 @@ class Past:
         self._states = states
         self._room = room
         self._known = dict(known)
+        self._by_nid = {stored.nid: stored for stored in known.values()}
         self._redactions = redactions or {}
 
     async def add(self, server: ServerName, event: VerifiedEvent) -> None:
@@ -132,8 +133,7 @@ class Past:
         ]
         if event.state_key is not None:
             keys.append((event.type, event.state_key))
-        by_nid = {stored.nid: stored for stored in self._known.values()}
-        state = await self._states.get(before, keys, by_nid, self.made)
+        state = await self._states.get(before, keys, self._by_nid, self.made)
         try:
             authorize(event, {key: stored.event for key, stored in state.items()})
         except EventRejected:
@@ -155,7 +155,7 @@ class Past:
         auth = self._auth_events(event)
         if auth is None:
             return
-        state = await self._states.get(root, [_CREATE, _POWER_LEVELS], {}, self.made)
+        state = await self._states.get(root, [_CREATE, _POWER_LEVELS], self._by_nid, self.made)
         if rejection_by_auth_events(event, auth, state.get(_CREATE)) is None:
             self._add(StoredEvent(event, await self._number(event), None, root))
             self._redact(event, {key: stored.event for key, stored in state.items()})
@@ -221,7 +221,11 @@ class Past:
     def _cut_down(self, event_id: EventId, because: EventId) -> None:
         stored = self.added[event_id]
         if stored.redacted_because is None:
-            self._known[event_id] = self.added[event_id] = stored.redacted(because)
+            self._put(stored.redacted(because))
+
+    def _put(self, stored: StoredEvent) -> None:
+        self._known[stored.event.event_id] = self.added[stored.event.event_id] = stored
+        self._by_nid[stored.nid] = stored
 
     def _auth_events(self, event: VerifiedEvent) -> list[StoredEvent] | None:
         """Return the events that vouch for an event; None if not all are here."""
@@ -239,7 +243,7 @@ class Past:
             for id_ in event.prev_events
             if (previous := self._known.get(id_)) is None or previous.state_after == EMPTY
         ]
-        self._known[event.event_id] = self.added[event.event_id] = stored
+        self._put(stored)
 
     async def _state_before(self, server: ServerName, event: VerifiedEvent) -> StateRoot | None:
         if event.type == "m.room.create" and event.state_key == "":

@@ -20,8 +20,8 @@ from tricord.homeserver.storage.partial_rooms import PartialRoom
 from tricord.protocol.errors import LimitExceeded
 from tricord.protocol.identifiers import EventId, RoomId, ServerName
 
-# How long a request waits for a room to be complete. Then the client is asked to come again.
-_PATIENCE_SECONDS = 30
+# How long a request waits for a room to be complete. Then the client is asked to come again, while it still listens.
+_PATIENCE_SECONDS = 20
 _RETRY_AFTER_MS = 10_000
 _MOST_POSTPONED = 20_000
 
