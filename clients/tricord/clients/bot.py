@@ -280,7 +280,10 @@ class Bot:
         except (SignedOut, Unreachable):
             raise
         except ClientError as error:
-            _log.warning("the bot has no identity of its own, and some devices may not write to it: %s", error)
+            # A homeserver that knows no identities, such as the one in memory, has no clients that ask for them.
+            expected = isinstance(error, Refused) and error.errcode == "M_UNRECOGNIZED"
+            level = logging.INFO if expected else logging.WARNING
+            _log.log(level, "the bot has no identity of its own, and some devices may not write to it: %s", error)
 
     async def _start_from_now(self) -> None:
         """Take the position without the history, and the invitations that wait."""

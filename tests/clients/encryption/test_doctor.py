@@ -41,7 +41,7 @@ def test_a_healthy_device_is_called_healthy(city: City) -> None:
 
 
 def test_a_device_without_an_identity_is_told_to_make_one(city: City) -> None:
-    assert "set_up" in _text(Citizen(city, "alice"))
+    assert "set_up_identity" in _text(Citizen(city, "alice"))
 
 
 def test_a_new_device_is_told_to_be_verified(city: City) -> None:

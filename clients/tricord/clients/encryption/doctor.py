@@ -30,7 +30,7 @@ from tricord.protocol.strict_json import JsonObject, parse_object
 _CODES = {
     "m.blacklisted": "The sender has blocked this device. Only they can change that.",
     "m.unverified": "The sender gives keys only to devices that are vouched for: sign this device with the identity of "
-    "its user (`client.identity.set_up`, or verify it with another device).",
+    "its user (`client.set_up_identity`, or verify it with another device).",
     "m.unauthorised": "The sender says that this device may not have the key: it was not in the room at the time.",
     "m.unavailable": "The sender does not have the key any more. Another device of theirs, or the backup, may.",
     "m.no_olm": "The sender could not reach this device: no one-time key was left. It is repaired by the next message "
@@ -104,7 +104,7 @@ def _about_device(store: Store, user_id: UserId, device_id: DeviceId) -> list[Fi
         )
     identity = stored_devices.identity(store, user_id)
     if identity is None:
-        advice = "Make one with `client.identity.set_up()`: others trust this device then."
+        advice = "Make one with `client.set_up_identity()`: others trust this device then."
         return [*findings, Finding("The user has no identity (cross-signing keys).", advice)]
     if identity.has_changed or identity.was_verified:
         advice = "If it was not you who replaced it, somebody at the homeserver tries to be you."
@@ -124,7 +124,7 @@ def _about_device(store: Store, user_id: UserId, device_id: DeviceId) -> list[Fi
 def _about_backup(store: Store) -> list[Finding]:
     backup = store.value("backup")
     if backup is None:
-        return [Finding("Keys are not backed up.", "`client.identity.set_up()` sees to it.")]
+        return [Finding("Keys are not backed up.", "`client.set_up_identity()` sees to it.")]
     row = store.row("SELECT count(*) AS n FROM room_keys WHERE backed_up_in IS NOT ?", backup["version"])
     waiting = 0 if row is None else row["n"]
     return [Finding(f"Keys are backed up (version {backup['version']}); {waiting} are not there yet.")]
