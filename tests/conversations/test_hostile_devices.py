@@ -18,7 +18,7 @@ from tests.homeserver.encryption.devices import ALGORITHM, Device, another_devic
 from tests.homeserver.encryption.identities import Identity
 from tests.postgres import PostgresServer
 from tests.servers import PASSWORD
-from tricord.clients import Client
+from tricord.clients import Client, Refused
 from tricord.protocol.identifiers import DeviceId, KeyId, ServerName, UserId
 from tricord.protocol.signing import SigningKey, sign_json
 from tricord.protocol.unpadded_base64 import encode_base64
@@ -107,6 +107,27 @@ async def test_other_servers_are_told_of_devices_in_a_chain_from_the_first_share
     [keys] = await told(scene.fair, "m.signing_key_update", me, 1)
     assert keys["master_key"]["usage"] == ["master"]
     assert set(keys) == {"user_id", "master_key", "self_signing_key"}
+
+
+async def test_malformed_keys_of_ours_are_told_to_nobody(scene: Scene) -> None:
+    xenia = Device(scene.xenia)
+    room_id = await scene.xenia.create_room(preset="public_chat")
+    await scene.fair.join(scene.hs, room_id, scene.frank)
+    malformed: list[dict[str, Any]] = [
+        {"user_id": "@mallory:hs.test"},
+        {"device_id": "OTHER"},
+        {"keys": {f"ed25519:{scene.xenia.device_id}": 1}},
+        {"algorithms": ["x" * 100_000]},
+        {"extra": 2**60},
+    ]
+    for changed in malformed:
+        with pytest.raises(Refused) as refusal:
+            await scene.xenia.upload_keys({**xenia.keys(), **changed})
+        assert refusal.value.status == 400
+    await xenia.upload()
+    # What comes first is what is good: nothing was waiting before it.
+    [first] = await told(scene.fair, "m.device_list_update", scene.xenia.user_id, 1)
+    assert (first["keys"], first["prev_id"]) == (xenia.keys(), [])
 
 
 async def test_only_local_users_keys_are_told_and_no_keys_of_whom_they_vouch_for(scene: Scene) -> None:
