@@ -115,7 +115,9 @@ class Presences:
         self._arriving: dict[UserId, str] = {}
         self._elsewhere: PresenceElsewhere | None = None
         if enabled and publisher.has_others:
-            self._elsewhere = PresenceElsewhere(database, self._seen_here, self._seen_elsewhere, self._note_written)
+            self._elsewhere = PresenceElsewhere(
+                database, "presence", self._seen_here, self._seen_elsewhere, self._note_written
+            )
 
     @contextmanager
     def syncing(self, user_id: UserId, state: str) -> Iterator[None]:

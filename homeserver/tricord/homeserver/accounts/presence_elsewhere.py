@@ -17,15 +17,14 @@ import trio
 from tricord.homeserver.storage.database import Database
 from tricord.protocol.identifiers import UserId
 
-_CHANNEL = "presence"
-_ANSWER_SECONDS = 1.0
+ANSWER_SECONDS = 2.0
 # Names of 255 bytes fit into PostgreSQL's 8,000.
 _MOST_NAMES = 25
 
 SeenHere = Callable[[Collection[UserId]], Mapping[UserId, float]]
-"""Tells which of some users are here, and how many seconds ago they did something."""
+"""Tells which of some users are here, and how many seconds ago there was a sign of them."""
 SeenElsewhere = Callable[[UserId, float], None]
-"""Takes in that a user is elsewhere, and how many seconds ago they did something there."""
+"""Takes in that a user is elsewhere, and how many seconds ago there was a sign of them there."""
 Written = Callable[[Collection[UserId]], None]
 """Takes in that another process has written the presence of users."""
 
@@ -34,21 +33,31 @@ class PresenceElsewhere:
     """Asks other processes, and answers them."""
 
     def __init__(
-        self, database: Database, seen_here: SeenHere, seen_elsewhere: SeenElsewhere, written: Written
+        self,
+        database: Database,
+        channel: str,
+        seen_here: SeenHere,
+        seen_elsewhere: SeenElsewhere,
+        written: Written = lambda _: None,
     ) -> None:
         self._database = database
+        self._channel = channel
         self._seen_here = seen_here
         self._seen_elsewhere = seen_elsewhere
         self._written = written
         self._origin = secrets.token_hex(8)
         self._to_answer: dict[UserId, None] = {}
         self._asked = trio.Event()
-        database.listen(_CHANNEL, self._hear)
+        self._unanswered: set[UserId] = set()
+        self._answered = trio.Event()
+        database.listen(channel, self._hear)
 
     async def ask(self, user_ids: Collection[UserId]) -> None:
         """Ask who else sees some users; what is answered has been taken in on return."""
+        self._unanswered, self._answered = set(user_ids), trio.Event()
         await self._tell("asks", list(user_ids))
-        await trio.sleep(_ANSWER_SECONDS)
+        with trio.move_on_after(ANSWER_SECONDS):
+            await self._answered.wait()
 
     async def tell_written(self, user_ids: Collection[UserId]) -> None:
         """Tell that the presence of some users has been written here."""
@@ -65,7 +74,7 @@ class PresenceElsewhere:
 
     async def _tell(self, what: str, told: list[Any]) -> None:
         for part in _parts(told):
-            await self._database.notify(_CHANNEL, orjson.dumps([self._origin, what, part]).decode())
+            await self._database.notify(self._channel, orjson.dumps([self._origin, what, part]).decode())
 
     def _hear(self, payload: str) -> None:
         if not payload:
@@ -79,6 +88,9 @@ class PresenceElsewhere:
         elif what == "sees":
             for user_id, seconds_ago in told:
                 self._seen_elsewhere(user_id, seconds_ago)
+                self._unanswered.discard(user_id)
+            if not self._unanswered:
+                self._answered.set()
         else:
             self._written(told)
 

@@ -6,13 +6,14 @@ https://spec.matrix.org/v1.19/server-server-api/#presence
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import replace
 
 import structlog
 import trio
 
 from tricord.homeserver.accounts.presence import OFFLINE, Neighbours
+from tricord.homeserver.accounts.presence_elsewhere import PresenceElsewhere
 from tricord.homeserver.clock import Clock
 from tricord.homeserver.storage.database import Database, Transaction
 from tricord.homeserver.storage.errors import DatabaseError
@@ -40,8 +41,11 @@ class RemotePresences:
         self._publisher = publisher
         self._neighbours = neighbours
         self._clock = clock
-        # When somebody who is there was last heard of; the longest ago comes first.
+        # When somebody who is there was last heard of.
         self._heard: dict[UserId, float] = {}
+        self._elsewhere: PresenceElsewhere | None = None
+        if publisher.has_others:
+            self._elsewhere = PresenceElsewhere(database, "remote_presence", self._heard_here, self._heard_elsewhere)
 
     async def note(self, presences: Sequence[Presence]) -> None:
         """Take in what another server says; the caller has checked whom it may speak of."""
@@ -62,17 +66,38 @@ class RemotePresences:
     async def run(self) -> None:
         """Let those go offline of whom nothing is heard, for ever."""
         await self._take_over()
+        async with trio.open_nursery() as nursery:
+            if self._elsewhere is not None:
+                nursery.start_soon(self._elsewhere.run)
+            await self._let_go()
+
+    async def _let_go(self) -> None:
         while True:
             await trio.sleep(_LOOK_EVERY_SECONDS)
-            before = trio.current_time() - _LASTS_SECONDS
-            lost = [user_id for user_id, heard in self._heard.items() if heard < before]
+            lost = self._lost()
             if not lost:
                 continue
             try:
+                if self._elsewhere is not None:
+                    # Their server may have told another process.
+                    await self._elsewhere.ask(lost)
+                    lost = self._lost()
                 there = await self._database.read(presence_of, lost)
                 await self.note([replace(one, state=OFFLINE, currently_active=False) for one in there])
             except DatabaseError as error:
                 _logger.warning("presence could not be written", reason=str(error))
+
+    def _lost(self) -> list[UserId]:
+        before = trio.current_time() - _LASTS_SECONDS
+        return [user_id for user_id, heard in self._heard.items() if heard < before]
+
+    def _heard_here(self, user_ids: Collection[UserId]) -> dict[UserId, float]:
+        now = trio.current_time()
+        return {user_id: now - self._heard[user_id] for user_id in user_ids if user_id in self._heard}
+
+    def _heard_elsewhere(self, user_id: UserId, seconds_ago: float) -> None:
+        if user_id in self._heard:
+            self._heard[user_id] = max(self._heard[user_id], trio.current_time() - seconds_ago)
 
     async def _take_over(self) -> None:
         """Wait for news of those who were there before a restart, as for everybody."""
