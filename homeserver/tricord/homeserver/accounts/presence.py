@@ -2,8 +2,8 @@
 
 A user is `online` while a client of theirs syncs, `unavailable` after five minutes in which they did nothing, and
 `offline` when no client has synced for half a minute. Somebody who sets their own state keeps it until they do
-something. Others are told of changes of this state only, never of each sign of life: for a minute after the last one a
-user is `currently_active`, and `last_active_ago` says nothing new.
+something. Others are told of changes of this state only, never of each sign of life: whoever is online is
+`currently_active` until they are idle, and `last_active_ago` says nothing new until then.
 
 What a change costs is telling it: it wakes everybody who shares a room with the user. So the more are woken, the longer
 the next changes are gathered before they are told together: to few people at once, to five thousand every ten seconds.
@@ -33,7 +33,6 @@ from tricord.protocol.identifiers import UserId
 ONLINE, UNAVAILABLE, OFFLINE = "online", "unavailable", "offline"
 IDLE_AFTER_SECONDS = 5 * 60
 OFFLINE_AFTER_SECONDS = 30
-ACTIVE_FOR_SECONDS = 60
 # A pause after each telling, by how many it woke: to wake one takes a good part of a millisecond.
 PAUSE_SECONDS = 0.002
 # What time alone changes is looked for so often, since it takes a look at everybody.
@@ -67,8 +66,7 @@ class _Local:
         gone = float("inf") if self.syncing else self.here_until
         if self.presence.state != ONLINE:
             return gone
-        quiet = ACTIVE_FOR_SECONDS if self.presence.currently_active else IDLE_AFTER_SECONDS
-        return min(gone, self.last_active + quiet)
+        return min(gone, self.last_active + IDLE_AFTER_SECONDS)
 
 
 def presence_content(presence: Presence, now_ms: int) -> dict[str, Any]:
@@ -205,9 +203,9 @@ class Presences:
 
     def _look(self, now: float) -> None:
         """Let time do its part for everybody."""
-        for user_id, local in self._locals.items():
+        for local in self._locals.values():
             if local.next_change() <= now:
-                self._let_pass(user_id, local, now)
+                self._let_pass(local, now)
         next_change = min((local.next_change() for local in self._locals.values()), default=float("inf"))
         self._look_at = max(next_change, now + _LOOK_EVERY_SECONDS)
 
@@ -266,14 +264,11 @@ class Presences:
                 last_active = now - (now_ms - presence.last_active_ts) / 1000
                 self._locals[presence.user_id] = _Local(presence, last_active, here_until=now + OFFLINE_AFTER_SECONDS)
 
-    def _let_pass(self, user_id: UserId, local: _Local, now: float) -> None:
+    def _let_pass(self, local: _Local, now: float) -> None:
         if not local.syncing and local.here_until <= now:
             self._change(local, state=OFFLINE)
-        elif now - local.last_active >= IDLE_AFTER_SECONDS:
-            self._change(local, state=UNAVAILABLE)
         else:
-            local.presence = replace(local.presence, currently_active=False)
-            self._due[user_id] = None
+            self._change(local, state=UNAVAILABLE)
 
     def _let_go(self, user_ids: Collection[UserId]) -> None:
         """Keep nothing in memory of those who are gone."""
