@@ -9,12 +9,17 @@ from pathlib import Path
 import httpx
 import pytest
 import trio
-from PIL import Image
+from PIL import Image, ImageChops, ImageOps, ImageStat
 
+from tests.federation.servers import in_parts
 from tests.homeserver.media.images import gif_of_many_frames, huge_webp, image, opened, png_bomb
 from tests.homeserver.media.people import uploader
 from tests.servers import running_homeserver
-from tricord.homeserver.media.thumbnails import Wanted, image_type
+from tricord.homeserver.media import image_maker
+from tricord.homeserver.media.image_maker import ImageMaker
+from tricord.homeserver.media.settings import ThumbnailSettings
+from tricord.homeserver.media.thumbnail_worker import Size
+from tricord.homeserver.media.thumbnails import USUAL, Wanted, image_type
 from tricord.protocol.media import parse_mxc
 
 
@@ -167,6 +172,90 @@ async def test_sizes_that_make_no_sense_are_refused(alice: httpx.AsyncClient, qu
 def test_an_image_is_known_by_its_first_bytes() -> None:
     assert image_type(image("WEBP", 2, 2)[:16]) == "image/webp"
     assert image_type(b"RIFF1234WAVE") is None
+
+
+async def test_who_asks_for_a_usual_size_has_all_of_them_made(alice: httpx.AsyncClient, tmp_path: Path) -> None:
+    data = image("JPEG", 2000, 1500, quality=95)
+    first = await thumbnail(alice, data, 96, 96, method="crop")
+    assert opened(first.content).size == (96, 96)
+    kept = sorted(
+        opened(file.read_bytes()).size for file in (tmp_path / "media" / "blobs").rglob("*") if file.is_file()
+    )
+    assert kept == [(32, 32), (96, 96), (320, 240), (640, 480), (800, 600), (2000, 1500)]
+
+
+async def test_small_images_of_small_ones_look_like_those_of_the_large_one(tmp_path: Path) -> None:
+    data = image("PNG", 2003, 1499)
+    sizes = [Size(each.method, each.width, each.height) for each in USUAL]
+    maker = ImageMaker(ThumbnailSettings(cpu_seconds=60))
+    try:
+        made = await maker.make(in_parts(data), sizes, animated=False)
+    finally:
+        await maker.aclose()
+    assert list(made) == sizes[::-1]
+    for size, found in made.items():
+        assert found is not None
+        whole = opened(data)
+        if size.method == "crop":
+            expected = ImageOps.fit(whole, (size.width, size.height), Image.Resampling.BICUBIC)
+        else:
+            expected = whole.resize(opened(found).size, Image.Resampling.BICUBIC)
+        assert opened(found).size == expected.size
+        difference = ImageStat.Stat(ImageChops.difference(opened(found), expected))
+        assert max(difference.rms) < 5
+
+
+# A decoder that makes the second of its sizes, says that the third is broken, and does not survive the fourth.
+BREAKS = """
+import os, sys
+def prepare(): pass
+def main(arguments):
+    records = [bytes([1, 0, 0, 0, 0, 1]) + b"x", bytes([2, 4, 0, 0, 0, 0]), bytes([0, 0, 0, 0, 0, 2]) + b"ok"]
+    sys.stdout.buffer.write(records[1] + records[2] + records[0] + bytes([3, 0, 0, 0, 1, 0]) + b"cut off")
+    sys.stdout.buffer.flush()
+    os.kill(os.getpid(), 9)
+"""
+
+
+async def test_a_size_that_cannot_be_made_takes_no_other_along(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    worker = tmp_path / "worker.py"
+    worker.write_text(BREAKS)
+    monkeypatch.setattr(image_maker, "_WORKER", worker)
+    maker = ImageMaker(ThumbnailSettings(cpu_seconds=60))
+    one, two, three, four = (Size("scale", each, each) for each in (1, 2, 3, 4))
+    try:
+        assert await maker.make(in_parts(b""), [one, two, three, four], animated=False) == {one: b"ok", two: b"x"}
+    finally:
+        await maker.aclose()
+
+
+# A decoder that survives but one size.
+BREAKS_ON_MANY = """
+import importlib.util, os, sys
+spec = importlib.util.spec_from_file_location("worker", WORKER)
+worker = importlib.util.module_from_spec(spec)
+spec.loader.exec_module(worker)
+prepare = worker.prepare
+def main(arguments):
+    if "," in arguments[0]:
+        os.kill(os.getpid(), 9)
+    return worker.main(arguments)
+"""
+
+
+async def test_what_is_too_much_together_is_made_alone(
+    database_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    worker = tmp_path / "worker.py"
+    worker.write_text(f"WORKER = {str(image_maker._WORKER)!r}\n{BREAKS_ON_MANY}")
+    monkeypatch.setattr(image_maker, "_WORKER", worker)
+    async with (
+        running_homeserver(database_url, tmp_path, thumbnails={"patience_seconds": 200}) as homeserver,
+        uploader(homeserver.urls[0], "alice") as http,
+    ):
+        for width, height in ((640, 480), (320, 240)):
+            answer = await thumbnail(http, image("PNG", 2000, 1500), width, height)
+            assert opened(answer.content).size == (width, height)
 
 
 async def test_the_usual_sizes_are_made_ahead_where_that_is_wanted(database_url: str, tmp_path: Path) -> None:

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
-from typing import Literal
 
 import structlog
 import trio
 
 from tricord.homeserver.media.confined import TooMuchOutput
 from tricord.homeserver.media.settings import ThumbnailSettings
-from tricord.homeserver.media.thumbnail_worker import Outcome
+from tricord.homeserver.media.thumbnail_worker import RECORD, Outcome, Size
 from tricord.homeserver.media.warm import WarmScript
 from tricord.protocol.errors import Unavailable
 
@@ -41,28 +40,30 @@ class ImageMaker:
         self._worker = WarmScript(_WORKER)
 
     async def make(
-        self, parts: AsyncIterator[bytes], method: Literal["crop", "scale"], width: int, height: int, *, animated: bool
-    ) -> bytes | None:
-        """Return a small image; None if the original is small enough itself.
+        self, parts: AsyncIterator[bytes], sizes: Sequence[Size], *, animated: bool
+    ) -> dict[Size, bytes | None]:
+        """Return small images of one image, decoded once; None for sizes for which it is small enough itself.
 
-        Raises NoImage, ImageTooLarge, and Unavailable when too many wait already.
+        Only the first size is sure to be among them. Raises NoImage, ImageTooLarge, and Unavailable when too many wait
+        already.
         """
         if self._limiter.statistics().tasks_waiting >= _MOST_WAITING:
             raise Unavailable("the server is busy making thumbnails, try again later")
         settings = self._settings
+        words = ",".join(f"{size.method}:{size.width}:{size.height}" for size in sizes)
         numbers = (
-            *(width, height, int(animated), settings.max_pixels, _MOST_FRAMES, settings.max_source_bytes),
+            *(int(animated), settings.max_pixels, _MOST_FRAMES, settings.max_source_bytes),
             *(_MEMORY_BYTES, settings.cpu_seconds),
         )
         async with self._limiter:
             with trio.move_on_after(settings.cpu_seconds + settings.patience_seconds):
                 try:
                     status, output = await self._worker.run(
-                        [method, *map(str, numbers)], parts, max_output=_LONGEST_OUTPUT
+                        [words, *map(str, numbers)], parts, max_output=_LONGEST_OUTPUT
                     )
                 except TooMuchOutput:
                     raise ImageTooLarge from None
-                return _judged(status, output)
+                return _judged(sizes, status, output)
         raise ImageTooLarge
 
     async def aclose(self) -> None:
@@ -70,14 +71,32 @@ class ImageMaker:
         await self._worker.aclose()
 
 
-def _judged(status: int, output: bytes) -> bytes | None:
-    if status == Outcome.MADE and output:
-        return output
-    if status == Outcome.SMALL_ENOUGH:
-        return None
+def _judged(sizes: Sequence[Size], status: int, output: bytes) -> dict[Size, bytes | None]:
+    made: dict[Size, bytes | None] = {}
+    position = 0
+    # The last record may have been cut off, and none is to be believed: a foreign image was decoded there.
+    while len(output) - position >= RECORD.size:
+        number, outcome, length = RECORD.unpack_from(output, position)
+        position += RECORD.size
+        data = output[position : position + length]
+        position += length
+        if number >= len(sizes) or len(data) < length:
+            break
+        if outcome == Outcome.MADE and data:
+            made[sizes[number]] = data
+        elif outcome == Outcome.SMALL_ENOUGH:
+            made[sizes[number]] = None
+        elif number == 0:
+            status = outcome
+    if sizes[0] not in made:
+        raise _failure(status)
+    return made
+
+
+def _failure(status: int) -> Exception:
     # Killed by a limit: of time (SIGXCPU, SIGKILL) or, as some libraries take it, of memory (SIGSEGV, SIGABRT).
     if status == Outcome.TOO_LARGE or status < 0:
-        raise ImageTooLarge
+        return ImageTooLarge()
     if status != Outcome.NO_IMAGE:
         _log.error("no thumbnail can be made; is Pillow installed?", status=status)
-    raise NoImage
+    return NoImage()

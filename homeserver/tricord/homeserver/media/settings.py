@@ -92,9 +92,11 @@ class UrlPreviewSettings(Section):
 
 
 class ThumbnailSettings(Section):
-    """Small images of large ones; each is made by a process of its own."""
+    """Small images of large ones; those of one image are made together, by a process of its own."""
 
-    concurrent: int = Field(2, ge=1, le=64, description="how many are made at a time; each may take a GiB of memory")
+    concurrent: int = Field(
+        2, ge=1, le=64, description="how many images are decoded at a time, each in up to a GiB of memory"
+    )
     cpu_seconds: int = Field(5, ge=1, le=300, description="processor time that one may take")
     patience_seconds: int = Field(25, ge=1, le=300, description="time that one may wait for the processor beside that")
     max_pixels: int = Field(64_000_000, ge=1, description="images with more pixels are not made smaller")

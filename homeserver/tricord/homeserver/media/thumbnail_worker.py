@@ -1,12 +1,14 @@
-"""A program of its own: reads an image from standard input, and writes a small one to standard output.
+"""A program of its own: reads an image from standard input, and writes small ones of it to standard output.
 
 Decoders of images have been the way into servers before, so that no foreign image is decoded in the server itself. This
 process may use little memory and time, may write no file, and knows four formats. It is a copy of `warm_worker.py`,
 apart from the package, and imports nothing of it.
 
-    thumbnail_worker.py METHOD WIDTH HEIGHT ANIMATED MAX_PIXELS MAX_FRAMES MAX_BYTES MEMORY_BYTES CPU_SECONDS
+    thumbnail_worker.py SIZES ANIMATED MAX_PIXELS MAX_FRAMES MAX_BYTES MEMORY_BYTES CPU_SECONDS
 
-The status says how it went: see `Outcome`.
+The sizes are such as `crop:96:96,scale:320:240`. The image is decoded once for all of them; each is written as soon as
+it is made, behind its number and how it went (`RECORD`), so that what ends the process takes no other along. The status
+says how it went on the whole: see `Outcome`.
 """
 
 from __future__ import annotations
@@ -15,19 +17,22 @@ import enum
 import io
 import os
 import resource
+import struct
 import sys
 import warnings
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 if TYPE_CHECKING:
     from PIL.Image import Image
 
 QUALITY = 80
 LONGEST_FRAME_MS = 10_000
+RECORD = struct.Struct("!BBI")
+"""The number of a size, its outcome, and how many bytes follow."""
 
 
 class Outcome(enum.IntEnum):
-    """What the exit status means."""
+    """How it went: of one size, and, as the exit status, of the image."""
 
     MADE = 0
     SMALL_ENOUGH = 3
@@ -44,20 +49,35 @@ def confine(memory_bytes: int, cpu_seconds: int) -> None:
     os.nice(5)
 
 
-def fitted(width: int, height: int, most_width: int, most_height: int) -> tuple[int, int]:
-    """Return the size of an image that is made to lie within another one."""
-    factor = min(most_width / width, most_height / height)
-    return max(1, round(width * factor)), max(1, round(height * factor))
+class Size(NamedTuple):
+    """In which size an image is wanted."""
+
+    method: Literal["crop", "scale"]
+    width: int
+    height: int
+
+    def needed(self, width: int, height: int) -> tuple[int, int]:
+        """Return how large all of an image is to be, before what stands out is cut away; it is never made larger."""
+        factors = self.width / width, self.height / height
+        factor = min(1.0, min(factors) if self.method == "scale" else max(factors))
+        return max(1, round(width * factor)), max(1, round(height * factor))
+
+    def made(self, width: int, height: int) -> tuple[int, int]:
+        """Return how large the small image of an image is."""
+        if self.method == "scale":
+            return self.needed(width, height)
+        factor = min(1.0, width / self.width, height / self.height)
+        return max(1, round(self.width * factor)), max(1, round(self.height * factor))
+
+    def shrinks(self, width: int, height: int) -> bool:
+        """Return whether an image is not small enough itself."""
+        return width > self.width or height > self.height
 
 
-def needed(
-    width: int, height: int, method: Literal["crop", "scale"], most_width: int, most_height: int
-) -> tuple[int, int]:
-    """Return the size to which an image is made smaller, before what stands out is cut away."""
-    if method == "scale":
-        return fitted(width, height, most_width, most_height)
-    factor = max(most_width / width, most_height / height)
-    return max(1, round(width * factor)), max(1, round(height * factor))
+def parsed(word: str) -> Size:
+    """Return a size from its words."""
+    method, width, height = word.split(":")
+    return Size("crop" if method == "crop" else "scale", int(width), int(height))
 
 
 def plain(image: Image) -> Image:
@@ -68,45 +88,61 @@ def plain(image: Image) -> Image:
     return image.convert("RGBA" if has_transparency else "RGB")
 
 
-def small(image: Image, method: Literal["crop", "scale"], width: int, height: int) -> Image:
-    """Return a small image of an image, which is never made larger."""
+def small(image: Image, size: Size, made: tuple[int, int]) -> Image:
+    """Return a small image of an image."""
     from PIL import ImageOps
     from PIL.Image import Resampling
 
-    if method == "crop":
-        factor = min(1.0, image.width / width, image.height / height)
-        size = (max(1, round(width * factor)), max(1, round(height * factor)))
-        return ImageOps.fit(image, size, method=Resampling.BICUBIC)
-    return image.resize(fitted(image.width, image.height, width, height), Resampling.BICUBIC)
+    if image.size == made:
+        return image
+    if size.method == "crop":
+        return ImageOps.fit(image, made, method=Resampling.BICUBIC)
+    return image.resize(made, Resampling.BICUBIC)
 
 
-def still(image: Image, method: Literal["crop", "scale"], width: int, height: int, *, shrinks: bool) -> bytes:
-    """Return the small image of the first frame: JPEG, or PNG where something is transparent."""
-    from PIL import ImageOps
+class Still:
+    """The first frame of an image, decoded once for the largest of some sizes, which are made in descending order.
 
-    if image.format == "JPEG" and shrinks:
-        # Decoded no larger than needed; twice the size looks as good as all of it. Seen from the side, if it is turned.
-        if image.getexif().get(0x0112, 1) in (5, 6, 7, 8):
-            width_needed, height_needed = needed(image.height, image.width, method, width, height)[::-1]
+    Twice the size looks as good as all of it, be it that of the decoded image or of a small one that was made before.
+    """
+
+    def __init__(self, image: Image, seen: tuple[int, int], sizes: list[Size]) -> None:
+        from PIL import ImageOps
+
+        self._seen = seen
+        needed = [size.needed(*seen) for size in sizes]
+        twice = 2 * max(width for width, _ in needed), 2 * max(height for _, height in needed)
+        if image.format == "JPEG":
+            # Decoded no larger than needed. Seen from the side, if it is turned.
+            image.draft("RGB", twice if image.size == seen else twice[::-1])
+        turned = plain(ImageOps.exif_transpose(image))
+        factor = min(turned.width // twice[0], turned.height // twice[1])
+        self._whole = [turned.reduce(factor) if factor > 1 else turned]
+
+    def small(self, size: Size) -> bytes:
+        """Return a small image: JPEG, or PNG where something is transparent."""
+        width, height = size.needed(*self._seen)
+        source = next(
+            (each for each in reversed(self._whole) if each.width >= 2 * width and each.height >= 2 * height),
+            self._whole[0],
+        )
+        made = small(source, size, size.made(*self._seen))
+        if size.method == "scale":
+            self._whole.append(made)
+        output = io.BytesIO()
+        if made.mode == "RGBA" and any(made.getchannel("A").histogram()[:255]):
+            made.save(output, "PNG", optimize=False)
         else:
-            width_needed, height_needed = needed(image.width, image.height, method, width, height)
-        image.draft("RGB", (2 * width_needed, 2 * height_needed))
-    turned = plain(ImageOps.exif_transpose(image))
-    made = small(turned, method, width, height) if shrinks else turned
-    output = io.BytesIO()
-    if made.mode == "RGBA" and any(made.getchannel("A").histogram()[:255]):
-        made.save(output, "PNG", optimize=False)
-    else:
-        made.convert("RGB").save(output, "JPEG", quality=QUALITY)
-    return output.getvalue()
+            made.convert("RGB").save(output, "JPEG", quality=QUALITY)
+        return output.getvalue()
 
 
-def moving(image: Image, method: Literal["crop", "scale"], width: int, height: int, frames: int) -> bytes:
+def moving(image: Image, size: Size, frames: int) -> bytes:
     """Return the small image with all its frames, as WebP."""
     made, durations = [], []
     for number in range(frames):
         image.seek(number)
-        made.append(small(plain(image).convert("RGBA"), method, width, height))
+        made.append(small(plain(image).convert("RGBA"), size, size.made(*image.size)))
         durations.append(min(int(image.info.get("duration", 100) or 100), LONGEST_FRAME_MS))
     output = io.BytesIO()
     loop = int(image.info.get("loop", 0))
@@ -114,6 +150,43 @@ def moving(image: Image, method: Literal["crop", "scale"], width: int, height: i
         output, "WEBP", save_all=True, append_images=made[1:], duration=durations, loop=loop, quality=QUALITY, method=1
     )
     return output.getvalue()
+
+
+def tell(number: int, outcome: Outcome, data: bytes = b"") -> None:
+    """Write what has become of a size."""
+    sys.stdout.buffer.write(RECORD.pack(number, outcome, len(data)) + data)
+    sys.stdout.buffer.flush()
+
+
+def make_all(image: Image, sizes: list[Size], *, animated: bool, max_pixels: int, max_frames: int) -> Outcome:
+    """Make the small images of an image, each by itself."""
+    if image.width * image.height > max_pixels:
+        return Outcome.TOO_LARGE
+    frames = int(getattr(image, "n_frames", 1))
+    if frames > max_frames:
+        return Outcome.TOO_LARGE
+    orientation = image.getexif().get(0x0112, 1) if image.format == "JPEG" else 1
+    seen = (image.height, image.width) if orientation in (5, 6, 7, 8) else image.size
+    wanted = []
+    for number, size in enumerate(sizes):
+        if not size.shrinks(*seen) and (animated or frames == 1):
+            tell(number, Outcome.SMALL_ENOUGH)
+        else:
+            wanted.append((number, size))
+    if not wanted:
+        return Outcome.MADE
+    wanted.sort(key=lambda each: each[1].needed(*seen), reverse=True)
+    still = None if animated and frames > 1 else Still(image, seen, [size for _, size in wanted])
+    for number, size in wanted:
+        try:
+            data = moving(image, size, frames) if still is None else still.small(size)
+        except MemoryError:
+            tell(number, Outcome.TOO_LARGE)
+        except Exception:  # noqa: BLE001  # whatever a decoder says of what is no good image
+            tell(number, Outcome.NO_IMAGE)
+        else:
+            tell(number, Outcome.MADE, data)
+    return Outcome.MADE
 
 
 def prepare() -> None:
@@ -126,41 +199,26 @@ def prepare() -> None:
 
 
 def main(arguments: list[str]) -> Outcome:
-    """Make one small image."""
-    method, *numbers = arguments
-    width, height, animated, max_pixels, max_frames, max_bytes, memory_bytes, cpu_seconds = map(int, numbers)
+    """Make small images of one image."""
+    sizes, *numbers = arguments
+    animated, max_pixels, max_frames, max_bytes, memory_bytes, cpu_seconds = map(int, numbers)
     confine(memory_bytes, cpu_seconds)
     data = sys.stdin.buffer.read(max_bytes + 1)
     if len(data) > max_bytes:
         return Outcome.TOO_LARGE
 
     import PIL.Image
-    from PIL import UnidentifiedImageError
 
     warnings.simplefilter("ignore")
     try:
-        image = PIL.Image.open(io.BytesIO(data), formats=("PNG", "JPEG", "GIF", "WEBP"))
-        if image.width * image.height > max_pixels:
-            return Outcome.TOO_LARGE
-        frames = int(getattr(image, "n_frames", 1))
-        if frames > max_frames:
-            return Outcome.TOO_LARGE
-        orientation = image.getexif().get(0x0112, 1) if image.format == "JPEG" else 1
-        seen_width, seen_height = (image.height, image.width) if orientation in (5, 6, 7, 8) else image.size
-        shrinks = seen_width > width or seen_height > height
-        if not shrinks and (animated or frames == 1):
-            return Outcome.SMALL_ENOUGH
-        kind: Literal["crop", "scale"] = "crop" if method == "crop" else "scale"
-        if animated and frames > 1:
-            made = moving(image, kind, width, height, frames)
-        else:
-            made = still(image, kind, width, height, shrinks=shrinks)
-    except UnidentifiedImageError:
-        return Outcome.NO_IMAGE
+        return make_all(
+            PIL.Image.open(io.BytesIO(data), formats=("PNG", "JPEG", "GIF", "WEBP")),
+            [parsed(word) for word in sizes.split(",")],
+            animated=bool(animated),
+            max_pixels=max_pixels,
+            max_frames=max_frames,
+        )
     except MemoryError:
         return Outcome.TOO_LARGE
     except Exception:  # noqa: BLE001  # whatever a decoder says of what is no good image
         return Outcome.NO_IMAGE
-    sys.stdout.buffer.write(made)
-    sys.stdout.buffer.flush()
-    return Outcome.MADE

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import OrderedDict
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -20,6 +20,7 @@ from tricord.homeserver.media.image_maker import ImageMaker, ImageTooLarge, NoIm
 from tricord.homeserver.media.repository import Description, Repository, naming
 from tricord.homeserver.media.settings import ThumbnailSettings
 from tricord.homeserver.media.spool import Spool
+from tricord.homeserver.media.thumbnail_worker import Size
 from tricord.homeserver.storage.database import Database
 from tricord.homeserver.storage.media import StoredMedia
 from tricord.homeserver.storage.media_thumbnails import (
@@ -63,6 +64,19 @@ class Wanted:
         shorter = -(-min(self.width, self.height) * 8 // longest) * side // 8
         width, height = (side, shorter) if self.width >= self.height else (shorter, side)
         return Wanted(max(width, 1), max(height, 1), self.method, self.animated)
+
+
+USUAL = (
+    Wanted(32, 32, "crop", animated=False),
+    Wanted(96, 96, "crop", animated=False),
+    Wanted(320, 240, "scale", animated=False),
+    Wanted(640, 480, "scale", animated=False),
+    Wanted(800, 600, "scale", animated=False),
+)
+"""The sizes in which clients ask for most images: who asks for one has all of them made, as the image is decoded once.
+
+https://spec.matrix.org/v1.19/client-server-api/#thumbnails
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,11 +148,17 @@ class Thumbnails:
             if (made := self._making.get(key)) is None:
                 break
             await made.wait()
-        event = self._making[key] = trio.Event()
+        keys = [key]
+        if wanted in USUAL:
+            others = (ThumbnailKey(media.digest, each.width, each.height, each.method, each.animated) for each in USUAL)
+            keys += [each for each in others if each != key and each not in self._making]
+        event = trio.Event()
+        self._making |= dict.fromkeys(keys, event)
         try:
-            return await self._made(media, media.digest, key)
+            return await self._made(media, media.digest, keys)
         finally:
-            del self._making[key]
+            for each in keys:
+                del self._making[each]
             event.set()
 
     async def named(self, uri: str, wanted: Wanted) -> Thumbnail | None:
@@ -155,7 +175,8 @@ class Thumbnails:
             return None
         return await self._kept(_named_key(uri, wanted), data, content_type, from_elsewhere=True)
 
-    async def _made(self, media: StoredMedia, digest: bytes, key: ThumbnailKey) -> Thumbnail:
+    async def _made(self, media: StoredMedia, digest: bytes, keys: Sequence[ThumbnailKey]) -> Thumbnail:
+        """Make a small image, the first, and with it some others, as far as they can be made."""
         if (hopeless := self._hopeless.get(digest)) is not None:
             raise self._refusal(media, hopeless)
         try:
@@ -165,9 +186,7 @@ class Thumbnails:
                 raise NoImage
             if media.size > self._settings.max_source_bytes:
                 raise ImageTooLarge
-            data = await self._maker.make(
-                self._repository.read(digest, 0, media.size), key.method, key.width, key.height, animated=key.animated
-            )
+            made = await self._decoded(media, digest, keys)
         except (BlobMissing, StoreUnavailable) as error:
             _log.error("media cannot be read", reason=str(error))
             raise Unavailable("the server cannot read this file now, try again later") from error
@@ -176,10 +195,42 @@ class Thumbnails:
             if len(self._hopeless) > _MOST_REMEMBERED:
                 self._hopeless.popitem(last=False)
             raise self._refusal(media, type(error)) from error
-        if data is not None:
-            return await self._kept(key, data, image_type(data[:16]) or "image/jpeg", from_elsewhere=False)
-        await self._add(key, StoredThumbnail(None, media.size, original_type), from_elsewhere=False)
-        return Thumbnail(digest, media.size, original_type)
+        kept: dict[ThumbnailKey, Thumbnail] = {}
+        failed: dict[ThumbnailKey, Exception] = {}
+
+        async def keep(key: ThumbnailKey, data: bytes | None) -> None:
+            try:
+                if data is None:
+                    await self._add(key, StoredThumbnail(None, media.size, original_type), from_elsewhere=False)
+                    kept[key] = Thumbnail(digest, media.size, original_type)
+                else:
+                    kept[key] = await self._kept(key, data, image_type(data[:16]) or "image/jpeg", from_elsewhere=False)
+            except Exception as error:  # noqa: BLE001  # raised below, if it is of the one that is asked for
+                failed[key] = error
+
+        async with trio.open_nursery() as nursery:
+            for key, data in made.items():
+                nursery.start_soon(keep, key, data)
+        if keys[0] in failed:
+            raise failed[keys[0]]
+        for failure in failed.values():
+            _log.warning("a thumbnail cannot be kept", reason=str(failure))
+        return kept[keys[0]]
+
+    async def _decoded(
+        self, media: StoredMedia, digest: bytes, keys: Sequence[ThumbnailKey]
+    ) -> dict[ThumbnailKey, bytes | None]:
+        sizes = {Size(key.method, key.width, key.height): key for key in keys}
+        try:
+            made = await self._maker.make(
+                self._repository.read(digest, 0, media.size), list(sizes), animated=keys[0].animated
+            )
+        except ImageTooLarge:
+            if len(keys) == 1:
+                raise
+            # All of them together may have taken too much.
+            return await self._decoded(media, digest, keys[:1])
+        return {sizes[size]: data for size, data in made.items()}
 
     async def _kept(self, key: ThumbnailKey, data: bytes, content_type: str, *, from_elsewhere: bool) -> Thumbnail:
         async with self._spool.receive(_at_once(data), len(data)) as spooled:

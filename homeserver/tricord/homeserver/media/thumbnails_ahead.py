@@ -6,21 +6,13 @@ import structlog
 import trio
 
 from tricord.homeserver.media.repository import Repository
-from tricord.homeserver.media.thumbnails import Thumbnails, Wanted
+from tricord.homeserver.media.thumbnails import USUAL, Thumbnails
 from tricord.homeserver.storage.errors import DatabaseError
 from tricord.protocol.errors import MatrixError
 from tricord.protocol.media import Mxc
 
 _log = structlog.get_logger(__name__)
 
-# https://spec.matrix.org/v1.19/client-server-api/#thumbnails
-USUAL = (
-    Wanted(32, 32, "crop", animated=False),
-    Wanted(96, 96, "crop", animated=False),
-    Wanted(320, 240, "scale", animated=False),
-    Wanted(640, 480, "scale", animated=False),
-    Wanted(800, 600, "scale", animated=False),
-)
 _MOST_WAITING = 1000
 
 
@@ -55,5 +47,6 @@ class ThumbnailsAhead:
         media = await self._repository.known(mxc)
         if media is None or media.digest is None or not media.content_type.startswith("image/"):
             return
+        # With one come all, unless something keeps one from it.
         for wanted in USUAL:
             await self._thumbnails.of(media, wanted)
