@@ -166,6 +166,16 @@ async def test_a_deletion_that_fails_is_made_later_and_waited_for(archive: Archi
     assert await archive.is_there(await archive.upload(b"tea"))
 
 
+async def test_a_claim_does_not_wait_for_the_disk_and_what_follows_does(database: Database) -> None:
+    async with database.session() as tx:
+        for _ in range(2):
+            assert await claim_blob(tx, b"digest of tea", 3, 1) == (True, None)
+            assert await tx.fetchval("SHOW synchronous_commit") == "on"
+    async with database.transaction() as tx:
+        await claim_blob(tx, b"digest of tea", 3, 1)
+        assert await tx.fetchval("SHOW synchronous_commit") == "off"
+
+
 async def test_a_store_that_is_out_of_order_leaves_no_media_without_bytes(archive: Archive) -> None:
     archive.store.broken = True
     with pytest.raises(Unavailable):

@@ -1,7 +1,8 @@
 """The media of this server: uploading it, announcing it, and finding it again.
 
 Bytes come first into a file of the spool. Then their blob is claimed in the database, put into the store, and named by
-a row of its own: a crash in between leaves a blob that nothing names, which `sweep.py` deletes.
+a row of its own: a crash in between leaves a blob that nothing names, which `sweep.py` deletes. The claim is on the
+disk no later than the name; only if PostgreSQL itself fails in between, a file may be left that no row knows.
 """
 
 from __future__ import annotations

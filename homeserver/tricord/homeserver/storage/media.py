@@ -67,6 +67,9 @@ async def claim_blob(
     """Say that some bytes are about to be kept and named; False if they are just being deleted.
 
     Return the label to keep them with, too: that with which they were first.
+
+    The disk is not waited for: they are named by a later transaction, which takes this one to the disk with it. What a
+    crash of PostgreSQL in between loses is a claim of what nobody was told is kept.
     """
     claimed = await tx.fetchrow(
         """
@@ -76,7 +79,7 @@ async def claim_blob(
             SET claimed_ts = $3, content_type = coalesce(media_blobs.content_type, $4),
                 content_disposition = coalesce(media_blobs.content_disposition, $5)
             WHERE NOT media_blobs.doomed
-        RETURNING content_type, content_disposition
+        RETURNING content_type, content_disposition, set_config('synchronous_commit', 'off', true)
         """,
         digest,
         size,
@@ -84,7 +87,7 @@ async def claim_blob(
         None if label is None else label.content_type,
         None if label is None else label.content_disposition,
     )
-    return (False, None) if claimed is None else (True, label_of(*claimed))
+    return (False, None) if claimed is None else (True, label_of(*claimed[:2]))
 
 
 async def hold_blob(tx: Transaction, digest: bytes) -> None:

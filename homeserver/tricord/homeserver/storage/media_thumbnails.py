@@ -49,7 +49,10 @@ async def thumbnail_of(tx: Transaction, key: ThumbnailKey) -> StoredThumbnail | 
 async def insert_thumbnail(
     tx: Transaction, key: ThumbnailKey, thumbnail: StoredThumbnail, created_ts: int, *, from_elsewhere: bool
 ) -> None:
-    """Add a small image, unless there is one meanwhile. Raises BlobGone."""
+    """Add a small image, unless there is one meanwhile. Raises BlobGone.
+
+    The disk is not waited for: one that is lost in a crash is made again.
+    """
     is_held = await tx.fetchval(
         # As `hold_blob`: the bytes stay until they are named.
         """
@@ -61,7 +64,7 @@ async def insert_thumbnail(
             WHERE $6 IS NULL OR EXISTS (SELECT FROM held)
             ON CONFLICT DO NOTHING
         )
-        SELECT $6 IS NULL OR EXISTS (SELECT FROM held)
+        SELECT $6 IS NULL OR EXISTS (SELECT FROM held), set_config('synchronous_commit', 'off', true)
         """,
         *key,
         thumbnail.digest,
