@@ -58,6 +58,8 @@ class _Local:
     # Clients that are syncing now, and until when a client counts as syncing after its last request.
     syncing: int = 0
     here_until: float = 0.0
+    # Whether no other process has written anything since that is not known here yet.
+    is_current: bool = True
 
     def next_change(self) -> float:
         """Return when time alone changes the state."""
@@ -107,7 +109,9 @@ class Presences:
         # When time alone will have changed something, and from when on changes are told.
         self._look_at = float("-inf")
         self._tell_at = float("-inf")
-        # Whose presence another process has written since it was read here.
+        # Held while presence is written, or read again: what is read must not replace what is being written.
+        self._settling = trio.Lock()
+        # Whose presence another process has written, to be read again.
         self._outdated: set[UserId] = set()
         # Who comes here, and as what, if no other process knows better.
         self._arriving: dict[UserId, str] = {}
@@ -165,19 +169,21 @@ class Presences:
         """Return the state of somebody the viewer shares a room with."""
         if viewer != user_id and not await self._neighbours.share_a_room(viewer, user_id):
             raise Forbidden(f"you share no room with {user_id}")
-        local = None if user_id in self._outdated else self._locals.get(user_id)
+        local = self._locals.get(user_id)
         now = self._clock.now_ms()
-        if local is not None and local.presence.state != OFFLINE:
+        if local is not None and local.is_current and local.presence.state != OFFLINE:
             ago = int((trio.current_time() - local.last_active) * 1000)
             return presence_content(replace(local.presence, last_active_ts=now - ago), now)
         stored = await self._database.read(presence_of, [user_id])
         return presence_content(stored[0], now) if stored else {"presence": OFFLINE}
 
-    async def run(self) -> None:
+    async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Let time do its part: idle after a while, offline when nobody is there."""
         if not self.enabled:
+            task_status.started()
             return
         await self._take_over()
+        task_status.started()
         async with trio.open_nursery() as nursery:
             if self._elsewhere is not None:
                 nursery.start_soon(self._elsewhere.run)
@@ -191,11 +197,13 @@ class Presences:
             if self._look_at <= now:
                 self._look(now)
             if self._due and self._tell_at <= now:
-                due, self._due = list(self._due), {}
+                due = list(self._due)
                 try:
                     await self._write(due)
                 except Exception:
                     _logger.exception("presence could not be written", users=len(due))
+                    for user_id in due:
+                        self._due.pop(user_id, None)
                 self._let_go(due)
             with trio.move_on_at(min(self._look_at, self._tell_at if self._due else float("inf"))):
                 await self._alarm.wait()
@@ -214,21 +222,36 @@ class Presences:
         try:
             if self._look_at <= now:
                 await self._ask_for_those_who_change(elsewhere, now)
-            outdated, self._outdated = self._outdated, set()
-            arriving, self._arriving = self._arriving, {}
-            if not outdated and not arriving:
-                return
-            stored = {one.user_id: one for one in await self._database.read(presence_of, [*outdated, *arriving])}
+            if self._outdated or self._arriving:
+                await self._read_again()
+        except DatabaseError as error:
+            _logger.warning("other processes cannot be heard on presence", reason=str(error))
+
+    async def _read_again(self) -> None:
+        """Take in what others have written of those who are here, or arrive."""
+        async with self._settling:
+            outdated, arriving = self._outdated, self._arriving
+            self._outdated, self._arriving = set(), {}
+            try:
+                found = await self._database.read(presence_of, [*outdated | arriving.keys()])
+            except BaseException:
+                self._outdated |= outdated
+                self._arriving = arriving | self._arriving
+                self._look_at = min(self._look_at, trio.current_time() + _LOOK_EVERY_SECONDS)
+                raise
+            stored = {one.user_id: one for one in found}
             for user_id in outdated | arriving.keys():
                 local, known = self._locals.get(user_id), stored.get(user_id)
-                if local is None or user_id in self._due:
+                if local is None:
+                    continue
+                # Something more may have been written during the read.
+                local.is_current = user_id not in self._outdated
+                if user_id in self._due:
                     continue
                 if known is not None and (known.state != OFFLINE or user_id not in arriving):
                     local.presence = known
                 elif (state := arriving.get(user_id)) is not None:
                     self._change(local, state=state, active=state == ONLINE)
-        except DatabaseError as error:
-            _logger.warning("other processes cannot be heard on presence", reason=str(error))
 
     async def _ask_for_those_who_change(self, elsewhere: PresenceElsewhere, now: float) -> None:
         if about_to_change := [user for user, local in self._locals.items() if local.next_change() <= now]:
@@ -254,6 +277,8 @@ class Presences:
     def _note_written(self, user_ids: Collection[UserId]) -> None:
         if known := self._locals.keys() & user_ids:
             self._outdated |= known
+            for user_id in known:
+                self._locals[user_id].is_current = False
             self._alarm.set()
 
     async def _take_over(self) -> None:
@@ -274,7 +299,9 @@ class Presences:
         """Keep nothing in memory of those who are gone."""
         for user_id in user_ids:
             local = self._locals.get(user_id)
-            if local is not None and local.presence.state == OFFLINE and not local.syncing:
+            if local is None or local.syncing or user_id in self._due:
+                continue
+            if local.presence.state == OFFLINE:
                 del self._locals[user_id]
 
     def _local(self, user_id: UserId) -> _Local:
@@ -296,26 +323,32 @@ class Presences:
             last_active_ts=self._clock.now_ms() - ago,
             currently_active=active,
         )
+        local.is_current = True
+        # Nobody may have been here at the last look.
+        self._look_at = min(self._look_at, max(local.next_change(), trio.current_time() + _LOOK_EVERY_SECONDS))
         self._due[old.user_id] = None
         self._alarm.set()
 
     async def _write(self, user_ids: Collection[UserId]) -> None:
-        for user_id in user_ids:
-            self._due.pop(user_id, None)
-        if self._elsewhere is not None:
-            user_ids = await self._news_among(user_ids)
-        presences = [self._locals[user_id].presence for user_id in user_ids]
-        if not presences:
-            return
-        seen_by: set[UserId] = set(user_ids)
-        for user_id in user_ids:
-            seen_by.update(await self._neighbours.neighbours_of(user_id))
-        self._tell_at = trio.current_time() + PAUSE_SECONDS * len(seen_by)
-        position = await self._database.run(_put, presences)
-        if self._elsewhere is not None:
-            # Before the commit is published: notifications come in order.
-            await self._elsewhere.tell_written(user_ids)
-        self._publisher.publish(Commit(position=position, rooms=frozenset(), users=frozenset(seen_by)))
+        """Write and tell the states of those of some users of whom nobody has done it meanwhile."""
+        async with self._settling:
+            # Until their state is taken to be written they stay due, so that nobody else touches it.
+            due = [user_id for user_id in user_ids if user_id in self._due]
+            news = due if self._elsewhere is None else await self._news_among(due)
+            presences = [self._locals[user_id].presence for user_id in news]
+            for user_id in due:
+                self._due.pop(user_id, None)
+            if not presences:
+                return
+            seen_by: set[UserId] = set(news)
+            for user_id in news:
+                seen_by.update(await self._neighbours.neighbours_of(user_id))
+            self._tell_at = trio.current_time() + PAUSE_SECONDS * len(seen_by)
+            position = await self._database.run(_put, presences)
+            if self._elsewhere is not None:
+                # Before the commit is published: notifications come in order.
+                await self._elsewhere.tell_written(news)
+            self._publisher.publish(Commit(position=position, rooms=frozenset(), users=frozenset(seen_by)))
 
     async def _news_among(self, user_ids: Collection[UserId]) -> list[UserId]:
         """Return those of some users whose presence is not what another process has written already."""
