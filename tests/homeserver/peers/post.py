@@ -23,7 +23,7 @@ from tricord.protocol.events import VerifiedEvent
 from tricord.protocol.identifiers import EventId, RoomId, ServerName, UserId
 from tricord.protocol.strict_json import JsonObject
 
-PATIENCE_SECONDS = 10
+PATIENCE_SECONDS = 60
 
 
 @dataclass
@@ -126,6 +126,7 @@ class Branch:
     health: PeerHealth
     room_servers: RoomServers
     sender: Sender
+    leases: Leases
     pauses: list[float]
     """How long the sender meant to wait, at least."""
 
@@ -160,6 +161,7 @@ async def branch(url: str, post: Post, health: PeerHealth | None = None, **optio
             pauses.append(low)
             return low / 100
 
+        leases = Leases(house.database, LEASE_KIND, look_seconds=0.2)
         sender = Sender(
             SERVER,
             house.database,
@@ -170,9 +172,9 @@ async def branch(url: str, post: Post, health: PeerHealth | None = None, **optio
             health,
             house.clock,
             jitter=jitter,
-            leases=Leases(house.database, LEASE_KIND, look_seconds=0.2),
+            leases=leases,
             **options,
         )
         nursery.start_soon(sender.run)
-        yield Branch(house, post, health, room_servers, sender, pauses)
+        yield Branch(house, post, health, room_servers, sender, leases, pauses)
         nursery.cancel_scope.cancel()

@@ -28,7 +28,7 @@ class Worker:
         self._changed = trio.Event()
 
     async def until(self, happened: Callable[[], bool]) -> None:
-        with trio.fail_after(10):
+        with trio.fail_after(60):
             while not happened():
                 await self._changed.wait()
 

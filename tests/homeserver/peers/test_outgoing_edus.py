@@ -20,7 +20,10 @@ from tricord.homeserver.storage.presence import Presence, put_presence
 from tricord.homeserver.storage.receipts import UNTHREADED, Receipt
 from tricord.homeserver.storage.stream import take_positions
 from tricord.homeserver.stream.publisher import Commit
-from tricord.protocol.identifiers import EventId, RoomId, UserId
+from tricord.protocol.identifiers import EventId, RoomId, ServerName, UserId, server_name_of
+
+FAR = ServerName("far.test")
+FAR_ZOE = UserId(f"@zoe:{FAR}")
 
 
 def receipt(
@@ -33,6 +36,16 @@ def receipt(
 async def shared_room(here: Branch) -> RoomId:
     room_id = await here.house.create()
     await here.joins(room_id, ZOE)
+    return room_id
+
+
+async def reached_room(here: Branch, *guests: UserId) -> RoomId:
+    """Return a room whose servers are being sent to by now: what passes is for nobody else."""
+    room_id = await here.house.create()
+    await here.joins(room_id, *guests)
+    await here.say_all(room_id, "welcome")
+    peers = [here.post[server_name_of(guest)] for guest in guests]
+    await here.post.until(lambda: all("welcome" in peer.heard for peer in peers))
     return room_id
 
 
@@ -92,7 +105,7 @@ def told_of_typing(peer: Peer, times: int) -> Callable[[], bool]:
 async def test_who_begins_and_stops_typing_is_told(database_url: str) -> None:
     async with branch(database_url, Post()) as here:
         typing = Typing(here.house.database, here.house.publisher, here.house.clock)
-        room_id = await shared_room(here)
+        room_id = await reached_room(here, ZOE)
         elsewhere = here.post[ELSEWHERE]
         await typing.start(room_id, ZOE)
         for count in (1, 3):
@@ -108,15 +121,20 @@ async def test_who_begins_and_stops_typing_is_told(database_url: str) -> None:
 async def test_typing_is_not_told_late(database_url: str) -> None:
     async with branch(database_url, Post()) as here:
         typing = Typing(here.house.database, here.house.publisher, here.house.clock)
-        room_id = await shared_room(here)
-        elsewhere = here.post[ELSEWHERE]
+        room_id = await reached_room(here, ZOE, FAR_ZOE)
+        elsewhere, far = here.post[ELSEWHERE], here.post[FAR]
         elsewhere.is_there = False
+        reached = len(elsewhere.attempts)
         await here.say_all(room_id, "are you there?")
-        await here.post.until(lambda: elsewhere.attempts)
+        await here.post.until(lambda: len(elsewhere.attempts) > reached)
         await typing.start(room_id, ALICE)
-        await here.post.until(lambda: len(elsewhere.attempts) > 4)
+        # It waits for both servers as soon as it waits for one.
+        await here.post.until(told_of_typing(far, 1))
+        # The next attempt fails with it waiting, and has failed when there is another.
+        failed = len(elsewhere.attempts)
+        await here.post.until(lambda: len(elsewhere.attempts) >= failed + 2)
         elsewhere.is_there = True
-        await here.post.until(lambda: elsewhere.heard)
+        await here.post.until(lambda: "are you there?" in elsewhere.heard)
         await here.say_all(room_id, "good")
         await here.post.until(lambda: "good" in elsewhere.heard)
         assert elsewhere.edus("m.typing") == []
@@ -135,7 +153,7 @@ async def told_presence(here: Branch, *presences: Presence) -> None:
 
 async def test_presence_of_our_users_is_told_where_they_are_known(database_url: str) -> None:
     async with branch(database_url, Post()) as here:
-        await shared_room(here)
+        await reached_room(here, ZOE)
         await here.house.create(creator=BOB)
         await told_presence(
             here,
@@ -152,7 +170,7 @@ async def test_presence_of_our_users_is_told_where_they_are_known(database_url: 
 
 async def test_presence_is_not_told_where_that_is_switched_off(database_url: str) -> None:
     async with branch(database_url, Post(), sends_presence=False) as here:
-        room_id = await shared_room(here)
+        room_id = await reached_room(here, ZOE)
         await told_presence(here, Presence(ALICE, "online", None, 1, True, 0))
         await trio.sleep(1.2)
         await here.say_all(room_id, "end")
@@ -164,7 +182,7 @@ async def test_presence_is_not_told_where_that_is_switched_off(database_url: str
 async def test_the_same_said_twice_goes_in_two_transactions(database_url: str) -> None:
     async with branch(database_url, Post()) as here:
         typing = Typing(here.house.database, here.house.publisher, here.house.clock)
-        room_id = await shared_room(here)
+        room_id = await reached_room(here, ZOE)
         elsewhere = here.post[ELSEWHERE]
         for count in (1, 3, 5):
             await typing.start(room_id, ALICE)

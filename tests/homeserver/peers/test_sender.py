@@ -7,10 +7,11 @@ from random import Random
 import orjson
 import trio
 
-from tests.homeserver.peers.post import Post, Transaction, branch, hasty
+from tests.homeserver.peers.post import PATIENCE_SECONDS, Post, Transaction, branch, hasty
 from tests.homeserver.rooms.foreign import ELSEWHERE, YAN, ZOE, Foreign
 from tests.homeserver.rooms.house import ALICE, BOB, House, opened_house
 from tricord.federation.health import PeerHealth
+from tricord.homeserver.peers.leases import PARTS
 from tricord.homeserver.peers.sender import GONE_MS, LONG_ABSENCE_MS, MOST_WAITING_EDUS
 from tricord.homeserver.storage.database import Transaction as Tx
 from tricord.homeserver.storage.outgoing import prune_outgoing, put_outgoing_edus
@@ -231,6 +232,17 @@ async def test_a_server_that_was_away_for_long_gets_the_newest_event_of_each_roo
         await post.until(lambda: elsewhere.heard[-1] == "and on")
 
 
+async def pruned_to(house: House, events: int) -> None:
+    """Delete what everybody has until so many events are left: who got how far is noted after it was sent."""
+    with trio.fail_after(PATIENCE_SECONDS):
+        while True:
+            await house.database.run(prune_outgoing, 0)
+            if (left := await rows(house, "outgoing_events")) == events:
+                return
+            assert left > events
+            await trio.sleep(0.05)
+
+
 async def test_what_everybody_has_is_deleted(database_url: str) -> None:
     post = Post()
     async with branch(database_url, post) as here:
@@ -241,14 +253,10 @@ async def test_what_everybody_has_is_deleted(database_url: str) -> None:
         post[FARAWAY].is_there = False
         await here.say_all(room_id, "three")
         await post.until(lambda: len(post[ELSEWHERE].heard) == 3)
-        await trio.sleep(0.1)
-        await here.house.database.run(prune_outgoing, 0)
-        assert await rows(here.house, "outgoing_events") == 1
+        await pruned_to(here.house, 1)
         post[FARAWAY].is_there = True
         await post.until(lambda: len(post[FARAWAY].heard) == 3)
-        await trio.sleep(0.1)
-        await here.house.database.run(prune_outgoing, 0)
-        assert await rows(here.house, "outgoing_events") == 0
+        await pruned_to(here.house, 0)
 
 
 async def test_a_server_that_needs_nothing_of_a_room_holds_nothing_up(database_url: str) -> None:
@@ -258,11 +266,13 @@ async def test_a_server_that_needs_nothing_of_a_room_holds_nothing_up(database_u
         await here.joins(room_id, ZOE)
         await here.arrives(room_id, await Foreign(here.house, room_id).says(ZOE, "for all"), forward=True)
     async with branch(database_url, post) as here:
-        with trio.fail_after(10):
-            while await rows(here.house, "outgoing_events"):
-                await trio.sleep(0.05)
-                await here.house.database.run(prune_outgoing, 0)
+        await pruned_to(here.house, 0)
         assert post.peers == {}
+
+
+def reached(post: Post, said: str) -> set[ServerName]:
+    """Return whom something that was said has reached."""
+    return {server for server, peer in post.peers.items() if said in peer.heard}
 
 
 async def test_two_processes_share_the_servers_and_one_takes_over(database_url: str) -> None:
@@ -271,21 +281,18 @@ async def test_two_processes_share_the_servers_and_one_takes_over(database_url: 
     async with branch(database_url, first_post) as first:
         room_id = await first.house.create()
         await first.joins(room_id, *(UserId(f"@u:{server}") for server in servers))
-        async with branch(database_url, second_post):
-            with trio.fail_after(20):
-                while True:
-                    await first.house.say(room_id, "ping")
-                    if any(peer.heard for peer in second_post.peers.values()):
-                        break
-                    await trio.sleep(0.2)
-            await trio.sleep(0.5)
+        async with branch(database_url, second_post) as second:
+            with trio.fail_after(PATIENCE_SECONDS):
+                while not len(first.leases.held) == len(second.leases.held) == PARTS // 2:  # noqa: ASYNC110
+                    await trio.sleep(0.05)
             await first.house.say(room_id, "shared")
-            await second_post.until(lambda: any("shared" in peer.heard for peer in second_post.peers.values()))
-            await trio.sleep(0.5)
-            by_first = {server for server in servers if "shared" in first_post[server].heard}
-            by_second = {server for server in servers if "shared" in second_post[server].heard}
-            assert by_first | by_second == set(servers)
-            assert not by_first & by_second
+            by_first = {server for server in servers if first.leases.covers(server)}
+            by_second = set(servers) - by_first
+            await first_post.until(lambda: reached(first_post, "shared") >= by_first)
+            await second_post.until(lambda: reached(second_post, "shared") >= by_second)
+            assert (reached(first_post, "shared"), reached(second_post, "shared")) == (by_first, by_second)
+            assert by_first
+            assert by_second
         await first.house.say(room_id, "alone")
         await first_post.until(lambda: all("alone" in first_post[server].heard for server in servers))
 

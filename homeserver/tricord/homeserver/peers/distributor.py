@@ -140,7 +140,9 @@ class Distributor:
             self._is_lost = False
             self.position = max(self.position, upto)
             await self._outboxes.rally()
-            return
+            # Who is typing is in no outbox's reach; wherever somebody was, they may have stopped unheard.
+            rooms |= self._typing.keys()
+            has_events = False
         shared = await self._room_servers.ever_shared(rooms)
         after = self.position
         if shared and has_events:
