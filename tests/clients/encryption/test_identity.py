@@ -367,6 +367,7 @@ async def test_who_wants_no_backup_gets_none(town: Town) -> None:
 async def test_a_bot_has_an_identity_by_itself_and_lets_itself_be_verified(town: Town) -> None:
     bot = Bot(town.server.url, "@tea:localhost", password=PASSWORD, store=town.folder / "bot")
     shown: list[ShortString] = []
+    is_shown = trio.Event()
 
     @bot.on(Message)
     async def echo(message: Message) -> None:
@@ -374,6 +375,7 @@ async def test_a_bot_has_an_identity_by_itself_and_lets_itself_be_verified(town:
 
     async def log(strings: ShortString) -> bool:
         shown.append(strings)
+        is_shown.set()
         return True
 
     @bot.on_verification
@@ -390,6 +392,8 @@ async def test_a_bot_has_an_identity_by_itself_and_lets_itself_be_verified(town:
             conversation = await alice.identity.verify(bot.user_id, room_id=room_id)
 
             async def same(strings: ShortString) -> bool:
+                # Either side may be the first to know.
+                await is_shown.wait()
                 return shown == [strings]
 
             await conversation.compared(same)
