@@ -26,7 +26,21 @@ class DirectoryStore:
 
     async def put(self, digest: bytes, file: Path, label: Label | None = None) -> None:  # noqa: ARG002
         """Move a file to its name, and see all of it to the disk."""
-        await trio.to_thread.run_sync(self._put, digest, file)
+        failures: list[StoreUnavailable] = []
+
+        async def sync(path: Path) -> None:
+            try:
+                await trio.to_thread.run_sync(_sync, path)
+            except StoreUnavailable as error:
+                failures.append(error)
+
+        written = await trio.to_thread.run_sync(self._move, digest, file)
+        # Nobody counts on the bytes before they are named, so that the order is free; together they wait but once.
+        async with trio.open_nursery() as nursery:
+            for path in written:
+                nursery.start_soon(sync, path)
+        if failures:
+            raise failures[0]
 
     async def read(self, digest: bytes, start: int, end: int) -> AsyncIterator[bytes]:
         """Read a file, a chunk at a time."""
@@ -61,24 +75,23 @@ class DirectoryStore:
         # Folders of millions of files are slow to list and to back up.
         return self._folder / name[:2] / name[2:4] / name
 
-    def _put(self, digest: bytes, file: Path) -> None:
+    def _move(self, digest: bytes, file: Path) -> list[Path]:
+        """Give a file its name, and return what is to be seen to the disk for it."""
         place = self.file_of(digest)
         with writing():
             made = [folder for folder in (place.parent, place.parent.parent) if not folder.exists()]
             place.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+            # The name itself is in its folder, and a new folder's name in the one above.
+            folders = [place.parent, *(each.parent for each in made)]
             try:
                 os.link(file, place)
             except OSError:
                 # The bytes are there already, and somebody may count on them; or files have but one name here.
                 _sync(file)
                 file.replace(place)
-            else:
-                # Nobody counts on them before they are named: file and folders go to the disk together.
-                file.unlink()
-                _sync(place)
-            # The name itself is in its folder, and a new folder's name in the one above.
-            for folder in (place.parent, *(each.parent for each in made)):
-                _sync(folder)
+                return folders
+            file.unlink()
+            return [place, *folders]
 
     def _open(self, digest: bytes) -> BinaryIO:
         try:
@@ -113,8 +126,9 @@ def _read(handle: BinaryIO, position: int, size: int) -> bytes:
 
 
 def _sync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+    with writing():
+        descriptor = os.open(path, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
