@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import itertools
 from collections.abc import AsyncIterator, Sequence
+from functools import partial
 from urllib.parse import urlsplit
 
 import h11
@@ -15,8 +16,8 @@ _HOP_BY_HOP = {b"connection", b"keep-alive"}
 
 
 @contextlib.asynccontextmanager
-async def alternating(urls: Sequence[str]) -> AsyncIterator[str]:
-    """Run the proxy while inside the block, and give its URL."""
+async def alternating(urls: Sequence[str], port: int = 0) -> AsyncIterator[str]:
+    """Run the proxy while inside the block, at a free port unless one is named, and give its URL."""
     turns = itertools.cycle([_address(url) for url in urls])
 
     async def serve(stream: trio.SocketStream) -> None:
@@ -25,7 +26,7 @@ async def alternating(urls: Sequence[str]) -> AsyncIterator[str]:
                 await _Client(stream, turns).serve()
 
     async with trio.open_nursery() as nursery:
-        listeners = await nursery.start(trio.serve_tcp, serve, 0)
+        listeners = await nursery.start(partial(trio.serve_tcp, serve, port, host="127.0.0.1"))
         _, port = listeners[0].socket.getsockname()[:2]
         yield f"http://127.0.0.1:{port}"
         nursery.cancel_scope.cancel()

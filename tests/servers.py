@@ -72,10 +72,18 @@ async def one_or_several(settings: Settings, **options: Any) -> AsyncIterator[Ho
         if PROCESSES == 1:
             yield await stack.enter_async_context(open_homeserver(settings, **options))
             return
-        homeservers = await stack.enter_async_context(several(settings, PROCESSES, **options))
+        # The address is the proxy's: each of them has one of its own behind it.
+        behind = [listener.model_copy(update={"bind": "127.0.0.1:0"}) for listener in settings.listeners]
+        homeservers = await stack.enter_async_context(
+            several(settings.model_copy(update={"listeners": tuple(behind)}), PROCESSES, **options)
+        )
         urls = [
-            await stack.enter_async_context(alternating([homeserver.urls[number] for homeserver in homeservers]))
-            for number in range(len(settings.listeners))
+            await stack.enter_async_context(
+                alternating(
+                    [homeserver.urls[number] for homeserver in homeservers], int(listener.bind.rpartition(":")[2])
+                )
+            )
+            for number, listener in enumerate(settings.listeners)
         ]
         yield replace(homeservers[0], urls=urls)
 
