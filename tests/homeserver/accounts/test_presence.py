@@ -194,4 +194,6 @@ async def test_what_somebody_says_in_one_process_is_known_in_the_other(database_
             await until(other, "online")
             with other.syncing(ALICE, "online"):
                 await one.set(ALICE, "unavailable", "at lunch")
+                # Whoever has seen it once sees it from then on.
                 assert (await until(other, "unavailable"))["status_msg"] == "at lunch"
+                assert (await other.seen_by(BOB, ALICE))["status_msg"] == "at lunch"

@@ -175,7 +175,13 @@ class Presences:
             ago = int((trio.current_time() - local.last_active) * 1000)
             return presence_content(replace(local.presence, last_active_ts=now - ago), now)
         stored = await self._database.read(presence_of, [user_id])
-        return presence_content(stored[0], now) if stored else {"presence": OFFLINE}
+        if not stored:
+            return {"presence": OFFLINE}
+        local = self._locals.get(user_id)
+        if self._elsewhere is not None and local is not None and local.presence.position < stored[0].position:
+            # Nobody is shown less than this from now on, though the word of it may still be on its way.
+            self._note_written([user_id])
+        return presence_content(stored[0], now)
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Let time do its part: idle after a while, offline when nobody is there."""
