@@ -39,7 +39,16 @@ async def shared_room(near: Town, alice: Person, bob: Person) -> RoomId:
     await bob.join(room_id, via=[near.name])
     for person in (alice, bob):
         await becomes(partial(members, person, room_id), {alice.user_id, bob.user_id})
+    # A server that was stopped a moment ago may be left alone by the other, and then nobody learns whom to give keys.
+    for person, other in ((alice, bob), (bob, alice)):
+        await becomes(partial(devices, person, other), {other.device_id})
     return room_id
+
+
+async def devices(person: Person, other: Person) -> set[str]:
+    """Return the devices of somebody else, as a homeserver tells them."""
+    answer = await person.query_keys({other.user_id: []})
+    return set(answer.device_keys.get(other.user_id, {}))
 
 
 async def test_they_read_each_other_also_files_and_also_when_one_was_stopped(near: Town, far: Town) -> None:
