@@ -4,6 +4,9 @@ A delta is made in three steps: the plan (which rooms, which stretch of each), t
 there, read for everybody at once), and the news (what this viewer is told of it). Its cost follows what
 changed: rooms where nothing did are not looked at, and what a thousand viewers are told alike is read and
 encoded once.
+
+A room that cannot be read is left out, and harms only itself; a database that is away fails the whole, since who asks
+again from the same position then loses nothing.
 """
 
 from __future__ import annotations
@@ -27,6 +30,7 @@ from tricord.homeserver.rooms.threads import MAIN
 from tricord.homeserver.rooms.timeline import Timeline
 from tricord.homeserver.rooms.visibility import Visibility
 from tricord.homeserver.storage.database import Database
+from tricord.homeserver.storage.errors import DatabaseUnavailable
 from tricord.homeserver.storage.stream import current_position
 from tricord.homeserver.stream.publisher import Publisher, Subscription
 from tricord.homeserver.stream.recent_changes import RecentChanges
@@ -340,12 +344,16 @@ class SyncEngine:
         }
         try:
             return await self._members.lacking(viewer, needed.values(), since)
+        except DatabaseUnavailable:
+            raise
         except Exception:
             _logger.exception("members could not be read together", user_id=viewer.user_id)
         found: dict[RoomId, Sequence[StoredEvent]] = {}
         for room_id, of_room in needed.items():
             try:
                 found.update(await self._members.lacking(viewer, [of_room], since))
+            except DatabaseUnavailable:
+                raise
             except Exception:
                 _logger.exception("a room is left out of a sync", room_id=room_id, user_id=viewer.user_id)
                 for rooms in sections:
@@ -388,11 +396,15 @@ class SyncEngine:
         try:
             await self._windows.add_members(wanted.values())
             return
+        except DatabaseUnavailable:
+            raise
         except Exception:
             _logger.exception("members could not be read together", user_id=viewer.user_id)
         for room_id, of_room in wanted.items():
             try:
                 await self._windows.add_members([of_room])
+            except DatabaseUnavailable:
+                raise
             except Exception:
                 _logger.exception("a room is left out of a sync", room_id=room_id, user_id=viewer.user_id)
                 del windows[room_id]
@@ -411,6 +423,8 @@ class SyncEngine:
         ]
         try:
             return await self._aggregations.of(viewer.user_id, events)
+        except DatabaseUnavailable:
+            raise
         except Exception:
             # Clients can do without, and ask for it.
             _logger.exception("relations are left out of a sync", user_id=viewer.user_id)
@@ -424,6 +438,8 @@ class SyncEngine:
         unclear = [window for windows in sections for window in windows.values() if not window.stretch.all_visible]
         try:
             return await self._seen_in(viewer, unclear)
+        except DatabaseUnavailable:
+            raise
         except Exception:
             _logger.exception("rooms could not be judged together", user_id=viewer.user_id)
         seen: dict[StoredEvent, str] = {}
@@ -431,6 +447,8 @@ class SyncEngine:
             room_id = window.stretch.room_id
             try:
                 seen |= await self._seen_in(viewer, [window])
+            except DatabaseUnavailable:
+                raise
             except Exception:
                 _logger.exception("a room is left out of a sync", room_id=room_id, user_id=viewer.user_id)
                 for windows in sections:
@@ -453,12 +471,16 @@ class SyncEngine:
         if shared:
             try:
                 windows.update(await self._windows.shared_in_rooms(shared, limit))
+            except DatabaseUnavailable:
+                raise
             except Exception:
                 _logger.exception("rooms could not be read together", user_id=viewer.user_id)
                 windows.update(await self._read_one_by_one(shared, viewer))
         if others:
             try:
                 windows.update(await self._windows.load(others, limit, wanted, lazily=lazily))
+            except DatabaseUnavailable:
+                raise
             except Exception:
                 _logger.exception("rooms could not be read together", user_id=viewer.user_id)
                 windows.update(await self._read_one_by_one(others, viewer))
@@ -472,6 +494,8 @@ class SyncEngine:
                 wanted, limit = viewer.filter.room.timeline, timeline_limit(viewer.filter)
                 lazily = viewer.filter.room.state.lazy_load_members
                 windows.update(await self._windows.load([stretch], limit, wanted, lazily=lazily))
+            except DatabaseUnavailable:
+                raise
             except Exception:
                 _logger.exception("a room is left out of a sync", room_id=stretch.room_id, user_id=viewer.user_id)
         return windows
