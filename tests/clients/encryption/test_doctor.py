@@ -12,7 +12,7 @@ from tests.clients.encryption.test_own_identity import Citizen, City, _sync
 from tests.clients.encryption.town import ROOM
 from tricord.clients.encryption.doctor import examine, examine_event, main
 from tricord.clients.encryption.errors import Reason
-from tricord.clients.encryption.sharing import Policy
+from tricord.clients.encryption.policy import Policy
 from tricord.clients.encryption.store import Store
 
 

@@ -247,3 +247,33 @@ def test_making_the_first_keys(fuse: Fuse, tmp_path: Path) -> None:
         assert alice.hears(bob.say("Hello")) == "Hello"
         alice.store.close()
     assert after > 10
+
+
+def test_giving_keys_that_are_owed(fuse: Fuse, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    def before(alice: Somebody, bob: Somebody) -> None:
+        alice.town.unanswered_claims.add(bob.user_id)
+        alice.say("Hello")
+
+    scene = Scene(tmp_path, before)
+
+    def act(fuse: Fuse, scene: Scene, after: int) -> bool:
+        town, alice, bob = scene.begin()
+        (event,) = town.timeline
+        town.unanswered_claims.clear()
+        town.now_ms += 60_000
+        fuse.set(alice.store, after)
+        finished = True
+        try:
+            alice.settle()
+        except Killed:
+            finished = False
+        fuse.remove()
+        alice.restart()
+        alice.settle()
+        caplog.clear()
+        assert bob.hears(event) == "Hello"
+        assert not [record for record in caplog.records if record.name.endswith("olm")]
+        assert not alice.store.rows("SELECT 1 FROM owed_keys")
+        return finished
+
+    killed_everywhere(fuse, scene, act)

@@ -15,8 +15,8 @@ from tricord.clients.encryption.errors import Malformed, Reason
 from tricord.clients.encryption.history_sharing import Bundle
 from tricord.clients.encryption.machine import Machine
 from tricord.clients.encryption.own_identity import OwnIdentity
+from tricord.clients.encryption.policy import Policy
 from tricord.clients.encryption.requests import BackupPut, Request, SignaturesUpload
-from tricord.clients.encryption.sharing import Policy
 from tricord.clients.encryption.verification.verification import State, Verification
 from tricord.protocol.identifiers import DeviceId, UserId
 

@@ -19,8 +19,8 @@ from tricord.clients.encryption.devices import MEGOLM, OLM, Trust
 from tricord.clients.encryption.errors import CannotDecrypt, Reason
 from tricord.clients.encryption.machine import Machine
 from tricord.clients.encryption.megolm import Doubt
+from tricord.clients.encryption.policy import Policy
 from tricord.clients.encryption.requests import SendToDevice
-from tricord.clients.encryption.sharing import Policy
 from tricord.clients.encryption.store import Store
 from tricord.clients.encryption.stored import room_keys as stored_keys
 from tricord.clients.encryption.stored import rooms as stored_rooms

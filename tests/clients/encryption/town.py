@@ -14,6 +14,7 @@ from tricord.clients.encryption.devices import Device
 from tricord.clients.encryption.errors import CannotDecrypt
 from tricord.clients.encryption.machine import LateEvent, Machine, Received
 from tricord.clients.encryption.megolm import Decrypted
+from tricord.clients.encryption.policy import Policy
 from tricord.clients.encryption.requests import (
     KeysClaim,
     KeysQuery,
@@ -23,7 +24,6 @@ from tricord.clients.encryption.requests import (
     SendToDevice,
     SignaturesUpload,
 )
-from tricord.clients.encryption.sharing import Policy
 from tricord.clients.encryption.store import Store
 from tricord.protocol.identifiers import DeviceId, EventId, RoomId, UserId
 from tricord.protocol.signing import signed_bytes
@@ -183,9 +183,10 @@ class Somebody:
         path: Path | None = None,
         policy: Policy = Policy.KNOWN,
         joined: bool = True,
+        server: str = "localhost",
     ) -> None:
         self.town = town
-        self.user_id = UserId(f"@{name}:localhost")
+        self.user_id = UserId(f"@{name}:{server}")
         self.device_id = DeviceId(device_id)
         self._path = path
         self._policy = policy

@@ -6,7 +6,7 @@ https://spec.matrix.org/v1.19/client-server-api/#tracking-the-device-list-for-a-
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -21,6 +21,8 @@ _log = logging.getLogger(__name__)
 
 _USERS_IN_A_QUERY = 250
 _RETRY_MS = 60_000
+# To 16 minutes; what we hear of a user in between makes us ask at once.
+_MOST_DOUBLINGS = 4
 
 
 @dataclass(slots=True)
@@ -79,6 +81,10 @@ class DeviceLists:
         """Return whether the devices of one of some users are still to be asked for."""
         return not stored.outdated(self._store, now_ms).keys().isdisjoint(user_ids)
 
+    def not_told(self, user_ids: Collection[UserId]) -> set[UserId]:
+        """Return those of some users whose devices we do not know as they are now, as nobody told us."""
+        return stored.not_told(self._store) & set(user_ids)
+
     def is_known(self, user_id: UserId) -> bool:
         """Return whether the devices of a user were asked for, and told."""
         return stored.was_queried(self._store, user_id)
@@ -105,13 +111,13 @@ class DeviceLists:
             self._take_identity(user_id, answer, changes)
             self._take_devices(user_id, _object(_object(answer, "device_keys"), user_id), changes)
             stored.mark_queried(self._store, user_id, upto)
-        stored.retry_later(self._store, failed, now_ms + _RETRY_MS)
+        stored.retry_later(self._store, failed, now_ms, _RETRY_MS, _MOST_DOUBLINGS)
         return changes
 
     def refused(self, query: KeysQuery, now_ms: int) -> None:
         """Take in that a query failed: it is made again after a while."""
         self._under_way.pop(query.request_id, None)
-        stored.retry_later(self._store, list(query.users), now_ms + _RETRY_MS)
+        stored.retry_later(self._store, list(query.users), now_ms, _RETRY_MS, _MOST_DOUBLINGS)
 
     def _take_identity(self, user_id: UserId, answer: Any, changes: Changes) -> None:
         master = _object(answer, "master_keys").get(user_id)

@@ -20,8 +20,8 @@ from tricord.clients.encryption.errors import CannotDecrypt, EncryptionError, Ke
 from tricord.clients.encryption.machine import LateEvent, Machine
 from tricord.clients.encryption.opened import ClosedEvent, OpenedEvent
 from tricord.clients.encryption.own_identity import OwnIdentity
+from tricord.clients.encryption.policy import Policy
 from tricord.clients.encryption.requests import Request
-from tricord.clients.encryption.sharing import Policy
 from tricord.clients.encryption.store import Store
 from tricord.clients.encryption.verification.messages import SAS
 from tricord.clients.errors import Refused, SignedOut, UnexpectedAnswer, Unreachable

@@ -22,9 +22,10 @@ from tricord.clients.encryption.megolm import Decrypted, Megolm
 from tricord.clients.encryption.olm import Olm, OlmMessage
 from tricord.clients.encryption.opened import OpenedEvent
 from tricord.clients.encryption.own_keys import OwnKeys
+from tricord.clients.encryption.policy import Policy
 from tricord.clients.encryption.requests import KeysClaim, KeysQuery, KeysUpload, Request, RoomState
 from tricord.clients.encryption.rooms import Rooms
-from tricord.clients.encryption.sharing import Policy, Sharing
+from tricord.clients.encryption.sharing import Sharing
 from tricord.clients.encryption.store import Store
 from tricord.clients.encryption.stored import devices as stored_devices
 from tricord.clients.encryption.stored import olm as stored_olm
@@ -200,7 +201,8 @@ class Machine:
         """
         found: list[Request] = [*self.own.requests(), *self.lists.requests(self._clock())]
         if not found:
-            # One-time keys are claimed of devices, which are to be known first.
+            # One-time keys are claimed of devices, which are to be known first; so is what we owe to them.
+            self.sharing.owed.settle()
             found += self.claims.requests()
         for room_id in self.sharing.unread_rooms:
             if room_id not in self._reading:
@@ -463,6 +465,8 @@ class Machine:
 
     def _take_changed(self, changed: list[Any], left: list[Any]) -> None:
         self.lists.changed(changed)
+        # What is said next is for their new devices too, or the key is owed to them.
+        stored_rooms.recipients_changed(self.store, (UserId(user) for user in changed if isinstance(user, str)))
         self.lists.left(left)
 
     def _take_changes(self, changes: Changes) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 
 from tricord.clients.encryption.devices import MEGOLM
 from tricord.clients.encryption.store import Store
+from tricord.clients.encryption.stored import owed_keys as stored_owed
 from tricord.clients.encryption.stored import rooms as stored
 from tricord.clients.encryption.stored.rooms import HUNDRED_MESSAGES, WEEK_MS, EncryptedRoom
 from tricord.protocol.identifiers import RoomId, UserId, is_valid_user_id
@@ -63,6 +64,7 @@ class Rooms:
         for room_id, _ in _items(sections, "leave"):
             # Who comes back finds others there.
             stored.end_own_session(self._store, room_id)
+            stored_owed.forget_room(self._store, room_id)
             self._uncertain(room_id)
             self._plain.discard(room_id)
 
@@ -134,6 +136,7 @@ class Rooms:
             # They may have the key, even if we have not seen them here. Who never knocked successfully has not.
             if before is not None or membership != "knock":
                 stored.end_own_session(self._store, room_id)
+                stored_owed.forget_member(self._store, room_id, user_id)
         elif before != now:
             stored.set_ready(self._store, room_id, 0)
         if before != now:

@@ -5,65 +5,36 @@ https://spec.matrix.org/v1.19/client-server-api/#mmegolmv1aes-sha2
 
 from __future__ import annotations
 
-import enum
 import logging
 from collections.abc import Callable, Sequence
 
 import orjson
 from vodozemac import GroupSession, InboundGroupSession
 
-from tricord.clients.encryption.claims import DEVICES_IN_A_REQUEST, Claims
+from tricord.clients.encryption.claims import Claims
 from tricord.clients.encryption.device_lists import DeviceLists
-from tricord.clients.encryption.devices import MEGOLM, Device, Identity, Trust, standing
+from tricord.clients.encryption.devices import MEGOLM, Device
 from tricord.clients.encryption.errors import CannotEncrypt, KeysNotShared
+from tricord.clients.encryption.giving import Giving
 from tricord.clients.encryption.megolm import Megolm
 from tricord.clients.encryption.olm import Olm
+from tricord.clients.encryption.owed_keys import OwedKeys
 from tricord.clients.encryption.own_keys import OwnKeys
 from tricord.clients.encryption.own_sessions import OwnSessions
-from tricord.clients.encryption.requests import SendToDevice
+from tricord.clients.encryption.policy import Policy
 from tricord.clients.encryption.store import Store
 from tricord.clients.encryption.stored import devices as stored_devices
 from tricord.clients.encryption.stored import olm as stored_olm
 from tricord.clients.encryption.stored import outgoing
 from tricord.clients.encryption.stored import rooms as stored
 from tricord.clients.encryption.stored.room_keys import Origin, RoomKey
-from tricord.clients.encryption.stored.rooms import EncryptedRoom, OwnSession
-from tricord.protocol.identifiers import DeviceId, RoomId, UserId
+from tricord.clients.encryption.stored.rooms import EncryptedRoom, OwnSession, SessionPart
+from tricord.protocol.identifiers import RoomId, UserId
 from tricord.protocol.strict_json import JsonObject
 
 _log = logging.getLogger(__name__)
 
 _FOR_EVER_MS = 1 << 62
-_NO_OLM = "m.no_olm"
-_WHY = {
-    "m.blacklisted": "the sender has blocked this device",
-    "m.unverified": "the sender shares keys with devices only that their users have vouched for",
-}
-
-
-class Policy(enum.Enum):
-    """Which devices are given the keys of our messages. A blocked device never is."""
-
-    # Those that their users have vouched for; of users whose identity has changed none, until that was accepted.
-    CROSS_SIGNED = "cross-signed"
-    # Of users who vouch for devices, those; of users who have no identity, all. What is not known cannot be used to
-    # make a device look like another's: an identity, once seen, is not forgotten.
-    KNOWN = "known"
-    ALL = "all"
-
-    def refuses(self, device: Device, identity: Identity | None) -> str | None:
-        """Return why a device is not given keys, as a code for it to be told; None if it is.
-
-        https://spec.matrix.org/v1.19/client-server-api/#reporting-that-decryption-keys-are-withheld
-        """
-        if device.trust is Trust.BLOCKED:
-            return "m.blacklisted"
-        if self is Policy.ALL or device.trust is Trust.VERIFIED:
-            return None
-        if identity is None:
-            return "m.unverified" if self is Policy.CROSS_SIGNED else None
-        doubtful = identity.was_verified or (identity.has_changed and self is Policy.CROSS_SIGNED)
-        return "m.unverified" if doubtful or not standing(device, identity).is_vouched_for else None
 
 
 class Sharing:
@@ -88,6 +59,8 @@ class Sharing:
         self._claims = claims
         self._clock = clock
         self._sessions = OwnSessions(store)
+        self._giving = Giving(store, own, olm)
+        self.owed = OwedKeys(store, (own.user_id, own.device_id), claims, self._giving, clock, policy)
         self.policy = policy
         # Rooms whose state is to be read.
         self.unread_rooms: set[RoomId] = set()
@@ -146,33 +119,36 @@ class Sharing:
         return session.messages < room.rotation_messages and self._clock() - session.created_at_ms < room.rotation_ms
 
     def _share(self, room: EncryptedRoom, session: OwnSession | None, recipients: set[UserId]) -> bool:
+        self.owed.settle()
         allowed, refused = self._recipients(recipients)
         with self._store.transaction():
             if session is None or not self._is_fresh(room, session) or self._somebody_is_gone(session, allowed):
                 session = self._begin(room)
-            shares = stored.shares(self._store, session)
+            shares = stored.shares(self._store, session.room_id, session.session_id)
             unread = [(device, code) for device, code in refused if (device.user_id, device.device_id) not in shares]
-            self._withhold(session, unread)
+            self._giving.withhold(SessionPart.rest_of(session), unread)
         have = {name for name, share in shares.items() if share.withheld is None}
         lacking = [device for device in allowed if (device.user_id, device.device_id) not in have]
         ready_until_ms = _FOR_EVER_MS
-        reachable, unreachable = [], []
+        reachable, unreachable, out_of_reach = [], [], []
         for device in lacking:
             if stored_olm.has_session(self._store, device.curve25519):
                 reachable.append(device)
                 continue
             again_at_ms = self._claims.try_again_at_ms(device)
             if again_at_ms > self._clock():
-                # It misses what is said until then, and is given the key later.
+                out_of_reach.append(device)
                 ready_until_ms = min(ready_until_ms, again_at_ms)
             else:
                 unreachable.append(device)
         self._claims.want(unreachable)
-        for start in range(0, len(reachable), DEVICES_IN_A_REQUEST):
-            self._give(session, reachable[start : start + DEVICES_IN_A_REQUEST])
+        part = SessionPart.rest_of(session)
+        self._giving.give(part, reachable)
         if unreachable or outgoing.room_waits(self._store, room.room_id):
             return False
         with self._store.transaction():
+            # They miss what is said until then, and are given the key from here on.
+            self.owed.owe(part, self._lists.not_told(recipients), out_of_reach)
             stored.set_ready(self._store, room.room_id, ready_until_ms)
         return True
 
@@ -196,7 +172,7 @@ class Sharing:
     def _somebody_is_gone(self, session: OwnSession, allowed: Sequence[Device]) -> bool:
         """Return whether a device has the key that is not to read what comes next."""
         keys = {(device.user_id, device.device_id): device.curve25519 for device in allowed}
-        shares = stored.shares(self._store, session)
+        shares = stored.shares(self._store, session.room_id, session.session_id)
         return any(share.withheld is None and keys.get(name) != share.curve25519 for name, share in shares.items())
 
     def _begin(self, room: EncryptedRoom) -> OwnSession:
@@ -218,41 +194,3 @@ class Sharing:
             )
         )
         return session
-
-    def _give(self, session: OwnSession, devices: Sequence[Device]) -> None:
-        """Send the key to devices with which there are Olm sessions: ratchets, notes and the request in one step."""
-        content = {
-            "algorithm": MEGOLM,
-            "room_id": session.room_id,
-            "session_id": session.session_id,
-            "session_key": session.session.session_key.to_base64(),
-            "shared_history": session.shared_history,
-        }
-        messages: dict[UserId, dict[DeviceId, JsonObject]] = {}
-        with self._store.transaction():
-            for device in devices:
-                encrypted = self._olm.encrypt(device, "m.room_key", content)
-                if encrypted is not None:
-                    messages.setdefault(device.user_id, {})[device.device_id] = encrypted
-                    stored.note_share(self._store, session, device)
-            request = SendToDevice(event_type="m.room.encrypted", messages=messages)
-            outgoing.put(self._store, request, room_id=session.room_id)
-
-    def _withhold(self, session: OwnSession, refused: Sequence[tuple[Device, str]]) -> None:
-        """Tell devices that they are not given the key, and why."""
-        for start in range(0, len(refused), DEVICES_IN_A_REQUEST):
-            messages: dict[UserId, dict[DeviceId, JsonObject]] = {}
-            for device, code in refused[start : start + DEVICES_IN_A_REQUEST]:
-                content = {
-                    "algorithm": MEGOLM,
-                    "room_id": session.room_id,
-                    "session_id": session.session_id,
-                    "sender_key": self._own.curve25519,
-                    "code": code,
-                    "reason": _WHY[code],
-                }
-                messages.setdefault(device.user_id, {})[device.device_id] = content
-                stored.note_share(self._store, session, device, code)
-            outgoing.put(
-                self._store, SendToDevice(event_type="m.room_key.withheld", messages=messages), room_id=session.room_id
-            )

@@ -78,7 +78,7 @@ def keep_identity(store: Store, kept: Identity) -> None:
 def track(store: Store, user_ids: Iterable[UserId]) -> None:
     """Follow the devices of users; of those who are new, none is known yet."""
     for user_id in user_ids:
-        store.change("INSERT OR IGNORE INTO tracked_users VALUES (?, 1, 0, 0)", user_id)
+        store.change("INSERT OR IGNORE INTO tracked_users VALUES (?, 1, 0, 0, 0)", user_id)
 
 
 def untrack(store: Store, user_ids: Iterable[UserId]) -> None:
@@ -119,13 +119,26 @@ def outdated(store: Store, now_ms: int) -> dict[UserId, int]:
 
 def mark_queried(store: Store, user_id: UserId, upto: int) -> None:
     """Remember that the devices of a user are known as they were after a change."""
-    store.change("UPDATE tracked_users SET queried = max(queried, ?) WHERE user_id = ?", upto, user_id)
+    sql = "UPDATE tracked_users SET queried = max(queried, ?), failures = 0 WHERE user_id = ?"
+    store.change(sql, upto, user_id)
 
 
-def retry_later(store: Store, user_ids: Sequence[UserId], at_ms: int) -> None:
-    """Ask for the devices of users again, not before a time."""
+def not_told(store: Store) -> set[UserId]:
+    """Return whose devices are not known as they are now."""
+    return {UserId(row["user_id"]) for row in store.rows("SELECT user_id FROM tracked_users WHERE changes > queried")}
+
+
+def retry_later(store: Store, user_ids: Sequence[UserId], now_ms: int, pause_ms: int, most_doublings: int) -> None:
+    """Ask for the devices of users again after a pause, longer each time."""
     for user_id in user_ids:
-        store.change("UPDATE tracked_users SET retry_at_ms = ? WHERE user_id = ?", at_ms, user_id)
+        store.change(
+            "UPDATE tracked_users SET retry_at_ms = ? + ? * (1 << min(failures, ?)), failures = failures + 1"
+            " WHERE user_id = ?",
+            now_ms,
+            pause_ms,
+            most_doublings,
+            user_id,
+        )
 
 
 def _device(row: Row) -> Device:

@@ -52,6 +52,29 @@ class OwnSession:
 
 
 @dataclass(frozen=True, slots=True)
+class SessionPart:
+    """A session of ours from one message on, which is how far back its key reaches."""
+
+    room_id: RoomId
+    session_id: str
+    message_index: int
+    session_key: str
+    shared_history: bool
+
+    @classmethod
+    def rest_of(cls, session: OwnSession) -> SessionPart:
+        """Return what is still to be said in a session."""
+        group = session.session
+        return cls(
+            session.room_id,
+            session.session_id,
+            group.message_index,
+            group.session_key.to_base64(),
+            session.shared_history,
+        )
+
+
+@dataclass(frozen=True, slots=True)
 class Share:
     """A device that was given the key of our session, from which message on; or why it was not."""
 
@@ -171,7 +194,7 @@ def set_ready(store: Store, room_id: RoomId, until_ms: int) -> None:
 def end_own_session(store: Store, room_id: RoomId) -> None:
     """Encrypt no more with the session of a room: the next message has another."""
     store.change("DELETE FROM own_sessions WHERE room_id = ?", room_id)
-    store.change("DELETE FROM shares WHERE room_id = ?", room_id)
+    forget_ended_shares(store, room_id)
 
 
 def recipients_changed(store: Store, user_ids: Iterable[UserId]) -> None:
@@ -184,9 +207,9 @@ def recipients_changed(store: Store, user_ids: Iterable[UserId]) -> None:
         )
 
 
-def shares(store: Store, session: OwnSession) -> dict[tuple[UserId, DeviceId], Share]:
+def shares(store: Store, room_id: RoomId, session_id: str) -> dict[tuple[UserId, DeviceId], Share]:
     """Return who has the key of a session."""
-    rows = store.rows("SELECT * FROM shares WHERE room_id = ? AND session_id = ?", session.room_id, session.session_id)
+    rows = store.rows("SELECT * FROM shares WHERE room_id = ? AND session_id = ?", room_id, session_id)
     return {
         (UserId(row["user_id"]), DeviceId(row["device_id"])): Share(
             row["curve25519"], row["message_index"], row["withheld"]
@@ -195,16 +218,30 @@ def shares(store: Store, session: OwnSession) -> dict[tuple[UserId, DeviceId], S
     }
 
 
-def note_share(store: Store, session: OwnSession, device: Device, withheld: str | None = None) -> None:
-    """Note that a device is given the key of a session from now on; or why not."""
+def note_share(
+    store: Store, room_id: RoomId, session_id: str, device: Device, message_index: int, withheld: str | None = None
+) -> None:
+    """Note that a device is given the key of a session from a message on; or why not."""
     store.change(
         "INSERT OR REPLACE INTO shares (room_id, session_id, user_id, device_id, curve25519, message_index, withheld)"
         " VALUES (?, ?, ?, ?, ?, ?, ?)",
-        session.room_id,
-        session.session_id,
+        room_id,
+        session_id,
         device.user_id,
         device.device_id,
         device.curve25519,
-        session.session.message_index,
+        message_index,
         withheld,
+    )
+
+
+def forget_ended_shares(store: Store, room_id: RoomId) -> None:
+    """Forget who has the keys of sessions that have ended, but for those whose key is still owed to somebody."""
+    store.change(
+        "DELETE FROM shares WHERE room_id = ?"
+        " AND session_id NOT IN (SELECT session_id FROM own_sessions WHERE room_id = ?)"
+        " AND session_id NOT IN (SELECT session_id FROM owed_keys WHERE room_id = ?)",
+        room_id,
+        room_id,
+        room_id,
     )
