@@ -68,7 +68,7 @@ class Road:
     ) -> Response:
         """Carry a request, if the road is open, there and back."""
         self._network.requests.append((self._origin, destination, method, uri))
-        for held, gate in self._network.gates.items():
+        for held, gate in list(self._network.gates.items()):
             if held in uri:
                 await gate.wait()
         if not self._network.is_open(self._origin, destination):

@@ -18,6 +18,7 @@ from tricord.homeserver.peers import hosting
 from tricord.protocol.identifiers import EventId, RoomId, ServerName
 
 _STATE = "/_matrix/federation/v1/state/"
+_BACKFILL = "/_matrix/federation/v1/backfill/"
 _LAZY = {"room": {"state": {"lazy_load_members": True}}}
 _SOUTH = ServerName("south.test")
 _PATIENCE_SECONDS = 30
@@ -152,6 +153,36 @@ async def test_history_is_read_before_the_members_are_known(region: Region) -> N
     for event_id in (said[0], said[-1]):
         there, here = [await client.context(region.room_id, event_id, limit=0) for client in (region.alice, region.bob)]
         assert {one["event_id"] for one in there.state} == {one["event_id"] for one in here.state}
+
+
+async def test_history_does_not_end_where_it_was_read_when_the_room_became_complete(region: Region) -> None:
+    said = [await region.wendy.send_text(region.room_id, f"Message {number}") for number in range(40)]
+    await heard(region.alice, region.room_id, said[-1])
+    members_come = region.hold()
+    await region.bob.join(region.room_id, via=[region.north.name])
+    newest = await region.bob.messages(region.room_id, limit=20)
+    read = [event["event_id"] for event in newest.chunk]
+    older_comes = region.network.gates[_BACKFILL] = trio.Event()
+    before = len(region.network.requests)
+
+    async def read_on() -> None:
+        end = newest.end
+        while end is not None:
+            page = await region.bob.messages(region.room_id, start=end, limit=20)
+            read.extend(event["event_id"] for event in page.chunk)
+            end = page.end
+
+    async def older_is_asked_for() -> bool:
+        return any(_BACKFILL in uri for _, _, _, uri in region.network.requests[before:])
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(read_on)
+        await _until(older_is_asked_for)
+        members_come.set()
+        assert await members(region.bob, region.room_id) == region.everybody
+        older_comes.set()
+    assert [event_id for event_id in read if event_id in said] == said[::-1]
+    assert len(set(read)) == len(read)
 
 
 async def test_history_shows_who_speaks_before_the_members_are_known(region: Region) -> None:

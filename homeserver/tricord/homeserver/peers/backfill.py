@@ -21,6 +21,7 @@ from tricord.homeserver.peers.early_history import EarlyHistory
 from tricord.homeserver.peers.past import Past, PastStates
 from tricord.homeserver.peers.trunk import trunk
 from tricord.homeserver.rooms.cached_rooms import CachedRoom, CachedRooms
+from tricord.homeserver.rooms.history import Filling
 from tricord.homeserver.rooms.node_cache import NodeCache
 from tricord.homeserver.rooms.outliers import Outliers, in_order
 from tricord.homeserver.rooms.partial_rooms import PartialRooms
@@ -80,40 +81,37 @@ class Backfill:
         self._left_alone: dict[int, float] = {}
         self._under_way: dict[RoomId, trio.Event] = {}
 
-    async def fill(self, room_id: RoomId, gaps: Sequence[StoredEvent], *, patiently: bool = True) -> bool:
-        """Fetch what is missing before some events; return whether anything was.
+    async def fill(self, room_id: RoomId, gaps: Sequence[StoredEvent], *, patiently: bool = True) -> Filling:
+        """Fetch what is missing before some events.
 
-        In a room that is not complete yet, that may take long: nothing is fetched if nobody has the patience.
+        In a room that is not complete yet, that may take long: `patiently`, it is waited for.
         """
         now = trio.current_time()
         wanted = [stored for stored in gaps if self._left_alone.get(stored.nid, 0) <= now]
         if not wanted:
-            return False
+            return Filling.NOTHING
         if (under_way := self._under_way.get(room_id)) is not None:
             await under_way.wait()
-            return True
+            return Filling.SOME
         async with self._turn(room_id):
             partial = (await self._partial_rooms.all()).get(room_id)
             if partial is not None and partial.is_left:
-                return False
+                return Filling.NOTHING
             if partial is not None and partial.is_unfinished:
                 if await self._fetch_early(partial, wanted):
-                    return True
+                    return Filling.SOME
                 if not patiently:
-                    return False
+                    return Filling.LATER
                 # What remains is judged by states with all their members.
                 await self._partial_rooms.until_complete(room_id)
             room = await self._rooms.room(room_id)
             filled = room is not None and await self._fetch(room, wanted[:_MOST_HOLES])
-        if not filled:
-            self._left_alone |= {stored.nid: now + _PAUSE_SECONDS for stored in wanted}
-            while len(self._left_alone) > _MOST_REMEMBERED:
-                del self._left_alone[next(iter(self._left_alone))]
-        return filled
-
-    async def waits(self, room_id: RoomId) -> bool:
-        """Return whether the rest of the history will be had only when the room is complete."""
-        return await self._partial_rooms.get(room_id) is not None
+        if filled:
+            return Filling.SOME
+        self._left_alone |= {stored.nid: now + _PAUSE_SECONDS for stored in wanted}
+        while len(self._left_alone) > _MOST_REMEMBERED:
+            del self._left_alone[next(iter(self._left_alone))]
+        return Filling.NOTHING
 
     async def begin(self, partial: PartialRoom, join: StoredEvent) -> None:
         """Fetch the newest history of a room that this server has joined, or wait for who is at it."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from enum import Enum
 from typing import Protocol
 
 import orjson
@@ -59,18 +60,25 @@ class _Read:
     next: Place | None
 
 
+class Filling(Enum):
+    """What came of filling a hole in the history."""
+
+    SOME = "some"
+    """There is more of the history now, though there may be a hole again."""
+    NOTHING = "nothing"
+    """Nobody who was asked has what is missing."""
+    LATER = "later"
+    """It will be had when the room is complete, and nobody wanted to wait for that."""
+
+
 class OlderHistory(Protocol):
     """Fetches history that is elsewhere."""
 
-    async def fill(self, room_id: RoomId, gaps: Sequence[StoredEvent], *, patiently: bool = True) -> bool:
-        """Fetch what is missing before some events; return whether anything was.
+    async def fill(self, room_id: RoomId, gaps: Sequence[StoredEvent], *, patiently: bool = True) -> Filling:
+        """Fetch what is missing before some events.
 
-        In a room that is not complete yet, that may take long: nothing is fetched if nobody has the patience.
+        In a room that is not complete yet, that may take long: `patiently`, it is waited for.
         """
-        ...
-
-    async def waits(self, room_id: RoomId) -> bool:
-        """Return whether the rest of the history will be had only when the room is complete."""
         ...
 
 
@@ -210,47 +218,55 @@ class History:
             if place is None or missing <= 0:
                 break
             size = missing if wanted.allows_everything else max(missing, _BATCH)
-            page = await self._timeline.page(room_id, place, end, direction, size)
-            for _ in range(_MAX_FETCHES):
-                if not await self._filled(room_id, page.gaps, patiently=direction is Direction.FORWARD):
-                    break
-                page = await self._timeline.page(room_id, place, end, direction, size)
-            waits = await self._waits_at(room_id, page.gaps) if direction is Direction.BACKWARD else None
-            if waits is not None:
-                page = _upto(page, waits)
+            page, waiting = await self._page(room_id, place, end, direction, size)
             more = await self._visibility.seen(
                 user_id, [stored for stored in page.events if wanted.allows(stored.event)]
             )
-            if waits is not None and not any(one.stored.backfill_rank for one in (*seen, *more)):
+            if waiting and not any(one.stored.backfill_rank for one in (*seen, *more)):
                 # There is no history yet to be shown in the meantime.
-                await self._filled(room_id, (waits,), patiently=True)
+                await self._fill(room_id, waiting, patiently=True)
                 continue
             seen += more[:missing]
             place = page.next
             if len(more) > missing:
                 last = seen[-1].stored.place
                 place = _just_before(last) if direction is Direction.BACKWARD else last
-            if waits is not None:
+            if waiting:
                 break
         return _Read(seen, place)
 
-    async def _filled(self, room_id: RoomId, gaps: Sequence[StoredEvent], *, patiently: bool) -> bool:
-        """Fetch what is missing before some events; return whether there is more of the history now."""
-        if self._older is None or not gaps:
-            return False
-        return await self._older.fill(room_id, await self._kept(room_id, gaps), patiently=patiently)
+    async def _page(
+        self, room_id: RoomId, start: Place, end: Place | None, direction: Direction, limit: int
+    ) -> tuple[Page, Sequence[StoredEvent]]:
+        """Return a page, with what was fetched for it, and the holes that can be filled only when the room is complete.
 
-    async def _waits_at(self, room_id: RoomId, gaps: Sequence[StoredEvent]) -> StoredEvent | None:
-        """Return the first of some events before which history will be had only when the room is complete."""
-        if self._older is None or not gaps or not await self._older.waits(room_id):
-            return None
-        return next(iter(await self._kept(room_id, gaps)), None)
+        Read backwards, a page ends at a hole that may still be filled: nobody may take that for the end of the history.
+        """
+        is_patient = direction is Direction.FORWARD
+        page = await self._timeline.page(room_id, start, end, direction, limit)
+        for _ in range(_MAX_FETCHES):
+            gaps = await self._kept(room_id, page.gaps)
+            filling = await self._fill(room_id, gaps, patiently=is_patient)
+            if filling is Filling.NOTHING:
+                return page, ()
+            if filling is Filling.LATER:
+                return _upto(page, gaps[0]), gaps
+            page = await self._timeline.page(room_id, start, end, direction, limit)
+        gaps = await self._kept(room_id, page.gaps)
+        return (_upto(page, gaps[0]) if gaps and not is_patient else page), ()
+
+    async def _fill(self, room_id: RoomId, gaps: Sequence[StoredEvent], *, patiently: bool) -> Filling:
+        """Fetch what is missing before some events."""
+        if self._older is None or not gaps:
+            return Filling.NOTHING
+        return await self._older.fill(room_id, gaps, patiently=patiently)
 
     async def _kept(self, room_id: RoomId, gaps: Sequence[StoredEvent]) -> Sequence[StoredEvent]:
         """Return those of some events before which history is kept: what came before the others would be deleted."""
-        if self._retention is not None and (horizon := (await self._retention.horizons([room_id])).get(room_id)):
-            return [stored for stored in gaps if stored.event.origin_server_ts > horizon]
-        return gaps
+        if self._retention is None or not gaps:
+            return gaps
+        horizon = (await self._retention.horizons([room_id])).get(room_id, 0)
+        return [stored for stored in gaps if stored.event.origin_server_ts > horizon]
 
 
 def _upto(page: Page, stored: StoredEvent) -> Page:
