@@ -203,6 +203,7 @@ async def run_on(
         publisher = Publisher(
             database, await database.read(current_position), None if common is None else common.frontier
         )
+        stack.push_async_callback(publisher.close)
         if transport is None:
             transport = await stack.enter_async_context(open_transport(settings))
         if outside is None:

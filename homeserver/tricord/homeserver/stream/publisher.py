@@ -35,6 +35,8 @@ _PATIENCE_SECONDS = 0.5
 # How long a request waits for what other processes have committed: first for their word, then for a look of our own.
 _WORD_SECONDS = 0.25
 _LOOK_SECONDS = 5
+# How long a process that ends tries to tell its last commits.
+_LAST_WORD_SECONDS = 2
 
 _logger = structlog.get_logger(__name__)
 
@@ -238,12 +240,18 @@ class Publisher:
             try:
                 if patience.cancelled_caught or self._is_lost:
                     await self._look_again()
-                untold, self._untold = self._untold, []
-                if untold:
-                    await self._tell(untold)
+                await self._tell_all()
             except DatabaseError as error:
                 # The others will find a hole, and look again by themselves.
                 _logger.warning("other processes could not be told of commits", reason=str(error))
+
+    async def close(self) -> None:
+        """Tell the other processes what they have not been told: they need not find a hole and look again."""
+        with trio.move_on_after(_LAST_WORD_SECONDS, shield=True):
+            try:
+                await self._tell_all()
+            except DatabaseError as error:
+                _logger.warning("other processes could not be told of the last commits", reason=str(error))
 
     async def _look_again(self) -> None:
         self._is_lost = False
@@ -283,6 +291,12 @@ class Publisher:
         self.position = max(self.position, commit.position)
         self.watchers_of_rooms.wake(commit.rooms)
         self.watchers_of_users.wake(commit.users)
+
+    async def _tell_all(self) -> None:
+        while untold := self._untold[:]:
+            await self._tell(untold)
+            # Whoever is cancelled before has told nothing: to be told twice does no harm.
+            del self._untold[: len(untold)]
 
     async def _tell(self, commits: Collection[Commit]) -> None:
         payloads = list(_payloads(self._origin, commits))
