@@ -16,13 +16,12 @@ from structlog.testing import capture_logs
 from tests.conversations.hostile import Peer, Room, peer
 from tests.conversations.network import Network
 from tests.conversations.towns import Town, heard, towns
+from tests.memory import memory_kib
 from tests.postgres import PostgresServer
 from tricord.clients import Client
 from tricord.homeserver.storage.database import Database, open_database
 from tricord.protocol.identifiers import EventId, RoomId, ServerName, UserId
 
-_MEMORY = Path("/proc/self/statm")
-_PAGE_KIB = 4
 # Far more than it takes on a machine that does nothing else.
 _PROMPT_SECONDS = 10
 
@@ -128,13 +127,9 @@ async def hostile_scene(postgres: PostgresServer, folder: Path, version: str = "
         ):
             scene = Scene(found[0], evil, fair, None, database)  # type: ignore[arg-type]  # set right below
             scene.room = await scene.shared_room(version)
-            before = _memory_kib()
+            before = memory_kib()
             yield scene
             await scene.check_well()
-            assert _memory_kib() - before < 64 * 1024
+            assert (grown := memory_kib() - before) < 64 * 1024, grown
     failures = [entry for entry in logs if entry["log_level"] in ("error", "critical") or "exception" in entry]
     assert not failures, "\n".join(str(entry.get("exception", entry)) for entry in failures)
-
-
-def _memory_kib() -> int:
-    return int(_MEMORY.read_text().split()[1]) * _PAGE_KIB if _MEMORY.exists() else 0

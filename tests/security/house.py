@@ -15,12 +15,10 @@ from structlog.processors import format_exc_info
 from structlog.testing import capture_logs
 from trio_websocket import WebSocketConnection, open_websocket_url
 
+from tests.memory import memory_kib
 from tests.servers import PASSWORD, running_homeserver
 from tricord.clients.api.websocket import PATH as WEBSOCKET_PATH
 from tricord.homeserver.app import Homeserver
-
-_MEMORY = Path("/proc/self/statm")
-_PAGE_KIB = 4
 
 
 @dataclass
@@ -132,10 +130,10 @@ async def inhabited_house(database_url: str, folder: Path, **settings: Any) -> A
             house.outsider = await house.somebody("outsider")
             house.room = await _shared_room(house, "12")
             house.old_room = await _shared_room(house, "11")
-            memory = _memory_kib()
+            memory = memory_kib()
             yield house
             await _check_well(house)
-            assert _memory_kib() - memory < 64 * 1024
+            assert (grown := memory_kib() - memory) < 64 * 1024, grown
     told = orjson.dumps(logs, default=repr).decode()
     failures = [entry for entry in logs if entry["log_level"] in ("error", "critical") or "exception" in entry]
     assert not failures, "\n".join(str(entry.get("exception", entry)) for entry in failures)
@@ -163,10 +161,6 @@ async def _check_well(house: House) -> None:
             assert [event["event_id"] for event in told["rooms"]["join"][room]["timeline"]["events"]] == [said]
             while said not in await socket.get_message():
                 pass
-
-
-def _memory_kib() -> int:
-    return int(_MEMORY.read_text().split()[1]) * _PAGE_KIB if _MEMORY.exists() else 0
 
 
 @asynccontextmanager
