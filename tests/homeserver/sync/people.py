@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import orjson
 import trio
 
 from tests.homeserver.client_api.people import Person
+from tricord.homeserver.stream.tokens import decode_left_out, decode_messages_upto
 from tricord.homeserver.sync.engine import SyncEngine
 from tricord.homeserver.sync.filters import SyncFilters
 from tricord.homeserver.sync.http import encode_sync
@@ -23,6 +24,11 @@ class Follower(Person):
     filters: SyncFilters = field(kw_only=True)
     since: str | None = field(default=None, kw_only=True)
 
+    async def viewer(self, **wanted: Any) -> Viewer:
+        """Return them as whoever syncs; `wanted` is the filter."""
+        wants = await self.filters.of(self.user_id, wanted)
+        return Viewer(self.user_id, self.requester.device_id, self.requester.session_id, wants)
+
     async def sync(
         self,
         *,
@@ -33,13 +39,12 @@ class Follower(Person):
         **wanted: Any,
     ) -> Any:
         """Sync from a position, or from the beginning; `wanted` is the filter."""
-        viewer = Viewer(
-            self.user_id,
-            self.requester.device_id,
-            self.requester.session_id,
-            await self.filters.of(self.user_id, wanted),
+        viewer = replace(
+            await self.viewer(**wanted),
             use_state_after=use_state_after,
             full_state=full_state,
+            messages_upto=decode_messages_upto(since or ""),
+            left_out=decode_left_out(since or ""),
         )
         delta = await self.engine.next_delta(
             viewer,

@@ -12,6 +12,7 @@ import trio
 
 from tests.homeserver.sync.people import Follower
 from tricord.clients.api.sliding_sync import SlidingSync
+from tricord.clients.api.sync import Sync
 from tricord.homeserver.accounts.account_data import AccountData
 from tricord.homeserver.accounts.moving_in import CarriedOver
 from tricord.homeserver.accounts.presence import Presences
@@ -27,6 +28,7 @@ from tricord.homeserver.client_api.room_creation import RoomCreationApi
 from tricord.homeserver.client_api.room_upgrades import RoomUpgradesApi
 from tricord.homeserver.client_api.rooms import RoomsApi
 from tricord.homeserver.client_api.sliding_sync import SlidingSyncApi
+from tricord.homeserver.client_api.sync import SyncApi
 from tricord.homeserver.client_api.threads import ThreadsApi
 from tricord.homeserver.client_api.typing import TypingApi
 from tricord.homeserver.clock import SystemClock
@@ -76,6 +78,9 @@ from tricord.homeserver.stream.publisher import Publisher
 from tricord.homeserver.stream.recent_changes import RecentChanges
 from tricord.homeserver.sync.engine import SyncEngine
 from tricord.homeserver.sync.filters import SyncFilters
+from tricord.homeserver.sync.initial import InitialSyncs
+from tricord.homeserver.sync.planner import Planner
+from tricord.homeserver.sync.room_reads import UnreadableRooms
 from tricord.homeserver.sync.sections.account_data import AccountDataSection
 from tricord.homeserver.sync.sections.devices import DevicesSection
 from tricord.homeserver.sync.sections.invites import InviteSection
@@ -91,17 +96,24 @@ from tricord.homeserver.sync.sliding.lists import RoomLists
 from tricord.homeserver.sync.sliding.own_rooms import RoomsOfUsers
 from tricord.homeserver.sync.sliding.rooms import RoomReader
 from tricord.homeserver.sync.sliding.told_members import ToldMembers
+from tricord.homeserver.sync.teller import RoomTeller
 from tricord.homeserver.sync.websocket import WebSocketSync
 from tricord.homeserver.sync.windows import Windows
-from tricord.protocol.identifiers import DeviceId, ServerName, UserId
+from tricord.protocol.identifiers import DeviceId, RoomId, ServerName, UserId
 from tricord.protocol.signing import SigningKey
 from tricord.protocol.strict_json import JsonObject
 
 HERE = ServerName("hs.test")
 
 
-class SlidingSyncWithoutSocket(SlidingSync):
+class SyncWithoutSocket(Sync):
     """Answered also where there is no connection that could go away."""
+
+    cancel_on_disconnect = False
+
+
+class SlidingSyncWithoutSocket(SlidingSync):
+    """The same."""
 
     cancel_on_disconnect = False
 
@@ -243,26 +255,29 @@ async def sync_server(database: Database) -> AsyncIterator[SyncServer]:
     inboxes = Inboxes(database, changes)
     keys = DeviceKeys(database, publisher, DeviceChanges(ServerName("hs.test"), publisher, memberships))
     devices = DevicesSection(keys, inboxes, DeviceLists(database, timeline), memberships, publisher, changes)
+    unreadable = UnreadableRooms()
     engine = SyncEngine(
         database,
         publisher,
         changes,
-        timeline,
-        state,
         memberships,
-        partial_rooms,
-        visibility,
-        preferences,
-        windows,
+        Planner(timeline, state, memberships, partial_rooms, windows),
+        RoomTeller(
+            memberships,
+            visibility,
+            preferences,
+            windows,
+            invites,
+            LazyMembers(state),
+            summaries,
+            counts,
+            aggregations,
+            clock,
+        ),
+        unreadable,
         account_data_section,
-        invites,
-        LazyMembers(state),
         PresenceSection(database, memberships, clock, enabled=True),
-        summaries,
-        counts,
         devices,
-        aggregations,
-        clock,
     )
     sliding = SlidingEngine(
         engine,
@@ -279,6 +294,7 @@ async def sync_server(database: Database) -> AsyncIterator[SyncServer]:
         RoomReader(
             timeline, state, visibility, windows, summaries, counts, activity, ToldMembers(), aggregations, clock
         ),
+        unreadable,
         ExtensionReader(
             database,
             windows,
@@ -289,8 +305,14 @@ async def sync_server(database: Database) -> AsyncIterator[SyncServer]:
     )
     routes = [route for api in apis for route in api.routes()]
     routes.append(Route(SlidingSyncWithoutSocket, SlidingSyncApi(sliding, presences).sync))
-    dispatcher = Dispatcher(routes, inhabitants)
     filters = SyncFilters(database)
+
+    async def published() -> frozenset[RoomId]:
+        return frozenset()
+
+    initial_syncs = InitialSyncs(engine, filters, memberships, timeline, client_events, published)
+    routes.append(Route(SyncWithoutSocket, SyncApi(engine, filters, presences, initial_syncs).sync))
+    dispatcher = Dispatcher(routes, inhabitants)
     websocket = WebSocketSync(engine, filters, presences, inhabitants, Revocations(database), dispatcher, publisher)
     async with trio.open_nursery() as nursery:
         for run in (log.run, publisher.run, typing.run, presences.run):

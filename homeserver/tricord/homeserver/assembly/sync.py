@@ -19,6 +19,8 @@ from tricord.homeserver.storage.aliases import published_rooms
 from tricord.homeserver.sync.engine import SyncEngine
 from tricord.homeserver.sync.filters import SyncFilters
 from tricord.homeserver.sync.initial import InitialSyncs
+from tricord.homeserver.sync.planner import Planner
+from tricord.homeserver.sync.room_reads import UnreadableRooms
 from tricord.homeserver.sync.sections.account_data import AccountDataSection
 from tricord.homeserver.sync.sections.devices import DevicesSection
 from tricord.homeserver.sync.sections.invites import InviteSection
@@ -34,6 +36,7 @@ from tricord.homeserver.sync.sliding.lists import RoomLists
 from tricord.homeserver.sync.sliding.own_rooms import RoomsOfUsers
 from tricord.homeserver.sync.sliding.rooms import RoomReader
 from tricord.homeserver.sync.sliding.told_members import ToldMembers
+from tricord.homeserver.sync.teller import RoomTeller
 from tricord.homeserver.sync.websocket import WebSocketSync
 from tricord.homeserver.sync.windows import Windows
 from tricord.protocol.identifiers import RoomId
@@ -63,26 +66,29 @@ class Sync:
             base.publisher,
             rooms.changes,
         )
+        unreadable = UnreadableRooms()
         self._engine = SyncEngine(
             database,
             base.publisher,
             rooms.changes,
-            timeline,
-            state,
             memberships,
-            rooms.partial,
-            rooms.visibility,
-            rooms.preferences,
-            windows,
+            Planner(timeline, state, memberships, rooms.partial, windows),
+            RoomTeller(
+                memberships,
+                rooms.visibility,
+                rooms.preferences,
+                windows,
+                invites,
+                LazyMembers(state),
+                summaries,
+                push.counts,
+                rooms.aggregations,
+                base.clock,
+            ),
+            unreadable,
             account_data,
-            invites,
-            LazyMembers(state),
             PresenceSection(database, memberships, base.clock, enabled=True),
-            summaries,
-            push.counts,
             devices,
-            rooms.aggregations,
-            base.clock,
         )
         self._initial_syncs = InitialSyncs(
             self._engine, self._filters, memberships, timeline, rooms.client_events, self._published
@@ -112,6 +118,7 @@ class Sync:
                 rooms.aggregations,
                 base.clock,
             ),
+            unreadable,
             ExtensionReader(
                 database,
                 windows,

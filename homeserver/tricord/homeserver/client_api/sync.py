@@ -10,7 +10,7 @@ from tricord.clients.api.previews import InitialSync
 from tricord.clients.api.sync import Sync
 from tricord.homeserver.accounts.presence import Presences
 from tricord.homeserver.serving.call import Answer, Call, Route
-from tricord.homeserver.stream.tokens import decode_messages_upto
+from tricord.homeserver.stream.tokens import decode_left_out, decode_messages_upto
 from tricord.homeserver.sync.engine import SyncEngine
 from tricord.homeserver.sync.filters import SyncFilters
 from tricord.homeserver.sync.http import encode_sync
@@ -47,6 +47,7 @@ class SyncApi:
             use_state_after=query.use_state_after,
             full_state=query.full_state,
             messages_upto=decode_messages_upto(query.since or ""),
+            left_out=decode_left_out(query.since or ""),
         )
         if since is not None:
             await self._engine.note_received(viewer, since)

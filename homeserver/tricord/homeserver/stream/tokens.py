@@ -1,5 +1,6 @@
 """Positions as clients hold them: `s1_123`, `s1_123_-4` in history that was fetched later, `s1_123t80` amid messages.
 
+Behind it may stand marks of rooms that its holder was not told of: `s1_123x0123456789abcdef_80`, told up to 80 only.
 A position of sliding sync has what its connection was told behind it, `s1_123~5f3a`; anywhere else it is a position.
 
 A token is a gap between events, the one right after everything up to and including its place. The number after the
@@ -9,11 +10,19 @@ A token is a gap between events, the one right after everything up to and includ
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from typing import NamedTuple
 
 from tricord.protocol.errors import InvalidParam
 
-_TOKEN = re.compile(r"s1_([0-9]{1,18})(?:_(-[0-9]{1,18}))?(?:t([0-9]{1,18}))?(?:~[0-9a-f]{1,16})?")
+# Tokens stand in URLs.
+MOST_LEFT_OUT = 50
+
+_LEFT_OUT = re.compile(r"x([0-9a-f]{16})_([0-9]{1,18})")
+_TOKEN = re.compile(
+    r"s1_([0-9]{1,18})(?:_(-[0-9]{1,18}))?(?:t([0-9]{1,18}))?"
+    rf"((?:x[0-9a-f]{{16}}_[0-9]{{1,18}}){{0,{MOST_LEFT_OUT}}})(?:~[0-9a-f]{{1,16}})?"
+)
 
 
 class Place(NamedTuple):
@@ -27,12 +36,15 @@ class Place(NamedTuple):
     rank: int = 0
 
 
-def encode_token(position: int, *, messages_upto: int | None = None) -> str:
+def encode_token(position: int, *, messages_upto: int | None = None, left_out: Mapping[str, int] | None = None) -> str:
     """Return the token that stands right after a position.
 
-    Whoever has messages to their device only up to an earlier one (there were too many to tell) is told so by it.
+    Whoever has messages to their device only up to an earlier one (there were too many to tell) is told so by it; and
+    whoever has some rooms, given by their marks, only up to earlier ones.
     """
-    return f"s1_{position}" if messages_upto is None else f"s1_{position}t{messages_upto}"
+    messages = "" if messages_upto is None else f"t{messages_upto}"
+    rooms = "".join(f"x{mark}_{after}" for mark, after in left_out.items()) if left_out else ""
+    return f"s1_{position}{messages}{rooms}"
 
 
 def decode_token(text: str) -> int:
@@ -44,6 +56,12 @@ def decode_messages_upto(text: str) -> int | None:
     """Return up to where the holder of a token has the messages to their device; None: up to where they have all."""
     match = _TOKEN.fullmatch(text)
     return int(match[3]) if match is not None and match[3] else None
+
+
+def decode_left_out(text: str) -> dict[str, int]:
+    """Return the marks of the rooms that the holder of a token was not told of, and up to where they were."""
+    match = _TOKEN.fullmatch(text)
+    return {mark: int(after) for mark, after in _LEFT_OUT.findall(match[4])} if match is not None and match[4] else {}
 
 
 def encode_place(place: Place) -> str:

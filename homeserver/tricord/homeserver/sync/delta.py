@@ -94,6 +94,8 @@ class Delta:
     account_data: tuple[Json, ...] = ()
     presence: tuple[Json, ...] = ()
     devices: DeviceNews = DeviceNews()
+    # Rooms that could not be read, and after which position each is to be told.
+    left_out: Mapping[RoomId, int] = field(default_factory=dict)
 
     def __bool__(self) -> bool:
         return bool(

@@ -12,6 +12,7 @@ import orjson
 from tricord.homeserver.push.counts import Count
 from tricord.homeserver.stream.tokens import encode_token
 from tricord.homeserver.sync.delta import Delta, DeviceNews, JoinedRoom, Json, LeftRoom, RoomNews
+from tricord.homeserver.sync.room_reads import marks_of
 from tricord.protocol.identifiers import RoomId
 
 
@@ -25,7 +26,8 @@ def encode_sync(delta: Delta) -> bytes:
 
 def delta_token(delta: Delta) -> bytes:
     """Return the token of whoever has a delta."""
-    return encode_token(delta.upto, messages_upto=delta.devices.messages_upto).encode()
+    messages_upto, left_out = delta.devices.messages_upto, marks_of(delta.left_out)
+    return encode_token(delta.upto, messages_upto=messages_upto, left_out=left_out).encode()
 
 
 def encode_sections(delta: Delta) -> list[bytes]:

@@ -46,6 +46,13 @@ class Plan:
     invited: list[tuple[RoomId, EventId]] = field(default_factory=list)
     knocked: list[tuple[RoomId, EventId]] = field(default_factory=list)
 
+    def add(self, other: Plan) -> None:
+        """Tell also what another plan tells, of other rooms."""
+        self.joined += other.joined
+        self.left += other.left
+        self.invited += other.invited
+        self.knocked += other.knocked
+
 
 # A user's memberships in one room, oldest first.
 History = Sequence[Membership]

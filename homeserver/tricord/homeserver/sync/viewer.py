@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 from tricord.protocol.event_filters import Filter
 from tricord.protocol.identifiers import DeviceId, UserId
@@ -20,3 +21,5 @@ class Viewer:
     full_state: bool = False
     messages_upto: int | None = None
     """The last message that the device has, if it has not all up to its position."""
+    left_out: Mapping[str, int] = field(default_factory=dict)
+    """The marks of rooms that it was not told of, and after which position each is to be told."""

@@ -33,7 +33,7 @@ from tricord.clients.api.websocket import (
 from tricord.homeserver.accounts.presence import Presences
 from tricord.homeserver.accounts.revocations import Revocations
 from tricord.homeserver.serving.call import Authenticator, OtherProcesses, Requester
-from tricord.homeserver.stream.tokens import decode_messages_upto, decode_token, encode_token
+from tricord.homeserver.stream.tokens import decode_left_out, decode_messages_upto, decode_token, encode_token
 from tricord.homeserver.sync.delta import Delta
 from tricord.homeserver.sync.engine import SyncEngine
 from tricord.homeserver.sync.filters import SyncFilters
@@ -144,9 +144,10 @@ class WebSocketSync:
                 await self._filters.of(requester.user_id, sign_in.filter),
                 use_state_after=sign_in.use_state_after,
                 messages_upto=decode_messages_upto(sign_in.position or ""),
+                left_out=decode_left_out(sign_in.position or ""),
             )
             client.position = await self._engine.checked_position(sign_in.position)
-            client.messages_upto = viewer.messages_upto
+            client.token = sign_in.position or client.token
             if client.position is not None:
                 await self._engine.note_received(viewer, client.position)
             return requester, viewer, sign_in, token
@@ -266,13 +267,9 @@ class _Client:
         self._writer = FrameWriter(connection)
         # The last position sent; None before the initial sync.
         self.position: int | None = None
-        self.messages_upto: int | None = None
+        # The same as the client holds it.
+        self.token = encode_token(0)
         self.heard_at = trio.current_time()
-
-    @property
-    def token(self) -> str:
-        """Return the last position sent, as the client holds it."""
-        return encode_token(self.position or 0, messages_upto=self.messages_upto)
 
     async def receive(self) -> JsonObject:
         """Return the next message."""
@@ -322,7 +319,7 @@ async def _send_delta(client: _Client, delta: Delta) -> None:
     sections = b"".join(b",%b" % section for section in encode_sections(delta))
     token = delta_token(delta)
     await client.send_bytes(b'{"type":"delta","position":"%b"%b}' % (token, sections), token=token.decode())
-    client.position, client.messages_upto = delta.upto, delta.devices.messages_upto
+    client.position, client.token = delta.upto, token.decode()
 
 
 async def _mind_heartbeat(client: _Client) -> NoReturn:

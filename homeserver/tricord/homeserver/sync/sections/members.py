@@ -38,7 +38,9 @@ class LazyMembers:
         needed: list[tuple[Window, set[UserId], dict[UserId, int]]] = []
         for window, senders in windows:
             told = self._told_of(viewer, window)
-            if of_window := self._needed(viewer, window, after, senders, told):
+            # Of a room that was left out, nothing was told since then.
+            told_upto = after if after is None else min(after, window.stretch.after)
+            if of_window := self._needed(viewer, window, told_upto, senders, told):
                 needed.append((window, of_window, told))
             if window.changes_members:
                 self._take_changes(window, told)

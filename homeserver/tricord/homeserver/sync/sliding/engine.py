@@ -5,10 +5,8 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import orjson
-import structlog
 import trio
 
 from tricord.clients.api.sliding_sync import SlidingSync
@@ -20,6 +18,7 @@ from tricord.homeserver.stream.publisher import Publisher
 from tricord.homeserver.stream.recent_changes import RecentChanges
 from tricord.homeserver.stream.tokens import encode_token
 from tricord.homeserver.sync.engine import SyncEngine
+from tricord.homeserver.sync.room_reads import UnreadableRooms
 from tricord.homeserver.sync.sections.account_data import AccountDataNews, AccountDataSection
 from tricord.homeserver.sync.sliding.connections import Connections, Name, UnknownPosition, pos_token
 from tricord.homeserver.sync.sliding.extensions import ExtensionReader, Extras, Turn
@@ -33,8 +32,6 @@ from tricord.homeserver.sync.windows import Windows
 from tricord.homeserver.together import together
 from tricord.protocol.errors import InvalidParam
 from tricord.protocol.identifiers import RoomId
-
-_logger = structlog.get_logger(__name__)
 
 _INSIDE = "join"
 _OUTSIDE = ("leave", "ban")
@@ -78,6 +75,7 @@ class SlidingEngine:
         own_rooms: RoomsOfUsers,
         lists: RoomLists,
         rooms: RoomReader,
+        unreadable: UnreadableRooms,
         extensions: ExtensionReader,
     ) -> None:
         self._engine = engine
@@ -92,6 +90,7 @@ class SlidingEngine:
         self._own_rooms = own_rooms
         self._lists = lists
         self._rooms = rooms
+        self._unreadable = unreadable
         self._extensions = extensions
 
     async def answer(
@@ -163,8 +162,17 @@ class SlidingEngine:
                 rooms[room_id] = room
         for room in await self._leaving(viewer, told, own, since, upto):
             rooms[room.room_id] = room
-        rooms = await self._read(viewer, rooms, ignored)
-        news = [room for room in rooms.values() if room.is_news(viewer.user_id)]
+        reads = self._unreadable.reads_for(viewer.user_id)
+
+        async def read(some: Mapping[RoomId, Room]) -> Mapping[RoomId, Room]:
+            await self._rooms.read(viewer, some.values(), ignored)
+            return some
+
+        async def sections(some: Mapping[RoomId, Room]) -> Mapping[RoomId, orjson.Fragment]:
+            return await self._rooms.sections(viewer, request.conn_id, some.values(), since)
+
+        rooms = dict(await reads.read(rooms, read))
+        news = {room_id: room for room_id, room in rooms.items() if room.is_news(viewer.user_id)}
         turn = Turn(
             viewer,
             request.extensions,
@@ -178,17 +186,15 @@ class SlidingEngine:
             since,
             upto,
         )
-        sections, extras = await together(
-            self._rooms.sections(viewer, request.conn_id, news, since), self._extensions.read(turn)
-        )
+        told_of_rooms, extras = await together(reads.read(news, sections), self._extensions.read(turn))
         wanted = request.extensions.account_data.enabled
         after = Told(
-            rooms=_told_after(told, since, rooms, own, changed, extras),
+            rooms=_told_after(told, since, reads.readable(rooms), own, changed.union(reads.left_out), extras),
             request=_digest(request),
             account_data=wanted or (told.account_data and not data.of_account),
         )
-        is_news = bool(sections) or extras.is_news or after.request != told.request
-        return Outcome(upto, after, looked_at.counts, sections, extras, is_news)
+        is_news = bool(told_of_rooms) or extras.is_news or after.request != told.request
+        return Outcome(upto, after, looked_at.counts, told_of_rooms, extras, is_news)
 
     async def _changed(self, told: Told, since: int | None, upto: int) -> frozenset[RoomId]:
         """Return which of the rooms that the client follows have changed."""
@@ -223,22 +229,6 @@ class SlidingEngine:
                 Room(row.room_id, wish, row.membership, after, row.position, member=row, left=left.get(row.room_id))
             )
         return leaving
-
-    async def _read(self, viewer: Viewer, rooms: Mapping[RoomId, Room], ignored: Collection[Any]) -> dict[RoomId, Room]:
-        """Read what there is to tell of rooms; one that cannot be read is left out, and harms no other."""
-        try:
-            await self._rooms.read(viewer, rooms.values(), frozenset(ignored))
-            return dict(rooms)
-        except Exception:
-            _logger.exception("rooms could not be read together", user_id=viewer.user_id)
-        readable = {}
-        for room_id, room in rooms.items():
-            try:
-                await self._rooms.read(viewer, [room], frozenset(ignored))
-                readable[room_id] = room
-            except Exception:
-                _logger.exception("a room is left out of a sync", room_id=room_id, user_id=viewer.user_id)
-        return readable
 
 
 def _was_partial(partial: PartialRoom, told: RoomTold, since: int | None, upto: int) -> bool:
@@ -303,9 +293,9 @@ def _told_after(
     """Return what the client has been told of its rooms when it has the answer."""
     after = dict(told.rooms)
     for room_id in changed:
-        if room_id not in rooms:
+        if room_id not in rooms and (known := after.get(room_id)) is not None and known.upto is None:
             # Not looked at, or left out: it is told from here on when it is.
-            after[room_id] = after[room_id]._replace(upto=since)
+            after[room_id] = known._replace(upto=since)
     for room_id, member in own.moved.items():
         if room_id in after and room_id not in rooms and _came_anew(member, after[room_id], since):
             del after[room_id]

@@ -294,7 +294,9 @@ class RoomReader:
                 room.state |= {key: stored for key, stored in room.changed.items() if key[0] == MEMBER}
             shown = {str(stored.event.sender) for stored in room.events}
             shown |= {str(e.event.state_key) for e in room.events if e.event.type == MEMBER}
-            known = {user for user, position in told.items() if since is not None and position <= since}
+            # Of a room that was left out, nothing was told since then.
+            told_upto = -1 if since is None else min(since, room.after) if room.after else since
+            known = {user for user, position in told.items() if position <= told_upto}
             lacking = [(MEMBER, user) for user in shown - known if (MEMBER, user) not in room.state]
             if lacking:
                 wanted[room.room_id] = lacking
