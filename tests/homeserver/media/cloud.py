@@ -28,6 +28,7 @@ from tests.npm import installed
 # Azurite's own, written in its manual.
 AZURE_ACCOUNT = "devstoreaccount1"
 AZURE_KEY = "Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2UVErCz4I6tq/K1SZFPTOtr/KBHBeksoGMGw=="
+_LISTED_AT_ONCE = 3
 _AZURITE = Path(__file__).parent / "azurite"
 
 
@@ -65,6 +66,8 @@ class GoogleCloudStorage:
         if method == "PUT":
             self.objects[name] = body
             return 200, {"ETag": '"e"'}, b""
+        if method == "GET" and "list-type" in query:
+            return 200, {}, self._listing(f"{name.rstrip('/')}/", query)
         if name not in self.objects:
             return 404, {}, b"<Error><Code>NoSuchKey</Code></Error>"
         if method == "DELETE":
@@ -76,6 +79,20 @@ class GoogleCloudStorage:
             return 200, usual, data
         start, end = int(found[1]), min(int(found[2]) + 1, len(data))
         return 206, {**usual, "Content-Range": f"bytes {start}-{end - 1}/{len(data)}"}, data[start:end]
+
+    def _listing(self, bucket: str, query: dict[str, list[str]]) -> bytes:
+        """Return a page of what is in a bucket, a small one, so that there are several."""
+        after = max(query.get("start-after", [""])[0], query.get("continuation-token", [""])[0])
+        names = sorted(name.removeprefix(bucket) for name in self.objects if name.startswith(bucket))
+        rest = [name for name in names if name > after and name.startswith(query.get("prefix", [""])[0])]
+        entries = "".join(
+            f"<Contents><Key>{name}</Key><Size>{len(self.objects[bucket + name])}</Size><ETag>e</ETag>"
+            "<LastModified>2026-01-01T00:00:00.000Z</LastModified></Contents>"
+            for name in rest[:_LISTED_AT_ONCE]
+        )
+        if len(rest) > _LISTED_AT_ONCE:
+            entries += f"<NextContinuationToken>{rest[_LISTED_AT_ONCE - 1]}</NextContinuationToken>"
+        return f"<ListBucketResult>{entries}</ListBucketResult>".encode()
 
 
 @contextmanager

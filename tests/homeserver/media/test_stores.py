@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import os
 import socket
-from collections.abc import Iterator
 from pathlib import Path
 
 import httpx
@@ -15,7 +14,6 @@ import trio
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
 
-from tests.homeserver.media.cloud import AZURE_ACCOUNT, AZURE_KEY, azure, google_cloud_storage, s3
 from tests.homeserver.media.images import image
 from tests.homeserver.media.people import uploader
 from tests.servers import running_homeserver
@@ -25,47 +23,6 @@ from tricord.homeserver.media.settings import MediaStoreSettings
 from tricord.homeserver.settings import Settings
 from tricord.homeserver.settings_sources import SettingsError
 from tricord.homeserver.storage.database import open_database
-
-
-@pytest.fixture(scope="module", params=["directory", "s3", "gcs", "azure"])
-def store_settings(
-    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[dict[str, str]]:
-    """The settings of a store of each kind."""
-    match request.param:
-        case "s3":
-            with s3("blobs") as url:
-                yield {
-                    "kind": "s3",
-                    "bucket": "blobs",
-                    "prefix": "media",
-                    "endpoint": url,
-                    "region": "eu-1",
-                    "access_key": "key",
-                    "secret_key": "secret",
-                }
-        case "gcs":
-            with google_cloud_storage() as cloud:
-                key = cloud.service_account_key
-                yield {"kind": "gcs", "bucket": "blobs", "endpoint": cloud.url, "secret_key": key}
-        case "azure":
-            with azure("blobs", tmp_path_factory.mktemp("azure")) as url:
-                yield {
-                    "kind": "azure",
-                    "bucket": "blobs",
-                    "prefix": "media",
-                    "endpoint": url,
-                    "access_key": AZURE_ACCOUNT,
-                    "secret_key": AZURE_KEY,
-                }
-        case _:
-            yield {"kind": "directory", "folder": str(tmp_path_factory.mktemp("store") / "blobs")}
-
-
-@pytest.fixture
-def store(store_settings: dict[str, str], tmp_path: Path) -> BlobStore:
-    settings = MediaStoreSettings.model_validate(store_settings)
-    return store_of(Settings(data_dir=tmp_path, media_store=settings))
 
 
 def files_in(folder: Path) -> list[Path]:
@@ -102,6 +59,20 @@ async def test_what_is_deleted_is_missing(store: BlobStore, tmp_path: Path) -> N
     await store.delete(digest)
     with pytest.raises(BlobMissing):
         await read(store, digest, 0, 9)
+
+
+async def test_what_is_kept_is_listed_in_order_from_any_name_on(store: BlobStore, tmp_path: Path) -> None:
+    kept_now = sorted([await kept(store, tmp_path, b"listed %d" % number) for number in range(8)])
+    listed = [digest async for page in store.digests() for digest in page]
+    assert listed == sorted(listed)
+    assert set(kept_now) <= set(listed)
+    for after in (kept_now[3], kept_now[-1], b"\xff" * 32):
+        rest = [digest async for page in store.digests(after) for digest in page]
+        assert rest == [digest for digest in listed if digest > after]
+    for digest in kept_now:
+        await store.delete(digest)
+    left = [digest async for page in store.digests() for digest in page]
+    assert left == [digest for digest in listed if digest not in kept_now]
 
 
 async def test_reading_may_be_given_up(store: BlobStore, tmp_path: Path) -> None:

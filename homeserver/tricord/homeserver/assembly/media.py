@@ -22,6 +22,7 @@ from tricord.homeserver.media.library import Library
 from tricord.homeserver.media.object_store import ObjectStore, bucket_of
 from tricord.homeserver.media.repository import Repository
 from tricord.homeserver.media.spool import Spool
+from tricord.homeserver.media.strays import Strays
 from tricord.homeserver.media.sweep import Sweep
 from tricord.homeserver.media.thumbnails import Thumbnails
 from tricord.homeserver.media.thumbnails_ahead import ThumbnailsAhead
@@ -87,11 +88,19 @@ class Media:
         self._egress = Egress(SystemDns(), AllowedAddresses(settings.url_previews.allowed_addresses), tls_context())
         self._previews = UrlPreviews(database, self._egress, self._repository, spool, clock, settings.url_previews)
         self._sweep = Sweep(base.server_name, database, store, spool, clock, settings.media, settings.remote_media)
+        self._strays = Strays(database, store, clock, settings.media_store)
 
     @property
     def run(self) -> list[Run]:
         """Return the parts that live long."""
-        return [self._elsewhere.run, self._uses.run, self._sweep.run, self._ahead.run, self._close_in_the_end]
+        return [
+            self._elsewhere.run,
+            self._uses.run,
+            self._sweep.run,
+            self._strays.run,
+            self._ahead.run,
+            self._close_in_the_end,
+        ]
 
     async def _close_in_the_end(self) -> None:
         try:

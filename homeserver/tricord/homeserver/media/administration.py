@@ -6,9 +6,9 @@ from collections.abc import Sequence
 
 from tricord.homeserver.clock import Clock
 from tricord.homeserver.media.blobs import BlobStore
+from tricord.homeserver.media.deletion import Deletion
 from tricord.homeserver.media.thumbnails import digest_of_name
 from tricord.homeserver.storage.database import Database, Transaction
-from tricord.homeserver.storage.media import delete_doomed_blobs
 from tricord.homeserver.storage.media_upkeep import (
     Usage,
     erase_media,
@@ -28,7 +28,7 @@ class MediaAdministration:
     def __init__(self, server_name: ServerName, database: Database, store: BlobStore, clock: Clock) -> None:
         self._server_name = server_name
         self._database = database
-        self._store = store
+        self._deletion = Deletion(database, store, clock)
         self._clock = clock
 
     async def usage(self) -> Usage:
@@ -68,9 +68,7 @@ class MediaAdministration:
 
     async def delete_bytes(self, digests: Sequence[bytes]) -> None:
         """Delete bytes from the store that nothing names any more. Raises StoreUnavailable, as `erase` does."""
-        for digest in digests:
-            await self._store.delete(digest)
-        await self._database.run(delete_doomed_blobs, digests)
+        await self._deletion.delete_doomed(digests)
 
     async def forget_remote(self, *, unused_days: float) -> None:
         """Forget what was fetched from other servers and has not been asked for so long; it can be fetched again."""

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+import re
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
+_NAME = re.compile(r"[0-9a-f]{64}")
+
 CHUNK_BYTES = 256 * 1024
 """How much of a blob is in memory at a time."""
+
+PAGE = 1000
+"""How many names of blobs are looked at together."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,3 +60,12 @@ class BlobStore(BlobReader, Protocol):
     async def delete(self, digest: bytes) -> None:
         """Forget a blob, whether it is there or not."""
         ...
+
+    def digests(self, after: bytes = b"") -> AsyncIterator[Sequence[bytes]]:
+        """Return the names of all blobs after one, in order and in pages. What has other names is not ours."""
+        ...
+
+
+def digest_named(name: str) -> bytes | None:
+    """Return the digest that is written like this, in the one way in which stores write them; None if none is."""
+    return bytes.fromhex(name) if _NAME.fullmatch(name) else None

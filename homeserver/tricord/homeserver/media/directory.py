@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import os
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator, Sequence
 from pathlib import Path
 from typing import BinaryIO
 
 import trio
 
-from tricord.homeserver.media.blobs import CHUNK_BYTES, BlobMissing, Label, StoreUnavailable
+from tricord.homeserver.media.blobs import CHUNK_BYTES, PAGE, BlobMissing, Label, StoreUnavailable, digest_named
 from tricord.homeserver.media.spool import writing
 
 # Linux has it.
@@ -69,6 +69,12 @@ class DirectoryStore:
         """Return that there is none."""
         return None
 
+    async def digests(self, after: bytes = b"") -> AsyncIterator[Sequence[bytes]]:
+        """Read the names of the files, folder by folder."""
+        pages = self._pages(after)
+        while page := await trio.to_thread.run_sync(next, pages, ()):
+            yield page
+
     def file_of(self, digest: bytes) -> Path:
         """Return where a blob is, or would be."""
         name = digest.hex()
@@ -93,6 +99,18 @@ class DirectoryStore:
             file.unlink()
             return [place, *folders]
 
+    def _pages(self, after: bytes) -> Iterator[Sequence[bytes]]:
+        page: list[bytes] = []
+        for upper in _names_in(self._folder, 2, after.hex()[:2]):
+            for lower in _names_in(self._folder / upper, 2, after.hex()[2:4] if after.hex()[:2] == upper else ""):
+                names = (digest_named(name) for name in _names_in(self._folder / upper / lower, 64, upper + lower))
+                page += [digest for digest in names if digest is not None and digest > after]
+                if len(page) >= PAGE:
+                    yield page
+                    page = []
+        if page:
+            yield page
+
     def _open(self, digest: bytes) -> BinaryIO:
         try:
             return self.file_of(digest).open("rb", buffering=0)
@@ -104,6 +122,16 @@ class DirectoryStore:
     def _delete(self, digest: bytes) -> None:
         with writing():
             self.file_of(digest).unlink(missing_ok=True)
+
+
+def _names_in(folder: Path, length: int, first: str) -> list[str]:
+    """Return the names of a length in a folder, in order, from one on."""
+    try:
+        return sorted(each.name for each in os.scandir(folder) if len(each.name) == length and each.name >= first)
+    except FileNotFoundError:
+        return []  # there is none yet
+    except OSError as error:
+        raise StoreUnavailable(f"the folder of media cannot be read: {error.strerror}") from error
 
 
 def _at_hand(handle: BinaryIO, position: int, size: int) -> bytes:

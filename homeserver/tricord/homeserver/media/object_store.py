@@ -8,7 +8,7 @@ client that goes away.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from datetime import timedelta
 from functools import partial
 from pathlib import Path
@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import orjson
 import trio
 
-from tricord.homeserver.media.blobs import BlobMissing, Label, StoreUnavailable
+from tricord.homeserver.media.blobs import PAGE, BlobMissing, Label, StoreUnavailable, digest_named
 from tricord.homeserver.media.settings import MediaStoreSettings
 
 if TYPE_CHECKING:
@@ -71,6 +71,16 @@ class ObjectStore:
         """Delete an object."""
         with contextlib.suppress(BlobMissing):
             await self._run(self._delete, digest)
+
+    async def digests(self, after: bytes = b"") -> AsyncIterator[Sequence[bytes]]:
+        """List the bucket."""
+        import obstore
+
+        pages = obstore.list(self._bucket, offset=_name(after) if after else None, chunk_size=PAGE)
+        while page := await self._run(next, pages, ()):
+            digests = [digest_named(each["path"]) for each in page]
+            # Not every store begins where it is asked to.
+            yield [digest for digest in digests if digest is not None and digest > after]
 
     def _put(self, digest: bytes, file: Path, label: Label | None) -> None:
         import obstore

@@ -2,7 +2,8 @@
 
 Bytes come first into a file of the spool. Then their blob is claimed in the database, put into the store, and named by
 a row of its own: a crash in between leaves a blob that nothing names, which `sweep.py` deletes. The claim is on the
-disk no later than the name; only if PostgreSQL itself fails in between, a file may be left that no row knows.
+disk no later than the name; only if PostgreSQL itself fails in between, a file may be left that no row knows, and
+`strays.py` finds it.
 """
 
 from __future__ import annotations
@@ -48,6 +49,11 @@ from tricord.protocol.media import Mxc
 _log = structlog.get_logger(__name__)
 
 _HOUR_MS = 3_600_000
+CLAIM_MS = _HOUR_MS
+"""Who has claimed bytes names them before so long, or finds that they are gone."""
+
+# What the store takes longer for might be deleted before it is named.
+_LONGEST_PUT_MS = CLAIM_MS // 2
 # Who brings bytes that are just being deleted waits for that; it is over soon, unless the store does not answer.
 _DELETION_SECONDS = 10
 _LOOK_AGAIN_SECONDS = 0.2
@@ -178,12 +184,15 @@ class Repository:
 
         Raises Unavailable.
         """
+        begun = self._clock.now_ms()
         label = await self._claim(spooled, description)
         try:
             await self._store.put(spooled.digest, spooled.file, label)
         except StoreUnavailable as error:
             _log.error("media cannot be kept", reason=str(error))
             raise Unavailable("the server cannot keep files now, try again later") from error
+        if self._clock.now_ms() - begun > _LONGEST_PUT_MS:
+            raise Unavailable("keeping the file took too long, try again")
         return label
 
     async def _claim(self, spooled: Spooled, description: Description) -> Label | None:

@@ -55,6 +55,13 @@ class MediaStoreSettings(Section):
         description="downloads are redirected to the store, by URLs that hold so long; 0: the server gives the bytes"
         " itself. Browsers must be allowed there (CORS)",
     )
+    unknown_keep_days: int = Field(
+        7,
+        ge=0,
+        le=3650,
+        description="files there that the database does not know are deleted so long after they were found; 0: they"
+        " stay, as they must where another server keeps its files under the same names",
+    )
 
 
 class RemoteMediaSettings(Section):

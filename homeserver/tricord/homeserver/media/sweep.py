@@ -7,17 +7,18 @@ import trio
 
 from tricord.homeserver.clock import Clock
 from tricord.homeserver.media.blobs import BlobStore, StoreUnavailable
+from tricord.homeserver.media.deletion import Deletion
+from tricord.homeserver.media.repository import CLAIM_MS
 from tricord.homeserver.media.settings import MediaSettings, RemoteMediaSettings
 from tricord.homeserver.media.spool import Spool
 from tricord.homeserver.storage.database import Database
 from tricord.homeserver.storage.errors import DatabaseError
 from tricord.homeserver.storage.media import (
-    delete_doomed_blobs,
     delete_expired_announcements,
     delete_media,
-    doom_unnamed_blobs,
 )
 from tricord.homeserver.storage.media_thumbnails import delete_thumbnails_from_elsewhere
+from tricord.homeserver.storage.media_turns import take_turn
 from tricord.homeserver.storage.media_upkeep import forget_excess_media, forget_old_media
 from tricord.homeserver.storage.url_previews import delete_old_previews
 from tricord.protocol.identifiers import ServerName
@@ -25,11 +26,9 @@ from tricord.protocol.media import Mxc
 
 _log = structlog.get_logger(__name__)
 
-_EVERY_SECONDS = 900
+_EVERY_MS = 900_000
+_LOOK_EVERY_SECONDS = 300
 _DAY_MS = 86_400_000
-# Who has claimed bytes names them before so long, or finds that they are gone.
-_CLAIM_MS = 3_600_000
-_AT_ONCE = 200
 _THUMBNAIL_DAYS = 14
 # Clients keep what they have been told for a while, and the image must not be gone then.
 _PREVIEW_DAYS = 30
@@ -52,18 +51,20 @@ class Sweep:
         self._local = local
         self._remote = remote
         self._database = database
-        self._store = store
+        self._deletion = Deletion(database, store, clock)
         self._spool = spool
         self._clock = clock
 
     async def run(self) -> None:
-        """Sweep now and then, for ever."""
+        """Sweep now and then, for ever; of several processes one does."""
         while True:
             try:
-                await self.sweep()
+                now = self._clock.now_ms()
+                if await self._database.run_one(take_turn, "sweep", now, now + _EVERY_MS) is not None:
+                    await self.sweep()
             except (DatabaseError, StoreUnavailable, OSError) as error:
                 _log.warning("media is not swept", reason=str(error))
-            await trio.sleep(_EVERY_SECONDS)
+            await trio.sleep(_LOOK_EVERY_SECONDS)
 
     async def sweep(self) -> None:
         """Delete all that is due."""
@@ -76,17 +77,7 @@ class Sweep:
         images = await self._database.run(delete_old_previews, now - _PREVIEW_DAYS * _DAY_MS)
         await self._database.run(delete_media, [Mxc(self._server_name, image) for image in images])
         await self._database.run(delete_thumbnails_from_elsewhere, now - _THUMBNAIL_DAYS * _DAY_MS)
-        await self.delete_unnamed(claimed_before=now - _CLAIM_MS)
-
-    async def delete_unnamed(self, *, claimed_before: int) -> int:
-        """Delete bytes that nothing names and nobody has claimed since; return how many there were."""
-        total = 0
-        while digests := await self._database.run(doom_unnamed_blobs, claimed_before, _AT_ONCE):
-            for digest in digests:
-                await self._store.delete(digest)
-            await self._database.run(delete_doomed_blobs, digests)
-            total += len(digests)
-        return total
+        await self._deletion.delete_unnamed(claimed_before=now - CLAIM_MS)
 
 
 def _before(now: int, days: int) -> int | None:

@@ -76,7 +76,7 @@ async def claim_blob(
         INSERT INTO media_blobs (digest, size, claimed_ts, content_type, content_disposition)
         VALUES ($1, $2, $3, $4, $5)
         ON CONFLICT (digest) DO UPDATE
-            SET claimed_ts = $3, content_type = coalesce(media_blobs.content_type, $4),
+            SET size = $2, claimed_ts = $3, content_type = coalesce(media_blobs.content_type, $4),
                 content_disposition = coalesce(media_blobs.content_disposition, $5)
             WHERE NOT media_blobs.doomed
         RETURNING content_type, content_disposition, set_config('synchronous_commit', 'off', true)
@@ -198,21 +198,34 @@ async def delete_expired_announcements(tx: Transaction, now_ms: int) -> None:
     await tx.execute("DELETE FROM media WHERE digest IS NULL AND expires_ts < $1", now_ms)
 
 
-async def doom_unnamed_blobs(tx: Transaction, claimed_before: int, limit: int) -> list[bytes]:
-    """Mark bytes that nothing names for deletion; return them, and those whose deletion was begun before."""
+async def doom_unnamed_blobs(tx: Transaction, limit: int, *, claimed_before: int, begun_before: int) -> list[bytes]:
+    """Mark bytes that nothing names for deletion; return them, and those whose deletion was begun and not finished."""
     rows = await tx.fetch(
         """
-        UPDATE media_blobs SET doomed = true WHERE digest IN (
+        UPDATE media_blobs SET doomed = true, claimed_ts = 0 WHERE digest IN (
             SELECT digest FROM media_blobs b
-            WHERE claimed_ts < $1
-              AND quarantined_by IS NULL
+            WHERE CASE WHEN doomed THEN claimed_ts < $3 ELSE claimed_ts < $2 AND quarantined_by IS NULL END
               AND NOT EXISTS (SELECT FROM media WHERE media.digest = b.digest)
               AND NOT EXISTS (SELECT FROM media_thumbnails t WHERE t.digest = b.digest)
-            LIMIT $2 FOR UPDATE SKIP LOCKED
+            LIMIT $1 FOR UPDATE SKIP LOCKED
         ) RETURNING digest
         """,
-        claimed_before,
         limit,
+        claimed_before,
+        begun_before,
+    )
+    return [row["digest"] for row in rows]
+
+
+async def begin_deletion(tx: Transaction, digests: Sequence[bytes], now_ms: int, *, begun_before: int) -> list[bytes]:
+    """Note that some doomed bytes are being deleted; return which: not those that somebody else is deleting."""
+    rows = await tx.fetch(
+        """
+        UPDATE media_blobs SET claimed_ts = $2 WHERE digest = ANY($1) AND doomed AND claimed_ts < $3 RETURNING digest
+        """,
+        list(digests),
+        now_ms,
+        begun_before,
     )
     return [row["digest"] for row in rows]
 

@@ -147,7 +147,7 @@ async def erase_media(tx: Transaction, names: Sequence[Mxc], name_digests: Seque
     digests += await _forget_thumbnails(tx, digests, name_digests)
     doomed = await tx.fetch(
         """
-        UPDATE media_blobs b SET doomed = true
+        UPDATE media_blobs b SET doomed = true, claimed_ts = 0
         WHERE digest = ANY($1)
           AND NOT EXISTS (SELECT FROM media WHERE media.digest = b.digest)
           AND NOT EXISTS (SELECT FROM media_thumbnails t WHERE t.digest = b.digest)
@@ -156,6 +156,24 @@ async def erase_media(tx: Transaction, names: Sequence[Mxc], name_digests: Seque
         digests,
     )
     return len(rows), [row["digest"] for row in doomed]
+
+
+async def adopt_blobs(tx: Transaction, digests: Sequence[bytes], until_ms: int) -> int:
+    """Take note of bytes in the store that no row knows, as claimed until some time; return how many those are.
+
+    How many they hold is not known, and nobody asks: bytes that nothing names are not read.
+    """
+    rows = await tx.fetch(
+        """
+        INSERT INTO media_blobs (digest, size, claimed_ts)
+        SELECT digest, 0, $2 FROM unnest($1::bytea[]) AS found (digest)
+        WHERE NOT EXISTS (SELECT FROM media_blobs b WHERE b.digest = found.digest)
+        ON CONFLICT DO NOTHING RETURNING 1
+        """,
+        list(digests),
+        until_ms,
+    )
+    return len(rows)
 
 
 async def erase_uploads(tx: Transaction, user_id: UserId) -> None:
