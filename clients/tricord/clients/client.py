@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from types import TracebackType
 from typing import Any, Self
 
 import httpx
 import orjson
 
+from tricord.clients.api.sliding_sync import RoomAnswer, SlidingSync
 from tricord.clients.api.sync import Sync
 from tricord.clients.calls.accounts import AccountCalls
 from tricord.clients.calls.administration import AdministrationCalls
@@ -37,6 +38,7 @@ from tricord.clients.encryption.encryptor import Encryption, Encryptor, add_late
 from tricord.clients.encryption.errors import EncryptionError
 from tricord.clients.encryption.keeper import IdentityKeeper
 from tricord.clients.encryption.machine import LateEvent
+from tricord.clients.encryption.sliding import with_position
 from tricord.clients.follow import Delta, Follower, Take
 from tricord.clients.http import Http, Tokens
 from tricord.clients.session import Session
@@ -172,10 +174,7 @@ class Client(
             "filter": orjson.dumps(sync_filter).decode() if isinstance(sync_filter, dict) else sync_filter,
             "full_state": full_state or None,
         }
-        if self._encryptor is not None and self._given_late:
-            # Whoever asks for more has handled what they were given.
-            self._encryptor.machine.handled(self._given_late)
-            self._given_late = []
+        self._late_are_handled()
         answer: dict[str, Any] = await self.http.call(Sync, query=query, answer_within_seconds=timeout_seconds + 60)
         if self._encryptor is not None:
             late = await self._encryptor.take(
@@ -183,6 +182,44 @@ class Client(
             )
             await self.identity.keep_up()
             add_late(answer, late)
+            self._given_late = late
+        return answer
+
+    async def sliding_sync(
+        self,
+        *,
+        pos: str | None = None,
+        timeout_ms: int = 0,
+        conn_id: str = "",
+        lists: Mapping[str, Any] | None = None,
+        room_subscriptions: Mapping[str, Any] | None = None,
+        extensions: Mapping[str, Any] | None = None,
+    ) -> SlidingSync.Response:
+        """Return what is new, as `SyncCalls.sliding_sync`; with encryption opened, as `sync` does.
+
+        The extensions `e2ee` and `to_device` are then to be enabled, in one connection; how far messages to our device
+        were taken in is kept here.
+        """
+        encryptor = self._encryptor
+        if encryptor is not None:
+            self._late_are_handled()
+            extensions = with_position(extensions, encryptor.machine.position_of_messages)
+        answer = await super().sliding_sync(
+            pos=pos,
+            timeout_ms=timeout_ms,
+            conn_id=conn_id,
+            lists=lists,
+            room_subscriptions=room_subscriptions,
+            extensions=extensions,
+        )
+        if encryptor is not None:
+            content = answer.model_dump()
+            late = await encryptor.take_sliding(content, since=pos, subscriptions=room_subscriptions or {})
+            await self.identity.keep_up()
+            for room_id, room in content["rooms"].items():
+                answer.rooms[room_id].timeline = room["timeline"]
+            for one in reversed(late):
+                answer.rooms.setdefault(one.room_id, RoomAnswer()).timeline.insert(0, one.opened)
             self._given_late = late
         return answer
 
@@ -269,11 +306,16 @@ class Client(
         self, room_id: RoomId, event_type: str, content: dict[str, Any], *, transaction_id: str | None = None
     ) -> EventId:
         """Send an event, as `MessageCalls.send`; encrypted, if the room is. Reactions are in clear, as everywhere."""
-        encryptor = self._encryptor
-        if encryptor is not None and event_type not in _IN_CLEAR and await encryptor.is_encrypted(room_id):
-            content = await encryptor.encrypt(room_id, event_type, content)
-            event_type = "m.room.encrypted"
+        event_type, content = await self._closed(room_id, event_type, content)
         return await super().send(room_id, event_type, content, transaction_id=transaction_id)
+
+    async def send_later(
+        self, room_id: RoomId, event_type: str, content: dict[str, Any], *, delay_ms: int, state_key: str | None = None
+    ) -> str:
+        """Have an event sent later, as `CallingCalls.send_later`; encrypted now, for those who are in the room now."""
+        if state_key is None:
+            event_type, content = await self._closed(room_id, event_type, content)
+        return await super().send_later(room_id, event_type, content, delay_ms=delay_ms, state_key=state_key)
 
     async def send_in_clear(
         self, room_id: RoomId, event_type: str, content: dict[str, Any], *, transaction_id: str | None = None
@@ -284,6 +326,19 @@ class Client(
     def opened(self, room_id: RoomId, events: list[dict[str, Any]]) -> list[dict[str, Any]]:
         """Return events of a room opened, as far as we have the keys; what comes from our calls is so already."""
         return events if self._encryptor is None else self._encryptor.open(room_id, events)
+
+    def _late_are_handled(self) -> None:
+        """Take in that whoever asks for more has handled the late events that they were given."""
+        if self._encryptor is not None and self._given_late:
+            self._encryptor.machine.handled(self._given_late)
+            self._given_late = []
+
+    async def _closed(self, room_id: RoomId, event_type: str, content: dict[str, Any]) -> tuple[str, dict[str, Any]]:
+        """Return an event as it is to be sent: encrypted, if the room is."""
+        encryptor = self._encryptor
+        if encryptor is None or event_type in _IN_CLEAR or not await encryptor.is_encrypted(room_id):
+            return event_type, content
+        return "m.room.encrypted", await encryptor.encrypt(room_id, event_type, content)
 
     async def _encrypts_in(self, room_id: RoomId) -> bool:
         return self._encryptor is not None and await self._encryptor.is_encrypted(room_id)

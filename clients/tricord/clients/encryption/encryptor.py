@@ -6,7 +6,7 @@ One round of requests is made at a time. What a sync brings is stored before any
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,6 +16,7 @@ import trio
 
 from tricord.clients.api.rooms import GetState
 from tricord.clients.edits import is_valid_edit
+from tricord.clients.encryption import sliding
 from tricord.clients.encryption.errors import CannotDecrypt, EncryptionError, KeysNotShared
 from tricord.clients.encryption.machine import LateEvent, Machine
 from tricord.clients.encryption.opened import ClosedEvent, OpenedEvent
@@ -176,6 +177,19 @@ class Encryptor:
                     timeline["events"] = self.open(RoomId(room_id), timeline["events"], wait=True)
                     if kind == "join":
                         self.identity.take_room_events(RoomId(room_id), timeline["events"])
+        return self.machine.late_events()
+
+    async def take_sliding(
+        self, answer: JsonObject, *, since: str | None, subscriptions: Mapping[str, Any]
+    ) -> list[LateEvent]:
+        """Take in what a sliding sync brought, as `take` does what a sync brought."""
+        follows = sliding.followed_rooms(subscriptions, answer)
+        self.machine.receive_sliding(answer, since=since, follows=follows)
+        await self.settle_if_reachable()
+        self.identity.take_invitations(sliding.as_sync(answer))
+        for room_id, room in answer["rooms"].items():
+            room["timeline"] = self.open(RoomId(room_id), room["timeline"], wait=True)
+            self.identity.take_room_events(RoomId(room_id), room["timeline"])
         return self.machine.late_events()
 
     async def settle_if_reachable(self) -> None:

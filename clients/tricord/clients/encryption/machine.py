@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
+from tricord.clients.encryption import sliding
 from tricord.clients.encryption.claims import Claims
 from tricord.clients.encryption.device_lists import Changes, DeviceLists
 from tricord.clients.encryption.devices import Device, Identity, Trust
@@ -179,6 +180,32 @@ class Machine:
             self.rooms.take(content.get("rooms"), members_are_complete=members_are_complete)
             self.store.keep_value("position", position or content.get("next_batch"))
         return received
+
+    def receive_sliding(
+        self, answer: JsonObject, *, since: str | None = None, follows: Collection[RoomId] = ()
+    ) -> Received:
+        """Take in what a sliding sync answered to a request with `since` as its `pos`.
+
+        `follows` names the rooms of which it leaves out nothing, see `sliding.followed_rooms`. Of all others somebody
+        may have come or gone unseen: who they are is asked before the next message.
+        """
+        if sliding.tells_devices(answer):
+            position = answer.get("pos")
+        else:
+            since = position = self.position
+        with self.store.transaction():
+            received = self.receive(sliding.as_sync(answer), since=since, position=position)
+            self.rooms.only_followed(follows)
+            message = sliding.next_message(answer)
+            if message is not None:
+                self.store.keep_value("position_of_messages", message)
+        return received
+
+    @property
+    def position_of_messages(self) -> str | None:
+        """The position up to which a sliding sync has brought messages to our device: the `since` of its extension."""
+        position: str | None = self.store.value("position_of_messages")
+        return position
 
     def on_to_device(self, event_type: str, handler: Callable[[ToDevice], None]) -> None:
         """Let a handler have messages of a type to our device, in the transaction that takes them in."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import replace
 from typing import Any
 
@@ -43,6 +43,11 @@ class Rooms:
     def forget_plain(self) -> None:
         """Take for unknown whether rooms are encrypted that were not: it may have changed unseen."""
         self._plain.clear()
+
+    def only_followed(self, room_ids: Collection[RoomId]) -> None:
+        """Take in that we are told of everything in some rooms, and may have missed something in all others."""
+        self._plain &= set(room_ids)
+        stored.forget_members_except(self._store, room_ids)
 
     def missed_something(self) -> None:
         """Take in that we do not know what happened since the last sync."""

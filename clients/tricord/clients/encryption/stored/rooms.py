@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 
+import orjson
 from vodozemac import GroupSession
 
 from tricord.clients.encryption.devices import Device
@@ -116,6 +117,14 @@ def forget_all_members(store: Store) -> None:
     """Take the members of all rooms for unknown."""
     store.change("UPDATE rooms SET complete = 0")
     store.change("UPDATE own_sessions SET ready_until_ms = 0")
+
+
+def forget_members_except(store: Store, room_ids: Collection[RoomId]) -> None:
+    """Take the members of all rooms but some for unknown."""
+    kept = orjson.dumps(list(room_ids)).decode()
+    others = "room_id NOT IN (SELECT value FROM json_each(?))"
+    store.change(f"UPDATE rooms SET complete = 0 WHERE complete AND {others}", kept)  # noqa: S608
+    store.change(f"UPDATE own_sessions SET ready_until_ms = 0 WHERE ready_until_ms AND {others}", kept)  # noqa: S608
 
 
 def members(store: Store, room_id: RoomId, *, invited: bool) -> set[UserId]:
