@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import hmac
 import secrets
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import trio
@@ -22,22 +23,29 @@ class User:
     access_token: str
 
 
-async def register(base_url: str, shared_secret: str, count: int) -> list[User]:
+async def register(
+    base_url: str,
+    shared_secret: str,
+    count: int,
+    *,
+    at_once: int = _AT_ONCE,
+    on_each: Callable[[], None] = lambda: None,
+) -> list[User]:
     """Make `count` new users, some at once: their passwords take the server's time."""
     users: list[User] = []
 
-    async def some(count: int) -> None:
-        users.extend(await _register(base_url, shared_secret, count))
+    def note(user: User) -> None:
+        users.append(user)
+        on_each()
 
     async with trio.open_nursery() as nursery:
-        for part in range(_AT_ONCE):
-            nursery.start_soon(some, (count + part) // _AT_ONCE)
+        for part in range(at_once):
+            nursery.start_soon(_register, base_url, shared_secret, (count + part) // at_once, note)
     return users
 
 
-async def _register(base_url: str, shared_secret: str, count: int) -> list[User]:
+async def _register(base_url: str, shared_secret: str, count: int, note: Callable[[User], None]) -> None:
     run = secrets.token_hex(4)
-    users = []
     async with Connection(base_url) as connection:
         for number in range(count):
             nonce = (await connection.call("GET", "/_synapse/admin/v1/register"))["nonce"]
@@ -54,5 +62,4 @@ async def _register(base_url: str, shared_secret: str, count: int) -> list[User]
                     "mac": hmac.new(shared_secret.encode(), proof, hashlib.sha1).hexdigest(),
                 },
             )
-            users.append(User(answer["user_id"], answer["access_token"]))
-    return users
+            note(User(answer["user_id"], answer["access_token"]))

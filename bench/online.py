@@ -9,14 +9,14 @@ process of its own, whose passwords cost next to nothing, since thousands of peo
 from __future__ import annotations
 
 import argparse
-import contextlib
 import re
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Awaitable, Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import quote
 
@@ -31,11 +31,38 @@ from tricord.homeserver.app import open_homeserver
 from tricord.homeserver.logs import configure_logs
 
 _NEXT_BATCH = re.compile(rb'"next_batch":"([^"]+)"')
-_TYPING = b'"type":"m.typing"'
-_PRESENCE = b'"type":"m.presence"'
-_JOINS_AT_ONCE = 8
-_ARRIVING_AT_ONCE = 20
+_TYPING = re.compile(rb'"user_ids":\[([^\]]+)\]')
+_STATUS = re.compile(rb'"status_msg":"(away [0-9]+)"')
+_AT_ONCE = 32
 _EVERY_SECONDS = 0.1
+_TYPING_MS = 5_000
+# The last ones have just come online, and others hear of it, ten seconds later at the most; as they do of typing's end.
+_CALM_SECONDS = 12
+_TELL_EVERY_SECONDS = 10
+
+
+@dataclass
+class _Phase:
+    """What was done for a while, and who heard of it."""
+
+    acts: int = 0
+    answers: int = 0
+    # When each was done, by what it is known by in an answer.
+    begun: dict[str, tuple[int, float]] = field(default_factory=dict)
+    heard: set[tuple[int, int]] = field(default_factory=set)
+    latencies: list[float] = field(default_factory=list)
+
+    def act(self, mark: str) -> None:
+        """Note that something is done now."""
+        self.begun[mark] = self.acts, time.perf_counter()
+        self.acts += 1
+
+    def hear(self, follower: int, marks: Iterable[str]) -> None:
+        """Note what somebody heard, the first time that they do."""
+        for mark in marks:
+            if (begun := self.begun.get(mark)) is not None and (follower, begun[0]) not in self.heard:
+                self.heard.add((follower, begun[0]))
+                self.latencies.append(time.perf_counter() - begun[1])
 
 
 class Online:
@@ -48,11 +75,8 @@ class Online:
         self._room_size = room_size
         self._figures = figures
         self._rooms: list[str] = []
-        self._waiting = 0
-        self._mark = b""
-        self._heard: list[float] = []
-        self._answers = 0
-        self._arriving = trio.CapacityLimiter(_ARRIVING_AT_ONCE)
+        self._phase = _Phase()
+        self._arriving = trio.CapacityLimiter(_AT_ONCE)
 
     async def settle(self, *, hall: bool) -> None:
         """Let everybody be in their rooms."""
@@ -63,90 +87,128 @@ class Online:
             async with Connection(self._url, group[0].access_token) as connection:
                 made = await connection.call("POST", "/_matrix/client/v3/createRoom", {"preset": "public_chat"})
             self._rooms.append(made["room_id"])
-            others = iter(group[1:])
+        joins = [(user, room_id) for group, room_id in zip(groups, self._rooms, strict=True) for user in group[1:]]
+        missing = iter(joins)
+        async with stage("in their rooms", len(joins), self._pid) as step, trio.open_nursery() as nursery:
 
-            async def join(others: Iterator[User] = others, room_id: str = made["room_id"]) -> None:
-                for user in others:
+            async def join() -> None:
+                for user, room_id in missing:
                     async with Connection(self._url, user.access_token) as connection:
                         await connection.call("POST", f"/_matrix/client/v3/join/{quote(room_id)}", {})
+                    step()
 
-            async with trio.open_nursery() as nursery:
-                for _ in range(_JOINS_AT_ONCE):
-                    nursery.start_soon(join)
+            for _ in range(_AT_ONCE):
+                nursery.start_soon(join)
 
     async def measure(self, seconds: float) -> None:
         """Let everybody wait, and measure what happens to them."""
+        # A position is one of the whole server: who begins there need not be told first what was before.
+        async with Connection(self._url, self._users[0].access_token) as connection:
+            begin = quote((await connection.call("GET", "/_matrix/client/v3/sync?timeout=0"))["next_batch"])
         async with trio.open_nursery() as nursery:
-            for user in self._users:
-                nursery.start_soon(self._follow, user)
-            while self._waiting < len(self._users):  # it takes minutes
-                await trio.sleep(0.5)
+            async with stage("online", len(self._users), self._pid) as step:
+                everybody = trio.Event()
+                waiting = 0
+
+                def arrive() -> None:
+                    nonlocal waiting
+                    waiting += 1
+                    step()
+                    if waiting == len(self._users):
+                        everybody.set()
+
+                for number in range(len(self._users)):
+                    nursery.start_soon(self._follow, number, begin, arrive)
+                await everybody.wait()
+            await trio.sleep(_CALM_SECONDS)
             self._figures.add("memory", f"{resident_mib(self._pid):.0f} MiB", mib=resident_mib(self._pid))
-            # The last ones have just come online, and others hear of it.
-            await trio.sleep(30)
-            await self._phase("idle", b"\0", seconds, None)
-            await self._phase("typing", _TYPING, seconds, self._type)
-            await self._phase("presence", _PRESENCE, seconds, self._change_presence)
+            await self._measure("idle", seconds, None)
+            await self._measure("typing", seconds, self._type)
+            await trio.sleep(_CALM_SECONDS)
+            await self._measure("presence", seconds, self._change_presence)
             nursery.cancel_scope.cancel()
 
-    async def _follow(self, user: User) -> None:
-        async with contextlib.AsyncExitStack() as stack:
-            async with self._arriving:
-                connection = await stack.enter_async_context(Connection(self._url, user.access_token))
-                answer = await connection.call_raw("GET", "/_matrix/client/v3/sync?timeout=0")
-            self._waiting += 1
+    async def _follow(self, number: int, begin: str, arrive: Callable[[], None]) -> None:
+        async with self._arriving:
+            connection = await Connection(self._url, self._users[number].access_token).__aenter__()
+            answer = await connection.call_raw("GET", f"/_matrix/client/v3/sync?timeout=0&since={begin}")
+        try:
+            arrive()
             while True:
                 found = _NEXT_BATCH.search(answer)
                 assert found is not None
                 since = quote(found[1].decode())
                 answer = await connection.call_raw("GET", f"/_matrix/client/v3/sync?timeout=30000&since={since}")
-                self._answers += 1
-                if self._mark in answer:
-                    self._heard.append(time.perf_counter())
+                self._phase.answers += 1
+                self._phase.hear(number, _marks(answer))
+        finally:
+            await connection.__aexit__(None, None, None)
 
-    async def _phase(
-        self, name: str, mark: bytes, seconds: float, act: Callable[[int], Awaitable[None]] | None
-    ) -> None:
-        self._mark, self._heard, self._answers = mark, [], 0
+    async def _measure(self, name: str, seconds: float, act: Callable[[int], Awaitable[None]] | None) -> None:
+        self._phase = phase = _Phase()
         cpu, started = cpu_seconds(self._pid), time.perf_counter()
-        latencies: list[float] = []
-        acts = 0
-        while (now := time.perf_counter()) - started < seconds:
+        while time.perf_counter() - started < seconds:
             if act is not None:
-                before = len(self._heard)
-                await act(acts)
-                acts += 1
-                await trio.sleep(_EVERY_SECONDS)
-                latencies += [each - now for each in self._heard[before:]]
-            else:
-                await trio.sleep(_EVERY_SECONDS)
+                await act(phase.acts)
+            await trio.sleep(_EVERY_SECONDS)
         took = time.perf_counter() - started
         cpu = (cpu_seconds(self._pid) - cpu) / took
-        words = f"{cpu * 100:.1f} % of a core, {self._answers / took:.0f} answers/s"
-        if acts:
-            words += f", {acts / took:.1f}/s made, {len(self._heard) / acts:.0f} heard each"
-        if latencies:
-            words += f", {milliseconds(latencies)}"
-        p50 = percentile(latencies, 0.5) if latencies else None
+        words = f"{cpu * 100:.1f} % of a core, {phase.answers / took:.0f} answers/s"
+        if phase.acts:
+            words += f", {phase.acts / took:.1f}/s made, {len(phase.heard) / phase.acts:.0f} heard each"
+        if phase.latencies:
+            words += f", {milliseconds(phase.latencies)}"
+        p50 = percentile(phase.latencies, 0.5) if phase.latencies else None
         self._figures.add(f"{len(self._users)} online, {name}", words, cpu=cpu, p50=p50)
 
-    def _somebody(self, number: int) -> User:
-        """Return one after the other, each in another room than the one before."""
+    def _somebody(self, number: int) -> tuple[User, str]:
+        """Return one after the other with their room, each in another room than the one before."""
         groups = -(-len(self._users) // self._room_size)
-        return self._users[(number % groups * self._room_size + number // groups) % len(self._users)]
+        chosen = (number % groups * self._room_size + number // groups) % len(self._users)
+        return self._users[chosen], self._rooms[chosen // self._room_size]
 
     async def _type(self, number: int) -> None:
-        user = self._somebody(number)
-        room_id = self._rooms[self._users.index(user) // self._room_size]
+        user, room_id = self._somebody(number)
         async with Connection(self._url, user.access_token) as connection:
             path = f"/_matrix/client/v3/rooms/{quote(room_id)}/typing/{quote(user.user_id)}"
-            await connection.call("PUT", path, {"typing": True, "timeout": 30_000})
+            self._phase.act(user.user_id)
+            await connection.call("PUT", path, {"typing": True, "timeout": _TYPING_MS})
 
     async def _change_presence(self, number: int) -> None:
-        user = self._somebody(number)
+        user, _ = self._somebody(number)
         async with Connection(self._url, user.access_token) as connection:
             path = f"/_matrix/client/v3/presence/{quote(user.user_id)}/status"
+            self._phase.act(f"away {number}")
             await connection.call("PUT", path, {"presence": "unavailable", "status_msg": f"away {number}"})
+
+
+def _marks(answer: bytes) -> Iterator[str]:
+    for typing in _TYPING.findall(answer):
+        yield from typing.decode().strip('"').split('","')
+    for status in _STATUS.findall(answer):
+        yield status.decode()
+
+
+@asynccontextmanager
+async def stage(name: str, upto: int, pid: int) -> AsyncIterator[Callable[[], None]]:
+    """Print how far a part of the preparations is, and what it took; call what is given for each."""
+    count, cpu, started = 0, cpu_seconds(pid), time.perf_counter()
+
+    def step() -> None:
+        nonlocal count
+        count += 1
+
+    async def tell() -> None:
+        while True:
+            await trio.sleep(_TELL_EVERY_SECONDS)
+            print(f"{name}: {count:,} of {upto:,}", flush=True)
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(tell)
+        yield step
+        nursery.cancel_scope.cancel()
+    took, cpu = time.perf_counter() - started, cpu_seconds(pid) - cpu
+    print(f"{name}: {upto:,} after {took:.1f} s, {cpu:.1f} s of the server's CPU", flush=True)
 
 
 async def serve(folder: Path) -> None:
@@ -177,7 +239,8 @@ def serving(folder: Path) -> Iterator[tuple[str, int]]:
 async def measure(options: argparse.Namespace, url: str, pid: int) -> None:
     """Make everybody, and measure."""
     figures = Figures()
-    users = await accounts.register(url, SHARED_SECRET, options.users)
+    async with stage("registered", options.users, pid) as step:
+        users = await accounts.register(url, SHARED_SECRET, options.users, at_once=_AT_ONCE, on_each=step)
     online = Online(url, pid, users, options.room, figures)
     await online.settle(hall=options.hall)
     await online.measure(options.seconds)

@@ -1,4 +1,7 @@
-"""A proxy that hands requests to several processes in turn, as one in front of them that knows no routing would."""
+"""A proxy that hands requests to several processes in turn, as one in front of them that knows no routing would.
+
+A connection of HTTP/2 goes to one of them as a whole, as does a WebSocket.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +15,7 @@ import h11
 import trio
 
 _READ = 65_536
-_HOP_BY_HOP = {b"connection", b"keep-alive"}
+_HTTP2 = b"PRI * HTTP/2"
 
 
 @contextlib.asynccontextmanager
@@ -21,9 +24,12 @@ async def alternating(urls: Sequence[str], port: int = 0) -> AsyncIterator[str]:
     turns = itertools.cycle([_address(url) for url in urls])
 
     async def serve(stream: trio.SocketStream) -> None:
-        with contextlib.suppress(trio.BrokenResourceError, trio.ClosedResourceError, h11.RemoteProtocolError):
+        # Whoever breaks off, on either side, is what clients or servers may do.
+        try:
             async with stream:
                 await _Client(stream, turns).serve()
+        except* (trio.BrokenResourceError, trio.ClosedResourceError, h11.RemoteProtocolError):
+            pass
 
     async with trio.open_nursery() as nursery:
         listeners = await nursery.start(partial(trio.serve_tcp, serve, port, host="127.0.0.1"))
@@ -49,13 +55,19 @@ class _Client:
 
     async def serve(self) -> None:
         """Carry requests, each to the next process, and their answers, until somebody closes."""
+        begun = await self._stream.receive_some(_READ)
+        if begun.startswith(_HTTP2):
+            async with await trio.open_tcp_stream(*next(self._turns)) as there:
+                await self._join(begun, there)
+            return
+        self._connection.receive_data(begun)
         while True:
             request = await _next_event(self._connection, self._stream)
             if not isinstance(request, h11.Request):
                 return
             async with await trio.open_tcp_stream(*next(self._turns)) as there:
                 if any(name == b"upgrade" for name, _ in request.headers):
-                    await self._join(request, there)
+                    await self._join(_head(request) + self._connection.trailing_data[0], there)
                     return
                 if not await self._carry(request, there):
                     return
@@ -99,14 +111,17 @@ class _Client:
         while data := await self._stream.receive_some(_READ):
             self._connection.receive_data(data)
 
-    async def _join(self, request: h11.Request, there: trio.SocketStream) -> None:
-        """Become a mere pair of pipes, for a WebSocket."""
-        head = b"%s %s HTTP/1.1\r\n" % (request.method, request.target)
-        head += b"".join(b"%s: %s\r\n" % header for header in request.headers)
-        await there.send_all(head + b"\r\n" + self._connection.trailing_data[0])
+    async def _join(self, begun: bytes, there: trio.SocketStream) -> None:
+        """Become a mere pair of pipes."""
+        await there.send_all(begun)
         async with trio.open_nursery() as nursery:
             nursery.start_soon(_pipe, self._stream, there, nursery.cancel_scope)
             nursery.start_soon(_pipe, there, self._stream, nursery.cancel_scope)
+
+
+def _head(request: h11.Request) -> bytes:
+    head = b"%s %s HTTP/1.1\r\n" % (request.method, request.target)
+    return head + b"".join(b"%s: %s\r\n" % header for header in request.headers) + b"\r\n"
 
 
 async def _pipe(source: trio.SocketStream, target: trio.SocketStream, both: trio.CancelScope) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import mmap
-from collections.abc import AsyncIterator, Collection
+from collections.abc import AsyncIterator, Collection, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any
 
@@ -18,8 +18,9 @@ from tricord.homeserver.storage.presence import presence_of
 from tricord.homeserver.stream.common_memory import SIZE, CommonMemory
 from tricord.homeserver.stream.publisher import Publisher
 from tricord.protocol.errors import Forbidden
-from tricord.protocol.identifiers import UserId
+from tricord.protocol.identifiers import RoomId, UserId
 
+THEIRS = RoomId("!theirs:hs")
 ALICE, BOB, CAROL = UserId("@alice:hs"), UserId("@bob:hs"), UserId("@carol:hs")
 
 
@@ -34,15 +35,18 @@ class Friends:
     async def share_a_room(self, one: UserId, other: UserId) -> bool:
         return {one, other} == {ALICE, BOB}
 
-    async def neighbours_of(self, user_id: UserId) -> Collection[UserId]:
-        return {ALICE, BOB} - {user_id} if user_id != CAROL else set()
+    async def joined_rooms_of(self, user_ids: Collection[UserId]) -> Mapping[UserId, Collection[RoomId]]:
+        return {user_id: [THEIRS] if user_id != CAROL else [] for user_id in user_ids}
+
+    async def joined_members_in(self, room_ids: Collection[RoomId]) -> Mapping[RoomId, Collection[UserId]]:
+        return {room_id: [ALICE, BOB] for room_id in room_ids}
 
 
 class Crowd(Friends):
     """Alice knows everybody."""
 
-    async def neighbours_of(self, user_id: UserId) -> Collection[UserId]:  # noqa: ARG002
-        return {UserId(f"@{number}:hs") for number in range(5000)}
+    async def joined_members_in(self, room_ids: Collection[RoomId]) -> Mapping[RoomId, Collection[UserId]]:
+        return {room_id: [UserId(f"@{number}:hs") for number in range(5000)] for room_id in room_ids}
 
 
 @asynccontextmanager

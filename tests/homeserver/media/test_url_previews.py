@@ -13,7 +13,7 @@ import pytest
 from tests.federation.web import Host, Seen, hosting, reply
 from tests.homeserver.media.images import image
 from tests.homeserver.media.people import uploader
-from tests.servers import running_homeserver
+from tests.servers import PROCESSES, running_homeserver
 
 PREVIEW = "/_matrix/client/v1/media/preview_url"
 ON_LOOPBACK = {"allowed_hosts": ["127.0.0.1"], "allowed_addresses": ["127.0.0.0/8"]}
@@ -126,7 +126,8 @@ async def test_a_page_that_is_not_there_is_not_asked_again_and_again(database_ur
         for _ in range(3):
             answer = await http.get(PREVIEW, params={"url": f"http://127.0.0.1:{host.port}/no"})
             assert (answer.status_code, answer.json()["errcode"]) == (404, "M_NOT_FOUND")
-        assert len(host.seen) == 1
+        # Each process remembers it for itself.
+        assert len(host.seen) <= PROCESSES
 
 
 FORBIDDEN_HOSTS = [

@@ -147,8 +147,9 @@ async def told_presence(here: Branch, *presences: Presence) -> None:
         return position
 
     position = await here.house.database.run(put)
-    users = frozenset(presence.user_id for presence in presences)
-    here.house.publisher.publish(Commit(position, frozenset(), users))
+    rooms_of = await here.house.memberships.joined_rooms_of({presence.user_id for presence in presences})
+    seen_in = frozenset[RoomId]().union(*rooms_of.values())
+    here.house.publisher.publish(Commit(position, frozenset(), frozenset(), presence_in=seen_in))
 
 
 async def test_presence_of_our_users_is_told_where_they_are_known(database_url: str) -> None:

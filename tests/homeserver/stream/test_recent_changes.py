@@ -34,6 +34,12 @@ class Publisher:
             note(Commit(self.position, frozenset(rooms), frozenset(users), count))
         return self.position
 
+    def publish_presence(self, rooms: set[RoomId]) -> int:
+        self.position += 1
+        for note in self.note:
+            note(Commit(self.position, frozenset(), frozenset(), presence_in=frozenset(rooms)))
+        return self.position
+
 
 def changes_of(publisher: Publisher, most_commits: int = 1000) -> RecentChanges:
     return RecentChanges(publisher, most_commits=most_commits)  # type: ignore[arg-type]  # what it needs of one
@@ -80,3 +86,26 @@ def test_after_a_gap_everything_may_have_changed() -> None:
     assert changes.user_changed(UserId("@a:hs"), 1)
     assert changes.passing_changed(ROOMS[1], 4)
     assert changes.rooms_changed(ROOMS, 5, 5) == []
+
+
+def test_presence_changes_nothing_but_presence() -> None:
+    publisher = Publisher()
+    changes = changes_of(publisher)
+    before = publisher.publish({ROOMS[0]}, {UserId("@alice:hs")})
+    upto = publisher.publish_presence({ROOMS[0]})
+    assert changes.presence_changed({ROOMS[0], ROOMS[1]}, before, upto)
+    assert not changes.presence_changed({ROOMS[1]}, before, upto)
+    assert not changes.presence_changed({ROOMS[0]}, upto, upto)
+    assert not changes.room_changed(ROOMS[0], before)
+    assert not changes.user_changed(UserId("@alice:hs"), before)
+    assert changes.rooms_changed({ROOMS[0]}, before, upto) == []
+
+
+def test_presence_may_have_changed_before_what_is_remembered() -> None:
+    publisher = Publisher()
+    changes = changes_of(publisher, most_commits=4)
+    for _ in range(10):
+        publisher.publish_presence({ROOMS[0]})
+    assert changes.presence_changed({ROOMS[1]}, 0, publisher.position)
+    assert not changes.presence_changed({ROOMS[1]}, 9, publisher.position)
+    assert changes.presence_changed({ROOMS[0]}, 9, publisher.position)

@@ -12,7 +12,7 @@ https://spec.matrix.org/v1.19/client-server-api/#presence
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
@@ -28,7 +28,7 @@ from tricord.homeserver.storage.presence import Presence, presence_of, put_prese
 from tricord.homeserver.storage.stream import take_positions
 from tricord.homeserver.stream.publisher import Commit, Publisher
 from tricord.protocol.errors import Forbidden
-from tricord.protocol.identifiers import UserId
+from tricord.protocol.identifiers import RoomId, UserId
 
 ONLINE, UNAVAILABLE, OFFLINE = "online", "unavailable", "offline"
 IDLE_AFTER_SECONDS = 5 * 60
@@ -41,12 +41,14 @@ _LOOK_EVERY_SECONDS = 1.0
 _logger = structlog.get_logger(__name__)
 
 
-class Neighbours(Protocol):
+class Rooms(Protocol):
     """Who may see whom: those who share a room."""
 
     async def share_a_room(self, one: UserId, other: UserId) -> bool: ...
 
-    async def neighbours_of(self, user_id: UserId) -> Collection[UserId]: ...
+    async def joined_rooms_of(self, user_ids: Collection[UserId]) -> Mapping[UserId, Collection[RoomId]]: ...
+
+    async def joined_members_in(self, room_ids: Collection[RoomId]) -> Mapping[RoomId, Collection[UserId]]: ...
 
 
 @dataclass(slots=True)
@@ -90,7 +92,7 @@ class Presences:
         self,
         database: Database,
         publisher: Publisher,
-        neighbours: Neighbours,
+        rooms: Rooms,
         clock: Clock,
         *,
         is_local: Callable[[UserId], bool] = lambda _: True,
@@ -100,7 +102,7 @@ class Presences:
         self._is_local = is_local
         self._database = database
         self._publisher = publisher
-        self._neighbours = neighbours
+        self._rooms = rooms
         self._clock = clock
         self._locals: dict[UserId, _Local] = {}
         # Users whose state is to be worked out again, and the alarm that says so.
@@ -167,7 +169,7 @@ class Presences:
 
     async def seen_by(self, viewer: UserId, user_id: UserId) -> dict[str, Any]:
         """Return the state of somebody the viewer shares a room with."""
-        if viewer != user_id and not await self._neighbours.share_a_room(viewer, user_id):
+        if viewer != user_id and not await self._rooms.share_a_room(viewer, user_id):
             raise Forbidden(f"you share no room with {user_id}")
         local = self._locals.get(user_id)
         now = self._clock.now_ms()
@@ -346,15 +348,17 @@ class Presences:
                 self._due.pop(user_id, None)
             if not presences:
                 return
-            seen_by: set[UserId] = set(news)
-            for user_id in news:
-                seen_by.update(await self._neighbours.neighbours_of(user_id))
-            self._tell_at = trio.current_time() + PAUSE_SECONDS * len(seen_by)
-            position = await self._database.run(_put, presences)
+            rooms_of = await self._rooms.joined_rooms_of(news)
+            seen_in = frozenset[RoomId]().union(*rooms_of.values())
+            # Who is in no room is seen by their own clients only.
+            lonely = frozenset(user_id for user_id in news if not rooms_of[user_id])
+            woken = set(news).union(*(await self._rooms.joined_members_in(seen_in)).values())
+            self._tell_at = trio.current_time() + PAUSE_SECONDS * len(woken)
+            position = await self._database.run(put_news, presences)
             if self._elsewhere is not None:
                 # Before the commit is published: notifications come in order.
                 await self._elsewhere.tell_written(news)
-            self._publisher.publish(Commit(position=position, rooms=frozenset(), users=frozenset(seen_by)))
+            self._publisher.publish(Commit(position, frozenset(), users=lonely, presence_in=seen_in))
 
     async def _news_among(self, user_ids: Collection[UserId]) -> list[UserId]:
         """Return those of some users whose presence is not what another process has written already."""
@@ -373,7 +377,8 @@ def _as_others_see(presence: Presence) -> tuple[str, str | None, bool]:
     return presence.state, presence.status_msg, presence.currently_active
 
 
-async def _put(tx: Transaction, presences: Collection[Presence]) -> int:
+async def put_news(tx: Transaction, presences: Collection[Presence]) -> int:
+    """Write what changed; return its position."""
     position = await take_positions(tx, 1)
     await put_presence(tx, [replace(presence, position=position) for presence in presences])
     return position

@@ -12,15 +12,14 @@ from dataclasses import replace
 import structlog
 import trio
 
-from tricord.homeserver.accounts.presence import OFFLINE, Neighbours
+from tricord.homeserver.accounts.presence import OFFLINE, Rooms, put_news
 from tricord.homeserver.accounts.presence_elsewhere import PresenceElsewhere
 from tricord.homeserver.clock import Clock
-from tricord.homeserver.storage.database import Database, Transaction
+from tricord.homeserver.storage.database import Database
 from tricord.homeserver.storage.errors import DatabaseError
-from tricord.homeserver.storage.presence import Presence, presence_of, put_presence, users_present
-from tricord.homeserver.storage.stream import take_positions
+from tricord.homeserver.storage.presence import Presence, presence_of, users_present
 from tricord.homeserver.stream.publisher import Commit, Publisher
-from tricord.protocol.identifiers import ServerName, UserId, server_name_of
+from tricord.protocol.identifiers import RoomId, ServerName, UserId, server_name_of
 
 _LASTS_SECONDS = 35 * 60
 _LOOK_EVERY_SECONDS = 60
@@ -34,12 +33,12 @@ class RemotePresences:
     """The only writer of presence of users of other servers."""
 
     def __init__(
-        self, own_name: ServerName, database: Database, publisher: Publisher, neighbours: Neighbours, clock: Clock
+        self, own_name: ServerName, database: Database, publisher: Publisher, rooms: Rooms, clock: Clock
     ) -> None:
         self._own_name = own_name
         self._database = database
         self._publisher = publisher
-        self._neighbours = neighbours
+        self._rooms = rooms
         self._clock = clock
         # When somebody who is there was last heard of.
         self._heard: dict[UserId, float] = {}
@@ -57,11 +56,10 @@ class RemotePresences:
         news = [presence for presence in presences if _is_news(known.get(presence.user_id), presence)]
         if not news:
             return
-        seen_by: set[UserId] = set()
-        for presence in news:
-            seen_by.update(await self._neighbours.neighbours_of(presence.user_id))
-        position = await self._database.run(_put, news)
-        self._publisher.publish(Commit(position=position, rooms=frozenset(), users=frozenset(seen_by)))
+        rooms_of = await self._rooms.joined_rooms_of({presence.user_id for presence in news})
+        seen_in = frozenset[RoomId]().union(*rooms_of.values())
+        position = await self._database.run(put_news, news)
+        self._publisher.publish(Commit(position, frozenset(), frozenset(), presence_in=seen_in))
 
     async def run(self) -> None:
         """Let those go offline of whom nothing is heard, for ever."""
@@ -114,9 +112,3 @@ def _is_news(before: Presence | None, now: Presence) -> bool:
         now.status_msg,
         now.currently_active,
     ) or (now.state != OFFLINE and now.last_active_ts - before.last_active_ts > _NEWS_AFTER_MS)
-
-
-async def _put(tx: Transaction, presences: Sequence[Presence]) -> int:
-    position = await take_positions(tx, 1)
-    await put_presence(tx, [replace(presence, position=position) for presence in presences])
-    return position

@@ -113,7 +113,7 @@ class Distributor:
             self._has_events = self._has_events or commit.has_events
             self._has_members = self._has_members or (commit.has_events and bool(commit.users))
             self._has_work.set()
-        elif commit.users:
+        if commit.presence_in:
             self._has_presence.set()
 
     def _note_gap(self, _position: int) -> None:

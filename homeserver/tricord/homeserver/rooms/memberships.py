@@ -53,6 +53,10 @@ class Memberships:
         """Return the rooms a user is in."""
         return await self._rooms.of(user_id)
 
+    async def joined_rooms_of(self, user_ids: Collection[UserId]) -> dict[UserId, frozenset[RoomId]]:
+        """Return the rooms that each of some users is in."""
+        return await self._rooms.of_all(user_ids)
+
     async def joined_members(self, room_id: RoomId) -> frozenset[UserId]:
         """Return the users who are in a room."""
         return await self._members.of(room_id)

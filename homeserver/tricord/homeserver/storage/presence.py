@@ -80,6 +80,19 @@ async def presence_for_newcomers(
     return [(ServerName(row[0]), Presence(*row[1:])) for row in rows]
 
 
+async def present_among(tx: Transaction, user_ids: Sequence[UserId], limit: int) -> list[Presence]:
+    """Return which of some users are not offline, those who were told of last first."""
+    rows = await tx.fetch(
+        f"""
+        SELECT {_COLUMNS} FROM presence WHERE user_id = ANY($1) AND state <> 'offline'
+        ORDER BY position DESC LIMIT $2
+        """,  # noqa: S608 - a constant
+        list(user_ids),
+        limit,
+    )
+    return [Presence(*row) for row in rows]
+
+
 async def users_present(tx: Transaction) -> list[Presence]:
     """Return everybody who is not offline."""
     rows = await tx.fetch(f"SELECT {_COLUMNS} FROM presence WHERE state <> 'offline'")  # noqa: S608 - a constant

@@ -49,18 +49,23 @@ class Commit:
     rooms: frozenset[RoomId]
     """Where the timeline, the state, receipts or typing changed."""
     users: frozenset[UserId]
-    """Whose own things changed: account data, membership (invites too), presence they see, devices."""
+    """Whose own things changed: account data, membership (invites too), devices."""
     count: int = 1
     has_events: bool = False
     """Whether events were appended to the rooms."""
+    presence_in: frozenset[RoomId] = frozenset()
+    """Where people see each other of whom somebody's presence changed; nothing else there did."""
 
 
 class Subscription:
     """Someone's interest in a user's own things and in some rooms."""
 
-    __slots__ = ("_changed", "_publisher", "_rooms", "_user_id")
+    __slots__ = ("_changed", "_publisher", "_rooms", "_user_id", "sees_presence")
 
-    def __init__(self, publisher: Publisher, user_id: UserId, rooms: Iterable[RoomId]) -> None:
+    def __init__(
+        self, publisher: Publisher, user_id: UserId, rooms: Iterable[RoomId], *, sees_presence: bool = False
+    ) -> None:
+        self.sees_presence = sees_presence
         self._publisher = publisher
         self._user_id = user_id
         self._rooms = frozenset(rooms)
@@ -124,6 +129,13 @@ class Watchers:
         for name in names:
             for subscription in self._by_name.get(name, ()):
                 subscription.wake()
+
+    def wake_who_sees_presence(self, names: Iterable[str]) -> None:
+        """Wake those of them who are told of presence."""
+        for name in names:
+            for subscription in self._by_name.get(name, ()):
+                if subscription.sees_presence:
+                    subscription.wake()
 
     def wake_all(self) -> None:
         """Wake everybody."""
@@ -227,9 +239,11 @@ class Publisher:
         finally:
             self._behind.pop(caught_up, None)
 
-    def subscribe(self, user_id: UserId, rooms: Iterable[RoomId]) -> AbstractContextManager[Subscription]:
-        """Watch a user's own things and some rooms, while the context lasts."""
-        return Subscription(self, user_id, rooms).active()
+    def subscribe(
+        self, user_id: UserId, rooms: Iterable[RoomId], *, sees_presence: bool = False
+    ) -> AbstractContextManager[Subscription]:
+        """Watch a user's own things and some rooms, and the presence of who is there, while the context lasts."""
+        return Subscription(self, user_id, rooms, sees_presence=sees_presence).active()
 
     async def run(self) -> None:
         """Tell the other processes, and mind the gaps; for ever."""
@@ -290,6 +304,7 @@ class Publisher:
             note(commit)
         self.position = max(self.position, commit.position)
         self.watchers_of_rooms.wake(commit.rooms)
+        self.watchers_of_rooms.wake_who_sees_presence(commit.presence_in)
         self.watchers_of_users.wake(commit.users)
 
     async def _tell_all(self) -> None:
@@ -313,10 +328,17 @@ class Publisher:
         origin, *told = orjson.loads(payload)
         if origin == self._origin:
             return
-        for position, rooms, users, count, has_events in told:
-            commit = Commit(position, frozenset(rooms), frozenset(users), count, has_events)
+        for position, rooms, users, count, has_events, presence_in in told:
+            commit = Commit(
+                position, frozenset(rooms), frozenset(users), count, has_events, presence_in=frozenset(presence_in)
+            )
             if (begun := self._incomplete.pop(origin, None)) is not None:
-                commit = replace(commit, rooms=commit.rooms | begun.rooms, users=commit.users | begun.users)
+                commit = replace(
+                    commit,
+                    rooms=commit.rooms | begun.rooms,
+                    users=commit.users | begun.users,
+                    presence_in=commit.presence_in | begun.presence_in,
+                )
             if count == _MORE_TO_COME:
                 self._incomplete[origin] = commit
                 continue
@@ -345,14 +367,14 @@ def _payloads(origin: str, commits: Iterable[Commit]) -> Iterator[str]:
 
 
 def _parts(commit: Commit) -> Iterator[bytes]:
-    whole = orjson.dumps([commit.position, list(commit.rooms), list(commit.users), commit.count, commit.has_events])
+    rooms, users, presence_in = list(commit.rooms), list(commit.users), list(commit.presence_in)
+    whole = orjson.dumps([commit.position, rooms, users, commit.count, commit.has_events, presence_in])
     if len(whole) < _MOST_BYTES // 2:
         yield whole
         return
-    most = 10  # names of 255 bytes each fit
-    rooms, users = list(commit.rooms), list(commit.users)
-    last = (max(len(rooms), len(users)) - 1) // most
+    most = 9  # of each kind: names of 255 bytes fit
+    last = (max(len(rooms), len(users), len(presence_in)) - 1) // most
     for part in range(last + 1):
         names = slice(part * most, (part + 1) * most)
         count = commit.count if part == last else _MORE_TO_COME
-        yield orjson.dumps([commit.position, rooms[names], users[names], count, commit.has_events])
+        yield orjson.dumps([commit.position, rooms[names], users[names], count, commit.has_events, presence_in[names]])

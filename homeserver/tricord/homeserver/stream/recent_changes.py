@@ -31,8 +31,9 @@ class RecentChanges:
         self._rooms: dict[RoomId, tuple[int, int, int]] = {}
         self._users: dict[UserId, int] = {}
         self._passing: dict[RoomId, int] = {}
-        # The commits in which somebody came to a room or left one.
+        # The commits in which somebody came to a room or left one, and those in which somebody's presence changed.
         self._movements: list[Commit] = []
+        self._presences: list[Commit] = []
         publisher.observe(self._note, self._lose_track)
 
     def rooms_changed(self, among: Collection[RoomId], after: int, upto: int) -> list[RoomId] | None:
@@ -82,6 +83,16 @@ class RecentChanges:
             user_id in commit.users or not commit.rooms.isdisjoint(rooms) for commit in self._movements[first:last]
         )
 
+    def presence_changed(self, rooms: Collection[RoomId], after: int, upto: int) -> bool:
+        """Return whether the presence of somebody in one of some rooms has, or may have, changed."""
+        if after < self._known_after:
+            return True
+        first = bisect_right(self._presences, after, key=_position)
+        last = bisect_right(self._presences, upto, key=_position)
+        return last - first > _MOST_LOOKED_AT or any(
+            not commit.presence_in.isdisjoint(rooms) for commit in self._presences[first:last]
+        )
+
     def passing_changed(self, room_id: RoomId, after: int) -> bool:
         """Return whether a room's receipts or typing have, or may have, changed after a position."""
         return after < self._known_after or self._passing.get(room_id, 0) > after
@@ -94,6 +105,8 @@ class RecentChanges:
         self._commits.insert(place, commit)
         if commit.has_events and commit.users:
             self._movements.insert(bisect_right(self._movements, commit.position, key=_position), commit)
+        if commit.presence_in:
+            self._presences.insert(bisect_right(self._presences, commit.position, key=_position), commit)
         for room_id in commit.rooms:
             before, start, last = self._rooms.get(room_id, (0, 0, self._known_after))
             if commit.position > last:
@@ -120,7 +133,8 @@ class RecentChanges:
         self._forget_old_names()
 
     def _forget_old_names(self) -> None:
-        del self._movements[: bisect_right(self._movements, self._known_after, key=_position)]
+        for commits in (self._movements, self._presences):
+            del commits[: bisect_right(commits, self._known_after, key=_position)]
         for room_id in [room_id for room_id, (_, _, last) in self._rooms.items() if last <= self._known_after]:
             del self._rooms[room_id]
         for user_id in [user_id for user_id, position in self._users.items() if position <= self._known_after]:

@@ -86,7 +86,8 @@ class SyncEngine:
     async def follow(self, viewer: Viewer) -> AsyncIterator[Following]:
         """Follow what changes for a viewer."""
         rooms = await self._memberships.joined_rooms(viewer.user_id)
-        with self._publisher.subscribe(viewer.user_id, rooms) as subscription:
+        sees_presence = viewer.filter.presence.allows_type("m.presence")
+        with self._publisher.subscribe(viewer.user_id, rooms, sees_presence=sees_presence) as subscription:
             yield Following(self.delta, self._publisher, self._memberships, viewer, subscription)
 
     async def next_delta(
@@ -116,8 +117,11 @@ class SyncEngine:
         delta.account_data = tuple(data.of_account)
         if since is None:
             delta.presence = await self._presence.everybody(viewer)
-        elif own_things:
+        elif own_things or await self._presence_changed(viewer, since, upto):
             newly = [stretch.room_id for stretch in plan.joined if stretch.full_state and not viewer.full_state]
             delta.presence = await self._presence.changes(viewer, since, upto, newly)
         delta.devices = await self._devices.news(viewer, since, upto)
         return delta
+
+    async def _presence_changed(self, viewer: Viewer, since: int, upto: int) -> bool:
+        return self._changes.presence_changed(await self._memberships.joined_rooms(viewer.user_id), since, upto)

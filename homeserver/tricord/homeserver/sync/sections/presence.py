@@ -13,7 +13,7 @@ from tricord.homeserver.accounts.presence import presence_content
 from tricord.homeserver.clock import Clock
 from tricord.homeserver.rooms.memberships import Memberships
 from tricord.homeserver.storage.database import Database
-from tricord.homeserver.storage.presence import Presence, presence_between, presence_of, users_present
+from tricord.homeserver.storage.presence import Presence, presence_between, presence_of, present_among
 from tricord.homeserver.sync.delta import Json
 from tricord.homeserver.sync.viewer import Viewer
 from tricord.protocol.identifiers import RoomId, UserId
@@ -48,8 +48,8 @@ class PresenceSection:
         if not self._enabled:
             return ()
         neighbours = await self._memberships.neighbours_of(viewer.user_id)
-        present = await self._database.read(users_present)
-        return self._events(viewer, [entry for entry in present if entry.user_id in neighbours][:_MOST_TOLD])
+        present = await self._database.read(present_among, list(neighbours), _MOST_TOLD)
+        return self._events(viewer, present)
 
     async def changes(
         self, viewer: Viewer, after: int, upto: int, newly_joined: Collection[RoomId]
