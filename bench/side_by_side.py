@@ -14,6 +14,7 @@ import json
 import secrets
 import tempfile
 import time
+from collections.abc import Collection
 from pathlib import Path
 
 import trio
@@ -79,10 +80,15 @@ class Turns:
         known[key] = better(known[key], value) if key in known else value
 
 
-def table(ours: Turns, theirs: Turns) -> str:
-    """Return the figures of both as a table in Markdown."""
-    lines = ["| | Synapse | Tricord | times as good |", "|---|---:|---:|---:|"]
+HEAD = ["| | Synapse | Tricord | times as good |", "|---|---:|---:|---:|"]
+
+
+def lines(ours: Turns, theirs: Turns, told: Collection[str] = ()) -> list[str]:
+    """Return the figures of both as lines of a table in Markdown, without those that were told before."""
+    found = []
     for row, values in ours.best.items():
+        if row in told:
+            continue
         for key, value in values.items():
             if key == "count":
                 continue
@@ -91,8 +97,8 @@ def table(ours: Turns, theirs: Turns) -> str:
             said = ""
             if other and value:
                 said = f"{value / other if key == _HIGHER_IS_BETTER else other / value:.1f}"
-            lines.append(f"| {row} | {_said(other, unit)} | {_said(value, unit)} | {said} |")
-    return "\n".join(lines)
+            found.append(f"| {row} | {_said(other, unit)} | {_said(value, unit)} | {said} |")
+    return found
 
 
 def _said(value: float | None, unit: str) -> str:
@@ -110,14 +116,18 @@ async def measure(options: argparse.Namespace) -> None:
     ):
         await trio.sleep(5)
         ours, theirs = Turns(a, options.seconds), Turns(b, options.seconds)
+        told: set[str] = set()
         for name in wanted:
             for _ in range(options.rounds):
                 if name not in _OURS_ALONE:
                     await theirs.take(name)
                 await ours.take(name)
+            # Whoever stops it halfway has the half.
+            print(*lines(ours, theirs, told), sep="\n", flush=True)
+            told = set(ours.best)
         for side in (ours, theirs):
             await side.finish()
-        print(table(ours, theirs))
+        print(*HEAD, *lines(ours, theirs), sep="\n")
         if options.json:
             options.json.write_text(json.dumps({"Tricord": ours.best, "Synapse": theirs.best}, indent=1) + "\n")
 
