@@ -20,7 +20,7 @@ from tricord.homeserver.serving.dispatch import Dispatcher
 from tricord.homeserver.serving.limits import Limits
 from tricord.homeserver.serving.server import Listener, listening
 from tricord.protocol.errors import UnknownToken
-from tricord.protocol.identifiers import DeviceId, UserId
+from tricord.protocol.identifiers import DeviceId, ServerName, UserId
 from tricord.protocol.strict_json import JsonObject
 
 PATIENCE_SECONDS = 20
@@ -92,6 +92,13 @@ class Streamed(Open):
     path = "/streamed"
 
 
+class Signed(Endpoint):
+    method = "GET"
+    path = "/signed"
+    authentication = Authentication.SIGNED_REQUEST
+    hot = True
+
+
 class Broken(Open):
     method = "GET"
     path = "/broken"
@@ -122,6 +129,7 @@ class House:
             Route(Upload, self.upload),
             Route(Large, self.large),
             Route(Streamed, self.streamed),
+            Route(Signed, self.signed),
             Route(Broken, self.broken),
         ]
 
@@ -176,6 +184,13 @@ class House:
 
         return Answer(parts(), headers=((b"content-type", b"text/plain"),))
 
+    async def signed(self, call: Call[Any, Any]) -> JsonObject:
+        return {"uri": call.origin}
+
+    async def origin_of(self, method: str, uri: str, authorization: Sequence[str], body: Any) -> ServerName:  # noqa: ARG002
+        """Return, instead of a server, the URI that it would have signed."""
+        return ServerName(uri)
+
     async def broken(self, _call: Call[Any, Any]) -> JsonObject:
         raise RuntimeError("a fault of ours")
 
@@ -211,7 +226,7 @@ async def opened(
 ) -> AsyncIterator[str]:
     """Serve the house, and give the address: host:port."""
     application = Application(
-        Dispatcher([*house.routes(), *more_routes], house),
+        Dispatcher([*house.routes(), *more_routes], house, peers=house),
         trusted_proxies=trusted_proxies,
         everything_by_quart=everything_by_quart,
     )

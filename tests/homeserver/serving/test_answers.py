@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tests.homeserver.serving.house import House, opened, request, wire
+from tests.homeserver.serving.http2_client import http2
 
 CASES = [
     (request("GET", "/nowhere"), 404, "M_UNRECOGNIZED"),
@@ -68,6 +69,15 @@ async def test_an_encoded_slash_stays_inside_its_parameter(house: House, by_quar
         assert reply.json == {"room_id": "a/b?c", "event_type": "../%"}
         reply = await client.ask(request("PUT", "/_matrix/client/r0/rooms/!%C3%A4+b:hs/send/m.x;y", b"{}"))
         assert reply.json == {"room_id": "!ä+b:hs", "event_type": "m.x;y"}
+
+
+@pytest.mark.parametrize("target", ["/signed", "/signed?", "/signed?a=1", "/signed?a=%2F&b=+?", "/signed??"])
+async def test_what_a_server_signed_is_the_target_as_it_was_written(house: House, by_quart: bool, target: str) -> None:
+    async with opened(house, everything_by_quart=by_quart) as address:
+        async with wire(address) as client:
+            assert (await client.ask(request("GET", target))).json == {"uri": target}
+        async with http2(address) as stream:
+            assert (await stream.ask("GET", target)).json == {"uri": target}
 
 
 async def test_a_token_is_taken_from_either_place(house: House, by_quart: bool) -> None:

@@ -22,6 +22,9 @@ Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 Framework = Callable[[Scope, Receive, Send], Awaitable[None]]
 
+BARE_QUERY = "tricord.bare_query"
+"""An extension of a scope: there is a `?` with nothing behind it, which ASGI has no place for."""
+
 
 class Application:
     """An ASGI 3 application around a dispatcher.
@@ -70,6 +73,7 @@ class Application:
             scope["headers"],
             self.client_addresses.of(str(client[0]) if client else "", scope["headers"]),
             Body(receive),
+            has_bare_query=BARE_QUERY in scope.get("extensions", {}),
         )
         response: Response | None
         found = self.find(request)

@@ -80,6 +80,8 @@ class RawRequest:
     client_address: str
     body: AsyncIterator[bytes] | None = None
     """The body as it comes; None if it was given another way."""
+    has_bare_query: bool = False
+    """There is a `?` with nothing behind it: other servers sign what they wrote."""
 
 
 @dataclass(slots=True)
@@ -230,7 +232,7 @@ class Dispatcher:
         if self._peers is None:
             raise Unauthorized("this listener serves no other servers")
         uri = request.path.decode("latin1")
-        if request.query_string:
+        if request.query_string or request.has_bare_query:
             uri += "?" + request.query_string.decode("latin1")
         signatures = [value.decode("latin1") for name, value in request.headers if name == b"authorization"]
         return await self._peers.origin_of(request.method, uri, signatures, body)

@@ -28,7 +28,7 @@ from hypercorn.trio.worker_context import WorkerContext
 from hypercorn.typing import ConnectionState
 from hypercorn.utils import filter_pseudo_headers
 
-from tricord.homeserver.serving.asgi import Application
+from tricord.homeserver.serving.asgi import BARE_QUERY, Application
 from tricord.homeserver.serving.date import date
 from tricord.homeserver.serving.errors import ClientDisconnected, Refused
 from tricord.homeserver.serving.framing import check_target
@@ -289,7 +289,7 @@ class _Protocol(H2Protocol):
             "headers": filter_pseudo_headers(headers),
             "client": self._of.peer[:2],
             "server": None,
-            "extensions": {},
+            "extensions": {BARE_QUERY: {}} if pseudo[b":path"].endswith(b"?") else {},
         }
         self.stream_buffers[stream_id] = StreamBuffer(self.context.event_class)
         self.priority.insert_stream(stream_id)

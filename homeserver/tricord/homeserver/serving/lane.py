@@ -240,6 +240,7 @@ class _Connection:
             headers,
             application.client_addresses.of(self._peer[0], headers),
             None if message.complete and not message.body else Body(exchange.receive),
+            has_bare_query=message.target.endswith(b"?"),
         )
         response: Response | None = None
         found = application.find(request)
