@@ -36,6 +36,12 @@ class KeyDocument:
     """Those in use and those called old; old ones are valid until they expired."""
     json: JsonObject
     """What the server published, as it signed it."""
+    read_ts: int
+    """When this was."""
+
+    def is_half_over(self, now_ms: int) -> bool:
+        """Return whether half of its time is over, and it is to be got anew before it is given to others."""
+        return now_ms - self.read_ts > self.valid_until_ts - now_ms
 
 
 def read_document(document: JsonObject, server_name: ServerName, now_ms: int) -> KeyDocument:
@@ -68,7 +74,7 @@ def read_document(document: JsonObject, server_name: ServerName, now_ms: int) ->
         signers += 1
     if not signers:
         raise SignatureInvalid(f"{server_name} has signed its keys with none of them")
-    return KeyDocument(server_name, valid_until, keys, document)
+    return KeyDocument(server_name, valid_until, keys, document, now_ms)
 
 
 def merged(known: KeyDocument | None, found: KeyDocument) -> KeyDocument:
@@ -76,7 +82,7 @@ def merged(known: KeyDocument | None, found: KeyDocument) -> KeyDocument:
     if known is None:
         return found
     older, newer = (known, found) if found.valid_until_ts >= known.valid_until_ts else (found, known)
-    return replace(newer, keys={**older.keys, **newer.keys})
+    return replace(newer, keys={**older.keys, **newer.keys}, read_ts=max(known.read_ts, found.read_ts))
 
 
 def own_document(

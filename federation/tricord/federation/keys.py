@@ -112,7 +112,13 @@ class KeyRing:
         """Return the keys that a server publishes, for those who ask us as a notary.
 
         Where the server does not answer, what it said last is good enough.
+
+        "Intermediate notary servers should cache a response for half of its lifetime":
+        https://spec.matrix.org/v1.19/server-server-api/#get_matrixkeyv2server
         """
+        document = (await self._remembered([server])).get(server)
+        if document is not None and document.is_half_over(self._now_ms()):
+            await self._renew(server)
         until = min(valid_at_ts, self._now_ms() + _CLOCK_SKEW_MS)
         return (await self._documents({server: set()}, until, self._limiter_for_others)).get(server)
 
@@ -190,6 +196,20 @@ class KeyRing:
             else:
                 self._fruitless.note_unreachable(server)
             return document
+        finally:
+            del self._under_way[server]
+            done.set()
+
+    async def _renew(self, server: ServerName) -> None:
+        """Ask a server for its keys once more; who asks meanwhile is told the old ones."""
+        if server in self._under_way or not self._fruitless.may_be_called(server):
+            return
+        done = self._under_way[server] = trio.Event()
+        try:
+            async with self._limiter_for_others:
+                document = await self._told_by_itself(server)
+            if document is None or document.is_half_over(self._now_ms()):
+                self._fruitless.note_unreachable(server)
         finally:
             del self._under_way[server]
             done.set()

@@ -63,7 +63,7 @@ class KeysApi:
             if server == self._server_name:
                 documents.append(self._keys.own_document())
                 return
-            document = await self._keys.document_of(server, min(minimum, self._clock.now_ms()))
+            document = await self._keys.document_of(server, minimum)
             if document is not None:
                 documents.append(self._keys.countersigned(document))
 

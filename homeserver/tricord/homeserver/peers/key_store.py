@@ -31,8 +31,9 @@ class StoredKeys:
                     for key_id, (public_key, until) in orjson.loads(keys).items()
                 },
                 orjson.loads(document),
+                fetched_ts,
             )
-            for server, valid_until_ts, document, keys in await self._database.read(key_rows, servers)
+            for server, valid_until_ts, fetched_ts, document, keys in await self._database.read(key_rows, servers)
         }
 
     async def save(self, document: KeyDocument, now_ms: int) -> None:

@@ -8,13 +8,13 @@ from tricord.homeserver.storage.database import Transaction
 from tricord.protocol.identifiers import ServerName
 
 
-async def key_rows(tx: Transaction, servers: Collection[ServerName]) -> list[tuple[ServerName, int, bytes, bytes]]:
-    """Return server, validity, document and keys of those servers that are known."""
+async def key_rows(tx: Transaction, servers: Collection[ServerName]) -> list[tuple[ServerName, int, int, bytes, bytes]]:
+    """Return server, validity, time of asking, document and keys of those servers that are known."""
     rows = await tx.fetch(
-        "SELECT server_name, valid_until_ts, document, keys FROM server_keys WHERE server_name = ANY($1)",
+        "SELECT server_name, valid_until_ts, fetched_ts, document, keys FROM server_keys WHERE server_name = ANY($1)",
         list(servers),
     )
-    return [(row[0], row[1], row[2], row[3]) for row in rows]
+    return [(row[0], row[1], row[2], row[3], row[4]) for row in rows]
 
 
 async def put_key_row(
