@@ -196,6 +196,38 @@ async def test_an_invitation_falls_back_to_the_first_version_for_old_rooms_only(
         await peers.invite(THERE, ROOM, EVENT, {}, "6", [])
 
 
+@pytest.mark.parametrize(("status", "errcode"), [(400, "M_UNKNOWN"), (404, "M_NOT_FOUND")])
+async def test_a_server_that_refuses_an_invitation_is_asked_in_the_older_way_whatever_it_says(
+    network: ScriptedNetwork, peers: Peers, status: int, errcode: str
+) -> None:
+    older = Response(200, {}, orjson.dumps([200, {"event": {"signed": True}}]))
+
+    async def server(request: Request) -> Response:
+        return Response(status, {}, orjson.dumps({"errcode": errcode})) if "/v2/" in request.uri else older
+
+    network.answer = server
+    assert await peers.invite(THERE, ROOM, EVENT, {}, "2", []) == {"signed": True}
+    # A server that does not know the older way has said what it has to say.
+    older = Response(404, {}, b'{"errcode":"M_UNRECOGNIZED"}')
+    with pytest.raises(PeerRefused) as refusal:
+        await peers.invite(THERE, ROOM, EVENT, {}, "2", [])
+    assert refusal.value.errcode == errcode
+    older = Response(403, {}, b'{"errcode":"M_INVITE_BLOCKED"}')
+    with pytest.raises(PeerRefused) as refusal:
+        await peers.invite(THERE, ROOM, EVENT, {}, "2", [])
+    assert refusal.value.errcode == "M_INVITE_BLOCKED"
+
+
+async def test_a_server_says_of_its_own_users_alone_whose_an_openid_token_is(
+    network: ScriptedNetwork, peers: Peers
+) -> None:
+    network.says({"sub": BOB})
+    assert await peers.openid_userinfo(THERE, "token") == BOB
+    network.says({"sub": ALICE})
+    with pytest.raises(PeerAnswerInvalid):
+        await peers.openid_userinfo(THERE, "token")
+
+
 async def test_answers_about_others_than_were_asked_for_are_dropped(network: ScriptedNetwork, peers: Peers) -> None:
     network.says({"device_keys": {BOB: {"D": {}}, ALICE: {"E": {}}}, "master_keys": {ALICE: {}}})
     answer = await peers.keys_query(THERE, {BOB: []})

@@ -36,6 +36,7 @@ from tricord.protocol.identifiers import (
     ServerName,
     UserId,
     parse_server_name,
+    server_name_of,
 )
 from tricord.protocol.strict_json import JsonObject, parse_event_object
 
@@ -187,9 +188,14 @@ class Peers:
             )
         except PeerRefused as error:
             # Servers that know only the older endpoint know only the two oldest room versions.
-            if error.errcode != "M_UNRECOGNIZED" or room_version not in ("1", "2"):
+            if error.status not in (400, 404) or room_version not in ("1", "2"):
                 raise
-            return await self._invite_v1(destination, path, pdu, invite_room_state)
+            try:
+                return await self._invite_v1(destination, path, pdu, invite_room_state)
+            except PeerRefused as older:
+                if older.errcode == "M_UNRECOGNIZED":
+                    raise error from older
+                raise
         return answer.event
 
     async def _invite_v1(
@@ -417,7 +423,7 @@ class Peers:
         }
 
     async def openid_userinfo(self, destination: ServerName, access_token: str) -> UserId:
-        """Return whose OpenID token it is."""
+        """Return whose OpenID token it is: a user of the server, which knows of no others."""
         answer = await self._client.typed(
             destination,
             openid.GetOpenIdUserInfo,
@@ -426,6 +432,8 @@ class Peers:
             timeout_seconds=_QUICK_SECONDS,
             urgent=True,
         )
+        if server_name_of(answer.sub) != destination:
+            raise PeerAnswerInvalid(destination, f"says that the token is that of {answer.sub}, who is not its user")
         return answer.sub
 
     # Sending
