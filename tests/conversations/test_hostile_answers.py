@@ -17,7 +17,8 @@ from tests.conversations.towns import heard
 from tests.federation.web import Seen
 from tests.postgres import PostgresServer
 from tricord.clients import Refused
-from tricord.protocol.events import VerifiedEvent
+from tricord.protocol.event_format import MAX_PREV_EVENTS, write_references
+from tricord.protocol.events import VerifiedEvent, parse_event
 from tricord.protocol.identifiers import EventId, RoomId, ServerName, UserId
 from tricord.protocol.signing import SigningKey
 
@@ -72,6 +73,9 @@ async def test_no_template_is_signed_that_proposes_something_else(any_scene: Sce
         {"auth_events": [["$x", {}]] * 11},
         {"auth_events": {}},
         {"auth_events": ["\0"]},
+        {"content": {"membership": "ban"}},
+        {"content": {}},
+        {"content": None},
     ]
     for lie in others:
 
@@ -94,7 +98,7 @@ async def test_only_the_place_is_taken_from_a_template(any_scene: Scene) -> None
     evil.welcomes(room)
     honest = next(script for pattern, script in evil.script if pattern == "make_join")
     more = {
-        "content": {"membership": "ban", "displayname": "I am a fool", "third_party_invite": {}},
+        "content": {"membership": "join", "displayname": "I am a fool", "third_party_invite": {}},
         "redacts": scene.room.ends[0].event_id,
         "origin_server_ts": 1,
         "depth": -5,
@@ -288,6 +292,26 @@ async def test_lies_about_history_are_not_shown(any_scene: Scene) -> None:
         assert "Usurped" not in repr(page.chunk)
 
 
+async def test_history_has_events_with_more_references_than_there_may_be_now(any_scene: Scene) -> None:
+    scene, evil = any_scene, any_scene.evil
+    room = evil.found(scene.room.version.name, scene.mallory)
+    before = [evil.says(room, scene.mallory, f"side by side {number}") for number in range(MAX_PREV_EVENTS + 1)]
+    wide = evil.says(room, scene.mallory, "where all meet", depth=before[0].depth + 1)
+    references = write_references([event.event_id for event in before], room.version, {})
+    pdu = evil.bent(wide, prev_events=references)
+    event_id = parse_event(pdu, room.version, any_number_of_references=True).event_id
+    last = evil.says(room, scene.mallory, "the last", after=[event_id], depth=wide.depth + 1)
+    base = [event.pdu for event in reversed(room.events.values())]
+    room.ends = [last]
+    evil.welcomes(room)
+    await scene.xenia.join(room.room_id, via=[evil.name])
+    evil.answers("GET .*/backfill/", {"pdus": [last.pdu, pdu, *(event.pdu for event in before), *base]})
+    page = await scene.xenia.messages(room.room_id, limit=100)
+    shown = [event["content"].get("body") for event in page.chunk]
+    assert "where all meet" in shown
+    assert "side by side 20" in shown
+
+
 async def test_what_was_redacted_is_not_shown_again_by_history(any_scene: Scene) -> None:
     scene, evil = any_scene, any_scene.evil
     room = evil.found(scene.room.version.name, scene.mallory)
@@ -366,7 +390,8 @@ async def test_servers_without_keys_are_nobody(scene: Scene, document: Any) -> N
 def invitation(scene: Scene, room: Room, user: str, **changes: Any) -> dict[str, Any]:
     sender = scene.evil.user("mallory")
     event = scene.evil.event(room, sender, "m.room.member", {"membership": "invite"}, state_key=user)
-    return {"event": event.pdu, "room_version": room.version.name, "invite_room_state": [], "id": event, **changes}
+    create = [room.state["m.room.create", ""].pdu] if room.state else []
+    return {"event": event.pdu, "room_version": room.version.name, "invite_room_state": create, "id": event, **changes}
 
 
 async def invite(scene: Scene, body: dict[str, Any]) -> tuple[int, Any]:
@@ -442,9 +467,7 @@ async def test_an_invitation_vouches_for_nothing(any_scene: Scene) -> None:
     join = evil.event(room, powerless, "m.room.member", {"membership": "join"}, state_key=powerless)
     room.state["m.room.member", powerless] = join
     event = evil.event(room, powerless, "m.room.member", {"membership": "invite"}, state_key=xenia)
-    status, _ = await invite(
-        scene, {"event": event.pdu, "room_version": room.version.name, "invite_room_state": [], "id": event}
-    )
+    status, _ = await invite(scene, invitation(scene, room, xenia, event=event.pdu, id=event))
     assert status == 200
     assert await invited_rooms(scene) == {room.room_id}
     room.state["m.room.member", xenia] = event

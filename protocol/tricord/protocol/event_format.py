@@ -28,8 +28,11 @@ def check_size(json: bytes) -> None:
         raise TooLarge(f"the event has {len(json)} bytes, more than {MAX_EVENT_BYTES}")
 
 
-def check_format(pdu: JsonObject, version: RoomVersion) -> None:
-    """Raise BadJson or TooLarge if an event does not have the version's format."""
+def check_format(pdu: JsonObject, version: RoomVersion, *, any_number_of_references: bool = False) -> None:
+    """Raise BadJson or TooLarge if an event does not have the version's format.
+
+    Of old there were events with more references than there may be: where history is told, they are events.
+    """
     sender, depth, timestamp = pdu.get("sender"), pdu.get("depth"), pdu.get("origin_server_ts")
     if not is_valid_user_id(sender):
         raise BadJson("the event's `sender` is not a user id")
@@ -47,8 +50,8 @@ def check_format(pdu: JsonObject, version: RoomVersion) -> None:
         if type(by_server) is not dict:
             raise BadJson("the event's `signatures` are not grouped by server")
     _check_ids(pdu, version)
-    _check_references(pdu, "prev_events", MAX_PREV_EVENTS, version)
-    _check_references(pdu, "auth_events", MAX_AUTH_EVENTS, version)
+    for key, most in (("prev_events", MAX_PREV_EVENTS), ("auth_events", MAX_AUTH_EVENTS)):
+        _check_references(pdu, key, None if any_number_of_references else most, version)
 
 
 def _check_ids(pdu: JsonObject, version: RoomVersion) -> None:
@@ -75,9 +78,11 @@ def _check_key(
         raise TooLarge(f"the event's `{key}` is longer than {MAX_ID_BYTES} bytes")
 
 
-def _check_references(pdu: JsonObject, key: str, most: int, version: RoomVersion) -> None:
+def _check_references(pdu: JsonObject, key: str, most: int | None, version: RoomVersion) -> None:
     references = pdu.get(key)
-    if type(references) is not list or len(references) > most:
+    if type(references) is not list:
+        raise BadJson(f"the event's `{key}` is not an array")
+    if most is not None and len(references) > most:
         raise BadJson(f"the event's `{key}` is not an array of at most {most}")
     if version.references_carry_hashes:
         if not all(type(pair) is list and len(pair) == 2 and type(pair[1]) is dict for pair in references):

@@ -80,13 +80,13 @@ class VerifiedEvent(Event):
         return cls(*_values(pdu, json, event_id, version))
 
 
-def parse_event(pdu: bytes | JsonObject, version: RoomVersion) -> Event:
+def parse_event(pdu: bytes | JsonObject, version: RoomVersion, *, any_number_of_references: bool = False) -> Event:
     """Return the event in `pdu`, or raise NotJson, BadJson or TooLarge if it does not have the version's format."""
     if not isinstance(pdu, dict):
         pdu = parse_event_object(pdu, strict=version.strict_canonical_json)
     json = encode_event(pdu, version)
     check_size(json)
-    check_format(pdu, version)
+    check_format(pdu, version, any_number_of_references=any_number_of_references)
     if version.event_ids is EventIds.CHOSEN_BY_SERVER:
         event_id = EventId(pdu["event_id"])
     else:
@@ -109,12 +109,14 @@ def build_event(
     redacts: EventId | None = None,
     server_name: ServerName,
     key: SigningKey,
+    origin: ServerName | None = None,
     reference_hashes: Mapping[EventId, str] | None = None,
 ) -> VerifiedEvent:
     """Make an event, hash it and sign it; raise BadJson or TooLarge if the room version has no such event.
 
-    `room_id` is None for the create event of a room that is named after it. `reference_hashes` (base64) go into the
-    references of the oldest versions, which have a place for them.
+    `room_id` is None for the create event of a room that is named after it. `origin` is asked for by endpoints that
+    events are handed to one by one, and means nothing. `reference_hashes` (base64) go into the references of the oldest
+    versions, which have a place for them.
     """
     pdu: JsonObject = {
         "sender": sender,
@@ -128,6 +130,8 @@ def build_event(
     }
     if room_id is not None:
         pdu["room_id"] = room_id
+    if origin is not None:
+        pdu["origin"] = origin
     if state_key is not None:
         pdu["state_key"] = state_key
     if version.event_ids is EventIds.CHOSEN_BY_SERVER:

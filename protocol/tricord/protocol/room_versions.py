@@ -110,6 +110,10 @@ class RoomVersion:
     creators_have_infinite_power: bool
     """The create event's sender and `additional_creators` stand above all levels, and none can be given to them."""
 
+    invitations_show_signed_events: bool
+    """What a server shows of the room to somebody who is invited has to be what was signed, the create event with it;
+    before, it need not be, since servers long sent excerpts."""
+
     def __repr__(self) -> str:
         return f"<RoomVersion {self.name}>"
 
@@ -165,6 +169,7 @@ V1 = RoomVersion(
     create_content_names_creator=True,
     room_id_is_create_event_id=False,
     creators_have_infinite_power=False,
+    invitations_show_signed_events=False,
 )
 
 V2 = replace(V1, name="2", state_resolution=StateResolutionAlgorithm.V2)
@@ -221,6 +226,7 @@ V12 = replace(
     state_resolution=StateResolutionAlgorithm.V2_1,
     room_id_is_create_event_id=True,
     creators_have_infinite_power=True,
+    invitations_show_signed_events=True,
 )
 
 ROOM_VERSIONS = {version.name: version for version in (V1, V2, V3, V4, V5, V6, V7, V8, V9, V10, V11, V12)}

@@ -16,6 +16,7 @@ from tricord.homeserver.peers.memberships import RemoteMemberships
 from tricord.homeserver.peers.past import PastStates
 from tricord.homeserver.peers.removals import Removals
 from tricord.homeserver.peers.third_party_invites import ThirdPartyInvites
+from tricord.homeserver.peers.told_state import ToldState
 from tricord.homeserver.rooms.outliers import Outliers
 from tricord.homeserver.rooms.outsiders import Outsiders
 from tricord.homeserver.rooms.placement import Placement
@@ -45,6 +46,7 @@ class SharedRooms:
             rooms.partial,
             rooms.retention,
         )
+        told_state = ToldState(verifier)
         self.elsewhere = RemoteMemberships(
             peers,
             RemoteJoins(
@@ -61,6 +63,7 @@ class SharedRooms:
             rooms.log,
             placement,
             verifier,
+            told_state,
             self.outsiders,
             rooms.memberships,
             rooms.state,
@@ -81,6 +84,7 @@ class SharedRooms:
             rooms.memberships,
             profiles,
             verifier,
+            told_state,
             base.signer,
             rooms.admission,
         )

@@ -176,7 +176,9 @@ class Backfill:
         except PeerError as error:
             _logger.info("history was not to be had", room_id=room.room_id, server=server, reason=str(error))
             return {}
-        events = await self._verifier.read(pdus[: 2 * limit], room.version, room.room_id)
+        # "The response of backfill MUST NOT be validated on these specific restrictions":
+        # https://spec.matrix.org/v1.19/server-server-api/#get_matrixfederationv1backfillroomid
+        events = await self._verifier.read(pdus[: 2 * limit], room.version, room.room_id, any_number_of_references=True)
         placed = await self._outliers.known([event.event_id for event in events])
         return {e.event_id: e for e in events if (known := placed.get(e.event_id)) is None or known.position is None}
 

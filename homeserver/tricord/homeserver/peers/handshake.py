@@ -17,7 +17,18 @@ import structlog
 from tricord.federation.calls import Template
 from tricord.federation.errors import PeerError, PeerRefused
 from tricord.homeserver.rooms.chain import Signer
-from tricord.protocol.errors import BadJson, Forbidden, IncompatibleRoomVersion, MatrixError, NotFound, Unknown
+from tricord.protocol.errors import (
+    BadJson,
+    Forbidden,
+    IncompatibleRoomVersion,
+    InviteBlocked,
+    MatrixError,
+    NotFound,
+    UnableToAuthoriseJoin,
+    UnableToGrantJoin,
+    Unknown,
+    Unreachable,
+)
 from tricord.protocol.event_format import MAX_AUTH_EVENTS, MAX_PREV_EVENTS, read_references
 from tricord.protocol.events import VerifiedEvent, build_event
 from tricord.protocol.identifiers import EventId, RoomId, ServerName, UserId, is_valid_user_id
@@ -26,6 +37,10 @@ from tricord.protocol.strict_json import JsonObject
 
 # How many servers are asked, one after the other.
 _MOST_SERVERS = 10
+# What says more to a client than the status does.
+_PASSED_ON = {refusal.errcode: refusal for refusal in (InviteBlocked, UnableToAuthoriseJoin, UnableToGrantJoin)}
+# By these a server says that we, not our user, asked for something that makes no sense.
+_OUR_FAULTS = frozenset({"M_INVALID_PARAM", "M_MISSING_PARAM"})
 
 T = TypeVar("T")
 
@@ -79,9 +94,10 @@ def event_from(
         or proposed.get("state_key") != user_id
     ):
         raise BadJson("the other server proposes an event for somebody else, or somewhere else")
-    theirs = proposed.get("content")
-    content = dict(content)
-    if isinstance(theirs, dict) and version.restricted_joins and content["membership"] == "join":
+    theirs, content = proposed.get("content"), dict(content)
+    if not isinstance(theirs, dict) or theirs.get("membership") != content["membership"]:
+        raise BadJson(f"the other server proposes something else than the membership {content['membership']!r}")
+    if version.restricted_joins and content["membership"] == "join":
         authorising = theirs.get("join_authorised_via_users_server")
         if is_valid_user_id(authorising):
             content["join_authorised_via_users_server"] = authorising
@@ -108,6 +124,7 @@ def event_from(
         auth_events=auth_events,
         server_name=signer.server_name,
         key=signer.key,
+        origin=signer.server_name,
         reference_hashes=_reference_hashes(proposed),
     )
 
@@ -124,9 +141,17 @@ def _reference_hashes(proposed: JsonObject) -> dict[EventId, str]:
 
 
 def as_refusal(error: PeerRefused) -> MatrixError:
-    """Return what a client is told of another server's refusal."""
+    """Return what a client is told of another server's refusal to change a membership.
+
+    "If `M_MISSING_PARAM` or `M_INVALID_PARAM` is returned […], the Client-Server API request SHOULD fail with a 5xx
+    error": https://spec.matrix.org/v1.19/server-server-api/#put_matrixfederationv2send_joinroomideventid
+    """
     if error.errcode == "M_INCOMPATIBLE_ROOM_VERSION":
         return IncompatibleRoomVersion(error.message, room_version=str(error.body.get("room_version", "")))
+    if error.errcode in _PASSED_ON:
+        return _PASSED_ON[error.errcode](error.message)
+    if error.status == 400 and error.errcode in _OUR_FAULTS:
+        return Unreachable(f"{error.server} does not understand this server: {error.message}")
     if error.status == 404:
         return NotFound(error.message)
     if error.status in (400, 401, 403):

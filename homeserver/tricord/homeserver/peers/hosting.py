@@ -11,6 +11,7 @@ from typing import Any
 import orjson
 
 from tricord.homeserver.accounts.profiles import Profiles
+from tricord.homeserver.peers.told_state import ToldState
 from tricord.homeserver.rooms.admission import Admission
 from tricord.homeserver.rooms.append import Log
 from tricord.homeserver.rooms.chain import Signer
@@ -26,7 +27,7 @@ from tricord.homeserver.rooms.server_reads import ServerReads
 from tricord.homeserver.rooms.standing import standing
 from tricord.homeserver.rooms.state import RoomState
 from tricord.homeserver.rooms.stored_event import StoredEvent
-from tricord.homeserver.rooms.stripped_state import stripped_room_state, told_by_others
+from tricord.homeserver.rooms.stripped_state import stripped_room_state
 from tricord.homeserver.rooms.verification import Verifier
 from tricord.protocol.errors import (
     BadJson,
@@ -64,6 +65,7 @@ class Hosting:
         memberships: Memberships,
         profiles: Profiles,
         verifier: Verifier,
+        told_state: ToldState,
         signer: Signer,
         admission: Admission,
     ) -> None:
@@ -79,6 +81,7 @@ class Hosting:
         self._memberships = memberships
         self._profiles = profiles
         self._verifier = verifier
+        self._told_state = told_state
         self._signer = signer
         self._admission = admission
 
@@ -101,7 +104,7 @@ class Hosting:
             content |= await self._granted(room_id, user_id)
         event = await self._log.prepared(Draft(room_id, user_id, "m.room.member", user_id, content))
         proposed = {key: value for key, value in event.pdu.items() if key not in _SIGNED_KEYS}
-        return {"room_version": version.name, "event": proposed}
+        return {"room_version": version.name, "event": {**proposed, "origin": self._signer.server_name}}
 
     async def join(
         self, origin: ServerName, room_id: RoomId, event_id: EventId, pdu: JsonObject, *, omit_members: bool
@@ -155,9 +158,11 @@ class Hosting:
         """
         if version_name not in ROOM_VERSIONS:
             raise IncompatibleRoomVersion(f"room version {version_name} is not supported", room_version=version_name)
+        if await self._residence.is_in(room_id):
+            await self._reads.check_acl(origin, room_id)
         event = _parsed(pdu, room_version(version_name), room_id, event_id, "invite")
         if server_name_of(event.sender) != origin:
-            raise Forbidden(f"{event.sender} is not a user of {origin}")
+            raise InvalidParam(f"{event.sender} is not a user of {origin}")
         user_id = UserId(event.state_key or "")
         if not self._residence.is_local(user_id):
             raise InvalidParam(f"{user_id} is not a user of {self._signer.server_name}")
@@ -165,7 +170,8 @@ class Hosting:
         await self._invitations.check_accepts(user_id, by=event.sender, room_id=room_id)
         verified = countersigned(await self._verified(event), self._signer.server_name, self._signer.key)
         if not await self._residence.is_in(room_id):
-            await self._outsiders.note(with_unsigned(verified, {"invite_room_state": told_by_others(shown)}))
+            told = await self._told_state.of_invitation(shown, event.version, room_id)
+            await self._outsiders.note(with_unsigned(verified, {"invite_room_state": told}))
         return verified.pdu
 
     async def _admitted(self, origin: ServerName, room_id: RoomId, user_id: UserId, membership: str) -> RoomVersion:
@@ -187,6 +193,8 @@ class Hosting:
         restricted = room.version.restricted_joins and room.join_rule in ("restricted", "knock_restricted")
         if not restricted or room.membership(user_id) in ("join", "invite"):
             return {}
+        if not self._restricted_joins.has_conditions(room):
+            raise Forbidden(f"{room_id} names no room whose members may join")
         if not await self._restricted_joins.knows_conditions(room, self._residence):
             raise UnableToAuthoriseJoin(f"this server is in none of the rooms whose members may join {room_id}")
         return {"join_authorised_via_users_server": await self._restricted_joins.granting_user(room, user_id)}
@@ -195,16 +203,19 @@ class Hosting:
         self, origin: ServerName, room_id: RoomId, event_id: EventId, pdu: JsonObject, membership: str
     ) -> Event:
         """Return the event that a server hands to us for one of its users, if it is what the path says."""
-        version = await self._admitted(origin, room_id, UserId(str(pdu.get("sender"))), membership)
+        sender = pdu.get("sender")
+        if not is_valid_user_id(sender) or server_name_of(sender) != origin:
+            raise InvalidParam(f"the event's sender is not a user of {origin}")
+        version = await self._admitted(origin, room_id, sender, membership)
         event = _parsed(pdu, version, room_id, event_id, membership)
         if event.state_key != event.sender:
-            raise BadJson("the event is of another user than its sender")
+            raise InvalidParam("the event is of another user than its sender")
         return event
 
     async def _verified(self, event: Event) -> VerifiedEvent:
         verified, wrong = await self._verifier.verified([event])
         if not verified:
-            raise Forbidden(wrong[event.event_id])
+            raise InvalidParam(wrong[event.event_id])
         return verified[0]
 
 
@@ -217,7 +228,7 @@ def _parsed(pdu: Any, version: RoomVersion, room_id: RoomId, event_id: EventId, 
     if event.event_id != event_id:
         raise BadJson(f"the event is {event.event_id}, and the path names {event_id}")
     if event.type != "m.room.member" or event.state_key is None or event.content.get("membership") != membership:
-        raise BadJson(f"the event is not a membership {membership!r}")
+        raise InvalidParam(f"the event is not a membership {membership!r}")
     return event
 
 

@@ -15,6 +15,7 @@ from tricord.federation.calls import Peers
 from tricord.federation.errors import PeerError, PeerRefused
 from tricord.homeserver.peers.handshake import as_refusal, candidates, event_from, first_that_answers
 from tricord.homeserver.peers.joining import RemoteJoins
+from tricord.homeserver.peers.told_state import ToldState
 from tricord.homeserver.rooms.append import Log
 from tricord.homeserver.rooms.chain import Signer
 from tricord.homeserver.rooms.drafts import Draft
@@ -23,7 +24,7 @@ from tricord.homeserver.rooms.memberships import Memberships
 from tricord.homeserver.rooms.outsiders import Outsiders, servers_in_id, servers_shown
 from tricord.homeserver.rooms.placement import Arrival, Placement, Verdict
 from tricord.homeserver.rooms.state import RoomState
-from tricord.homeserver.rooms.stripped_state import stripped_room_state, told_by_others
+from tricord.homeserver.rooms.stripped_state import stripped_room_state
 from tricord.homeserver.rooms.timeline import Timeline
 from tricord.homeserver.rooms.verification import Verifier
 from tricord.protocol.errors import Forbidden, IncompatibleRoomVersion, MatrixError, NotFound, Unknown
@@ -45,6 +46,7 @@ class RemoteMemberships:
         log: Log,
         placement: Placement,
         verifier: Verifier,
+        told_state: ToldState,
         outsiders: Outsiders,
         memberships: Memberships,
         state: RoomState,
@@ -58,6 +60,7 @@ class RemoteMemberships:
         self._log = log
         self._placement = placement
         self._verifier = verifier
+        self._told_state = told_state
         self._outsiders = outsiders
         self._memberships = memberships
         self._state = state
@@ -110,7 +113,8 @@ class RemoteMemberships:
             template = await self._peers.make_knock(server, room_id, user_id, versions)
             event = event_from(template, room_id, user_id, content, self._signer)
             told = await self._peers.send_knock(server, room_id, event.event_id, event.pdu)
-            return with_unsigned(event, {"knock_room_state": told_by_others(told)})
+            shown = await self._told_state.of_knock(told, event.version, room_id)
+            return with_unsigned(event, {"knock_room_state": shown})
 
         known = candidates(servers, servers_in_id(room_id), without=self._signer.server_name)
         try:

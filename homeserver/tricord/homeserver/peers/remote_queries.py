@@ -8,9 +8,8 @@ from __future__ import annotations
 from tricord.clients.api.directory import DirectoryFilter, PublicRoomsPage
 from tricord.federation.calls import Peers
 from tricord.federation.errors import PeerError, PeerRefused
-from tricord.homeserver.peers.handshake import as_refusal
 from tricord.homeserver.rooms.directory import Networks
-from tricord.protocol.errors import NotFound
+from tricord.protocol.errors import Forbidden, MatrixError, NotFound, Unknown
 from tricord.protocol.identifiers import RoomAlias, RoomId, ServerName, server_name_of
 
 _MOST_SERVERS = 50
@@ -28,7 +27,7 @@ class RemoteQueries:
         try:
             found = await self._peers.query_directory(server, alias)
         except PeerRefused as error:
-            raise as_refusal(error) from error
+            raise _as_refusal(error) from error
         except PeerError as error:
             raise NotFound(f"room alias {alias} cannot be looked up: {error}") from error
         return found.room_id, [server, *found.servers[:_MOST_SERVERS]]
@@ -48,7 +47,14 @@ class RemoteQueries:
                 third_party_instance_id=networks.instance_id,
             )
         except PeerRefused as error:
-            raise as_refusal(error) from error
+            raise _as_refusal(error) from error
         except PeerError as error:
             raise NotFound(f"the directory of {server} is not to be had: {error}") from error
         return page.model_copy(update={"chunk": page.chunk[:limit]})
+
+
+def _as_refusal(error: PeerRefused) -> MatrixError:
+    """Return what a client is told of another server's refusal to answer."""
+    if error.status == 404:
+        return NotFound(error.message)
+    return (Forbidden if error.status in (400, 401, 403) else Unknown)(error.message)

@@ -97,7 +97,11 @@ class ThirdPartyInvites:
             "room_id": room_id,
             "sender": sender,
             "state_key": user_id,
-            "content": {"membership": "invite", "third_party_invite": {"signed": _only_what_counts(signed)}},
+            # The name is for the schema: who invited knows a better one.
+            "content": {
+                "membership": "invite",
+                "third_party_invite": {"display_name": user_id, "signed": _only_what_counts(signed)},
+            },
         }
         await self._peers.exchange_third_party_invite(server_name_of(sender), room_id, proposed)
 

@@ -29,6 +29,10 @@ class RestrictedJoins:
                 return member
         raise UnableToGrantJoin(f"nobody on this server may invite to {standing.room_id}")
 
+    def has_conditions(self, standing: Standing) -> bool:
+        """Return whether there is any condition that could be met."""
+        return bool(rooms_allowed_from(standing.content("m.room.join_rules")))
+
     async def knows_conditions(self, standing: Standing, residence: Residence) -> bool:
         """Return whether this server is in a room whose members may join, so that it knows who they are."""
         for room_id in rooms_allowed_from(standing.content("m.room.join_rules")):

@@ -53,20 +53,42 @@ class Verifier:
                 await trio.lowlevel.checkpoint()
         return good, wrong
 
-    async def read(self, pdus: Iterable[JsonObject], version: RoomVersion, room_id: str) -> list[VerifiedEvent]:
+    async def is_forged(self, event: Event) -> bool:
+        """Return whether an event is not what its servers signed, as far as their keys are to be had."""
+        names = keys_needed(event)
+        keys = await self._keys.keys(names, valid_at_ts=event.origin_server_ts)
+        if not names <= keys.keys():
+            return False
+        try:
+            verify(event, keys)
+        except SignatureInvalid:
+            return True
+        return False
+
+    async def read(
+        self,
+        pdus: Iterable[JsonObject],
+        version: RoomVersion,
+        room_id: str,
+        *,
+        any_number_of_references: bool = False,
+    ) -> list[VerifiedEvent]:
         """Return those of some foreign PDUs that are events of a room, verified, each once."""
-        good, _ = await self.verified((await parsed(pdus, version, room_id)).values())
+        events = await parsed(pdus, version, room_id, any_number_of_references=any_number_of_references)
+        good, _ = await self.verified(events.values())
         return good
 
 
-async def parsed(pdus: Iterable[JsonObject], version: RoomVersion, room_id: str) -> dict[EventId, Event]:
+async def parsed(
+    pdus: Iterable[JsonObject], version: RoomVersion, room_id: str, *, any_number_of_references: bool = False
+) -> dict[EventId, Event]:
     """Return those of some foreign PDUs that have the form of events of a room."""
     events: dict[EventId, Event] = {}
     for count, pdu in enumerate(pdus, 1):
         if count % _WITHOUT_PAUSE == 0:
             await trio.lowlevel.checkpoint()
         try:
-            event = parse_event(pdu, version)
+            event = parse_event(pdu, version, any_number_of_references=any_number_of_references)
         except MatrixError:
             continue
         if event.room_id == room_id:
