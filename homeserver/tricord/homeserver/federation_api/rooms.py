@@ -82,14 +82,14 @@ class FederationRoomsApi:
     async def backfill(self, call: Call[Any, Backfill.Query]) -> JsonObject:
         """Show some events and those before them."""
         room_id = await self._room_of(call)
-        limit = min(max(call.query.limit, 1), _MOST_BACKFILLED)
+        limit = min(call.query.limit, _MOST_BACKFILLED)
         start = call.query.v[:_MOST_NAMED]
         return self._transaction(await self._reads.backfill(call.origin, room_id, start, limit))
 
     async def missing_events(self, call: Call[GetMissingEvents.Body, Any]) -> JsonObject:
         """Show the events between some events and others."""
         room_id, body = await self._room_of(call), call.body
-        limit = min(max(body.limit, 1), _MOST_MISSING)
+        limit = min(body.limit, _MOST_MISSING)
         events = await self._reads.missing(
             call.origin, room_id, body.earliest_events[:_MOST_NAMED], body.latest_events[:_MOST_NAMED], limit
         )

@@ -143,9 +143,10 @@ class ServerReads:
         limit: int,
     ) -> list[VerifiedEvent]:
         """Return events between some events and others, oldest first, without these; if too many, the newest."""
-        events = await self._before(server, room_id, latest, earliest, limit + len(latest))
         named = {*earliest, *latest}
-        return [event for event in reversed(events) if event.event_id not in named][-limit:]
+        events = await self._before(server, room_id, [*named.difference(earliest)], earliest, limit + len(latest))
+        wanted = [event for event in events if event.event_id not in named][:limit]
+        return wanted[::-1]
 
     async def shown(self, server: ServerName, room_id: RoomId, events: Sequence[StoredEvent]) -> list[VerifiedEvent]:
         """Return events as a server may see them: redacted, where it had nobody in the room who could.
