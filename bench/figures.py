@@ -33,6 +33,19 @@ def cpu_seconds(pid: int) -> float:
     return (int(fields[11]) + int(fields[12])) / 100
 
 
+def family_of(pid: int) -> list[int]:
+    """Return a process and all that it started, without PostgreSQL."""
+    family = [pid]
+    for parent in family:
+        for children in Path(f"/proc/{parent}/task").glob("*/children"):
+            family += [child for child in map(int, children.read_text().split()) if not _is_postgres(child)]
+    return family
+
+
+def _is_postgres(pid: int) -> bool:
+    return b"postgres" in Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")[0]
+
+
 @dataclass
 class Figures:
     """What was measured, in order."""

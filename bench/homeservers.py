@@ -17,7 +17,7 @@ from urllib.parse import parse_qs, urlsplit
 import httpx
 import trio
 
-from bench.figures import cpu_seconds, resident_mib
+from bench.figures import cpu_seconds, family_of, resident_mib
 from tricord.homeserver.storage.connection import Connection
 from tricord.homeserver.storage.embedded import embedded_postgres, running_url
 
@@ -92,11 +92,11 @@ class Homeserver:
         # The postmaster's own figures do not hold those of processes that still run.
         ended = Path(f"/proc/{postmaster}/stat").read_text().rpartition(")")[2].split()[13:15]
         postgres = sum(cpu_seconds(pid) for pid in [postmaster, *map(int, children)]) + sum(map(int, ended)) / 100
-        return cpu_seconds(self.pid), postgres
+        return sum(cpu_seconds(pid) for pid in family_of(self.pid)), postgres
 
     def resident_mib(self) -> float:
-        """Return the memory of the server's process."""
-        return resident_mib(self.pid)
+        """Return the memory of the server's process, or processes."""
+        return sum(resident_mib(pid) for pid in family_of(self.pid))
 
     async def database_bytes(self) -> int:
         """Return the size of the database."""
@@ -109,13 +109,14 @@ class Homeserver:
 
 
 @contextlib.asynccontextmanager
-async def tricord(folder: Path, port: int) -> AsyncIterator[Homeserver]:
+async def tricord(folder: Path, port: int, *, processes: int = 1, name: str = "Tricord") -> AsyncIterator[Homeserver]:
     """Run ours, as `tricord serve` runs it."""
     settings = _written(
         folder / "tricord.toml",
         f"""
         server_name = "ours"
         data_dir = "{folder / "data"}"
+        processes = {processes}
         [[listeners]]
         bind = "127.0.0.1:{port}"
         serves = ["client"]
@@ -137,7 +138,7 @@ async def tricord(folder: Path, port: int) -> AsyncIterator[Homeserver]:
         postgres = folder / "data/postgres"
         database_url = running_url(postgres)
         assert database_url is not None
-        yield Homeserver("Tricord", url, process, postgres, database_url)
+        yield Homeserver(name, url, process, postgres, database_url)
 
 
 @dataclass

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 
-from bench import encryption, large_rooms, sending, syncing
+from bench import encryption, large_rooms, reading, sending, syncing
 from bench.scenario import Bench
 
 ALL: dict[str, Callable[[Bench], Awaitable[None]]] = {
@@ -17,6 +17,7 @@ ALL: dict[str, Callable[[Bench], Awaitable[None]]] = {
     "windows": syncing.windows,
     "many_windows": syncing.many_windows,
     "messages": large_rooms.messages,
+    "reads": reading.reads,
     "members": large_rooms.members,
     "websocket": syncing.websocket,
     "keys": encryption.keys,

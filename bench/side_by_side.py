@@ -80,7 +80,9 @@ class Turns:
         known[key] = better(known[key], value) if key in known else value
 
 
-HEAD = ["| | Synapse | Tricord | times as good |", "|---|---:|---:|---:|"]
+def head(ours: Turns, theirs: Turns) -> list[str]:
+    """Return the first lines of a table of both."""
+    return [f"| | {theirs.server.name} | {ours.server.name} | times as good |", "|---|---:|---:|---:|"]
 
 
 def lines(ours: Turns, theirs: Turns, told: Collection[str] = ()) -> list[str]:
@@ -127,7 +129,7 @@ async def measure(options: argparse.Namespace) -> None:
             told = set(ours.best)
         for side in (ours, theirs):
             await side.finish()
-        print(*HEAD, *lines(ours, theirs), sep="\n")
+        print(*head(ours, theirs), *lines(ours, theirs), sep="\n")
         if options.json:
             options.json.write_text(json.dumps({"Tricord": ours.best, "Synapse": theirs.best}, indent=1) + "\n")
 

@@ -13,10 +13,9 @@ import http.client
 import signal
 import subprocess
 import time
-from pathlib import Path
 from urllib.parse import urlsplit
 
-from bench.figures import resident_mib
+from bench.figures import family_of, resident_mib
 
 _PATIENCE_SECONDS = 120
 
@@ -39,7 +38,7 @@ def main() -> None:
                 time.sleep(0.005)
             seconds = time.perf_counter() - started
             time.sleep(options.settle_seconds)
-            memory = sum(resident_mib(pid) for pid in _family(process.pid) if not _is_postgres(pid))
+            memory = sum(resident_mib(pid) for pid in family_of(process.pid))
             print(f"start {number + 1}: first answer after {seconds:.2f} s, {memory:.0f} MiB resident", flush=True)
         finally:
             process.send_signal(signal.SIGTERM)
@@ -56,19 +55,6 @@ def _answers(url: str) -> bool:
         return False
     finally:
         connection.close()
-
-
-def _family(pid: int) -> list[int]:
-    """Return a process and all that it started."""
-    family = [pid]
-    for parent in family:
-        for children in Path(f"/proc/{parent}/task").glob("*/children"):
-            family += [int(child) for child in children.read_text().split()]
-    return family
-
-
-def _is_postgres(pid: int) -> bool:
-    return b"postgres" in Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")[0]
 
 
 if __name__ == "__main__":

@@ -10,6 +10,7 @@ import h2.exceptions
 import h2.settings
 import pytest
 import trio
+from trio.testing import MockClock
 
 from tests.homeserver.serving.house import LARGE, House, opened, settled, wire
 from tests.homeserver.serving.http2_client import http2
@@ -155,12 +156,16 @@ async def test_an_idle_connection_ends(house: House, by_quart: bool) -> None:
         await client.to_the_end()
 
 
-async def test_a_connection_with_a_waiting_request_is_not_idle(house: House, by_quart: bool) -> None:
-    limits = Limits(idle_seconds=SHORT / 5, head_seconds=SHORT / 5)
+async def test_a_connection_with_a_waiting_request_is_not_idle(
+    house: House, by_quart: bool, mock_clock: MockClock
+) -> None:
+    # Time stands still but where it is moved on.
+    limits = Limits(idle_seconds=1, head_seconds=1)
     async with opened(house, everything_by_quart=by_quart, limits=limits) as address, http2(address) as client:
         waiting = await client.start("POST", "/waits")
         await house.started.wait()
-        await trio.sleep(SHORT)
+        mock_clock.jump(3)
+        await settled()
         house.release.set()
         assert (await client.answer(waiting)).status == 200
 
