@@ -1,6 +1,6 @@
 """A proxy that hands requests to several processes in turn, as one in front of them that knows no routing would.
 
-A connection of HTTP/2 goes to one of them as a whole, as does a WebSocket.
+A connection of HTTP/2 or TLS goes to one of them as a whole, as does a WebSocket.
 """
 
 from __future__ import annotations
@@ -15,7 +15,8 @@ import h11
 import trio
 
 _READ = 65_536
-_HTTP2 = b"PRI * HTTP/2"
+# How connections begin that are not taken apart: HTTP/2, and a handshake of TLS.
+_WHOLE = (b"PRI * HTTP/2", b"\x16\x03")
 
 
 @contextlib.asynccontextmanager
@@ -34,7 +35,7 @@ async def alternating(urls: Sequence[str], port: int = 0) -> AsyncIterator[str]:
     async with trio.open_nursery() as nursery:
         listeners = await nursery.start(partial(trio.serve_tcp, serve, port, host="127.0.0.1"))
         _, port = listeners[0].socket.getsockname()[:2]
-        yield f"http://127.0.0.1:{port}"
+        yield f"{urlsplit(urls[0]).scheme}://127.0.0.1:{port}"
         nursery.cancel_scope.cancel()
 
 
@@ -56,7 +57,7 @@ class _Client:
     async def serve(self) -> None:
         """Carry requests, each to the next process, and their answers, until somebody closes."""
         begun = await self._stream.receive_some(_READ)
-        if begun.startswith(_HTTP2):
+        if begun.startswith(_WHOLE):
             async with await trio.open_tcp_stream(*next(self._turns)) as there:
                 await self._join(begun, there)
             return
