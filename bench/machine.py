@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import resource
 import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
 
+from tests.clients.encryption.storm import strangers_write_to
 from tests.clients.encryption.town import ROOM, Somebody, Town
 
 DEVICES = 1000
 MESSAGES = 500
 KEYS = 1000
+STRANGERS = 5000
+# As homeservers give them.
+MESSAGES_IN_A_SYNC = 100
 
 
 def measured(what: str, times: int, action: Callable[[], object]) -> None:
@@ -53,6 +58,34 @@ def main() -> None:
         measured("take in a room key", KEYS, lambda: bob.machine.receive(received, since=bob.since))
         alice.store.close()
         bob.store.close()
+        storm(Path(folder) / "carol")
+
+
+def storm(path: Path) -> None:
+    """Measure coming back to a message of each of very many devices that are new."""
+    town = Town()
+    carol = Somebody(town, "carol", path=path)
+    carol.learn_room()
+    strangers_write_to(town, carol, STRANGERS)
+    content = carol.content()
+    messages = content["to_device"]["events"]
+    before = peak_mebibytes()
+
+    def take_in() -> None:
+        for start in range(0, STRANGERS, MESSAGES_IN_A_SYNC):
+            events = messages[start : start + MESSAGES_IN_A_SYNC]
+            part = {**content, "to_device": {"events": events}, "next_batch": f"s{start}"}
+            carol.machine.receive(part, since=carol.machine.position)
+
+    measured(f"take in a key of a new device, of {STRANGERS} devices", STRANGERS, take_in)
+    measured(f"learn a new device, of {STRANGERS}", STRANGERS, carol.settle)
+    print(f"of memory, for both: {peak_mebibytes() - before} MiB more than before")
+    carol.store.close()
+
+
+def peak_mebibytes() -> int:
+    """Return how much memory we have had at most."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
 
 
 if __name__ == "__main__":

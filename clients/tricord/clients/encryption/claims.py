@@ -132,6 +132,7 @@ class Claims:
             return
         with self._store.transaction():
             stored.forget_old_waiting(self._store, self._clock() - _WAIT_AT_MOST_MS)
+            batch: dict[tuple[UserId, DeviceId], JsonObject] = {}
             for message in waiting:
                 device = stored_devices.device(self._store, message.user_id, message.device_id)
                 if device is None or device.gone:
@@ -139,12 +140,25 @@ class Claims:
                     continue
                 if self.try_again_at_ms(device) > self._clock():
                     continue
+                name = (device.user_id, device.device_id)
+                if name in batch or len(batch) >= DEVICES_IN_A_REQUEST:
+                    # One message to a device in a request, and in order.
+                    self._put_batch(batch)
+                    batch = {}
                 content = self._olm.encrypt(device, message.event_type, message.content)
                 if content is None:
                     self.want([device])
                     continue
-                self._put("m.room.encrypted", {device.user_id: {device.device_id: content}})
+                batch[name] = content
                 stored.forget_waiting(self._store, [message.number])
+            self._put_batch(batch)
+
+    def _put_batch(self, batch: dict[tuple[UserId, DeviceId], JsonObject]) -> None:
+        messages: dict[UserId, dict[DeviceId, JsonObject]] = {}
+        for (user_id, device_id), content in batch.items():
+            messages.setdefault(user_id, {})[device_id] = content
+        if messages:
+            self._put("m.room.encrypted", messages)
 
     def _put(self, event_type: str, messages: dict[UserId, dict[DeviceId, JsonObject]]) -> None:
         outgoing.put(self._store, SendToDevice(event_type=event_type, messages=messages))
