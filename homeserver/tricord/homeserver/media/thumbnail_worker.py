@@ -27,6 +27,9 @@ if TYPE_CHECKING:
 
 QUALITY = 80
 LONGEST_FRAME_MS = 10_000
+# Most of the way an image is made smaller by averaging whole pixels, which costs a fraction of weighing them; only the
+# rest is weighed. What that loses is less than half of what is lost by being written as JPEG.
+REDUCING_GAP = 1.0
 RECORD = struct.Struct("!BBI")
 """The number of a size, its outcome, and how many bytes follow."""
 
@@ -97,7 +100,7 @@ def small(image: Image, size: Size, made: tuple[int, int]) -> Image:
         return image
     if size.method == "crop":
         return ImageOps.fit(image, made, method=Resampling.BICUBIC)
-    return image.resize(made, Resampling.BICUBIC)
+    return image.resize(made, Resampling.BICUBIC, reducing_gap=REDUCING_GAP)
 
 
 class Still:
@@ -115,7 +118,8 @@ class Still:
         if image.format == "JPEG":
             # Decoded no larger than needed. Seen from the side, if it is turned.
             image.draft("RGB", twice if image.size == seen else twice[::-1])
-        turned = plain(ImageOps.exif_transpose(image))
+        ImageOps.exif_transpose(image, in_place=True)
+        turned = plain(image)
         factor = min(turned.width // twice[0], turned.height // twice[1])
         self._whole = [turned.reduce(factor) if factor > 1 else turned]
 
@@ -133,7 +137,7 @@ class Still:
         if made.mode == "RGBA" and any(made.getchannel("A").histogram()[:255]):
             made.save(output, "PNG", optimize=False)
         else:
-            made.convert("RGB").save(output, "JPEG", quality=QUALITY)
+            (made if made.mode == "RGB" else made.convert("RGB")).save(output, "JPEG", quality=QUALITY)
         return output.getvalue()
 
 
