@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import io
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -20,6 +21,7 @@ from tricord.homeserver.media.image_maker import ImageMaker
 from tricord.homeserver.media.settings import ThumbnailSettings
 from tricord.homeserver.media.thumbnail_worker import Size
 from tricord.homeserver.media.thumbnails import USUAL, Wanted, image_type
+from tricord.protocol.errors import Unavailable
 from tricord.protocol.media import parse_mxc
 
 
@@ -285,3 +287,34 @@ async def test_an_image_that_the_store_has_lost_is_a_clear_error(alice: httpx.As
     for kind in ("download", "thumbnail"):
         answer = await alice.get(f"/_matrix/client/v1/media/{kind}/{path}", params={"width": 96, "height": 96})
         assert (answer.status_code, answer.json()["errcode"]) == (503, "M_UNKNOWN")
+
+
+async def test_a_spool_that_takes_nothing_in_is_a_clear_error(database_url: str, tmp_path: Path) -> None:
+    async with (
+        running_homeserver(database_url, tmp_path) as homeserver,
+        uploader(homeserver.urls[0], "alice") as http,
+    ):
+        png = {"Content-Type": "image/png"}
+        uploaded = (await http.post("/_matrix/media/v3/upload", content=image("PNG", 900, 900), headers=png)).json()
+        path = uploaded["content_uri"].removeprefix("mxc://")
+        spool = tmp_path / "media" / "incoming"
+        # Root may write anywhere, but not below a file.
+        spool.rename(spool.with_name("aside"))
+        spool.write_text("in the way")
+        asked = httpx.QueryParams(width=500, height=500, method="crop")
+        answer = await http.get(f"/_matrix/client/v1/media/thumbnail/{path}", params=asked, timeout=120)
+        assert (answer.status_code, answer.json()["errcode"]) == (503, "M_UNKNOWN")
+        assert "cannot take in files now" in answer.json()["error"]
+        spool.unlink()
+        answer = await http.get(f"/_matrix/client/v1/media/thumbnail/{path}", params=asked, timeout=120)
+        assert opened(answer.content).size == (640, 640)
+
+
+async def test_a_program_that_cannot_be_run_is_a_clear_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def fails(*_: object, **__: object) -> tuple[int, bytes]:
+        raise OSError(errno.EMFILE, "too many open files")
+
+    maker = ImageMaker(ThumbnailSettings())
+    monkeypatch.setattr(maker._worker, "run", fails)
+    with pytest.raises(Unavailable, match="cannot make thumbnails now"):
+        await maker.make(in_parts(b""), [Size("crop", 32, 32)], animated=False)

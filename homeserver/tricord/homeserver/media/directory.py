@@ -85,12 +85,14 @@ class DirectoryStore:
         """Give a file its name, and return what is to be seen to the disk for it."""
         place = self.file_of(digest)
         with writing():
-            made = [folder for folder in (place.parent, place.parent.parent) if not folder.exists()]
-            place.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
             # The name itself is in its folder, and a new folder's name in the one above.
-            folders = [place.parent, *(each.parent for each in made)]
+            folders = [place.parent]
             try:
-                os.link(file, place)
+                try:
+                    os.link(file, place)
+                except FileNotFoundError:
+                    folders += _make(place.parent)
+                    os.link(file, place)
             except OSError:
                 # The bytes are there already, and somebody may count on them; or files have but one name here.
                 _sync(file)
@@ -122,6 +124,17 @@ class DirectoryStore:
     def _delete(self, digest: bytes) -> None:
         with writing():
             self.file_of(digest).unlink(missing_ok=True)
+
+
+def _make(folder: Path) -> list[Path]:
+    """Make a folder, and those above; return where they got their names."""
+    made = []
+    for each in (folder, *folder.parents):
+        if each.exists():
+            break
+        made.append(each)
+    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    return [each.parent for each in made]
 
 
 def _names_in(folder: Path, length: int, first: str) -> list[str]:

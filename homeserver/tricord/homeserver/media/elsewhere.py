@@ -9,15 +9,13 @@ from __future__ import annotations
 import math
 from collections import OrderedDict
 
-import structlog
 import trio
 
 from tricord.federation.errors import PeerError, PeerRefused
 from tricord.federation.media import RemoteFile, RemoteFiles
-from tricord.homeserver.media.blobs import StoreUnavailable
 from tricord.homeserver.media.disposition import clean_content_type, file_name_in
 from tricord.homeserver.media.incoming import Incoming
-from tricord.homeserver.media.repository import Description, Repository
+from tricord.homeserver.media.repository import Description, Repository, receiving
 from tricord.homeserver.media.settings import RemoteMediaSettings
 from tricord.homeserver.media.spool import Spool, TooManyBytes
 from tricord.homeserver.media.thumbnails import Thumbnail, Thumbnails, Wanted
@@ -31,8 +29,6 @@ from tricord.protocol.errors import (
     Unreachable,
 )
 from tricord.protocol.media import Mxc
-
-_log = structlog.get_logger(__name__)
 
 _AT_ONCE = 50
 _LARGEST_THUMBNAIL = 8 << 20
@@ -152,15 +148,13 @@ class MediaElsewhere:
                     raise TooManyBytes
                 description = described(file)
                 incoming.describe(description, length)
-                async with self._spool.receive(file.parts, most, incoming.grow) as spooled:
-                    if length is not None and spooled.size != length:
-                        raise Unreachable(f"{mxc} was to have {length} bytes, and has {spooled.size}")
-                    return await self._repository.keep_foreign(mxc, spooled, description)
+                with receiving():
+                    async with self._spool.receive(file.parts, most, incoming.grow) as spooled:
+                        if length is not None and spooled.size != length:
+                            raise Unreachable(f"{mxc} was to have {length} bytes, and has {spooled.size}")
+                        return await self._repository.keep_foreign(mxc, spooled, description)
         except TooManyBytes:
             raise RemoteMediaTooLarge(f"{mxc} has more than {most} bytes") from None
-        except StoreUnavailable as error:
-            _log.error("media cannot be received", reason=str(error))
-            raise Unavailable("the server cannot take in files now, try again later") from error
         except PeerError as error:
             raise refusal_of(mxc, error) from error
 

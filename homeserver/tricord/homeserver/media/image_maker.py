@@ -63,6 +63,9 @@ class ImageMaker:
                     )
                 except TooMuchOutput:
                     raise ImageTooLarge from None
+                except OSError as error:
+                    _log.error("the program that makes thumbnails cannot be run", reason=str(error))
+                    raise Unavailable("the server cannot make thumbnails now, try again later") from error
                 return _judged(sizes, status, output)
         raise ImageTooLarge
 

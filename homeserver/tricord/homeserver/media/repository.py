@@ -258,15 +258,13 @@ class Repository:
             if left < (length or 1):
                 raise Forbidden(f"your uploads would take more than {quota} bytes together")
         try:
-            async with self._spool.receive(parts, most) as spooled:
-                if quota and spooled.size > left:
-                    raise Forbidden(f"your uploads would take more than {quota} bytes together")
-                yield spooled
+            with receiving():
+                async with self._spool.receive(parts, most) as spooled:
+                    if quota and spooled.size > left:
+                        raise Forbidden(f"your uploads would take more than {quota} bytes together")
+                    yield spooled
         except TooManyBytes:
             raise TooLarge(f"the file has more than {most} bytes") from None
-        except StoreUnavailable as error:
-            _log.error("media cannot be received", reason=str(error))
-            raise Unavailable("the server cannot take in files now, try again later") from error
 
     async def _arrived(self, mxc: Mxc) -> StoredMedia | None:
         media = await self.known(mxc)
@@ -308,6 +306,16 @@ class Repository:
 def label_for(content_type: str, file_name: str | None) -> Label:
     """Return with which headers a file is given."""
     return Label(content_type, content_disposition(content_type, file_name).decode("ascii"))
+
+
+@contextlib.contextmanager
+def receiving() -> Iterator[None]:
+    """Refuse what the spool cannot take in."""
+    try:
+        yield
+    except StoreUnavailable as error:
+        _log.error("media cannot be received", reason=str(error))
+        raise Unavailable("the server cannot take in files now, try again later") from error
 
 
 @contextlib.contextmanager

@@ -117,8 +117,7 @@ class _Writer:
         """Write some bytes, the first time into a new file."""
         with writing():
             if self._handle is None:
-                self.file.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-                self._handle = self.file.open("xb", buffering=0)
+                self._handle = self._opened()
             for part in parts:
                 view = memoryview(part)
                 while view:
@@ -133,6 +132,13 @@ class _Writer:
         assert self._handle is not None  # noqa: S101  # written just now
         with writing():
             self._handle.close()
+
+    def _opened(self) -> BinaryIO:
+        try:
+            return self.file.open("xb", buffering=0)
+        except FileNotFoundError:
+            self.file.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+            return self.file.open("xb", buffering=0)
 
     async def discard(self) -> None:
         """Delete the file, if it has not become something else."""

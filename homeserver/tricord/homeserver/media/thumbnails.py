@@ -17,7 +17,7 @@ import trio
 from tricord.homeserver.clock import Clock
 from tricord.homeserver.media.blobs import BlobMissing, Label, StoreUnavailable
 from tricord.homeserver.media.image_maker import ImageMaker, ImageTooLarge, NoImage
-from tricord.homeserver.media.repository import Description, Repository, naming
+from tricord.homeserver.media.repository import Description, Repository, naming, receiving
 from tricord.homeserver.media.settings import ThumbnailSettings
 from tricord.homeserver.media.spool import Spool
 from tricord.homeserver.media.thumbnail_worker import Size
@@ -233,11 +233,12 @@ class Thumbnails:
         return {sizes[size]: data for size, data in made.items()}
 
     async def _kept(self, key: ThumbnailKey, data: bytes, content_type: str, *, from_elsewhere: bool) -> Thumbnail:
-        async with self._spool.receive(_at_once(data), len(data)) as spooled:
-            label = await self._repository.keep(spooled, Description(content_type, thumbnail_name(content_type)))
-            stored = StoredThumbnail(spooled.digest, spooled.size, content_type)
-            await self._add(key, stored, from_elsewhere=from_elsewhere)
-            return Thumbnail(spooled.digest, spooled.size, content_type, label)
+        with receiving():
+            async with self._spool.receive(_at_once(data), len(data)) as spooled:
+                label = await self._repository.keep(spooled, Description(content_type, thumbnail_name(content_type)))
+                stored = StoredThumbnail(spooled.digest, spooled.size, content_type)
+                await self._add(key, stored, from_elsewhere=from_elsewhere)
+                return Thumbnail(spooled.digest, spooled.size, content_type, label)
 
     async def _add(self, key: ThumbnailKey, stored: StoredThumbnail, *, from_elsewhere: bool) -> None:
         with naming():

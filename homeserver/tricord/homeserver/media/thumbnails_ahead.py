@@ -7,7 +7,6 @@ import trio
 
 from tricord.homeserver.media.repository import Repository
 from tricord.homeserver.media.thumbnails import USUAL, Thumbnails
-from tricord.homeserver.storage.errors import DatabaseError
 from tricord.protocol.errors import MatrixError
 from tricord.protocol.media import Mxc
 
@@ -40,8 +39,8 @@ class ThumbnailsAhead:
                 await self._make(mxc)
             except MatrixError:
                 pass  # it is no image, or a bad one; who asks for it is told so
-            except DatabaseError as error:
-                _log.warning("a thumbnail is not made ahead", reason=str(error))
+            except Exception:  # noqa: BLE001  # whatever it is, the next one may be made
+                _log.exception("a thumbnail is not made ahead", media=str(mxc))
 
     async def _make(self, mxc: Mxc) -> None:
         media = await self._repository.known(mxc)

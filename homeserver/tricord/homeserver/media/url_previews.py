@@ -23,7 +23,7 @@ from tricord.homeserver.clock import Clock
 from tricord.homeserver.media.confined import TooMuchOutput, run_script
 from tricord.homeserver.media.disposition import media_type
 from tricord.homeserver.media.image_size import HEAD_BYTES, image_size
-from tricord.homeserver.media.repository import Description, Repository
+from tricord.homeserver.media.repository import Description, Repository, receiving
 from tricord.homeserver.media.settings import UrlPreviewSettings
 from tricord.homeserver.media.spool import Spool, TooManyBytes
 from tricord.homeserver.media.thumbnails import image_type
@@ -234,13 +234,14 @@ class UrlPreviews:
             async with self._opened(url) as response:
                 if response.status != 200:
                     return None
-                async with self._spool.receive(response.parts, self._settings.max_image_bytes) as spooled:
-                    head = await trio.to_thread.run_sync(_head, spooled.file)
-                    content_type = image_type(head[:16])
-                    if content_type is None:
-                        return None
-                    mxc = await self._repository.keep_own(spooled, Description(content_type, None))
-                    return _Picture(mxc, content_type, spooled.size, image_size(head))
+                with receiving():
+                    async with self._spool.receive(response.parts, self._settings.max_image_bytes) as spooled:
+                        head = await trio.to_thread.run_sync(_head, spooled.file)
+                        content_type = image_type(head[:16])
+                        if content_type is None:
+                            return None
+                        mxc = await self._repository.keep_own(spooled, Description(content_type, None))
+                        return _Picture(mxc, content_type, spooled.size, image_size(head))
         except (EgressError, TooManyBytes, MatrixError):
             return None
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+
 import structlog
 import trio
 
@@ -40,11 +42,15 @@ class Uses:
                 except DatabaseError as error:
                     _log.warning("when media was last asked for is not written", reason=str(error))
         finally:
-            with trio.move_on_after(2, shield=True):
+            with trio.move_on_after(2, shield=True), contextlib.suppress(DatabaseError):
                 await self.write()
 
     async def write(self) -> None:
         """Write what has been noted."""
         if self._unwritten:
             unwritten, self._unwritten = self._unwritten, {}
-            await self._database.run(note_uses, unwritten)
+            try:
+                await self._database.run(note_uses, unwritten)
+            except DatabaseError:
+                self._unwritten = unwritten | self._unwritten
+                raise

@@ -33,22 +33,23 @@ class WarmScript:
 
     async def run(self, arguments: Sequence[str], parts: AsyncIterator[bytes], *, max_output: int) -> tuple[int, bytes]:
         """Run it on some bytes; all is as with `run_script`."""
-        source, feed = os.pipe()
-        output, target = os.pipe()
-        if _PIPE_SIZE is not None:
-            with contextlib.suppress(OSError):  # beyond what one user may have in pipes
-                fcntl.fcntl(feed, _PIPE_SIZE, _ROOM_IN_PIPE)
-        ours, theirs = socket.socketpair()
-        async with trio.lowlevel.FdStream(feed) as stdin, trio.lowlevel.FdStream(output) as stdout:
-            with trio.socket.from_stdlib_socket(ours) as report:
-                try:
-                    await self._send("\0".join(arguments).encode(), [source, target, theirs.fileno()])
-                finally:
-                    os.close(source)
-                    os.close(target)
-                    theirs.close()
-                found = await converse(stdin, stdout, parts, max_output)
-                said = await report.recv(STATUS.size)
+        async with contextlib.AsyncExitStack() as ours:
+            with contextlib.ExitStack() as lent:
+                source, feed = os.pipe()
+                lent.callback(os.close, source)
+                stdin = await ours.enter_async_context(trio.lowlevel.FdStream(feed))
+                output, target = os.pipe()
+                lent.callback(os.close, target)
+                stdout = await ours.enter_async_context(trio.lowlevel.FdStream(output))
+                if _PIPE_SIZE is not None:
+                    with contextlib.suppress(OSError):  # beyond what one user may have in pipes
+                        fcntl.fcntl(feed, _PIPE_SIZE, _ROOM_IN_PIPE)
+                near, far = socket.socketpair()
+                lent.callback(far.close)
+                report = ours.enter_context(trio.socket.from_stdlib_socket(near))
+                await self._send("\0".join(arguments).encode(), [source, target, far.fileno()])
+            found = await converse(stdin, stdout, parts, max_output)
+            said = await report.recv(STATUS.size)
         # Nothing is said by one that has ended with the process that it was a copy of.
         return (STATUS.unpack(said)[0] if len(said) == STATUS.size else 1), found
 
