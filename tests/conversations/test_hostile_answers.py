@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
+from urllib.parse import parse_qs
 
 import orjson
 import pytest
@@ -18,9 +19,12 @@ from tests.federation.web import Seen
 from tests.postgres import PostgresServer
 from tricord.clients import Refused
 from tricord.protocol.event_format import MAX_PREV_EVENTS, write_references
-from tricord.protocol.events import VerifiedEvent, parse_event
+from tricord.protocol.events import Event, VerifiedEvent, parse_event
 from tricord.protocol.identifiers import EventId, RoomId, ServerName, UserId
 from tricord.protocol.signing import SigningKey
+
+# More than one request for history brings.
+_MANY = 130
 
 
 @pytest.fixture
@@ -310,6 +314,41 @@ async def test_history_has_events_with_more_references_than_there_may_be_now(any
     shown = [event["content"].get("body") for event in page.chunk]
     assert "where all meet" in shown
     assert "side by side 20" in shown
+
+
+async def test_history_goes_on_behind_events_that_the_rules_refuse(any_scene: Scene) -> None:
+    scene, evil = any_scene, any_scene.evil
+    room = evil.found(scene.room.version.name, scene.mallory)
+    early = evil.says(room, scene.mallory, "long ago")
+    room.take_in(early)
+    nobody = evil.user("nobody")
+    for number in range(_MANY):
+        refused = evil.says(room, nobody, f"I was never here {number}", after=[end.event_id for end in room.ends])
+        room.take_in(refused)
+    room.take_in(evil.says(room, scene.mallory, "the last"))
+    evil.welcomes(room)
+    await scene.xenia.join(room.room_id, via=[evil.name])
+
+    def before(seen: Seen) -> dict[str, Any]:
+        query = parse_qs(seen.target.partition("?")[2])
+        waiting, told = [EventId(one) for one in query["v"]], dict[EventId, Event]()
+        while waiting and len(told) < int(query["limit"][0]):
+            event_id = waiting.pop(0)
+            if event_id in room.events and event_id not in told:
+                told[event_id] = room.events[event_id]
+                waiting += room.events[event_id].prev_events
+        return {"pdus": [event.pdu for event in told.values()]}
+
+    evil.answers("GET .*/backfill/", before)
+    shown: list[Any] = []
+    page = await scene.xenia.messages(room.room_id, limit=20)
+    for _ in range(_MANY):
+        shown += page.chunk
+        if page.end is None:
+            break
+        page = await scene.xenia.messages(room.room_id, start=page.end, limit=20)
+    assert early.event_id in [event["event_id"] for event in shown]
+    assert "never here" not in repr(shown)
 
 
 async def test_what_was_redacted_is_not_shown_again_by_history(any_scene: Scene) -> None:

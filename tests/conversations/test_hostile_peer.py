@@ -14,6 +14,7 @@ from tests.conversations.scene import Scene, hostile_scene
 from tests.conversations.towns import heard
 from tests.postgres import PostgresServer
 from tricord.federation.key_documents import own_document
+from tricord.federation.request_auth import authorization_header
 from tricord.protocol.events import Event
 from tricord.protocol.identifiers import EventId, ServerName, UserId
 from tricord.protocol.signing import SigningKey, sign_json
@@ -91,6 +92,17 @@ async def test_transactions_that_are_too_large_are_refused_whole(scene: Scene) -
         scene.hs, "PUT", "/_matrix/federation/v1/send/t", content=b"[" * (15 << 20), headers={}
     )
     assert unsigned.status_code in (401, 413)
+    assert await scene.rows() == before
+
+
+async def test_bodies_that_are_no_json_are_refused_whole(scene: Scene) -> None:
+    before = await scene.rows()
+    for number in (b"NaN", b"Infinity", b"1e400"):
+        content = b'{"origin":"evil.test","origin_server_ts":1,"pdus":[{"content":{"n":' + number + b"}}]}"
+        uri = "/_matrix/federation/v1/send/odd"
+        signed = {"Authorization": authorization_header("PUT", uri, scene.evil.name, scene.hs, scene.evil.key, content)}
+        answer = await scene.evil.request(scene.hs, "PUT", uri, content=content, headers=signed)
+        assert (answer.status_code, answer.json()["errcode"]) in ((400, "M_NOT_JSON"), (400, "M_BAD_JSON"))
     assert await scene.rows() == before
 
 

@@ -43,6 +43,8 @@ _EVENTS_OF_A_PART = 30
 # How much is fetched at a time while the room is being completed: as much as somebody reads at once.
 _EARLY_EVENTS = 30
 _MOST_HOLES = 20
+# How often one server is asked in a row, if the rules refuse all that it tells.
+_ROUNDS = 5
 # How long a hole that nobody could fill is left alone.
 _PAUSE_SECONDS = 120
 _MOST_REMEMBERED = 10_000
@@ -162,9 +164,24 @@ class Backfill:
 
     async def _fetch(self, room: CachedRoom, holes: Sequence[StoredEvent]) -> bool:
         for server in (await self._residence.servers_in(room.room_id))[:_SERVERS]:
-            new = await self._fetched(server, room, [stored.event.event_id for stored in holes], _EVENTS)
-            if new and await self._place(server, room, _parts(holes, new), new, holes):
+            if await self._fetch_from(server, room, holes):
                 return True
+        return False
+
+    async def _fetch_from(self, server: ServerName, room: CachedRoom, holes: Sequence[StoredEvent]) -> bool:
+        """Fetch what is missing from one server; where it is nothing but what the rules refuse, what is behind that."""
+        found: dict[EventId, VerifiedEvent] = {}
+        event_ids = [stored.event.event_id for stored in holes]
+        for _ in range(_ROUNDS):
+            new = await self._fetched(server, room, event_ids, _EVENTS)
+            if new.keys() <= found.keys():
+                return False
+            found |= new
+            if await self._place(server, room, _parts(holes, found), found, holes):
+                return True
+            event_ids = [one.event_id for one in new.values() if not found.keys() >= set(one.prev_events)][:_MOST_HOLES]
+            if not event_ids:
+                return False
         return False
 
     async def _fetched(

@@ -5,6 +5,7 @@ https://spec.matrix.org/v1.19/server-server-api/#retrieving-events
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Collection, Sequence
 
 from tricord.homeserver.rooms.cached_rooms import CachedRooms
@@ -31,6 +32,8 @@ _SERVER_ACL: StateKey = ("m.room.server_acl", "")
 _MEMBER = "m.room.member"
 # Of a server with more users than this in the room, some are as good as all.
 _MOST_USERS = 500
+# Lists of thousands of servers take up to a megabyte each.
+_MOST_ACLS = 100
 # So much history is read first in a room that was joined just now.
 _LAST_EVENTS = 50
 
@@ -57,6 +60,7 @@ class ServerReads:
         self._memberships = memberships
         self._partial_rooms = partial_rooms
         self._retention = retention
+        self._acls: OrderedDict[EventId, ServerAcl] = OrderedDict()
 
     async def check_acl(self, server: ServerName, room_id: RoomId) -> None:
         """Refuse a server that the room shuts out.
@@ -65,8 +69,16 @@ class ServerReads:
         """
         found = await self._state.current(room_id, [_SERVER_ACL])
         stored = found.get(_SERVER_ACL)
-        if stored is not None and not ServerAcl(stored.event.content).allows(server):
+        if stored is not None and not self._acl(stored).allows(server):
             raise Forbidden(f"{server} is shut out of {room_id}")
+
+    def _acl(self, stored: StoredEvent) -> ServerAcl:
+        """Return an access control list, which is made once, however long it is."""
+        acl = self._acls.pop(stored.event.event_id, None) or ServerAcl(stored.event.content)
+        self._acls[stored.event.event_id] = acl
+        if len(self._acls) > _MOST_ACLS:
+            self._acls.popitem(last=False)
+        return acl
 
     async def check_in_room(self, server: ServerName, room_id: RoomId) -> None:
         """Refuse a server that has no user in the room, or is shut out of it."""
