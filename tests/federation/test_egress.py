@@ -16,8 +16,9 @@ from tests.federation.web import LOOPBACK, Host, ScriptedDns, Seen, hosting, rep
 from tricord.federation import egress as module
 from tricord.federation.addresses import AllowedAddresses
 from tricord.federation.dns import Place, SystemDns
-from tricord.federation.egress import Egress, Route
+from tricord.federation.egress import Egress
 from tricord.federation.errors import AddressRefused, AnswerInvalid, EgressError, HostUnreachable
+from tricord.federation.route import Route
 
 TLS = ssl.create_default_context()
 BOTH = ("https", "http")

@@ -13,9 +13,9 @@ from tricord.federation.calls import Peers
 from tricord.federation.client import FederationClient
 from tricord.federation.discovery import Discovery
 from tricord.federation.dns import Place
-from tricord.federation.egress import Egress, tls_context
 from tricord.federation.errors import PeerAnswerInvalid, PeerUnreachable
 from tricord.federation.https import HttpsTransport
+from tricord.federation.way_out import WayOut
 from tricord.federation.well_known import WellKnown
 from tricord.protocol.identifiers import ServerName
 
@@ -32,8 +32,8 @@ class Internet:
 
     def __init__(self, trusted_ca: Path | None, *allowed: str) -> None:
         self.dns = ScriptedDns()
-        self._egress = Egress(self.dns, AllowedAddresses(allowed), tls_context(trusted_ca))
-        self.transport = HttpsTransport(Discovery(self.dns, WellKnown(self._egress)), self._egress)
+        self._way_out = WayOut(self.dns, AllowedAddresses(allowed), trusted_ca)
+        self.transport = HttpsTransport(Discovery(self.dns, WellKnown(self._way_out)), self._way_out)
         self.peers = Peers(FederationClient(self.transport, HERE, new_key()))
 
 

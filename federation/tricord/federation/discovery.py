@@ -8,8 +8,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from tricord.federation.dns import Dns, Place
-from tricord.federation.egress import Route
 from tricord.federation.errors import HostUnreachable
+from tricord.federation.route import Route
 from tricord.federation.server_names import is_ip_literal, split_server_name
 from tricord.federation.well_known import WellKnown
 from tricord.protocol.errors import InvalidParam

@@ -13,7 +13,6 @@ import zlib
 from collections import OrderedDict
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 import httpcore
 import httpx
@@ -22,6 +21,7 @@ import trio
 from tricord.federation.addresses import AllowedAddresses, final_address
 from tricord.federation.dns import Dns, Place, in_order
 from tricord.federation.errors import AddressRefused, AnswerInvalid, HostUnreachable
+from tricord.federation.route import Route
 from tricord.federation.transport import OpenResponse, Response
 
 _CONNECT_SECONDS = 10.0
@@ -38,19 +38,6 @@ _PORTS = {"https": 443, "http": 80}
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 # These mean the same when they arrive twice: a kept connection that breaks may be tried anew.
 _SAFE_TO_REPEAT = frozenset({"GET", "HEAD", "PUT"})
-
-
-@dataclass(frozen=True, slots=True)
-class Route:
-    """Where to connect for a request, and who must be there."""
-
-    name: str
-    """The host name or IP address that the certificate must be for, without port or brackets."""
-    host_header: str
-    places: tuple[Place, ...]
-    scheme: str = "https"
-    for_files: bool = False
-    """Connections of their own, so that large answers hold up no small ones."""
 
 
 @dataclass(slots=True)
@@ -385,14 +372,6 @@ class _Body:
         if self._decoder is not None and self._begun and not self._decoder.eof:
             raise AnswerInvalid("the answer is not the gzip that it says it is")
         return b"".join(self._parts)
-
-
-def tls_context(trusted_ca: Path | None = None) -> ssl.SSLContext:
-    """Return what certificates are checked by: the system's authorities, and further ones from a PEM file."""
-    context = ssl.create_default_context()
-    if trusted_ca is not None:
-        context.load_verify_locations(trusted_ca)
-    return context
 
 
 async def _close(line: _Line) -> None:

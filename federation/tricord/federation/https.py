@@ -11,9 +11,9 @@ import trio
 from tricord.federation.addresses import AllowedAddresses
 from tricord.federation.discovery import Discovery
 from tricord.federation.dns import SystemDns
-from tricord.federation.egress import Egress, tls_context
 from tricord.federation.errors import AnswerInvalid, HostUnreachable, PeerAnswerInvalid, PeerUnreachable
 from tricord.federation.transport import OpenResponse, Response
+from tricord.federation.way_out import WayOut
 from tricord.federation.well_known import WellKnown
 from tricord.protocol.identifiers import ServerName
 
@@ -21,9 +21,9 @@ from tricord.protocol.identifiers import ServerName
 class HttpsTransport:
     """Brings requests to servers over the network."""
 
-    def __init__(self, discovery: Discovery, egress: Egress) -> None:
+    def __init__(self, discovery: Discovery, way_out: WayOut) -> None:
         self._discovery = discovery
-        self._egress = egress
+        self._way_out = way_out
 
     @classmethod
     def on_this_machine(
@@ -35,8 +35,8 @@ class HttpsTransport:
     ) -> HttpsTransport:
         """Return the transport that uses the machine's own resolver and certificate authorities, and these settings."""
         dns = SystemDns()
-        egress = Egress(dns, AllowedAddresses(allowed_addresses), tls_context(trusted_ca))
-        return cls(Discovery(dns, WellKnown(egress), address_overrides), egress)
+        way_out = WayOut(dns, AllowedAddresses(allowed_addresses), trusted_ca)
+        return cls(Discovery(dns, WellKnown(way_out), address_overrides), way_out)
 
     async def send(
         self,
@@ -52,7 +52,7 @@ class HttpsTransport:
         """Send a request to a server, and return its answer whole."""
         with _of_a_peer(destination), trio.move_on_after(timeout_seconds):
             route = await self._discovery.route(destination)
-            return await self._egress.send(
+            return await self._way_out.send(
                 route, method, uri, headers, content, timeout_seconds=timeout_seconds, max_bytes=max_bytes
             )
         raise PeerUnreachable(destination, f"has not answered within {timeout_seconds:.0f} s")
@@ -71,19 +71,19 @@ class HttpsTransport:
         left = max(deadline - trio.current_time(), 0)
         async with contextlib.AsyncExitStack() as stack:
             with _of_a_peer(destination):
-                answer = await stack.enter_async_context(self._egress.open(route, uri, headers, timeout_seconds=left))
+                answer = await stack.enter_async_context(self._way_out.open(route, uri, headers, timeout_seconds=left))
             parts = await stack.enter_async_context(contextlib.aclosing(_from_a_peer(destination, answer.parts)))
             yield OpenResponse(answer.status, answer.headers, parts)
 
     @contextlib.asynccontextmanager
     async def open_url(self, url: str, *, timeout_seconds: float) -> AsyncIterator[OpenResponse]:
         """Ask for what a server has given a URL of."""
-        async with self._egress.open_url(url, timeout_seconds=timeout_seconds) as answer:
+        async with self._way_out.open_url(url, timeout_seconds=timeout_seconds) as answer:
             yield answer
 
     async def aclose(self) -> None:
         """Close every connection."""
-        await self._egress.aclose()
+        await self._way_out.aclose()
 
 
 @contextlib.contextmanager

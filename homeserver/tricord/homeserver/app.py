@@ -21,7 +21,7 @@ from tricord.homeserver.assembly.exchange import Exchange
 from tricord.homeserver.assembly.foundation import Foundation, Run
 from tricord.homeserver.assembly.media import Media
 from tricord.homeserver.assembly.moderation import Moderation
-from tricord.homeserver.assembly.network import Network, open_egress, open_transport
+from tricord.homeserver.assembly.network import Network, open_transport, open_way_out
 from tricord.homeserver.assembly.personal import Personal
 from tricord.homeserver.assembly.push import Push
 from tricord.homeserver.assembly.rooms import Rooms
@@ -207,7 +207,7 @@ async def run_on(
         if transport is None:
             transport = await stack.enter_async_context(open_transport(settings))
         if outside is None:
-            outside = await stack.enter_async_context(open_egress(settings))
+            outside = await stack.enter_async_context(open_way_out(settings))
         base = Foundation(
             settings, database, publisher, key, retired, clock, policy_key, None if common is None else common.buckets
         )

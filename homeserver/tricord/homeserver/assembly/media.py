@@ -6,7 +6,7 @@ import trio
 
 from tricord.federation.addresses import AllowedAddresses
 from tricord.federation.dns import SystemDns
-from tricord.federation.egress import Egress, tls_context
+from tricord.federation.way_out import WayOut
 from tricord.homeserver.assembly.foundation import Foundation, Run
 from tricord.homeserver.assembly.network import Network
 from tricord.homeserver.client_api.media import MediaApi
@@ -85,8 +85,8 @@ class Media:
         )
         self._library = Library(base.server_name, self._repository, self._elsewhere, self._thumbnails)
         self._server_name = base.server_name
-        self._egress = Egress(SystemDns(), AllowedAddresses(settings.url_previews.allowed_addresses), tls_context())
-        self._previews = UrlPreviews(database, self._egress, self._repository, spool, clock, settings.url_previews)
+        self._way_out = WayOut(SystemDns(), AllowedAddresses(settings.url_previews.allowed_addresses))
+        self._previews = UrlPreviews(database, self._way_out, self._repository, spool, clock, settings.url_previews)
         self._sweep = Sweep(base.server_name, database, store, spool, clock, settings.media, settings.remote_media)
         self._strays = Strays(database, store, clock, settings.media_store)
 
@@ -107,7 +107,7 @@ class Media:
             await trio.sleep_forever()
         finally:
             await self._maker.aclose()
-            await self._egress.aclose()
+            await self._way_out.aclose()
 
     def routes(self) -> list[Route]:
         """Return what clients are answered about media."""

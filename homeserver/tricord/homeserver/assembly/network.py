@@ -9,13 +9,13 @@ from tricord.federation.addresses import AllowedAddresses
 from tricord.federation.calls import Peers
 from tricord.federation.client import FederationClient
 from tricord.federation.dns import SystemDns
-from tricord.federation.egress import Egress, tls_context
 from tricord.federation.health import PeerHealth
 from tricord.federation.https import HttpsTransport
 from tricord.federation.keys import KeyRing
 from tricord.federation.media import RemoteFiles
 from tricord.federation.request_auth import RequestAuthenticator
 from tricord.federation.transport import NoNetwork, Transport
+from tricord.federation.way_out import WayOut
 from tricord.homeserver.assembly.foundation import Foundation
 from tricord.homeserver.peers.key_store import StoredKeys
 from tricord.homeserver.peers.remote_profiles import RemoteProfiles
@@ -50,18 +50,17 @@ class Network:
 
 
 @contextlib.asynccontextmanager
-async def open_egress(settings: Settings) -> AsyncIterator[Egress]:
+async def open_way_out(settings: Settings) -> AsyncIterator[WayOut]:
     """Give the way to hosts that users name: push gateways, for one. Raises SettingsError."""
     federation = settings.federation
     try:
-        tls = tls_context(federation.trusted_ca)
+        way_out = WayOut(SystemDns(), AllowedAddresses(federation.allowed_addresses), federation.trusted_ca)
     except OSError as error:  # which ssl's errors are
         raise _no_certificates(settings) from error
-    egress = Egress(SystemDns(), AllowedAddresses(federation.allowed_addresses), tls)
     try:
-        yield egress
+        yield way_out
     finally:
-        await egress.aclose()
+        await way_out.aclose()
 
 
 @contextlib.asynccontextmanager

@@ -12,13 +12,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import httpx
 import orjson
 import trio
 
-from tricord.federation.egress import Egress
 from tricord.federation.errors import AddressRefused, EgressError
 from tricord.federation.transport import OpenResponse
+from tricord.federation.way_out import WayOut
 from tricord.homeserver.clock import Clock
 from tricord.homeserver.media.confined import TooMuchOutput, run_script
 from tricord.homeserver.media.disposition import media_type
@@ -80,14 +79,14 @@ class UrlPreviews:
     def __init__(
         self,
         database: Database,
-        egress: Egress,
+        way_out: WayOut,
         repository: Repository,
         spool: Spool,
         clock: Clock,
         settings: UrlPreviewSettings,
     ) -> None:
         self._database = database
-        self._egress = egress
+        self._way_out = way_out
         self._repository = repository
         self._spool = spool
         self._clock = clock
@@ -101,6 +100,8 @@ class UrlPreviews:
         """Return what is known of a URL. Raises Forbidden where we do not go, and NotFound where nothing is."""
         if not self._allowed:
             raise Forbidden("this server makes no previews of URLs")
+        # With it comes httpx, which URLs are read by here, too.
+        await self._way_out.load()
         if len(url) > _LONGEST_URL or not self._permits(_host(url)):
             raise Forbidden("this server makes no previews of this URL")
         digest = hashlib.sha256(url.encode(errors="replace")).digest()
@@ -149,7 +150,7 @@ class UrlPreviews:
     async def _asked(self, url: str, digest: bytes) -> JsonObject:
         preview: JsonObject = {}
         image: str | None = None
-        async with self._egress.open_url(
+        async with self._way_out.open_url(
             url,
             headers=_HEADERS | {"Accept-Language": self._settings.languages},
             timeout_seconds=_ANSWER_SECONDS,
@@ -179,6 +180,8 @@ class UrlPreviews:
 
     async def _read(self, response: OpenResponse, content_type: str) -> JsonObject | None:
         """Return what a page says, as a process of its own reads it; None if it cannot."""
+        import httpx
+
         encoding = httpx.Headers({"content-type": content_type}).get("content-type", "").partition("charset=")[2]
         arguments = (encoding.strip(" \"';")[:40], str(_PARSER_BYTES), str(_PARSER_CPU_SECONDS))
         data = await _first(response.parts, self._settings.max_page_bytes)
@@ -248,7 +251,7 @@ class UrlPreviews:
     def _opened(self, url: str) -> Any:
         if len(url) > _LONGEST_URL or not self._permits(_host(url)):
             raise AddressRefused("this is not where previews are made of")
-        return self._egress.open_url(
+        return self._way_out.open_url(
             url,
             headers={"User-Agent": _HEADERS["User-Agent"]},
             timeout_seconds=_ANSWER_SECONDS,
@@ -261,6 +264,8 @@ class UrlPreviews:
 
 
 def _host(url: str) -> str:
+    import httpx
+
     try:
         return httpx.URL(url).host
     except (httpx.InvalidURL, ValueError):
@@ -268,6 +273,8 @@ def _host(url: str) -> str:
 
 
 def _joined(base: str, url: str) -> str | None:
+    import httpx
+
     try:
         return str(httpx.URL(base).join(url))
     except (httpx.InvalidURL, ValueError):

@@ -11,17 +11,18 @@ import sys
 import click
 import trio
 
-from tricord.homeserver.app import run_on
 from tricord.homeserver.cli.faults import faults_explained
-from tricord.homeserver.garbage import collect_seldom
-from tricord.homeserver.logs import configure_logs
+from tricord.homeserver.garbage import collect_nothing, collect_seldom
+from tricord.homeserver.loading import load_nothing_for_people
 from tricord.homeserver.processes.work import READY, STOP, Work
-from tricord.homeserver.storage.database import open_database
-from tricord.homeserver.stream.common_memory import SIZE, CommonMemory
 
 
 def main() -> None:
     """Serve until told to stop."""
+    collect_nothing()
+    load_nothing_for_people()
+    from tricord.homeserver.logs import configure_logs
+
     # Ctrl-C reaches all processes of a terminal: the one that watches says when to stop.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     told, said = os.dup(0), os.dup(1)
@@ -34,6 +35,10 @@ def main() -> None:
 
 
 async def _serve(work: Work, told: int, said: int) -> None:
+    from tricord.homeserver.app import run_on
+    from tricord.homeserver.storage.database import open_database
+    from tricord.homeserver.stream.common_memory import SIZE, CommonMemory
+
     settings = work.settings
     common = CommonMemory(mmap.mmap(work.memory, SIZE), work.number - 1, settings.processes)
     sockets = [socket.socket(fileno=descriptor) for descriptor in work.sockets]

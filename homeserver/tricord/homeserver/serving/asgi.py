@@ -12,6 +12,7 @@ from typing import Any
 
 import trio
 
+from tricord.federation.late import Late
 from tricord.homeserver.serving.call import Header, Route
 from tricord.homeserver.serving.client_address import ClientAddresses
 from tricord.homeserver.serving.dispatch import Dispatcher, RawRequest, Response, reads_json, stopping
@@ -43,8 +44,7 @@ class Application:
         self._dispatcher = dispatcher
         self._everything_by_quart = everything_by_quart
         # Loaded for the first request that goes by it: not every process gets one.
-        self._framework: Framework | None = None
-        self._loading = trio.Lock()
+        self._framework = Late(_load_framework)
         self._waiting: set[trio.CancelScope] = set()
         self.find = dispatcher.find
         self.client_addresses = ClientAddresses(trusted_proxies)
@@ -154,20 +154,13 @@ class Application:
                 await send(message)
 
         scope["tricord.answer"] = answer
-        framework = await self._loaded()
+        framework = await self._framework.get()
         try:
             await framework(scope, nothing, send_unless_gone)
         except* (trio.BrokenResourceError, trio.ClosedResourceError, ClientDisconnected):
             gone = True
         if gone:
             raise ClientDisconnected
-
-    async def _loaded(self) -> Framework:
-        async with self._loading:
-            if self._framework is None:
-                # In a thread, since others go on meanwhile.
-                self._framework = await trio.to_thread.run_sync(_load_framework)
-        return self._framework
 
 
 def _load_framework() -> Framework:

@@ -5,15 +5,17 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
-from typing import Any, Generic, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 
 from pydantic import BaseModel
-from trio_websocket import WebSocketConnection
 
 from tricord.clients.endpoint import Endpoint
 from tricord.protocol.errors import MissingToken, Unauthorized
 from tricord.protocol.identifiers import DeviceId, ServerName, UserId
 from tricord.protocol.strict_json import JsonObject
+
+if TYPE_CHECKING:
+    from trio_websocket import WebSocketConnection
 
 B = TypeVar("B")
 Q = TypeVar("Q")

@@ -13,6 +13,9 @@ from tricord.homeserver.serving.call import Header
 from tricord.homeserver.serving.errors import Refused
 from tricord.homeserver.serving.limits import Limits
 
+# What a client says first who knows that we speak HTTP/2.
+HTTP2_PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
+
 # Bytes of chunk sizes, beside `head_bytes`, for each byte of body: a chunk of one byte has five.
 _MOST_CHUNK_FRAMING = 8
 

@@ -31,12 +31,11 @@ from hypercorn.utils import filter_pseudo_headers
 from tricord.homeserver.serving.asgi import BARE_QUERY, Application
 from tricord.homeserver.serving.date import date
 from tricord.homeserver.serving.errors import ClientDisconnected, Refused
-from tricord.homeserver.serving.framing import check_target
+from tricord.homeserver.serving.framing import HTTP2_PREFACE, check_target
 from tricord.homeserver.serving.limits import Limits
 
 _log = structlog.get_logger(__name__)
 
-PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
 _READ = 65_536
 # Of one stream: RFC 9113's default, which clients need not be told.
 _WINDOW = 65_535
@@ -50,7 +49,7 @@ class _FrameLengths:
     """Follows the frames of a connection. h2 looks at the length of a frame, up to 16 MiB, only once it is complete."""
 
     def __init__(self) -> None:
-        self._skip = len(PREFACE)
+        self._skip = len(HTTP2_PREFACE)
         self._header = b""
 
     def are_bounded(self, data: bytes) -> bool:

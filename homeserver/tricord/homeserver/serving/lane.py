@@ -14,20 +14,20 @@ import math
 import os
 import re
 from collections.abc import Mapping, MutableMapping
+from importlib import import_module
 from typing import Any
 from urllib.parse import parse_qs
 
 import structlog
 import trio
-from trio_websocket import ConnectionClosed, wrap_server_stream
 
+from tricord.federation.late import Late
 from tricord.homeserver.serving.asgi import Application, Body
 from tricord.homeserver.serving.call import Header, WebSocketRoute
 from tricord.homeserver.serving.date import date
 from tricord.homeserver.serving.dispatch import RawRequest, Response, refused
 from tricord.homeserver.serving.errors import ClientDisconnected, Refused
-from tricord.homeserver.serving.framing import Message, Reader
-from tricord.homeserver.serving.http2 import PREFACE, serve_http2
+from tricord.homeserver.serving.framing import HTTP2_PREFACE, Message, Reader
 from tricord.homeserver.serving.limits import Limits
 
 _log = structlog.get_logger(__name__)
@@ -40,6 +40,17 @@ _WEBSOCKET_GOING_AWAY = 1001
 _WEBSOCKET_KEY = re.compile(r"[A-Za-z0-9+/]{22}==")
 
 Stream = trio.SocketStream | trio.SSLStream[trio.SocketStream]
+
+
+def _load_http2() -> Any:
+    from tricord.homeserver.serving.http2 import serve_http2
+
+    return serve_http2
+
+
+# Not every server is asked by HTTP/2, or for a WebSocket.
+_http2 = Late(_load_http2)
+_websockets = Late(lambda: import_module("trio_websocket"))
 
 
 class Lane:
@@ -98,6 +109,7 @@ class Lane:
             if patience.cancelled_caught:
                 return
             if stream.selected_alpn_protocol() == "h2":
+                serve_http2 = await _http2.get()
                 await serve_http2(self.application, stream, peer, self.limits, self.idle)
                 return
         await _Connection(self, stream, peer).run()
@@ -135,13 +147,14 @@ class _Connection:
     async def _opening(self) -> bytes:
         """Return the first bytes of HTTP/1.1; b"" if there are none, or once HTTP/2 has been served."""
         data = await self._next_read(self._limits.head_seconds)
-        while len(data) < len(PREFACE) and PREFACE.startswith(data) and data:
+        while len(data) < len(HTTP2_PREFACE) and HTTP2_PREFACE.startswith(data) and data:
             more = await self._rest_of_head()
             if not more:
                 return b""
             data += more
-        if not data.startswith(PREFACE):
+        if not data.startswith(HTTP2_PREFACE):
             return data
+        serve_http2 = await _http2.get()
         await serve_http2(self._application, self._stream, self._peer, self._limits, self._lane.idle, data)
         return b""
 
@@ -365,15 +378,18 @@ class _Connection:
             raise Refused(400, "too many parameters") from None
         address = self._application.client_addresses.of(self._peer[0], message.headers)
         stream: Any = _ReadAhead(self._stream, message.head())
+        websockets = await _websockets.get()
         async with trio.open_nursery() as nursery:
             with trio.fail_after(self._limits.head_seconds):
-                request = await wrap_server_stream(nursery, stream, max_message_size=websocket.largest_message)
+                request = await websockets.wrap_server_stream(
+                    nursery, stream, max_message_size=websocket.largest_message
+                )
                 connection = await request.accept()
             with trio.CancelScope() as until_stopped:
                 self._lane.idle[until_stopped] = math.inf
                 try:
                     await websocket.handle(connection, parameters, headers, address)
-                except ConnectionClosed:
+                except websockets.ConnectionClosed:
                     pass
                 finally:
                     del self._lane.idle[until_stopped]

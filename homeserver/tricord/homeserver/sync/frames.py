@@ -11,9 +11,12 @@ from __future__ import annotations
 
 import os
 import struct
+from typing import TYPE_CHECKING
 
 import trio
-from trio_websocket import WebSocketConnection
+
+if TYPE_CHECKING:
+    from trio_websocket import WebSocketConnection
 
 # Blocked for longer than this, a client has fallen behind; for much longer, it is gone.
 PATIENCE_SECONDS = 10

@@ -9,13 +9,12 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
-from typing import Any, NoReturn, Protocol
+from typing import TYPE_CHECKING, Any, NoReturn, Protocol
 
 import orjson
 import structlog
 import trio
 from pydantic import ValidationError
-from trio_websocket import ConnectionClosed, WebSocketConnection
 
 from tricord.clients.api.websocket import (
     HEARTBEAT_SECONDS,
@@ -42,6 +41,9 @@ from tricord.homeserver.sync.http import delta_token, encode_sections
 from tricord.homeserver.sync.viewer import Viewer
 from tricord.protocol.errors import BadJson, InvalidParam, MatrixError, MissingToken, NotJson
 from tricord.protocol.strict_json import JsonObject, parse_object
+
+if TYPE_CHECKING:
+    from trio_websocket import WebSocketConnection
 
 _TOKEN_CHECK_SECONDS = 60
 
@@ -100,7 +102,7 @@ class WebSocketSync:
             await client.close(end.code)
         except MatrixError as error:
             await client.refuse(error)
-        except (Gone, ConnectionClosed):
+        except Gone:
             pass
         except Exception:
             _logger.exception("a WebSocket failed", client_address=client_address)
@@ -172,7 +174,7 @@ class WebSocketSync:
                 nursery.start_soon(self._mind_token, token, revoked, client_address)
         except BaseExceptionGroup as group:
             # Only the first reason counts; the others came of its cancelling them.
-            reasons, others = group.split((_End, Gone, ConnectionClosed))
+            reasons, others = group.split((_End, Gone))
             if others is not None:
                 raise others from None
             ended = next((reason for reason in _leaves(reasons) if isinstance(reason, _End)), None)
@@ -273,7 +275,8 @@ class _Client:
 
     async def receive(self) -> JsonObject:
         """Return the next message."""
-        message = await self._connection.get_message()
+        with _gone_if_closed():
+            message = await self._connection.get_message()
         self.heard_at = trio.current_time()
         if isinstance(message, bytes) or len(message) > LONGEST_MESSAGE:
             raise _End(Close.BAD_MESSAGE)
@@ -296,7 +299,8 @@ class _Client:
 
     async def ping(self) -> None:
         """Ask for a sign of life."""
-        await self._connection.ping()
+        with _gone_if_closed():
+            await self._connection.ping()
         self.heard_at = trio.current_time()
 
     async def refuse(self, error: MatrixError) -> None:
@@ -304,7 +308,7 @@ class _Client:
         with trio.move_on_after(SIGN_IN_WITHIN_SECONDS):
             try:
                 await self.send(Refused(status=error.status, body=error.body()).model_dump())
-            except (Gone, ConnectionClosed, _End):
+            except (Gone, _End):
                 return
         await self.close(Close.SIGNED_OUT)
 
@@ -312,6 +316,18 @@ class _Client:
         """Close, and do not wait long for the other side to agree."""
         with trio.CancelScope(shield=True), trio.move_on_after(5):
             await self._connection.aclose(code, code.name.lower().replace("_", " "))
+
+
+@contextmanager
+def _gone_if_closed() -> Iterator[None]:
+    """Raise Gone when the connection is closed."""
+    # It was loaded with the first connection: see lane.py.
+    from trio_websocket import ConnectionClosed
+
+    try:
+        yield
+    except ConnectionClosed as error:
+        raise Gone from error
 
 
 async def _send_delta(client: _Client, delta: Delta) -> None:
