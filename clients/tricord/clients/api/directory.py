@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from typing import Literal
 
+from pydantic import Field
+
 from tricord.clients.endpoint import Authentication, Endpoint, Model
 from tricord.protocol.identifiers import RoomAlias, RoomId, ServerName
 
@@ -176,7 +178,7 @@ class SearchPublicRooms(Endpoint):
 
         limit: int | None = None
         since: str | None = None
-        filter: DirectoryFilter = DirectoryFilter()
+        filter: DirectoryFilter = Field(default_factory=DirectoryFilter)
         include_all_networks: bool = False
         third_party_instance_id: str | None = None
 

@@ -45,7 +45,7 @@ class RoomEvents(Model):
     order_by: Order = "rank"
     event_context: EventContext | None = None
     include_state: bool = False
-    groupings: Groupings = Groupings()
+    groupings: Groupings = Field(default_factory=Groupings)
 
 
 class Categories(Model):

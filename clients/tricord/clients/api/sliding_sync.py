@@ -68,7 +68,7 @@ class RoomList(RoomConfig):
 
     ranges: list[Range] | None = Field(None, max_length=MOST_LISTS)
     range: Range | None = None
-    filters: RoomFilters = RoomFilters()
+    filters: RoomFilters = Field(default_factory=RoomFilters)
 
 
 class Extension(Model):
@@ -104,13 +104,13 @@ class ThreadsExtension(Extension):
 class Extensions(Model):
     """What a client wants beside rooms."""
 
-    to_device: ToDeviceExtension = ToDeviceExtension()
-    e2ee: Extension = Extension()
-    account_data: RoomExtension = RoomExtension()
-    receipts: RoomExtension = RoomExtension()
-    typing: RoomExtension = RoomExtension()
-    threads: ThreadsExtension = ThreadsExtension()
-    unstable_threads: ThreadsExtension = Field(ThreadsExtension(), alias="io.element.msc4360.threads")
+    to_device: ToDeviceExtension = Field(default_factory=ToDeviceExtension)
+    e2ee: Extension = Field(default_factory=Extension)
+    account_data: RoomExtension = Field(default_factory=RoomExtension)
+    receipts: RoomExtension = Field(default_factory=RoomExtension)
+    typing: RoomExtension = Field(default_factory=RoomExtension)
+    threads: ThreadsExtension = Field(default_factory=ThreadsExtension)
+    unstable_threads: ThreadsExtension = Field(default_factory=ThreadsExtension, alias="io.element.msc4360.threads")
 
 
 class ListAnswer(Model):
@@ -177,7 +177,7 @@ class SlidingSync(Endpoint):
         set_presence: Presence | None = None
         lists: dict[Name, RoomList] = Field(default_factory=dict, max_length=MOST_LISTS)
         room_subscriptions: dict[Name, RoomConfig] = Field(default_factory=dict, max_length=MOST_SUBSCRIPTIONS)
-        extensions: Extensions = Extensions()
+        extensions: Extensions = Field(default_factory=Extensions)
 
     class Response(Model):
         """What is new, and the position to go on from."""

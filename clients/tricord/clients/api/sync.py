@@ -43,12 +43,12 @@ class UnreadCounts(Model):
 class JoinedRoom(Model):
     """News of a room the user is in."""
 
-    summary: RoomSummary = RoomSummary()
-    timeline: Timeline = Timeline()
-    state: EventBatch = EventBatch()
+    summary: RoomSummary = Field(default_factory=RoomSummary)
+    timeline: Timeline = Field(default_factory=Timeline)
+    state: EventBatch = Field(default_factory=EventBatch)
     state_after: EventBatch | None = None
-    ephemeral: EventBatch = EventBatch()
-    account_data: EventBatch = EventBatch()
+    ephemeral: EventBatch = Field(default_factory=EventBatch)
+    account_data: EventBatch = Field(default_factory=EventBatch)
     unread_notifications: UnreadCounts | None = None
     unread_thread_notifications: dict[str, UnreadCounts] | None = None
 
@@ -56,22 +56,22 @@ class JoinedRoom(Model):
 class InvitedRoom(Model):
     """A room the user is invited to."""
 
-    invite_state: EventBatch = EventBatch()
+    invite_state: EventBatch = Field(default_factory=EventBatch)
 
 
 class KnockedRoom(Model):
     """A room the user has knocked on."""
 
-    knock_state: EventBatch = EventBatch()
+    knock_state: EventBatch = Field(default_factory=EventBatch)
 
 
 class LeftRoom(Model):
     """A room the user has left or was removed from, up to that moment."""
 
-    timeline: Timeline = Timeline()
-    state: EventBatch = EventBatch()
+    timeline: Timeline = Field(default_factory=Timeline)
+    state: EventBatch = Field(default_factory=EventBatch)
     state_after: EventBatch | None = None
-    account_data: EventBatch = EventBatch()
+    account_data: EventBatch = Field(default_factory=EventBatch)
 
 
 class SyncedRooms(Model):
@@ -117,10 +117,10 @@ class Sync(Endpoint):
         """Everything that is new, and the position to go on from."""
 
         next_batch: str
-        rooms: SyncedRooms = SyncedRooms()
-        presence: EventBatch = EventBatch()
-        account_data: EventBatch = EventBatch()
-        to_device: EventBatch = EventBatch()
-        device_lists: DeviceLists = DeviceLists()
+        rooms: SyncedRooms = Field(default_factory=SyncedRooms)
+        presence: EventBatch = Field(default_factory=EventBatch)
+        account_data: EventBatch = Field(default_factory=EventBatch)
+        to_device: EventBatch = Field(default_factory=EventBatch)
+        device_lists: DeviceLists = Field(default_factory=DeviceLists)
         device_one_time_keys_count: dict[str, int] = Field(default_factory=dict)
         device_unused_fallback_key_types: list[str] = Field(default_factory=list)

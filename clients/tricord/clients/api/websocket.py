@@ -64,11 +64,11 @@ class Delta(Model):
 
     type: Literal["delta"] = "delta"
     position: str
-    rooms: SyncedRooms = SyncedRooms()
-    account_data: EventBatch = EventBatch()
-    presence: EventBatch = EventBatch()
-    to_device: EventBatch = EventBatch()
-    device_lists: DeviceLists = DeviceLists()
+    rooms: SyncedRooms = Field(default_factory=SyncedRooms)
+    account_data: EventBatch = Field(default_factory=EventBatch)
+    presence: EventBatch = Field(default_factory=EventBatch)
+    to_device: EventBatch = Field(default_factory=EventBatch)
+    device_lists: DeviceLists = Field(default_factory=DeviceLists)
     device_one_time_keys_count: dict[str, int] = Field(default_factory=dict)
     device_unused_fallback_key_types: list[str] = Field(default_factory=list)
 

@@ -48,6 +48,6 @@ class SearchPublicRooms(Endpoint):
 
         limit: int | None = Field(None, ge=0)
         since: str | None = None
-        filter: DirectoryFilter = DirectoryFilter()
+        filter: DirectoryFilter = Field(default_factory=DirectoryFilter)
         include_all_networks: bool = False
         third_party_instance_id: str | None = None

@@ -5,6 +5,8 @@ https://spec.matrix.org/v1.19/server-server-api/#querying-for-information
 
 from __future__ import annotations
 
+from pydantic import Field
+
 from tricord.clients.endpoint import Authentication, Endpoint, Model
 from tricord.federation.api.fields import ARoomAlias, ARoomId, AUserId
 
@@ -83,4 +85,4 @@ class GetVersion(Endpoint):
     class Response(Model):
         """Name and version."""
 
-        server: ServerVersion = ServerVersion()
+        server: ServerVersion = Field(default_factory=ServerVersion)
