@@ -6,6 +6,7 @@ https://spec.matrix.org/v1.19/client-server-api/#post_matrixclientv3accountdeact
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 from tricord.homeserver.accounts.revocations import Revocations
 from tricord.homeserver.accounts.sessions import KeysChanged
@@ -13,6 +14,7 @@ from tricord.homeserver.storage.account_data import delete_account_data
 from tricord.homeserver.storage.accounts import locked_account, mark_deactivated
 from tricord.homeserver.storage.cross_signing import delete_identity
 from tricord.homeserver.storage.database import Database, Transaction
+from tricord.homeserver.storage.device_lists import put_device_list_changes
 from tricord.homeserver.storage.devices import Ended, delete_devices
 from tricord.homeserver.storage.filters import delete_filters
 from tricord.homeserver.storage.key_backups import delete_all_backups
@@ -64,11 +66,14 @@ async def _deactivate(tx: Transaction, user_id: UserId, *, erase: bool) -> Ended
     await delete_profile(tx, user_id)
     await remove_person(tx, user_id)
     await delete_filters(tx, user_id)
-    await delete_identity(tx, user_id)
+    had_identity = await delete_identity(tx, user_id)
     await delete_all_backups(tx, user_id)
     # Tags, ignored users, settings of clients: nobody can read them any more, so erasing is not only for those who ask.
     await delete_account_data(tx, user_id)
     if erase:
         await erase_uploads(tx, user_id)
     await request_room_update(tx, user_id, "leave")
-    return await delete_devices(tx, user_id, None)
+    ended = await delete_devices(tx, user_id, None)
+    if had_identity and ended.keys_changed is None:
+        return replace(ended, keys_changed=await put_device_list_changes(tx, user_id))
+    return ended

@@ -22,6 +22,7 @@ from tricord.homeserver.encryption.key_backups import KeyBackups
 from tricord.homeserver.encryption.key_queries import KeyQueries
 from tricord.homeserver.encryption.key_signatures import KeySignatures
 from tricord.homeserver.encryption.remote_lists import RemoteLists
+from tricord.homeserver.encryption.shown_keys import ShownKeys
 from tricord.homeserver.encryption.to_device import ToDevice
 from tricord.homeserver.peers.incoming_devices import IncomingDevices
 from tricord.homeserver.peers.list_fetching import ListFetching
@@ -48,6 +49,7 @@ class Encryption:
             base.database,
             self.device_keys,
             self.cross_signing,
+            ShownKeys(base.database, base.publisher),
             RemoteKeys(network.peers, self._remote_lists),
         )
         self._signatures = KeySignatures(

@@ -33,9 +33,11 @@ class DeviceChanges:
 
     async def announce(self, user_id: UserId, position: int) -> None:
         """Announce a change that has been committed at a position."""
+        keys = frozenset({user_id})
+        self._publisher.hear(Commit(position, rooms=frozenset(), users=frozenset(), keys=keys))
         neighbours = await self._neighbours.neighbours_of(user_id)
         local = {user for user in (user_id, *neighbours) if server_name_of(user) == self._server_name}
-        self._publisher.publish(Commit(position, rooms=frozenset(), users=frozenset(local)))
+        self._publisher.publish(Commit(position, rooms=frozenset(), users=frozenset(local), keys=keys))
         if self._wake_servers is not None and user_id in local:
             servers = {server_name_of(user) for user in neighbours} - {self._server_name}
             if servers:

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
-from typing import Protocol, TypeVar
+from typing import Any, Protocol, TypeVar
+
+import orjson
 
 from tricord.homeserver.encryption.cross_signing import CrossSigning, identities_of
 from tricord.homeserver.encryption.cross_signing_forms import MASTER, SELF_SIGNING, USER_SIGNING
 from tricord.homeserver.encryption.device_keys import DeviceKeys, devices_by_user
+from tricord.homeserver.encryption.shown_keys import ShownKeys
 from tricord.homeserver.storage.accounts import account_by_id
 from tricord.homeserver.storage.database import Database
 from tricord.homeserver.storage.device_keys import Wanted
@@ -27,6 +30,7 @@ from tricord.protocol.strict_json import JsonObject
 
 _MOST_KEYS_CLAIMED = 20_000
 _MOST_USERS = 10_000
+_TIMEOUT_MS = 10_000
 
 Devices = TypeVar("Devices")
 Identities = dict[str, dict[UserId, JsonObject]]
@@ -57,10 +61,10 @@ class RemoteKeys(Protocol):
 
 @dataclass(slots=True)
 class FoundKeys:
-    """Keys of devices, and cross-signing keys by their usage."""
+    """Keys of devices, and cross-signing keys by their usage; as objects, or encoded already."""
 
-    devices: dict[UserId, dict[DeviceId, JsonObject]]
-    identities: Identities
+    devices: dict[UserId, Any]
+    identities: dict[str, dict[UserId, Any]]
 
     def body(self, *usages: str) -> JsonObject:
         """Return them as an endpoint answers."""
@@ -79,28 +83,25 @@ class KeyQueries:
         database: Database,
         device_keys: DeviceKeys,
         cross_signing: CrossSigning,
+        shown: ShownKeys,
         remote: RemoteKeys,
     ) -> None:
         self._server_name = server_name
         self._database = database
         self._device_keys = device_keys
         self._cross_signing = cross_signing
+        self._shown = shown
         self._remote = remote
 
     async def query(
-        self, requester: UserId, wanted: Mapping[str, Collection[DeviceId]], timeout_ms: int = 10_000
+        self, requester: UserId, wanted: Mapping[str, Collection[DeviceId]], timeout_ms: int = _TIMEOUT_MS
     ) -> JsonObject:
         """Return the keys of devices and users, as the endpoint answers."""
         local, remote = self._by_place({user: devices for user, devices in wanted.items() if is_valid_user_id(user)})
-        found = await self._local_keys(local, requester)
+        found = await self._shown_keys(local, requester)
         if not remote:
             return {**found.body(MASTER, SELF_SIGNING, USER_SIGNING), "failures": {}}
-        answer = await self._remote.query(requester, remote, timeout_ms)
-        # What the requester has signed themselves.
-        signed = await self._cross_signing.of(answer.devices, requester)
-        for master in answer.identities.get(MASTER, {}).values():
-            for name in map(str, master["keys"].values()):
-                signed.signed(master["user_id"], name, master)
+        answer = await self._remote_keys(requester, remote, timeout_ms)
         found.devices.update(answer.devices)
         for usage, keys in answer.identities.items():
             found.identities.setdefault(usage, {}).update(keys)
@@ -108,11 +109,14 @@ class KeyQueries:
 
     async def master_keys(self, requester: UserId, user_ids: Collection[UserId]) -> Mapping[UserId, JsonObject]:
         """Return the master keys of users, as somebody sees them."""
-        found = await self.query(requester, dict.fromkeys(user_ids, ()))
-        masters: dict[UserId, JsonObject] = found["master_keys"]
+        local, remote = self._by_place(dict.fromkeys(user_ids, ()))
+        masters = (await self._local_keys(local, requester)).identities.get(MASTER, {})
+        if remote:
+            answer = await self._remote_keys(requester, remote, _TIMEOUT_MS)
+            masters.update(answer.identities.get(MASTER, {}))
         return masters
 
-    async def claim(self, wanted: Mapping[str, Mapping[str, str]], timeout_ms: int = 10_000) -> JsonObject:
+    async def claim(self, wanted: Mapping[str, Mapping[str, str]], timeout_ms: int = _TIMEOUT_MS) -> JsonObject:
         """Return keys to begin sessions with, as the endpoint answers."""
         _check_number_of_claims(wanted)
         local, remote = self._by_place(
@@ -158,6 +162,33 @@ class KeyQueries:
             if user_id in found.identities.get(usage, {})
         }
         return {"user_id": user_id, "stream_id": stream_id, "devices": devices, **identity}
+
+    async def _shown_keys(self, wanted: Mapping[UserId, Collection[DeviceId]], seen_by: UserId) -> FoundKeys:
+        """Return what a local user sees of others, ready to be encoded."""
+        if not wanted:
+            return FoundKeys({}, {})
+        shown = await self._shown.of(wanted)
+        vouched = await self._shown.vouched_for(seen_by, wanted)
+        found = FoundKeys({user_id: keys.devices_named(wanted[user_id]) for user_id, keys in shown.items()}, {})
+        for user_id, keys in shown.items():
+            for usage, key in keys.identities.items():
+                # Whom one has vouched for is nobody else's business, and so is the key that says so.
+                if usage != USER_SIGNING or user_id == seen_by:
+                    signed = usage == MASTER and user_id in vouched
+                    shown_key = keys.master(vouched[user_id]) if signed else orjson.Fragment(key)
+                    found.identities.setdefault(usage, {})[user_id] = shown_key
+        return found
+
+    async def _remote_keys(
+        self, requester: UserId, wanted: Mapping[ServerName, Mapping[UserId, Collection[DeviceId]]], timeout_ms: int
+    ) -> RemoteAnswer:
+        answer = await self._remote.query(requester, wanted, timeout_ms)
+        # What the requester has signed themselves.
+        signed = await self._cross_signing.of(answer.devices, requester)
+        for master in answer.identities.get(MASTER, {}).values():
+            for name in map(str, master["keys"].values()):
+                signed.signed(master["user_id"], name, master)
+        return answer
 
     async def _local_keys(self, wanted: Mapping[UserId, Collection[DeviceId]], seen_by: UserId | None) -> FoundKeys:
         published = await self._database.read(published_keys, wanted, seen_by)

@@ -69,7 +69,8 @@ class KeySignatures:
                 await self._changes.announce(signer, position)
             else:
                 # Whom somebody vouches for, only they are told.
-                self._publisher.publish(Commit(position, rooms=frozenset(), users=frozenset({signer})))
+                themselves = frozenset({signer})
+                self._publisher.publish(Commit(position, rooms=frozenset(), users=themselves, keys=themselves))
         return failures
 
 

@@ -71,10 +71,11 @@ async def delete_cross_signing_keys(tx: Transaction, user_id: UserId, usages: Co
     await tx.execute("DELETE FROM cross_signing_keys WHERE user_id = $1 AND usage = ANY($2)", user_id, list(usages))
 
 
-async def delete_identity(tx: Transaction, user_id: UserId) -> None:
-    """Delete all keys of a user who is no more, and what they have signed."""
-    await tx.execute("DELETE FROM cross_signing_keys WHERE user_id = $1", user_id)
+async def delete_identity(tx: Transaction, user_id: UserId) -> bool:
+    """Delete all keys of a user who is no more, and what they have signed; return whether they had any."""
+    deleted = await tx.execute("DELETE FROM cross_signing_keys WHERE user_id = $1", user_id)
     await tx.execute("DELETE FROM key_signatures WHERE user_id = $1 OR signer = $1", user_id)
+    return deleted != "DELETE 0"
 
 
 async def put_key_signatures(tx: Transaction, signatures: Sequence[KeySignature], position: int) -> None:
@@ -106,6 +107,22 @@ async def key_signatures_of(
         """,
         list(user_ids),
         seen_by,
+    )
+    return [KeySignature(*row) for row in rows]
+
+
+async def signatures_on_others(
+    tx: Transaction, signer: UserId, user_ids: Collection[UserId] | None, limit: int | None = None
+) -> list[KeySignature]:
+    """Return what a user has signed of some others (None: of all)."""
+    rows = await tx.fetch(
+        """
+        SELECT user_id, name, signer, key_id, signature FROM key_signatures
+        WHERE signer = $1 AND user_id <> $1 AND ($2::text[] IS NULL OR user_id = ANY($2)) LIMIT $3
+        """,
+        signer,
+        None if user_ids is None else list(user_ids),
+        limit,
     )
     return [KeySignature(*row) for row in rows]
 

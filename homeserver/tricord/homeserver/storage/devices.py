@@ -29,7 +29,7 @@ class Ended:
 
     session_ids: list[int]
     keys_changed: int | None
-    """The position at which others learn of it, if one of the devices had keys."""
+    """The position at which others learn that there are fewer keys; None if there are as many as before."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -55,6 +55,8 @@ class Commit:
     """Whether events were appended to the rooms."""
     presence_in: frozenset[RoomId] = frozenset()
     """Where people see each other of whom somebody's presence changed; nothing else there did."""
+    keys: frozenset[UserId] = frozenset()
+    """Whose keys for encryption, or whose signatures on keys of others, are others now."""
 
 
 class Subscription:
@@ -205,11 +207,15 @@ class Publisher:
         """Announce a commit of this process; call it right after COMMIT, before anything is awaited."""
         if self._frontier is not None:
             self._frontier.note(commit.position)
-        for note in self._on_hearing:
-            note(commit)
+        self.hear(commit)
         self._untold.append(commit)
         self._work.set()
         self._take(commit)
+
+    def hear(self, commit: Commit) -> None:
+        """Tell those who observe at once, as `publish` does: where something is awaited before that."""
+        for note in self._on_hearing:
+            note(commit)
 
     @property
     def has_others(self) -> bool:
@@ -328,9 +334,15 @@ class Publisher:
         origin, *told = orjson.loads(payload)
         if origin == self._origin:
             return
-        for position, rooms, users, count, has_events, presence_in in told:
+        for position, rooms, users, count, has_events, presence_in, keys in told:
             commit = Commit(
-                position, frozenset(rooms), frozenset(users), count, has_events, presence_in=frozenset(presence_in)
+                position,
+                frozenset(rooms),
+                frozenset(users),
+                count,
+                has_events,
+                presence_in=frozenset(presence_in),
+                keys=frozenset(keys),
             )
             if (begun := self._incomplete.pop(origin, None)) is not None:
                 commit = replace(
@@ -338,6 +350,7 @@ class Publisher:
                     rooms=commit.rooms | begun.rooms,
                     users=commit.users | begun.users,
                     presence_in=commit.presence_in | begun.presence_in,
+                    keys=commit.keys | begun.keys,
                 )
             if count == _MORE_TO_COME:
                 self._incomplete[origin] = commit
@@ -368,13 +381,15 @@ def _payloads(origin: str, commits: Iterable[Commit]) -> Iterator[str]:
 
 def _parts(commit: Commit) -> Iterator[bytes]:
     rooms, users, presence_in = list(commit.rooms), list(commit.users), list(commit.presence_in)
-    whole = orjson.dumps([commit.position, rooms, users, commit.count, commit.has_events, presence_in])
+    keys = list(commit.keys)
+    whole = orjson.dumps([commit.position, rooms, users, commit.count, commit.has_events, presence_in, keys])
     if len(whole) < _MOST_BYTES // 2:
         yield whole
         return
-    most = 9  # of each kind: names of 255 bytes fit
-    last = (max(len(rooms), len(users), len(presence_in)) - 1) // most
+    most = 7  # of each kind: names of 255 bytes fit
+    last = (max(len(rooms), len(users), len(presence_in), len(keys)) - 1) // most
     for part in range(last + 1):
         names = slice(part * most, (part + 1) * most)
         count = commit.count if part == last else _MORE_TO_COME
-        yield orjson.dumps([commit.position, rooms[names], users[names], count, commit.has_events, presence_in[names]])
+        lists = rooms[names], users[names], presence_in[names], keys[names]
+        yield orjson.dumps([commit.position, *lists[:2], count, commit.has_events, *lists[2:]])
