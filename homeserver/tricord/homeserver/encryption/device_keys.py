@@ -25,7 +25,7 @@ from tricord.homeserver.encryption.key_forms import (
 from tricord.homeserver.storage import device_keys as storage
 from tricord.homeserver.storage.cross_signing import delete_signatures_on, is_cross_signing_key
 from tricord.homeserver.storage.database import Database, Transaction
-from tricord.homeserver.storage.device_keys import StoredPreKey, Wanted
+from tricord.homeserver.storage.device_keys import ClaimedKey, StoredPreKey, Wanted
 from tricord.homeserver.storage.device_lists import put_device_list_changes
 from tricord.homeserver.storage.grouped_writes import GroupedWrites
 from tricord.homeserver.storage.stream import take_positions
@@ -75,7 +75,7 @@ class DeviceKeys:
         self._database = database
         self._publisher = publisher
         self._changes = changes
-        self._claims: GroupedWrites[Collection[Wanted], list[StoredPreKey]] = GroupedWrites(self._claim_all)
+        self._claims: GroupedWrites[Collection[Wanted], list[ClaimedKey]] = GroupedWrites(self._claim_all)
 
     async def upload(self, user_id: UserId, device_id: DeviceId, upload: Upload) -> Mapping[str, int]:
         """Take in keys, all of them or none; return how many one-time keys the device has then."""
@@ -101,16 +101,30 @@ class DeviceKeys:
         claimed: DevicesByUser = {}
         for key in await self._claims.submit(wanted) if wanted else ():
             name = f"{key.algorithm}:{key.key_id}"
-            claimed.setdefault(key.user_id, {})[key.device_id] = {name: orjson.Fragment(key.key or b"null")}
+            claimed.setdefault(key.user_id, {})[key.device_id] = {name: orjson.Fragment(key.key)}
         return claimed
 
-    async def _claim_all(self, claims: Sequence[Collection[Wanted]]) -> Sequence[list[StoredPreKey]]:
-        found, position = await self._database.run(_claim, Counter(one for wanted in claims for one in wanted))
+    async def _claim_all(self, claims: Sequence[Collection[Wanted]]) -> Sequence[list[ClaimedKey]]:
+        counts = Counter(one for wanted in claims for one in wanted)
+        keys, position = await self._database.run_one(storage.claim_keys, dict(sorted(counts.items())))
         if position is not None:
-            users = frozenset(user_id for user_id, _, _ in found)
+            users = frozenset(given.user_id for given in keys)
             self._publisher.publish(Commit(position, rooms=frozenset(), users=users))
-        # Whoever came first has the oldest. Of a fallback key, there is enough for all.
-        return [[keys.popleft() for one in wanted if (keys := found.get(one))] for wanted in claims]
+        found: dict[Wanted, deque[ClaimedKey]] = {}
+        fallback: dict[Wanted, ClaimedKey] = {}
+        for given in keys:
+            one = (given.user_id, given.device_id, given.algorithm)
+            if given.is_fallback:
+                fallback[one] = given
+            else:
+                found.setdefault(one, deque()).append(given)
+
+        def next_key(one: Wanted) -> ClaimedKey | None:
+            left = found.get(one)
+            return left.popleft() if left else fallback.get(one)
+
+        # Whoever came first has the oldest.
+        return [[key for key in map(next_key, wanted) if key is not None] for wanted in claims]
 
 
 def devices_by_user(
@@ -208,21 +222,3 @@ async def _counts(tx: Transaction, user_id: UserId, device_id: DeviceId) -> KeyC
     if await storage.device_keys(tx, user_id, device_id) is not None:
         counts.setdefault(SIGNED_CURVE25519, 0)
     return KeyCounts(counts, tuple(fallback), await storage.last_claim(tx, user_id, device_id))
-
-
-async def _claim(tx: Transaction, wanted: Mapping[Wanted, int]) -> tuple[dict[Wanted, deque[StoredPreKey]], int | None]:
-    """Take as many keys as are wanted; return them, and the position at which their owners learn of it."""
-    found: dict[Wanted, deque[StoredPreKey]] = {}
-    # One order for all: whoever waits for another waits for one who is further on.
-    for key in await storage.claim_one_time_keys(tx, dict(sorted(wanted.items()))):
-        found.setdefault((key.user_id, key.device_id, key.algorithm), deque()).append(key)
-    lacking = {one: count - len(found.get(one, ())) for one, count in wanted.items()}
-    if names := sorted(one for one, count in lacking.items() if count):
-        for key in await storage.use_fallback_keys(tx, names):
-            one = (key.user_id, key.device_id, key.algorithm)
-            found.setdefault(one, deque()).extend([key] * lacking[one])
-    if not found:
-        return {}, None
-    position = await take_positions(tx, 1)
-    await storage.note_claims(tx, sorted({(user_id, device_id) for user_id, device_id, _ in found}), position)
-    return found, position

@@ -19,13 +19,11 @@ from tricord.homeserver.encryption.to_device_edus import direct_to_device_edus
 from tricord.homeserver.storage.database import Database, Transaction
 from tricord.homeserver.storage.grouped_writes import GroupedWrites
 from tricord.homeserver.storage.outgoing import put_outgoing_edus
-from tricord.homeserver.storage.stream import take_positions
 from tricord.homeserver.storage.to_device import (
+    Delivered,
     DeviceName,
-    WaitingMessage,
-    insert_messages,
-    locked_devices,
-    note_requests,
+    OutgoingMessage,
+    deliver,
     prune_to_device,
 )
 from tricord.homeserver.stream.publisher import Commit, Publisher
@@ -33,7 +31,6 @@ from tricord.protocol.errors import BadJson, InvalidParam, TooLarge
 from tricord.protocol.identifiers import DeviceId, ServerName, UserId, fits, is_valid_user_id, server_name_of
 from tricord.protocol.strict_json import JsonObject, check_event_integers
 
-ALL_DEVICES = DeviceId("*")
 MOST_BYTES = 60 << 10
 """Of one message: with what is around it, it fits into an EDU."""
 MOST_RECIPIENTS = 20_000
@@ -54,7 +51,7 @@ class Sending:
     sender: UserId
     event_type: str
     local: Mapping[DeviceName, bytes]
-    """By device; ALL_DEVICES stands for all that a user has."""
+    """By device; `*` stands for all that a user has."""
     edus: Sequence[tuple[ServerName, bytes]] = field(default=())
 
 
@@ -104,13 +101,18 @@ class ToDevice:
         await self._writes.submit(Sending(digest, sender, kind, encoded_messages(sender, kind, local)))
 
     async def _write(self, sendings: Sequence[Sending]) -> Sequence[None]:
-        new, devices, last = await self._database.run(_put, sendings, self._clock.now_ms())
-        if last is not None:
-            users = frozenset(user_id for user_id, _ in devices)
-            self._publisher.publish(Commit(last, rooms=frozenset(), users=users, count=len(new)))
-        servers = {server for sending in new for server, _ in sending.edus}
-        if servers and self._wake_servers is not None:
-            await self._wake_servers(servers)
+        # The same request twice at once: once.
+        different = list({sending.digest: sending for sending in reversed(sendings)}.values())[::-1]
+        goes_out = any(sending.edus for sending in different)
+        run = self._database.run if goes_out else self._database.run_one
+        delivered = await run(_deliver, different, self._clock.now_ms())
+        if delivered.last is not None:
+            commit = Commit(delivered.last, rooms=frozenset(), users=delivered.users, count=len(different))
+            self._publisher.publish(commit)
+        if goes_out and self._wake_servers is not None:
+            new = (sending for sending in different if sending.digest in delivered.digests)
+            if servers := {server for sending in new for server, _ in sending.edus}:
+                await self._wake_servers(servers)
         return [None] * len(sendings)
 
 
@@ -150,29 +152,15 @@ def encoded_messages(sender: UserId, event_type: str, messages: Messages) -> dic
     return encoded
 
 
-async def _put(
-    tx: Transaction, sendings: Sequence[Sending], now_ms: int
-) -> tuple[list[Sending], list[DeviceName], int | None]:
-    """Write what is new; return it, the devices that it waits for, and the last position taken, one for each."""
-    by_digest = {sending.digest: sending for sending in reversed(sendings)}
-    fresh = await note_requests(tx, by_digest, now_ms)
-    new = [sending for sending in sendings if sending.digest in fresh and by_digest[sending.digest] is sending]
-    if not new:
-        return [], [], None
-    named = {name for sending in new for name in sending.local if name[1] != ALL_DEVICES}
-    whole = {user_id for sending in new for user_id, device_id in sending.local if device_id == ALL_DEVICES}
-    devices = await locked_devices(tx, named, whole) if named or whole else []
-    edus = [edu for sending in new for edu in sending.edus]
+async def _deliver(tx: Transaction, sendings: Sequence[Sending], now_ms: int) -> Delivered:
+    """Write what is new of some requests, each another."""
+    messages = [
+        OutgoingMessage(number, user_id, device_id, message)
+        for number, sending in enumerate(sendings)
+        for (user_id, device_id), message in sending.local.items()
+    ]
+    delivered = await deliver(tx, [sending.digest for sending in sendings], messages, now_ms)
+    edus = [edu for sending in sendings if sending.digest in delivered.digests for edu in sending.edus]
     if edus:
         await put_outgoing_edus(tx, edus)
-    if not devices:
-        return new, [], None
-    first = await take_positions(tx, len(new))
-    messages = [
-        WaitingMessage(user_id, device_id, position, message)
-        for position, sending in enumerate(new, first)
-        for user_id, device_id in devices
-        if (message := sending.local.get((user_id, device_id), sending.local.get((user_id, ALL_DEVICES)))) is not None
-    ]
-    await insert_messages(tx, messages)
-    return new, devices, first + len(new) - 1
+    return delivered

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from tricord.homeserver.storage.database import Transaction
 from tricord.protocol.identifiers import DeviceId, UserId
@@ -24,14 +25,25 @@ class DeviceKeys:
 
 @dataclass(frozen=True, slots=True)
 class StoredPreKey:
-    """A one-time or fallback key of a device; `key` is None if it has been claimed."""
+    """A one-time key of a device."""
 
     user_id: UserId
     device_id: DeviceId
     algorithm: str
     key_id: str
-    key: bytes | None
+    key: bytes
     digest: bytes
+
+
+class ClaimedKey(NamedTuple):
+    """A key that has been given out; of a fallback key there is enough for all."""
+
+    user_id: UserId
+    device_id: DeviceId
+    algorithm: str
+    key_id: str
+    key: bytes
+    is_fallback: bool
 
 
 async def lock_device(tx: Transaction, user_id: UserId, device_id: DeviceId) -> bool:
@@ -162,18 +174,24 @@ async def unused_fallback_keys(tx: Transaction, user_id: UserId, device_id: Devi
     return [row[0] for row in rows]
 
 
-async def claim_one_time_keys(tx: Transaction, wanted: Mapping[Wanted, int]) -> list[StoredPreKey]:
+async def claim_keys(tx: Transaction, wanted: Mapping[Wanted, int]) -> tuple[list[ClaimedKey], int | None]:
     """Take the oldest one-time keys, as many as are wanted or there are; nobody is ever given them again.
 
-    Those of a device come in the order in which they were uploaded.
+    Where there are not enough, the fallback key, if there is one, is returned once. Those of a device come in the order
+    in which they were uploaded. Returned is the position, too, at which owners learn of it; None if there are no keys.
+
+    One statement, which is a transaction by itself. The position is taken when all other rows are locked, which is what
+    counting them is for. Rows are locked in the order of `wanted`, and in one order for all: whoever waits for another
+    waits for one who is further on.
     """
     rows = await tx.fetch(
         """
-        WITH chosen AS (
-            SELECT k.* FROM unnest($1::text[], $2::text[], $3::text[], $4::integer[])
+        WITH wanted AS MATERIALIZED (
+            SELECT * FROM unnest($1::text[], $2::text[], $3::text[], $4::integer[])
                 AS w (user_id, device_id, algorithm, count)
-            CROSS JOIN LATERAL (
-                SELECT user_id, device_id, algorithm, key_id, key, digest, number FROM one_time_keys o
+        ), chosen AS (
+            SELECT k.* FROM wanted w CROSS JOIN LATERAL (
+                SELECT user_id, device_id, algorithm, key_id, key, number FROM one_time_keys o
                 WHERE o.user_id = w.user_id AND o.device_id = w.device_id AND o.algorithm = w.algorithm
                     AND o.key IS NOT NULL
                 ORDER BY o.number LIMIT w.count FOR UPDATE SKIP LOCKED
@@ -182,55 +200,41 @@ async def claim_one_time_keys(tx: Transaction, wanted: Mapping[Wanted, int]) -> 
             UPDATE one_time_keys o SET key = NULL FROM chosen c
             WHERE (o.user_id, o.device_id, o.algorithm, o.key_id) = (c.user_id, c.device_id, c.algorithm, c.key_id)
             RETURNING c.*
+        ), lacking AS (
+            SELECT user_id, device_id, algorithm FROM (
+                SELECT * FROM wanted UNION ALL SELECT user_id, device_id, algorithm, -1 FROM claimed
+            ) balance GROUP BY user_id, device_id, algorithm HAVING sum(count) > 0
+        ), fallback AS MATERIALIZED (
+            SELECT f.user_id, f.device_id, f.algorithm, f.key_id, f.key, NULL::bigint AS number
+            FROM lacking JOIN fallback_keys f USING (user_id, device_id, algorithm)
+        ), unused AS (
+            SELECT f.user_id, f.device_id, f.algorithm
+            FROM fallback_keys f JOIN fallback USING (user_id, device_id, algorithm, key_id)
+            WHERE NOT f.used ORDER BY 1, 2, 3 FOR UPDATE OF f
+        ), noted_use AS (
+            UPDATE fallback_keys f SET used = true FROM unused u
+            WHERE (f.user_id, f.device_id, f.algorithm) = (u.user_id, u.device_id, u.algorithm)
+            RETURNING f.user_id
+        ), given AS MATERIALIZED (
+            SELECT * FROM claimed UNION ALL SELECT * FROM fallback
+        ), taken AS (
+            UPDATE stream SET position = position + 1
+            WHERE (SELECT count(*) FROM given) > 0 AND (SELECT count(*) FROM noted_use) >= 0
+            RETURNING position
+        ), noted_claims AS (
+            INSERT INTO key_claims (user_id, device_id, position)
+            SELECT DISTINCT user_id, device_id, position FROM given CROSS JOIN taken ORDER BY user_id, device_id
+            ON CONFLICT (user_id, device_id) DO UPDATE SET position = excluded.position
         )
-        SELECT user_id, device_id, algorithm, key_id, key, digest FROM claimed ORDER BY number
+        SELECT user_id, device_id, algorithm, key_id, key, number IS NULL, position
+        FROM given CROSS JOIN taken ORDER BY number
         """,
-        *_columns(wanted),
+        [one[0] for one in wanted],
+        [one[1] for one in wanted],
+        [one[2] for one in wanted],
         list(wanted.values()),
     )
-    return [StoredPreKey(*row) for row in rows]
-
-
-async def use_fallback_keys(tx: Transaction, wanted: Collection[Wanted]) -> list[StoredPreKey]:
-    """Return the fallback key for each of those wanted that has one, and note that it has been given out."""
-    columns = _columns(wanted)
-    rows = await tx.fetch(
-        """
-        SELECT user_id, device_id, algorithm, key_id, key FROM fallback_keys
-        JOIN unnest($1::text[], $2::text[], $3::text[]) AS w (user_id, device_id, algorithm)
-            USING (user_id, device_id, algorithm)
-        """,
-        *columns,
-    )
-    # In one order for all, so that two who claim the same keys wait for each other and not in a circle.
-    await tx.execute(
-        """
-        UPDATE fallback_keys f SET used = true FROM (
-            SELECT user_id, device_id, algorithm FROM fallback_keys
-            JOIN unnest($1::text[], $2::text[], $3::text[], $4::text[]) AS w (user_id, device_id, algorithm, key_id)
-                USING (user_id, device_id, algorithm, key_id)
-            WHERE NOT used ORDER BY 1, 2, 3 FOR UPDATE OF fallback_keys
-        ) given
-        WHERE (f.user_id, f.device_id, f.algorithm) = (given.user_id, given.device_id, given.algorithm)
-        """,
-        *_columns([(row[0], row[1], row[2]) for row in rows]),
-        [row[3] for row in rows],
-    )
-    return [StoredPreKey(row[0], row[1], row[2], row[3], row[4], b"") for row in rows]
-
-
-async def note_claims(tx: Transaction, devices: Collection[tuple[UserId, DeviceId]], position: int) -> None:
-    """Note that keys of devices have been claimed; the position has been taken."""
-    await tx.execute(
-        """
-        INSERT INTO key_claims (user_id, device_id, position)
-        SELECT user_id, device_id, $3 FROM unnest($1::text[], $2::text[]) AS t (user_id, device_id)
-        ON CONFLICT (user_id, device_id) DO UPDATE SET position = excluded.position
-        """,
-        [user_id for user_id, _ in devices],
-        [device_id for _, device_id in devices],
-        position,
-    )
+    return [ClaimedKey(*row[:6]) for row in rows], rows[0][6] if rows else None
 
 
 async def last_claim(tx: Transaction, user_id: UserId, device_id: DeviceId) -> int:
@@ -239,7 +243,3 @@ async def last_claim(tx: Transaction, user_id: UserId, device_id: DeviceId) -> i
         "SELECT position FROM key_claims WHERE user_id = $1 AND device_id = $2", user_id, device_id
     )
     return position or 0
-
-
-def _columns(wanted: Collection[Wanted]) -> tuple[list[str], list[str], list[str]]:
-    return [one[0] for one in wanted], [one[1] for one in wanted], [one[2] for one in wanted]

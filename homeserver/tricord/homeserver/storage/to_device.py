@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
+from typing import NamedTuple
 
 from tricord.homeserver.storage.database import Transaction
 from tricord.protocol.identifiers import DeviceId, UserId
@@ -11,61 +11,76 @@ from tricord.protocol.identifiers import DeviceId, UserId
 DeviceName = tuple[UserId, DeviceId]
 
 
-@dataclass(frozen=True, slots=True)
-class WaitingMessage:
-    """A message that waits for a device, as JSON."""
+class OutgoingMessage(NamedTuple):
+    """A message of a request, as JSON; for all devices of a user, if the device is `*`."""
 
+    request: int
     user_id: UserId
     device_id: DeviceId
-    position: int
     message: bytes
 
 
-async def note_requests(tx: Transaction, digests: Collection[bytes], now_ms: int) -> set[bytes]:
-    """Note that requests are acted on; return those that have not been before."""
-    rows = await tx.fetch(
-        """
-        INSERT INTO to_device_requests (digest, created_ts) SELECT digest, $2 FROM unnest($1::bytea[]) AS t (digest)
-        ON CONFLICT DO NOTHING RETURNING digest
-        """,
-        sorted(digests),
-        now_ms,
-    )
-    return {row[0] for row in rows}
+class Delivered(NamedTuple):
+    """What of some requests was new."""
+
+    digests: frozenset[bytes]
+    users: frozenset[UserId]
+    """For whose devices messages wait now."""
+    last: int | None
+    """The last position taken, one for each of the requests, new or not; None if no message waits."""
 
 
-async def locked_devices(
-    tx: Transaction, devices: Collection[DeviceName], all_devices_of: Collection[UserId]
-) -> list[DeviceName]:
-    """Return those of the devices that there are, and all of some users; none goes before the transaction ends."""
+async def deliver(
+    tx: Transaction, digests: Sequence[bytes], messages: Sequence[OutgoingMessage], now_ms: int
+) -> Delivered:
+    """Let the messages of requests wait for their devices, but for those requests that were acted on before.
+
+    `digests` are those of the requests, each another, by the number that the messages have.
+
+    One statement, which is a transaction by itself unless more is to be done in it. No device goes before it ends:
+    those that there are are locked first. The position is taken after that, which is what counting is for.
+    """
     rows = await tx.fetch(
         """
-        WITH wanted AS (
-            SELECT user_id, device_id FROM unnest($1::text[], $2::text[]) AS t (user_id, device_id)
-            UNION SELECT user_id, device_id FROM devices WHERE user_id = ANY($3)
+        WITH fresh AS (
+            INSERT INTO to_device_requests (digest, created_ts)
+            SELECT digest, $2 FROM unnest($1::bytea[]) AS t (digest) ORDER BY digest
+            ON CONFLICT DO NOTHING RETURNING digest
+        ), sent AS MATERIALIZED (
+            SELECT request, user_id, device_id, message
+            FROM unnest($3::bytea[], $4::bigint[], $5::text[], $6::text[], $7::bytea[])
+                AS m (digest, request, user_id, device_id, message)
+            WHERE digest IN (SELECT digest FROM fresh)
+        ), named AS MATERIALIZED (
+            SELECT request, user_id, device_id, message FROM sent JOIN devices d USING (user_id, device_id)
+            ORDER BY user_id, device_id FOR KEY SHARE OF d
+        ), others AS MATERIALIZED (
+            SELECT request, user_id, d.device_id, message FROM sent s JOIN devices d USING (user_id)
+            WHERE s.device_id = '*' ORDER BY user_id, d.device_id FOR KEY SHARE OF d
+        ), matching AS MATERIALIZED (
+            -- What is for one device goes before what is for all.
+            SELECT DISTINCT ON (request, user_id, device_id) request, user_id, device_id, message
+            FROM (SELECT *, false AS is_for_all FROM named UNION ALL SELECT *, true FROM others) found
+            ORDER BY request, user_id, device_id, is_for_all
+        ), taken AS (
+            UPDATE stream SET position = position + cardinality($1::bytea[]) WHERE (SELECT count(*) FROM matching) > 0
+            RETURNING position - cardinality($1::bytea[]) + 1 AS first, position AS last
+        ), waiting AS (
+            INSERT INTO to_device_messages (user_id, device_id, position, message)
+            SELECT user_id, device_id, first + request, message FROM matching CROSS JOIN taken
         )
-        SELECT user_id, device_id FROM devices d JOIN wanted USING (user_id, device_id)
-        ORDER BY user_id, device_id FOR KEY SHARE OF d
+        SELECT ARRAY(SELECT digest FROM fresh), ARRAY(SELECT DISTINCT user_id FROM matching), (SELECT last FROM taken)
         """,
-        [user_id for user_id, _ in devices],
-        [device_id for _, device_id in devices],
-        list(all_devices_of),
-    )
-    return [(row[0], row[1]) for row in rows]
-
-
-async def insert_messages(tx: Transaction, messages: Sequence[WaitingMessage]) -> None:
-    """Let messages wait for their devices, which the transaction has locked."""
-    await tx.execute(
-        """
-        INSERT INTO to_device_messages (user_id, device_id, position, message)
-        SELECT * FROM unnest($1::text[], $2::text[], $3::bigint[], $4::bytea[])
-        """,
+        digests,
+        now_ms,
+        [digests[message.request] for message in messages],
+        [message.request for message in messages],
         [message.user_id for message in messages],
         [message.device_id for message in messages],
-        [message.position for message in messages],
         [message.message for message in messages],
     )
+    fresh, users, last = rows[0]
+    return Delivered(frozenset(fresh), frozenset(users), last)
 
 
 async def messages_for(
