@@ -88,8 +88,8 @@ async def hosting(host: Host, tls: ssl.SSLContext | None = None, address: str = 
             if tls is not None:
                 stream = trio.SSLStream(stream, tls, server_side=True, https_compatible=True)
             await _serve(host, stream)
-        except (trio.BrokenResourceError, trio.ClosedResourceError):
-            pass
+        except (trio.BrokenResourceError, trio.ClosedResourceError, h11.RemoteProtocolError):
+            pass  # whoever asked went away, perhaps in the middle of a request
         finally:
             with trio.move_on_after(1, shield=True):
                 await stream.aclose()
