@@ -624,7 +624,7 @@ def test_a_flood_of_requests_is_not_remembered(users: Pair) -> None:
         unknown = {**request, "from_device": f"D{number}", "transaction_id": f"u{number}"}
         users.second.flow.receive(REQUEST, ALICE, unknown, NOW)
     assert len(users.second.flow.take_incoming()) <= 1
-    assert len(users.second.flow._held) <= 50
+    assert len(users.second.flow._arrivals._waiting) <= 50
 
 
 LEAVES = st.none() | st.booleans() | st.integers() | st.text(max_size=20) | st.lists(st.text(max_size=5), max_size=3)

@@ -7,9 +7,10 @@ from typing import Protocol
 
 import trio
 
+from tricord.clients.encryption.verification.keys import Proven
 from tricord.clients.encryption.verification.messages import Code, VerificationFailed
 from tricord.clients.encryption.verification.sas import ShortString
-from tricord.clients.encryption.verification.verification import Proven, State, Verification
+from tricord.clients.encryption.verification.verification import State, Verification
 from tricord.protocol.identifiers import DeviceId, UserId
 
 Compare = Callable[[ShortString], Awaitable[bool]]

@@ -1,4 +1,4 @@
-"""All verifications of a device: which message belongs to which, what becomes of strangers, and when time is up.
+"""All verifications of a device: whose message it is, what becomes of strangers, and when time is up.
 
 Nothing here outlives us: a verification that was under way when we ended is unknown afterwards, and its other side is
 told so.
@@ -7,18 +7,16 @@ https://spec.matrix.org/v1.19/client-server-api/#key-verification-framework
 
 from __future__ import annotations
 
-import hashlib
 import logging
 import secrets
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from tricord.clients.encryption.cross_signing import CrossSigning
-from tricord.clients.encryption.requests import SendToDevice, new_request_id
 from tricord.clients.encryption.store import Store
 from tricord.clients.encryption.stored import devices as stored
-from tricord.clients.encryption.stored import outgoing
+from tricord.clients.encryption.verification.arrivals import Arrival, Arrivals
+from tricord.clients.encryption.verification.keys import Keys, Proven
 from tricord.clients.encryption.verification.messages import (
     CANCEL,
     PREFIX,
@@ -31,8 +29,9 @@ from tricord.clients.encryption.verification.messages import (
     list_of,
     text_of,
 )
+from tricord.clients.encryption.verification.outbox import InRoom, Outbox
 from tricord.clients.encryption.verification.sas import Party
-from tricord.clients.encryption.verification.verification import Keys, Proven, State, Verification, receive
+from tricord.clients.encryption.verification.verification import State, Verification, receive
 from tricord.protocol.identifiers import DeviceId, EventId, RoomId, UserId
 from tricord.protocol.strict_json import JsonObject
 
@@ -44,37 +43,7 @@ PROMPT_MS = 2 * 60_000
 _FROM_THE_FUTURE_MS = 5 * 60_000
 # Somebody who floods us with requests is not listened to any more.
 _MOST_AT_ONCE = 50
-_MOST_SEEN = 1_000
 _LONGEST_ID = 255
-_BODY = (
-    "{} is requesting to verify keys with you, but your client does not support verification in rooms. "
-    "You need another client for this."
-)
-
-
-@dataclass(frozen=True, slots=True)
-class InRoom:
-    """A message of a verification to send into a room."""
-
-    room_id: RoomId
-    to: UserId
-    event_type: str
-    content: JsonObject
-    request_id: str = field(default_factory=new_request_id)
-
-
-@dataclass(frozen=True, slots=True)
-class _Held:
-    """A message of a device that we do not know yet."""
-
-    event_type: str
-    sender: UserId
-    content: JsonObject
-    room_id: RoomId | None
-    event_id: EventId | None
-    sent_ms: int | None
-    came_ms: int
-    has_waited: bool = False
 
 
 class Verifications:
@@ -102,11 +71,10 @@ class Verifications:
         self._cross_signing = cross_signing
         self._want_devices = want_devices
         self._verifications: dict[tuple[UserId, str], Verification] = {}
-        self._held: list[_Held] = []
-        self._seen: dict[bytes, None] = {}
+        self._arrivals = Arrivals()
+        self._outbox = Outbox(store)
         self._prompts: dict[Verification, int] = {}
         self._not_sent: dict[str, Verification] = {}
-        self._room_messages: list[InRoom] = []
         self._incoming: list[Verification] = []
         self._changed: list[Verification] = []
         self._proven: list[Proven] = []
@@ -117,6 +85,7 @@ class Verifications:
         self, user_id: UserId, now_ms: int, *, device_ids: Iterable[DeviceId] = (), room_id: RoomId | None = None
     ) -> Verification:
         """Ask another user in a room, or other devices of ours: all of them unless some are named."""
+        content: JsonObject = {"from_device": self.us.device_id, "methods": list(self.methods)}
         if room_id is None:
             devices = tuple(device_ids) or tuple(
                 device_id
@@ -125,37 +94,20 @@ class Verifications:
             )
             verification = self._new(user_id, secrets.token_urlsafe(24), now_ms, we_asked=True)
             verification.asked_devices = devices
-            content = {
-                "from_device": self.us.device_id,
-                "methods": list(self.methods),
-                "timestamp": now_ms,
-                "transaction_id": verification.transaction_id,
-            }
-            self._send(user_id, devices, REQUEST, content)
+            content |= {"timestamp": now_ms, "transaction_id": verification.transaction_id}
+            self._outbox.to_devices(user_id, devices, REQUEST, content)
             return verification
         verification = self._new(user_id, "", now_ms, we_asked=True, room_id=room_id)
-        message = InRoom(
-            room_id,
-            user_id,
-            "m.room.message",
-            {
-                "msgtype": REQUEST,
-                "body": _BODY.format(self.us.user_id),
-                "from_device": self.us.device_id,
-                "methods": list(self.methods),
-                "to": user_id,
-            },
-        )
+        message = InRoom.request(room_id, self.us.user_id, user_id, content)
         self._not_sent[message.request_id] = verification
-        self._room_messages.append(message)
+        self._outbox.to_room(message)
         return verification
 
     # What whoever has a network does.
 
     def take_room_messages(self) -> list[InRoom]:
         """Return the messages to send to rooms, in order; each is given once."""
-        messages, self._room_messages = self._room_messages, []
-        return messages
+        return self._outbox.take_room_messages()
 
     def take_incoming(self) -> list[Verification]:
         """Return the verifications that others have asked for, each once."""
@@ -201,22 +153,18 @@ class Verifications:
             event_type = REQUEST
         if not event_type.startswith(PREFIX):
             return False
-        # What is delivered at least once may come twice, which is nobody's fault.
-        if isinstance(content, dict) and self._is_new(event_id or (event_type, sender, content)):
-            self._take(_Held(event_type, sender, content, room_id, event_id, sent_ms, now_ms), now_ms)
+        if isinstance(content, dict) and self._arrivals.is_new(event_id or (event_type, sender, content)):
+            self._take(Arrival(event_type, sender, content, room_id, event_id, sent_ms, now_ms), now_ms)
         return True
 
     def waiting_for(self) -> set[UserId]:
         """Return the users whose devices are to be known before their messages are looked at."""
-        return {held.sender for held in self._held}
+        return self._arrivals.senders()
 
     def devices_known(self, user_ids: Iterable[UserId], now_ms: int) -> None:
         """Take in that the devices of users were asked for: what waited for that goes on."""
-        users = set(user_ids)
-        waiting, self._held = self._held, [held for held in self._held if held.sender not in users]
-        for held in waiting:
-            if held.sender in users:
-                self._take(replace(held, has_waited=True), now_ms)
+        for arrival in self._arrivals.take_of(user_ids):
+            self._take(arrival, now_ms)
 
     def tick(self, now_ms: int) -> None:
         """End what has taken too long."""
@@ -230,13 +178,13 @@ class Verifications:
             elif verification.state is State.REQUESTED and now_ms >= self._prompts.get(verification, now_ms + 1):
                 # Nobody is asked any more; the other side goes by its own clock.
                 verification.end(Code.TIMEOUT, "nobody has answered", by_us=True)
-        self._held = [held for held in self._held if now_ms - held.came_ms < LONGEST_MS]
+        self._arrivals.forget_before(now_ms - LONGEST_MS)
         self._prompts = {asked: until for asked, until in self._prompts.items() if not asked.is_over}
 
     @property
     def has_news(self) -> bool:
         """Whether something was not taken yet."""
-        return bool(self._room_messages or self._incoming or self._changed or self._proven)
+        return bool(self._outbox or self._incoming or self._changed or self._proven)
 
     @property
     def next_tick_ms(self) -> int | None:
@@ -265,14 +213,7 @@ class Verifications:
 
     def say(self, verification: Verification, event_type: str, content: JsonObject) -> None:
         """Send a message of a verification to the other side; a request that was refused, to all that were asked."""
-        if verification.room_id is not None:
-            if verification.transaction_id:
-                message = InRoom(verification.room_id, verification.other_user, event_type, content)
-                self._room_messages.append(message)
-            return
-        device = verification.other_device
-        devices = verification.asked_devices if device is None else (device,)
-        self._send(verification.other_user, devices, event_type, content)
+        self._outbox.say(verification, event_type, content)
 
     def proven(self, proven: Proven) -> bool:
         """Take in what was proven; return False if the keys are others by now.
@@ -295,44 +236,35 @@ class Verifications:
 
     # Whose message it is.
 
-    def _is_new(self, message: Any) -> bool:
-        digest = hashlib.sha256(repr(message).encode(errors="replace")).digest()
-        if digest in self._seen:
-            return False
-        self._seen[digest] = None
-        if len(self._seen) > _MOST_SEEN:
-            del self._seen[next(iter(self._seen))]
-        return True
-
-    def _take(self, held: _Held, now_ms: int) -> None:
+    def _take(self, arrival: Arrival, now_ms: int) -> None:
         try:
-            self._route(held, now_ms)
+            self._route(arrival, now_ms)
         except VerificationFailed as failure:
-            _log.info("a verification message of %s is ignored: %s", held.sender, failure)
+            _log.info("a verification message of %s is ignored: %s", arrival.sender, failure)
 
-    def _route(self, held: _Held, now_ms: int) -> None:
-        if held.event_type == REQUEST:
-            self._receive_request(held, now_ms)
+    def _route(self, arrival: Arrival, now_ms: int) -> None:
+        if arrival.event_type == REQUEST:
+            self._receive_request(arrival, now_ms)
             return
-        transaction_id = _transaction_id(held)
-        if held.room_id is not None and held.sender == self.us.user_id:
-            self._receive_own(held, transaction_id)
+        transaction_id = arrival.transaction_id
+        if arrival.room_id is not None and arrival.sender == self.us.user_id:
+            self._receive_own(arrival, transaction_id)
             return
-        verification = self._verifications.get((held.sender, transaction_id))
+        verification = self._verifications.get((arrival.sender, transaction_id))
         if verification is None:
-            self._receive_stray(held, transaction_id, now_ms)
+            self._receive_stray(arrival, transaction_id, now_ms)
             return
-        if verification.room_id != held.room_id or verification.is_over:
+        if verification.room_id != arrival.room_id or verification.is_over:
             return
-        if held.event_type == READY and held.content.get("from_device") not in self._may_answer(verification):
+        if arrival.event_type == READY and arrival.content.get("from_device") not in self._may_answer(verification):
             return
         try:
-            receive(verification, held.event_type, held.content)
+            receive(verification, arrival.event_type, arrival.content)
         except VerificationFailed as failure:
             verification.cancel(failure.code, failure.reason)
             return
-        if verification.we_asked and verification.room_id is None and held.event_type in {READY, CANCEL}:
-            self._tell_the_others(verification, held.event_type)
+        if verification.we_asked and verification.room_id is None and arrival.event_type in {READY, CANCEL}:
+            self._tell_the_others(verification, arrival.event_type)
 
     def _may_answer(self, verification: Verification) -> Iterable[Any]:
         """Return the devices that may answer a request of ours; in a room, any that is known."""
@@ -348,15 +280,15 @@ class Verifications:
         reason = "another device has accepted it" if accepted else "another device has refused it"
         if others and (accepted or verification.other_device is None):
             content = {"code": code.value, "reason": reason, "transaction_id": verification.transaction_id}
-            self._send(verification.other_user, others, CANCEL, content)
+            self._outbox.to_devices(verification.other_user, others, CANCEL, content)
 
-    def _receive_request(self, held: _Held, now_ms: int) -> None:
-        content, sender = held.content, held.sender
+    def _receive_request(self, arrival: Arrival, now_ms: int) -> None:
+        content, sender = arrival.content, arrival.sender
         device_id, methods = DeviceId(text_of(content, "from_device")), list_of(content, "methods")
-        if held.room_id is None:
+        if arrival.room_id is None:
             transaction_id, sent_ms = text_of(content, "transaction_id"), content.get("timestamp")
         else:
-            transaction_id, sent_ms = str(held.event_id), held.sent_ms
+            transaction_id, sent_ms = str(arrival.event_id), arrival.sent_ms
             if content.get("to") != self.us.user_id or sender == self.us.user_id:
                 return
         if len(transaction_id) > _LONGEST_ID or (sender, transaction_id) in self._verifications:
@@ -364,9 +296,9 @@ class Verifications:
         # https://spec.matrix.org/v1.19/client-server-api/#mkeyverificationrequest
         if type(sent_ms) is not int or not now_ms - LONGEST_MS <= sent_ms <= now_ms + _FROM_THE_FUTURE_MS:
             return
-        if not self._is_known(held, device_id):
+        if not self._is_known(arrival, device_id):
             return
-        verification = self._new(sender, transaction_id, now_ms, we_asked=False, room_id=held.room_id)
+        verification = self._new(sender, transaction_id, now_ms, we_asked=False, room_id=arrival.room_id)
         verification.their_methods = tuple(methods)
         verification.fix_keys(device_id)
         self._prompts[verification] = min(sent_ms + LONGEST_MS, now_ms + PROMPT_MS)
@@ -374,38 +306,38 @@ class Verifications:
             return
         self._incoming.append(verification)
 
-    def _receive_stray(self, held: _Held, transaction_id: str, now_ms: int) -> None:
+    def _receive_stray(self, arrival: Arrival, transaction_id: str, now_ms: int) -> None:
         """Take in a message of a verification that we do not know: a start without a request, or one of before."""
-        if held.room_id is not None or held.event_type == CANCEL or len(transaction_id) > _LONGEST_ID:
+        if arrival.room_id is not None or arrival.event_type == CANCEL or len(transaction_id) > _LONGEST_ID:
             return
-        if held.event_type != START:
+        if arrival.event_type != START:
             # To which device is not said: to all. In a room others may know it, and it may be old.
-            devices = tuple(stored.devices_of(self._store, held.sender))
+            devices = tuple(stored.devices_of(self._store, arrival.sender))
             content = {
                 "code": Code.UNKNOWN_TRANSACTION.value,
                 "reason": "this verification is not known here",
                 "transaction_id": transaction_id,
             }
-            self._send(held.sender, devices, CANCEL, content)
+            self._outbox.to_devices(arrival.sender, devices, CANCEL, content)
             return
-        device_id = DeviceId(text_of(held.content, "from_device"))
-        if not self._is_known(held, device_id):
+        device_id = DeviceId(text_of(arrival.content, "from_device"))
+        if not self._is_known(arrival, device_id):
             return
-        verification = self._new(held.sender, transaction_id, now_ms, we_asked=False)
-        verification.their_methods = (text_of(held.content, "method"),)
+        verification = self._new(arrival.sender, transaction_id, now_ms, we_asked=False)
+        verification.their_methods = (text_of(arrival.content, "method"),)
         verification.fix_keys(device_id)
         if verification.their_methods != (SAS,) or SAS not in self.methods:
             verification.cancel(Code.UNKNOWN_METHOD, "the method is not known here")
         elif not self._cancels_others(verification):
-            verification.begun_by_other(held.content)
+            verification.begun_by_other(arrival.content)
             self._incoming.append(verification)
 
-    def _receive_own(self, held: _Held, transaction_id: str) -> None:
+    def _receive_own(self, arrival: Arrival, transaction_id: str) -> None:
         """Take in what another device of ours said in a room: it may have answered a request to us."""
         for (_, other_id), verification in self._verifications.items():
             if other_id != transaction_id or verification.state is not State.REQUESTED or verification.we_asked:
                 continue
-            if held.event_type == CANCEL or held.content.get("from_device") not in {None, self.us.device_id}:
+            if arrival.event_type == CANCEL or arrival.content.get("from_device") not in {None, self.us.device_id}:
                 verification.end(Code.ACCEPTED, "another device of ours has answered", by_us=False)
 
     def _cancels_others(self, verification: Verification) -> bool:
@@ -425,14 +357,13 @@ class Verifications:
             other.cancel(Code.UNEXPECTED_MESSAGE, "there are two verifications with the same device at once")
         return True
 
-    def _is_known(self, held: _Held, device_id: DeviceId) -> bool:
+    def _is_known(self, arrival: Arrival, device_id: DeviceId) -> bool:
         """Return whether a device is known; if not, ask for it, and let the message wait, at most once."""
-        device = stored.device(self._store, held.sender, device_id)
+        device = stored.device(self._store, arrival.sender, device_id)
         if device is not None:
             return not device.gone
-        if not held.has_waited and len(self._held) < _MOST_AT_ONCE:
-            self._held.append(held)
-            self._want_devices(held.sender)
+        if self._arrivals.let_wait(arrival):
+            self._want_devices(arrival.sender)
         return False
 
     def _new(
@@ -447,16 +378,3 @@ class Verifications:
         if transaction_id:
             self._verifications[user_id, transaction_id] = verification
         return verification
-
-    def _send(self, user_id: UserId, device_ids: Sequence[DeviceId], event_type: str, content: JsonObject) -> None:
-        messages: Mapping[DeviceId, JsonObject] = dict.fromkeys(device_ids, content)
-        if messages:
-            with self._store.transaction():
-                outgoing.put(self._store, SendToDevice(event_type=event_type, messages={user_id: messages}))
-
-
-def _transaction_id(held: _Held) -> str:
-    if held.room_id is None:
-        return text_of(held.content, "transaction_id")
-    relation = held.content.get("m.relates_to")
-    return text_of(relation if isinstance(relation, dict) else {}, "event_id")

@@ -7,13 +7,18 @@ https://spec.matrix.org/v1.19/client-server-api/#key-verification-framework
 from __future__ import annotations
 
 import enum
-import hmac
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import Protocol
 
-from tricord.clients.encryption.errors import Malformed
+from tricord.clients.encryption.verification.codes import (
+    check_secret,
+    code_to_show,
+    proves_device_of_scanned,
+    proves_device_of_scanner,
+    read_code,
+)
+from tricord.clients.encryption.verification.keys import Keys, Proven
 from tricord.clients.encryption.verification.messages import (
     ACCEPT,
     CANCEL,
@@ -31,12 +36,11 @@ from tricord.clients.encryption.verification.messages import (
     list_of,
     text_of,
 )
-from tricord.clients.encryption.verification.qr_code import Mode, QrCode
+from tricord.clients.encryption.verification.qr_code import QrCode
 from tricord.clients.encryption.verification.sas import Party, ShortAuthentication, ShortString, start_content
-from tricord.protocol.errors import BadJson
 from tricord.protocol.identifiers import DeviceId, RoomId, UserId
 from tricord.protocol.strict_json import JsonObject
-from tricord.protocol.unpadded_base64 import decode_base64, encode_base64
+from tricord.protocol.unpadded_base64 import encode_base64
 
 
 class State(enum.Enum):
@@ -51,42 +55,6 @@ class State(enum.Enum):
     RECIPROCATED = "we have scanned the other side's code"
     DONE = "it has succeeded"
     CANCELLED = "it has ended without success"
-
-
-@dataclass(frozen=True, slots=True)
-class Keys:
-    """The public keys of one side. A device's id and a master key are kept apart, whatever they are named."""
-
-    device_id: DeviceId
-    device: str
-    master: str | None
-
-    @property
-    def device_key_id(self) -> str:
-        """The name of the device's key in a list of MACs."""
-        return f"ed25519:{self.device_id}"
-
-    @property
-    def master_key_id(self) -> str | None:
-        """The name of the master key in a list of MACs."""
-        return None if self.master is None else f"ed25519:{self.master}"
-
-    def by_id(self) -> dict[str, str]:
-        """Return the keys as MACs name them."""
-        keys = {self.device_key_id: self.device}
-        if self.master is not None:
-            keys[f"ed25519:{self.master}"] = self.master
-        return keys
-
-
-@dataclass(frozen=True, slots=True)
-class Proven:
-    """What a verification has shown to be the other side's."""
-
-    user_id: UserId
-    keys: Keys
-    device: bool
-    master: bool
 
 
 class Surroundings(Protocol):
@@ -212,8 +180,9 @@ class Verification:
         if self.state is not State.SCANNED:
             self._expect(State.COMPARING)
         with self._or_cancel():
-            if self.state is State.SCANNED:
-                self._prove(device=self._code_proves_device(), master=not self._code_proves_device())
+            if self.state is State.SCANNED and self._qr is not None:
+                device = proves_device_of_scanner(self._qr)
+                self._prove(device=device, master=not device)
                 return
             self._say(MAC, self._begun().mac(self._surroundings.our_keys().by_id()))
             self._enter(State.CONFIRMED)
@@ -249,15 +218,8 @@ class Verification:
         if not self.can_show_code:
             raise VerificationFailed(Code.UNKNOWN_METHOD, "the other side cannot scan a code")
         if self._qr is None:
-            theirs, ours = self._theirs(), self._surroundings.our_keys()
-            mode, first, second = Mode.ANOTHER_USER, ours.master, theirs.master
-            if self.is_self and ours.master is not None:
-                mode, first, second = Mode.TRUSTS_MASTER_KEY, ours.master, theirs.device
-            elif self.is_self:
-                mode, first, second = Mode.LACKS_MASTER_KEY, ours.device, theirs.master
-            if first is None or second is None:
-                raise VerificationFailed(Code.UNKNOWN_METHOD, "one of the two sides has no cross-signing keys")
-            self._qr = QrCode.show(mode, self.transaction_id, decode_base64(first), decode_base64(second))
+            ours = self._surroundings.our_keys()
+            self._qr = code_to_show(self.transaction_id, ours, self._theirs(), is_self=self.is_self)
         return self._qr.encode()
 
     def scan(self, scanned: bytes) -> None:
@@ -267,12 +229,10 @@ class Verification:
         """
         self._expect(State.READY)
         with self._or_cancel():
-            try:
-                code = QrCode.decode(scanned)
-            except Malformed as error:
-                raise VerificationFailed(Code.KEY_MISMATCH, str(error)) from error
-            device = self._proves_device(code)
-            self._take_in(Proven(self.other_user, self._theirs(), device=device, master=not device))
+            theirs, ours = self._theirs(), self._surroundings.our_keys()
+            code = read_code(scanned, self.transaction_id, ours, theirs, is_self=self.is_self)
+            device = proves_device_of_scanned(code)
+            self._take_in(Proven(self.other_user, theirs, device=device, master=not device))
             us, secret = self._surroundings.us, encode_base64(code.secret)
             self._we_started = True
             self._say(START, {"from_device": us.device_id, "method": RECIPROCATE, "secret": secret})
@@ -304,7 +264,8 @@ class Verification:
         elif self.state is not State.READY:
             raise VerificationFailed(Code.UNEXPECTED_MESSAGE, "it has begun already")
         if method == RECIPROCATE:
-            self._receive_secret(content)
+            check_secret(self._qr, content)
+            self._enter(State.SCANNED)
         elif method == SAS and SAS in self.methods:
             self.begun_by_other(content)
             self._accept_start()
@@ -390,40 +351,6 @@ class Verification:
         if not self._surroundings.proven(proven):
             raise VerificationFailed(Code.KEY_MISMATCH, "the keys have changed meanwhile")
         self.proven = proven
-
-    def _receive_secret(self, content: JsonObject) -> None:
-        if self._qr is None:
-            raise VerificationFailed(Code.UNEXPECTED_MESSAGE, "a code was scanned that we have not shown")
-        try:
-            secret = decode_base64(text_of(content, "secret"))
-        except BadJson as error:
-            raise VerificationFailed(Code.INVALID_MESSAGE, "the secret is not base64") from error
-        if not hmac.compare_digest(secret, self._qr.secret):
-            raise VerificationFailed(Code.KEY_MISMATCH, "whoever says to have scanned our code has not seen it")
-        self._enter(State.SCANNED)
-
-    def _code_proves_device(self) -> bool:
-        return self._qr is not None and self._qr.mode is Mode.TRUSTS_MASTER_KEY
-
-    def _proves_device(self, code: QrCode) -> bool:
-        """Return whether a code proves the other's device, or else its master key; raise VerificationFailed.
-
-        https://spec.matrix.org/v1.19/client-server-api/#qr-code-format
-        """
-        theirs, ours = self._theirs(), self._surroundings.our_keys()
-        if code.transaction_id != self.transaction_id:
-            raise VerificationFailed(Code.KEY_MISMATCH, "the code is of another verification")
-        if (code.mode is Mode.ANOTHER_USER) is self.is_self:
-            raise VerificationFailed(Code.KEY_MISMATCH, "the code is not for verifying this user")
-        first, second = {
-            Mode.ANOTHER_USER: (theirs.master, ours.master),
-            Mode.TRUSTS_MASTER_KEY: (theirs.master, ours.device),
-            Mode.LACKS_MASTER_KEY: (theirs.device, ours.master),
-        }[code.mode]
-        for name, expected, shown in (("its", first, code.first_key), ("our", second, code.second_key)):
-            if expected is None or not hmac.compare_digest(decode_base64(expected), shown):
-                raise VerificationFailed(Code.KEY_MISMATCH, f"the code has another key for {name} side")
-        return code.mode is Mode.LACKS_MASTER_KEY
 
     def _new_sas(self, start: JsonObject, *, we_started: bool) -> ShortAuthentication:
         them = Party(self.other_user, self._theirs().device_id)
