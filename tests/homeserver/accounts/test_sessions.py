@@ -111,6 +111,31 @@ async def test_another_process_hears_of_the_end_of_a_session(
         nursery.cancel_scope.cancel()
 
 
+@pytest.mark.parametrize("by", ["the new access token", "the new refresh token"])
+async def test_another_process_hears_that_tokens_have_given_way_to_newer_ones(
+    database_url: str, sessions: Sessions, requesters: Requesters, clock: SetClock, alice: UserId, by: str
+) -> None:
+    old = (await sessions.start(alice, refreshable=True)).tokens
+    async with open_database(database_url) as other, trio.open_nursery() as nursery:
+        revocations = Revocations(other)
+        heard = trio.Event()
+        there = Requesters(other, revocations, Sightings(other, clock), clock)
+        revocations.on_replaced(lambda _session: heard.set())
+        await nursery.start(other.run_listeners)
+        await who(there, old.access_token)
+        new = await sessions.refresh(old.refresh_token or "")
+        await who(there, old.access_token)
+        if by == "the new access token":
+            await who(requesters, new.access_token)
+        else:
+            await sessions.refresh(new.refresh_token or "")
+        with trio.fail_after(30):
+            await heard.wait()
+        await refused(there, old.access_token)
+        await who(there, new.access_token)
+        nursery.cancel_scope.cancel()
+
+
 async def test_an_expired_token_can_be_refreshed(
     sessions: Sessions, requesters: Requesters, clock: SetClock, alice: UserId
 ) -> None:

@@ -16,8 +16,7 @@ from tricord.homeserver.storage.database import Database
 from tricord.homeserver.storage.sessions import Holder, delete_token_pair, holder_of_access_token
 from tricord.protocol.errors import UnknownToken, UserLocked
 
-# A revocation drops the entry at once. This is for what is not announced: that a user became an administrator, or that
-# another process saw a refreshed token used first.
+# A revocation drops the entry at once. This is for what is not announced: that a user became an administrator.
 _TRUSTED_SECONDS = 60
 
 
@@ -41,7 +40,9 @@ class Requesters:
         self._entries: OrderedDict[bytes, _Entry] = OrderedDict()
         self._hashes_of_session: dict[int, set[bytes]] = {}
         self._revocations_seen = 0
+        self._revocations = revocations
         revocations.on_revoked(self._forget_sessions)
+        revocations.on_replaced(lambda session_id: self._forget_sessions(frozenset((session_id,))))
         revocations.on_gap(self._forget_everything)
 
     async def authenticate(
@@ -69,7 +70,7 @@ class Requesters:
             self._forget(hashed)
             raise UserLocked
         if holder.replaces is not None:
-            await self._first_used(holder)
+            await self._end_replaced(holder, holder.replaces)
         requester = Requester(
             user_id=holder.user_id,
             device_id=holder.device_id,
@@ -85,12 +86,10 @@ class Requesters:
             self._remember(hashed, entry)
         return entry
 
-    async def _first_used(self, holder: Holder) -> None:
+    async def _end_replaced(self, holder: Holder, replaced: int) -> None:
         """End the tokens that this one replaces, now that the client is known to have it."""
-        if holder.replaces is not None:
-            await self._database.run(delete_token_pair, holder.replaces)
-        for hashed in tuple(self._hashes_of_session.get(holder.session_id, ())):
-            self._forget(hashed)
+        await self._database.run(delete_token_pair, replaced)
+        await self._revocations.announce_replaced(holder.session_id)
 
     def _remember(self, hashed: bytes, entry: _Entry) -> None:
         self._entries[hashed] = entry

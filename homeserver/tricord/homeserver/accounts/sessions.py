@@ -89,7 +89,9 @@ class Sessions:
     async def refresh(self, refresh_token: str) -> Tokens:
         """Give new tokens for a refresh token, which stays valid until one of the new ones is used."""
         tokens, pair = self._new_tokens(refreshable=True)
-        await self._database.run(self._refresh, token_hash(refresh_token), pair)
+        ended = await self._database.run(self._refresh, token_hash(refresh_token), pair)
+        if ended is not None:
+            await self._revocations.announce_replaced(ended)
         return tokens
 
     async def end(self, user_id: UserId, device_ids: Sequence[DeviceId]) -> None:
@@ -126,7 +128,8 @@ class Sessions:
         await insert_token_pair(tx, session_id, pair)
         return ended
 
-    async def _refresh(self, tx: Transaction, refresh_token_hash: bytes, pair: TokenPair) -> None:
+    async def _refresh(self, tx: Transaction, refresh_token_hash: bytes, pair: TokenPair) -> int | None:
+        """Put new tokens in the place of others; return the session if that has ended the tokens before those."""
         holder = await holder_of_refresh_token(tx, refresh_token_hash)
         if holder is None:
             raise UnknownToken("unknown refresh token")
@@ -137,6 +140,7 @@ class Sessions:
         if holder.replaces is not None:
             await delete_token_pair(tx, holder.replaces)
         await insert_token_pair(tx, holder.session_id, pair, replaces=holder.pair_id)
+        return None if holder.replaces is None else holder.session_id
 
     def _new_tokens(self, *, refreshable: bool) -> tuple[Tokens, TokenPair]:
         settings = self._settings
