@@ -21,6 +21,8 @@ from tricord.homeserver.serving.errors import ClientDisconnected, Refused
 Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
+# Told what to do when the client goes away; None: nothing any more.
+WhenGone = Callable[[Callable[[], None] | None], None]
 Framework = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 BARE_QUERY = "tricord.bare_query"
@@ -92,9 +94,17 @@ class Application:
         return route.endpoint.hot and not self._everything_by_quart
 
     async def respond(
-        self, request: RawRequest, route: Route, path: dict[str, str], receive: Receive
+        self,
+        request: RawRequest,
+        route: Route,
+        path: dict[str, str],
+        receive: Receive,
+        when_gone: WhenGone | None = None,
     ) -> Response | None:
-        """Answer; None if the client has gone away meanwhile, and nobody waits for an answer."""
+        """Answer; None if the client has gone away meanwhile, and nobody waits for an answer.
+
+        `when_gone` is told what to do when the client goes away; without it, a task looks for that.
+        """
         if not route.endpoint.cancel_on_disconnect:
             try:
                 return await self._dispatcher.respond(request, route, path)
@@ -102,6 +112,8 @@ class Application:
                 return None
         if self.draining:
             return stopping()
+        if when_gone is not None:
+            return await self._respond_unless_gone(request, route, path, when_gone)
         response: Response | None = None
         gone = False
         async with trio.open_nursery() as nursery:
@@ -128,6 +140,29 @@ class Application:
         if response is None and not gone:
             return stopping()
         return response
+
+    async def _respond_unless_gone(
+        self, request: RawRequest, route: Route, path: dict[str, str], when_gone: WhenGone
+    ) -> Response | None:
+        response: Response | None = None
+        gone = False
+
+        def leave() -> None:
+            nonlocal gone
+            gone = True
+            scope.cancel()
+
+        with trio.CancelScope() as scope:
+            self._waiting.add(scope)
+            try:
+                when_gone(leave)
+                response = await self._dispatcher.respond(request, route, path)
+            except ClientDisconnected:
+                gone = True
+            finally:
+                when_gone(None)
+                self._waiting.discard(scope)
+        return stopping() if response is None and not gone else response
 
     async def by_quart(
         self, request: RawRequest, route: Route, path: dict[str, str], scope: Scope, receive: Receive, send: Send

@@ -144,9 +144,10 @@ class Dispatcher:
         try:
             if self._others is not None and self._others.is_behind:
                 await self._others.catch_up()
-            call = await self._call(request, endpoint, path)
-            waits = endpoint.cancel_on_disconnect and self._sessions is not None
-            response = _encode(await (self._waited_for(request, route, call) if waits else route.handle(call)))
+            if endpoint.cancel_on_disconnect and self._sessions is not None:
+                response = _encode(await self._waited_for(request, route, path, self._sessions))
+            else:
+                response = _encode(await route.handle(await self._call(request, endpoint, path)))
         except MatrixError as error:
             response = _refusal(error)
         except DatabaseUnavailable as error:
@@ -206,13 +207,20 @@ class Dispatcher:
             _log.exception("a request failed", method=request.method, route=route.endpoint.path)
             return _failure(500, "internal error")
 
-    async def _waited_for(self, request: RawRequest, route: Route, call: Call[Any, Any]) -> Any:
+    async def _waited_for(
+        self, request: RawRequest, route: Route, path: Mapping[str, str], sessions: EndsOfSessions
+    ) -> Any:
         """Handle a call that may wait for long; whose session ends meanwhile is told so, and nothing else."""
-        while self._sessions is not None and (requester := call.requester_or_none) is not None:
-            with trio.CancelScope() as scope, self._sessions.when_ended(requester.session_id, scope.cancel):
-                # Once more, now that nothing is missed; and again if the session goes on in another way.
-                call.requester_or_none = await self._authenticated(request, route.endpoint)
+        ends = sessions.ends
+        call = await self._call(request, route.endpoint, path)
+        while (requester := call.requester_or_none) is not None:
+            with trio.CancelScope() as scope, sessions.when_ended(requester.session_id, scope.cancel):
+                # Nothing is missed from here on; but what came since the token was looked at.
+                if sessions.ends != ends:
+                    call.requester_or_none = await self._authenticated(request, route.endpoint)
                 return await route.handle(call)
+            # Once more, and again if the session goes on in another way.
+            ends = -1
         return await route.handle(call)
 
     async def _call(self, request: RawRequest, endpoint: type[Endpoint], path: Mapping[str, str]) -> Call[Any, Any]:

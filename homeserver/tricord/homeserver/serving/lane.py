@@ -13,7 +13,7 @@ import http
 import math
 import os
 import re
-from collections.abc import Mapping, MutableMapping
+from collections.abc import Callable, Mapping, MutableMapping
 from importlib import import_module
 from typing import Any
 from urllib.parse import parse_qs
@@ -25,6 +25,7 @@ from tricord.federation.late import Late
 from tricord.homeserver.serving.asgi import Application, Body
 from tricord.homeserver.serving.call import Header, WebSocketRoute
 from tricord.homeserver.serving.date import date
+from tricord.homeserver.serving.disconnects import Disconnects
 from tricord.homeserver.serving.dispatch import RawRequest, Response, refused
 from tricord.homeserver.serving.errors import ClientDisconnected, Refused
 from tricord.homeserver.serving.framing import HTTP2_PREFACE, Message, Reader
@@ -67,6 +68,7 @@ class Lane:
         self.websockets = websockets
         self.limits = limits or Limits()
         self.idle: dict[trio.CancelScope, float] = {}
+        self.disconnects = Disconnects()
 
     def drain(self) -> None:
         """Let go of everybody who only waits; what is under way ends with its answer."""
@@ -75,6 +77,12 @@ class Lane:
             scope.cancel()
 
     async def run(self) -> None:
+        """Mind connections that wait, for ever."""
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self.disconnects.run)
+            nursery.start_soon(self._end_idle)
+
+    async def _end_idle(self) -> None:
         """End connections that were idle for too long; a scope with a deadline for each request would cost more."""
         while True:
             await trio.sleep(min(1, self.limits.idle_seconds / 2, self.limits.head_seconds / 2))
@@ -123,6 +131,7 @@ class _Connection:
         self._stream = stream
         self._peer = peer
         self._socket = stream.socket if isinstance(stream, trio.SocketStream) else None
+        self._transport = (stream.transport_stream if isinstance(stream, trio.SSLStream) else stream).socket
         self._reader = Reader(lane.limits)
         # Cancelled only while the connection is idle.
         self._patience = trio.CancelScope()
@@ -132,6 +141,9 @@ class _Connection:
         self._body_received = 0
         # What came while nobody was to read, but the end of the connection to be noticed.
         self._early = b""
+        # What is to be done when the client goes away, and whether it has; from the first request on that waits.
+        self._on_gone: Callable[[], None] | None = None
+        self._is_watched = self._is_gone = False
 
     async def run(self) -> None:
         """Serve requests until the connection ends."""
@@ -143,6 +155,8 @@ class _Connection:
             with trio.move_on_after(self._limits.linger_seconds), contextlib.suppress(trio.BrokenResourceError):
                 await _Exchange(self, Message()).answer(refused(refusal))
                 await self._linger()
+        finally:
+            self._watch_no_longer()
 
     async def _opening(self) -> bytes:
         """Return the first bytes of HTTP/1.1; b"" if there are none, or once HTTP/2 has been served."""
@@ -260,7 +274,8 @@ class _Connection:
         if isinstance(found, Response):
             response = found
         elif application.goes_straight(found[0]):
-            response = await application.respond(request, *found, exchange.receive)
+            when_gone = self.when_gone if Disconnects.available else None
+            response = await application.respond(request, *found, exchange.receive, when_gone)
         else:
             scope = self._scope(message, path, query_string)
             try:
@@ -339,6 +354,27 @@ class _Connection:
             return
         raise trio.BrokenResourceError("the client does not take its answer")
 
+    def when_gone(self, leave: Callable[[], None] | None) -> None:
+        """Call `leave` when the client closes its side, or has; None: no longer."""
+        self._on_gone = leave
+        if leave is None:
+            return
+        if not self._is_watched:
+            self._is_watched = True
+            self._lane.disconnects.watch(self._transport, self._note_gone)
+        if self._is_gone:
+            leave()
+
+    def _watch_no_longer(self) -> None:
+        if self._is_watched:
+            self._is_watched = False
+            self._lane.disconnects.forget(self._transport)
+
+    def _note_gone(self) -> None:
+        self._is_gone = True
+        if self._on_gone is not None:
+            self._on_gone()
+
     async def disconnected(self) -> None:
         """Wait until the client closes its side. Of what it sends ahead, one read is kept; then we cannot know."""
         while len(self._early) < _READ:
@@ -362,6 +398,7 @@ class _Connection:
                 left -= len(data)
 
     async def _converse(self, websocket: WebSocketRoute, message: Message) -> None:
+        self._watch_no_longer()
         if not message.complete or message.body_length != 0:
             raise Refused(400, "an upgrade has no body")
         if self._reader.rest:

@@ -11,8 +11,9 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Callable, Collection, Iterable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
+from typing import Self
 
 import orjson
 import structlog
@@ -59,7 +60,7 @@ class Commit:
     """Whose keys for encryption, or whose signatures on keys of others, are others now."""
 
 
-class Subscription:
+class Subscription(AbstractContextManager["Subscription"]):
     """Someone's interest in a user's own things and in some rooms."""
 
     __slots__ = ("_changed", "_publisher", "_rooms", "_user_id", "sees_presence")
@@ -94,17 +95,16 @@ class Subscription:
         """Let `wait` return."""
         self._changed.set()
 
-    @contextmanager
-    def active(self) -> Iterator[Subscription]:
+    def __enter__(self) -> Self:
         """Watch while the block lasts."""
-        publisher = self._publisher
-        publisher.watchers_of_users.add(self, (self._user_id,))
-        publisher.watchers_of_rooms.add(self, self._rooms)
-        try:
-            yield self
-        finally:
-            publisher.watchers_of_users.remove(self, (self._user_id,))
-            publisher.watchers_of_rooms.remove(self, self._rooms)
+        self._publisher.watchers_of_users.add(self, (self._user_id,))
+        self._publisher.watchers_of_rooms.add(self, self._rooms)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Watch no longer."""
+        self._publisher.watchers_of_users.remove(self, (self._user_id,))
+        self._publisher.watchers_of_rooms.remove(self, self._rooms)
 
 
 class Watchers:
@@ -249,7 +249,7 @@ class Publisher:
         self, user_id: UserId, rooms: Iterable[RoomId], *, sees_presence: bool = False
     ) -> AbstractContextManager[Subscription]:
         """Watch a user's own things and some rooms, and the presence of who is there, while the context lasts."""
-        return Subscription(self, user_id, rooms, sees_presence=sees_presence).active()
+        return Subscription(self, user_id, rooms, sees_presence=sees_presence)
 
     async def run(self) -> None:
         """Tell the other processes, and mind the gaps; for ever."""

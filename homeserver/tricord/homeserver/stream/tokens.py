@@ -54,13 +54,13 @@ def decode_token(text: str) -> int:
 
 def decode_messages_upto(text: str) -> int | None:
     """Return up to where the holder of a token has the messages to their device; None: up to where they have all."""
-    match = _TOKEN.fullmatch(text)
+    match = _TOKEN.fullmatch(text) if "t" in text else None
     return int(match[3]) if match is not None and match[3] else None
 
 
 def decode_left_out(text: str) -> dict[str, int]:
     """Return the marks of the rooms that the holder of a token was not told of, and up to where they were."""
-    match = _TOKEN.fullmatch(text)
+    match = _TOKEN.fullmatch(text) if "x" in text else None
     return {mark: int(after) for mark, after in _LEFT_OUT.findall(match[4])} if match is not None and match[4] else {}
 
 
