@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator
 
 import orjson
 import pytest
@@ -13,8 +13,8 @@ import trio
 from tests.homeserver.rooms.house import ALICE, BOB, CAROL, SERVER, House, opened_house
 from tricord.homeserver.rooms import append
 from tricord.homeserver.rooms.append import ClientTransaction, Draft
-from tricord.homeserver.rooms.stored_event import StoredEvent
 from tricord.homeserver.storage.database import Transaction
+from tricord.homeserver.storage.event_batch import EventBatch
 from tricord.protocol.errors import BadJson, DuplicateAnnotation, Forbidden, NotFound
 from tricord.protocol.events import VerifiedEvent
 from tricord.protocol.identifiers import EventId, RoomId
@@ -266,20 +266,55 @@ async def test_a_transaction_that_another_process_answers_meanwhile_makes_no_sec
 ) -> None:
     async with opened_house(database_url) as one, opened_house(database_url) as other:
         room_id = await one.create()
-        found = append._answers
+        write = append.write_events
         by_other: list[str] = []
 
-        async def found_too_early(tx: Transaction, digests: Sequence[bytes]) -> dict[bytes, StoredEvent]:
-            answers = await found(tx, digests)
+        async def write_too_late(tx: Transaction, batch: EventBatch) -> tuple[frozenset[int], dict[int, int]]:
             if not by_other:
                 by_other.append("asked")
                 by_other.append((await other.say(room_id, "once", transaction_id="t")).event.event_id)
                 one.rooms.forget(room_id)
-            return answers
+            return await write(tx, batch)
 
-        monkeypatch.setattr(append, "_answers", found_too_early)
+        monkeypatch.setattr(append, "write_events", write_too_late)
         assert (await one.say(room_id, "once", transaction_id="t")).event.event_id == by_other[1]
         assert await one.bodies(room_id) == ["once"]
+
+
+async def test_a_repeated_transaction_gets_its_answer_whatever_has_become_of_the_sender(house: House) -> None:
+    room_id = await house.create()
+    await house.member(room_id, BOB, "join")
+    first = await house.say(room_id, "hello", BOB, transaction_id="t")
+    await house.member(room_id, BOB, "leave")
+    assert (await house.say(room_id, "hello", BOB, transaction_id="t")).event.event_id == first.event.event_id
+    with pytest.raises(Forbidden):
+        await house.say(room_id, "hello", BOB, transaction_id="u")
+
+
+async def test_who_waits_together_with_a_repeated_transaction_gets_on(house: House) -> None:
+    room_id = await house.create()
+    first = await house.say(room_id, "first", transaction_id="t")
+    ids: list[str] = []
+
+    async def say(body: str, transaction_id: str) -> None:
+        ids.append((await house.say(room_id, body, transaction_id=transaction_id)).event.event_id)
+
+    async with trio.open_nursery() as nursery:
+        for number in range(10):
+            nursery.start_soon(say, "first", "t")
+            nursery.start_soon(say, f"other {number}", f"o{number}")
+    assert ids.count(first.event.event_id) == 10
+    assert len(set(ids)) == 11
+    assert sorted(await house.bodies(room_id)) == sorted(["first", *(f"other {number}" for number in range(10))])
+
+
+async def test_a_repeated_transaction_whose_event_was_deleted_is_refused(house: House) -> None:
+    room_id = await house.create()
+    said = await house.say(room_id, "gone", transaction_id="t")
+    async with house.database.transaction() as tx:
+        await tx.execute("DELETE FROM events WHERE event_nid = $1", said.nid)
+    with pytest.raises(NotFound, match="deleted"):
+        await house.say(room_id, "gone", transaction_id="t")
 
 
 async def test_a_redaction_takes_the_content_away_everywhere(house: House) -> None:

@@ -44,7 +44,7 @@ from tricord.homeserver.storage.event_batch import EventBatch, write_events
 from tricord.homeserver.storage.events import events_by_id, events_by_nid
 from tricord.homeserver.storage.rooms import insert_rooms, new_room_nid
 from tricord.homeserver.stream.publisher import Commit, Publisher
-from tricord.protocol.errors import DuplicateAnnotation, MatrixError, NotFound
+from tricord.protocol.errors import DuplicateAnnotation, NotFound
 from tricord.protocol.events import VerifiedEvent
 from tricord.protocol.identifiers import RoomId, UserId
 from tricord.protocol.room_versions import RoomVersion
@@ -177,7 +177,7 @@ class Log:
                 if chain is None:
                     raise NotFound(f"there is no room {room_id} on this server")
                 head = chain.room.head
-                if not (await self._not_yet_answered([request]))[0]:
+                if not await self._not_yet_answered([request]):
                     return request.stored
                 if not (await self._not_yet_said([request], {room_id: chain}))[0] and request.error is not None:
                     raise request.error
@@ -245,7 +245,7 @@ class Log:
         """Write to a room that is held; return False, with nothing written, if the room is no longer where it was."""
         # Once written, it must also be announced, whoever asked for it.
         with trio.CancelScope(shield=True):
-            moved, positions = await self._database.run(write_events, self._batch_of([write]))
+            moved, positions = await self._put([write])
             self._take_in([write], moved, positions)
         return write.room.nid in moved
 
@@ -322,55 +322,78 @@ class Log:
 
     async def _write_once(self, requests: list[_Request]) -> list[_Request]:
         """Write requests, and return those that have to be tried again."""
-        # Heads first: what another process answers after we have looked for answers has moved its room from this head.
+        # Heads first: what another process answers after the statement has looked has moved its room from this head.
         chains = await self._chains(requests)
-        requests, again = await self._not_yet_answered(requests)
+        requests, again = _apart_from_repeated(requests)
         requests, equal = await self._not_yet_said(requests, chains)
         again += equal
         nids = await self._numbers.take(sum(len(request.drafts) for request in requests))
-        built = [(request, results) for request in requests if (results := _built(request, chains, nids)) is not None]
+        built: list[tuple[_Request, list[StoredEvent | Link]]] = []
+        refusals: dict[_Request, Exception] = {}
+        for request in requests:
+            try:
+                results = _built(request, chains, nids)
+            except Exception as error:  # noqa: BLE001 - one draft must not fail those of others; its caller raises it
+                refusals[request] = error
+            else:
+                if results is not None:
+                    built.append((request, results))
+        if refusals:
+            await self._refuse(refusals)
         written = [chain for chain in chains.values() if chain.links]
         moved: Collection[int] = ()
         positions: dict[int, int] = {}
         if written:
             writes = await self._writes(written)
-            moved, positions = await self._database.run(write_events, self._batch_of(writes))
+            moved, positions = await self._put(writes)
             self._take_in(writes, moved, positions)
+        refused = []
         for request, results in built:
             chain = chains[request.room_id]
             if chain.links and chain.room.nid not in moved:
-                # Another process has moved the room: all this was computed on top of what is no longer the end of it.
-                self._rooms.forget(request.room_id)
-                again.append(request)
+                refused.append(request)
             else:
                 request.succeed([_stored(result, positions) for result in results])
-        return again
+        return await self._still_to_write(again, refused) if again or refused else []
 
-    async def _not_yet_answered(self, requests: list[_Request]) -> tuple[list[_Request], list[_Request]]:
-        """Answer repeated transactions; return the requests to write now, and those that repeat one of these."""
-        first: dict[bytes, _Request] = {}
-        new, repeated = [], []
-        for request in requests:
-            digest = transaction_digest(request.drafts[0])
-            if digest is None:
-                new.append(request)
-            elif digest in first:
-                repeated.append(request)
-            else:
-                first[digest] = request
-        if first:
-            answered = await self._database.read(_answers, list(first))
-            for digest, request in first.items():
-                if digest in answered:
-                    request.succeed([answered[digest]])
-                else:
-                    new.append(request)
-        return new, repeated
+    async def _put(self, writes: Collection[RoomWrite]) -> tuple[Collection[int], dict[int, int]]:
+        """Write to the database; return which rooms it was written to, and the positions of the events."""
+        batch = self._batch_of(writes)
+        run = self._database.run_one if batch.is_one_statement else self._database.run
+        return await run(write_events, batch)
+
+    async def _still_to_write(self, waiting: list[_Request], refused: list[_Request]) -> list[_Request]:
+        """Answer who repeats what has been answered; return the others, to be tried again.
+
+        The rooms of those that were `refused` were not written to, because of such a one or because they have moved.
+        """
+        left = await self._not_yet_answered(waiting + refused)
+        as_known = {request.room_id for request in refused if request.done.is_set()}
+        for room_id in {request.room_id for request in refused} - as_known:
+            # Another process has moved it: all this was computed on top of what is no longer the end of it.
+            self._rooms.forget(room_id)
+        return left
+
+    async def _refuse(self, refusals: Mapping[_Request, Exception]) -> None:
+        """Tell requests what is wrong with them; but who repeats one that was answered gets its answer."""
+        for request in await self._not_yet_answered(list(refusals)):
+            request.fail(refusals[request])
+
+    async def _not_yet_answered(self, requests: list[_Request]) -> list[_Request]:
+        """Answer repeated transactions; return the other requests."""
+        digests = {request: digest for request in requests if (digest := transaction_digest(request.drafts[0]))}
+        answered = await self._database.read(_answers, list(set(digests.values()))) if digests else {}
+        for request, digest in digests.items():
+            if digest in answered and (stored := answered[digest]) is not None:
+                request.succeed([stored])
+            elif digest in answered:
+                request.fail(NotFound("the event that this request was answered with has been deleted"))
+        return [request for request in requests if not request.done.is_set()]
 
     async def _not_yet_said(
         self, requests: list[_Request], chains: Mapping[RoomId, Chain]
     ) -> tuple[list[_Request], list[_Request]]:
-        """Refuse to annotate an event twice in the same way; return as `_not_yet_answered` does.
+        """Refuse to annotate an event twice in the same way; return the others, and those that repeat one of these.
 
         Whoever is not in the room is left to be refused for that.
         """
@@ -383,17 +406,20 @@ class Log:
             return requests, []
         said = await self._database.read(annotations_there, asked)
         new, equal = [], []
+        refusals: dict[_Request, Exception] = {}
         under_way: set[Annotation] = set()
         for request, made in wanted.items():
             repeated = next((one for one in made & said if _is_in(one.sender, chains.get(one.room_id))), None)
             if repeated is not None:
                 words = f"{repeated.sender} has annotated {repeated.parent_id} like that already"
-                request.fail(DuplicateAnnotation(words))
+                refusals[request] = DuplicateAnnotation(words)
             elif made & under_way:
                 equal.append(request)
             else:
                 under_way |= made
                 new.append(request)
+        if refusals:
+            await self._refuse(refusals)
         return new, equal
 
     async def _chains(self, requests: Collection[_Request]) -> dict[RoomId, Chain]:
@@ -510,24 +536,33 @@ class Log:
             await trio.sleep(_PRUNE_EVERY_SECONDS)
 
 
+def _apart_from_repeated(requests: Iterable[_Request]) -> tuple[list[_Request], list[_Request]]:
+    """Return the first of each transaction, and those that repeat one of these."""
+    first, repeated = [], []
+    seen: set[bytes] = set()
+    for request in requests:
+        digest = transaction_digest(request.drafts[0])
+        if digest is None:
+            first.append(request)
+        elif digest in seen:
+            repeated.append(request)
+        else:
+            seen.add(digest)
+            first.append(request)
+    return first, repeated
+
+
 def _built(request: _Request, chains: Mapping[RoomId, Chain], nids: Iterator[int]) -> list[StoredEvent | Link] | None:
-    """Add a request to its room's chain; None if it is refused or must be recommended, which is then answered."""
+    """Add a request to its room's chain; None if it must be recommended, which it is told. Raises why it cannot be."""
     chain = chains.get(request.room_id)
     if chain is None:
-        request.fail(NotFound(f"there is no room {request.room_id} on this server"))
-        return None
+        raise NotFound(f"there is no room {request.room_id} on this server")
     if chain.names_policy_server:
         # It takes its time to answer, and nobody else's event shall wait for that.
         request.needs_recommendation = True
         request.done.set()
         return None
-    try:
-        return chain.add(request.drafts, nids)
-    except MatrixError as refusal:
-        request.fail(refusal)
-    except Exception as error:  # noqa: BLE001 - one draft must not fail those of others; its caller raises it
-        request.fail(error)
-    return None
+    return chain.add(request.drafts, nids)
 
 
 def _is_in(user_id: UserId, chain: Chain | None) -> bool:
@@ -539,7 +574,8 @@ def _stored(result: StoredEvent | Link, positions: Mapping[int, int]) -> StoredE
     return result.stored(positions[result.nid]) if isinstance(result, Link) else result
 
 
-async def _answers(tx: Transaction, digests: Sequence[bytes]) -> dict[bytes, StoredEvent]:
+async def _answers(tx: Transaction, digests: Sequence[bytes]) -> dict[bytes, StoredEvent | None]:
+    """Return what transactions were answered with; None where that has been deleted since."""
     nids = await answered_transactions(tx, digests)
     events = await events_by_nid(tx, list(nids.values())) if nids else {}
-    return {digest: events[nid] for digest, nid in nids.items() if nid in events}
+    return {digest: events.get(nid) for digest, nid in nids.items()}

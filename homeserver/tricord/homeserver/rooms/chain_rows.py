@@ -6,8 +6,8 @@ from collections.abc import Collection, Sequence
 
 from tricord.homeserver.rooms.chain import transaction_digest
 from tricord.homeserver.rooms.room_write import Link, RoomWrite
-from tricord.homeserver.storage.event_batch import (
-    EventBatch,
+from tricord.homeserver.storage.event_batch import EventBatch
+from tricord.homeserver.storage.event_rows import (
     EventRow,
     MembershipRow,
     MissingRow,
@@ -43,6 +43,7 @@ def batch_of(writes: Collection[RoomWrite], own_name: ServerName, now_ms: int) -
         ]
         batch.missing += [MissingRow(room.nid, *missing) for missing in write.missing]
         batch.waiting += [WaitingRow(room.nid, *waiting) for waiting in write.waiting_redactions]
+        batch.arrive = batch.arrive or any(link.draft is None for link in write.links)
         for link in write.links:
             batch.events.append(_event_row(room.nid, link))
             batch.relations += _relation_rows(room.nid, link)

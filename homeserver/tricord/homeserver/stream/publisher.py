@@ -33,6 +33,8 @@ _MOST_NOTIFICATIONS = 20
 # In place of a count: the rest of this commit is told in the next notification.
 _MORE_TO_COME = 0
 _PATIENCE_SECONDS = 0.5
+# Processes on other machines are told together what is committed meanwhile. Each telling is a transaction.
+_GATHER_SECONDS = 0.02
 # How long a request waits for what other processes have committed: first for their word, then for a look of our own.
 _WORD_SECONDS = 0.25
 _LOOK_SECONDS = 5
@@ -260,7 +262,9 @@ class Publisher:
             try:
                 if patience.cancelled_caught or self._is_lost:
                     await self._look_again()
-                await self._tell_all()
+                await self._tell_untold()
+                if not self.has_others:
+                    await trio.sleep(_GATHER_SECONDS)
             except DatabaseError as error:
                 # The others will find a hole, and look again by themselves.
                 _logger.warning("other processes could not be told of commits", reason=str(error))
@@ -269,7 +273,8 @@ class Publisher:
         """Tell the other processes what they have not been told: they need not find a hole and look again."""
         with trio.move_on_after(_LAST_WORD_SECONDS, shield=True):
             try:
-                await self._tell_all()
+                while self._untold:
+                    await self._tell_untold()
             except DatabaseError as error:
                 _logger.warning("other processes could not be told of the last commits", reason=str(error))
 
@@ -313,8 +318,8 @@ class Publisher:
         self.watchers_of_rooms.wake_who_sees_presence(commit.presence_in)
         self.watchers_of_users.wake(commit.users)
 
-    async def _tell_all(self) -> None:
-        while untold := self._untold[:]:
+    async def _tell_untold(self) -> None:
+        if untold := self._untold[:]:
             await self._tell(untold)
             # Whoever is cancelled before has told nothing: to be told twice does no harm.
             del self._untold[: len(untold)]
