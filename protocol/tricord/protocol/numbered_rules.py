@@ -56,7 +56,7 @@ class Case:
     event: Event
     state: Mapping[StateKey, Event]
 
-    @cached_property
+    @property
     def create(self) -> Event:
         """The create event. That there is one is among the first rules."""
         return self.state[CREATE]

@@ -389,10 +389,10 @@ def _encode(answer: Answer | JsonObject | BaseModel) -> Response:
     if not any(name == b"content-type" for name, _ in headers):
         headers.append(_JSON)
     headers.extend(CORS_HEADERS)
-    if isinstance(body, BaseModel):
-        body = body.model_dump(mode="json", by_alias=True, exclude_none=True)
     if isinstance(body, dict | list):
         body = orjson.dumps(body)
+    elif isinstance(body, BaseModel):
+        body = orjson.dumps(body.model_dump(mode="json", by_alias=True, exclude_none=True))
     return Response(status, headers, body)
 
 

@@ -117,11 +117,9 @@ WITH wanted AS (
     )
 )"""
 
-# What another process answers after this has looked has moved the room, too.
+# Looked up once, for all rooms. What another process answers after this has looked has moved the room, too.
 _UNLESS_ANSWERED = """
-    WHERE NOT EXISTS (
-        SELECT FROM {transactions} JOIN client_transactions USING (digest) WHERE t.room_nid = r.room_nid
-    )"""
+    WHERE w.room_nid NOT IN (SELECT t.room_nid FROM {transactions} JOIN client_transactions USING (digest))"""
 
 # An outlier, or what was refused at first, gets its place.
 _OR_ELSE_PLACE = """
