@@ -14,7 +14,7 @@ from tests.homeserver.rooms.house import ALICE, BOB, CAROL, SERVER, House, opene
 from tricord.homeserver.rooms import append
 from tricord.homeserver.rooms.append import ClientTransaction, Draft
 from tricord.homeserver.storage.database import Transaction
-from tricord.homeserver.storage.event_batch import EventBatch
+from tricord.homeserver.storage.event_batch import EventBatch, write_events
 from tricord.protocol.errors import BadJson, DuplicateAnnotation, Forbidden, NotFound
 from tricord.protocol.events import VerifiedEvent
 from tricord.protocol.identifiers import EventId, RoomId
@@ -266,7 +266,6 @@ async def test_a_transaction_that_another_process_answers_meanwhile_makes_no_sec
 ) -> None:
     async with opened_house(database_url) as one, opened_house(database_url) as other:
         room_id = await one.create()
-        write = append.write_events
         by_other: list[str] = []
 
         async def write_too_late(tx: Transaction, batch: EventBatch) -> tuple[frozenset[int], dict[int, int]]:
@@ -274,7 +273,7 @@ async def test_a_transaction_that_another_process_answers_meanwhile_makes_no_sec
                 by_other.append("asked")
                 by_other.append((await other.say(room_id, "once", transaction_id="t")).event.event_id)
                 one.rooms.forget(room_id)
-            return await write(tx, batch)
+            return await write_events(tx, batch)
 
         monkeypatch.setattr(append, "write_events", write_too_late)
         assert (await one.say(room_id, "once", transaction_id="t")).event.event_id == by_other[1]

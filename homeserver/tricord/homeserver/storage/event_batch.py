@@ -7,7 +7,9 @@ client's request that was answered before. The others are written.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 from tricord.homeserver.storage.database import Transaction
 from tricord.homeserver.storage.event_rows import (
@@ -57,7 +59,7 @@ async def write_events(tx: Transaction, batch: EventBatch) -> tuple[frozenset[in
     positions, so it is the end of the transaction.
     """
     before = await memberships_before(tx, batch.remote_members) if batch.remote_members else {}
-    rows = {
+    rows: dict[str, Sequence[tuple[Any, ...]]] = {
         "rooms": batch.rooms,
         "events": batch.events,
         "state": batch.state,
