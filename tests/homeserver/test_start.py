@@ -32,8 +32,8 @@ LOADED_WHEN_NEEDED = {
     "wsproto": "loaded with the first WebSocket",
 }
 SERVING = """
-from tricord.homeserver.loading import load_nothing_for_people
-load_nothing_for_people()
+from tricord.homeserver.loading import leave_out_extras
+leave_out_extras()
 import tricord.homeserver.cli, tricord.homeserver.logs, tricord.homeserver.app
 """
 LOADED = "print(*(name for name, module in sys.modules.items() if module is not None))"

@@ -1,15 +1,18 @@
-"""What a process that serves does without."""
+"""What a process that serves does without, though libraries would load it wherever it is installed."""
 
 from __future__ import annotations
 
+import os
 import sys
 
-# For colourful tracebacks and a command line of httpx's: 4 MiB, and a twentieth of a start.
+# structlog and httpx load them for tracebacks in colour and a command line: 4 MiB, and a twentieth of a start.
 _ONLY_FOR_PEOPLE = ("pygments", "rich")
 
 
-def load_nothing_for_people() -> None:
-    """Let structlog and httpx do without what they would load where it is installed, and no server needs."""
+def leave_out_extras() -> None:
+    """Let libraries do without what no server needs; to be called before they are loaded."""
     for name in _ONLY_FOR_PEOPLE:
         # None says that it cannot be imported: https://docs.python.org/3/reference/import.html#the-module-cache
         sys.modules.setdefault(name, None)  # type: ignore[arg-type]  # typeshed knows modules only
+    # pydantic would read what every installed package says of itself, to find plugins: 2 MiB. Who has one, sets this.
+    os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")

@@ -30,10 +30,10 @@ def serve(config_file: Path | None, data_dir: Path | None, server_name: str | No
     its own, http://127.0.0.1:8008. SIGTERM or Ctrl-C lets what is under way end, and stops within 10 seconds.
     """
     from tricord.homeserver.garbage import collect_nothing
-    from tricord.homeserver.loading import load_nothing_for_people
+    from tricord.homeserver.loading import leave_out_extras
 
     collect_nothing()
-    load_nothing_for_people()
+    leave_out_extras()
     import trio
 
     from tricord.homeserver.logs import configure_logs

@@ -13,14 +13,14 @@ import trio
 
 from tricord.homeserver.cli.faults import faults_explained
 from tricord.homeserver.garbage import collect_nothing, collect_seldom
-from tricord.homeserver.loading import load_nothing_for_people
+from tricord.homeserver.loading import leave_out_extras
 from tricord.homeserver.processes.work import READY, STOP, Work
 
 
 def main() -> None:
     """Serve until told to stop."""
     collect_nothing()
-    load_nothing_for_people()
+    leave_out_extras()
     from tricord.homeserver.logs import configure_logs
 
     # Ctrl-C reaches all processes of a terminal: the one that watches says when to stop.
