@@ -7,6 +7,7 @@ from contextlib import asynccontextmanager
 
 import pytest
 import trio
+from structlog.testing import capture_logs
 
 from tests.homeserver.serving.house import House, Wire, opened, request, settled, wire
 
@@ -48,15 +49,17 @@ async def test_idle_connections_end_at_once(house: House, by_quart: bool) -> Non
 
 
 async def test_who_waits_is_told_to_try_again(house: House, by_quart: bool) -> None:
-    async with stoppable(house, everything_by_quart=by_quart) as server, wire(server.address) as client:
-        await client.say(request("POST", "/waits", b"{}"))
-        await house.started.wait()
-        server.wanted.set()
-        reply = await client.reply()
-        assert (reply.status, reply.headers["retry-after"], reply.headers["connection"]) == (503, "1", "close")
-        assert house.cancelled.is_set()
-        assert await client.to_the_end() == b""
-        await server.done.wait()
+    with capture_logs() as logs:
+        async with stoppable(house, everything_by_quart=by_quart) as server, wire(server.address) as client:
+            await client.say(request("POST", "/waits", b"{}"))
+            await house.started.wait()
+            server.wanted.set()
+            reply = await client.reply()
+            assert (reply.status, reply.headers["retry-after"], reply.headers["connection"]) == (503, "1", "close")
+            assert house.cancelled.is_set()
+            assert await client.to_the_end() == b""
+            await server.done.wait()
+    assert [entry for entry in logs if entry["log_level"] == "error"] == []
 
 
 async def test_what_is_under_way_ends_with_its_answer(house: House, by_quart: bool) -> None:

@@ -36,13 +36,17 @@ class Disconnects:
             self._epoll.unregister(watched.fileno())
 
     async def run(self) -> None:
-        """Watch, for ever."""
+        """Watch, for ever. Nobody is watched after that: connections that are still drained end by themselves."""
         epoll = self._epoll
         if epoll is None:
             return
-        with epoll:
-            while True:
-                await trio.lowlevel.wait_readable(epoll.fileno())
-                for number, _ in epoll.poll(0):
-                    if (on_gone := self._watched.get(number)) is not None:
-                        on_gone()
+        try:
+            with epoll:
+                while True:
+                    await trio.lowlevel.wait_readable(epoll.fileno())
+                    for number, _ in epoll.poll(0):
+                        if (on_gone := self._watched.get(number)) is not None:
+                            on_gone()
+        finally:
+            self._epoll = None
+            self._watched.clear()
