@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import trio
+import trio.testing
 
 from tricord.homeserver.storage.database import Database, open_database
 from tricord.homeserver.stream.publisher import Commit, Publisher
@@ -35,3 +36,27 @@ async def test_a_process_that_ends_has_told_its_last_commits(database: Database,
         nursery.cancel_scope.cancel()
     assert told == [1]
     assert staying.position == 1
+
+
+async def test_who_made_a_commit_goes_on_before_those_who_wait_for_it(database: Database) -> None:
+    publisher = Publisher(database, 0)
+    for position in range(1, 50):
+        went_on: list[str] = []
+        committed = trio.Event()
+
+        async def ask(went_on: list[str] = went_on, committed: trio.Event = committed) -> None:
+            await committed.wait()
+            went_on.append("who asked")
+
+        async def watch(went_on: list[str] = went_on) -> None:
+            with publisher.subscribe(ALICE, []) as subscription:
+                await subscription.wait()
+            went_on.append("who waited")
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(ask)
+            nursery.start_soon(watch)
+            await trio.testing.wait_all_tasks_blocked()
+            publisher.publish(Commit(position, frozenset(), frozenset([ALICE])))
+            committed.set()
+        assert went_on == ["who asked", "who waited"]

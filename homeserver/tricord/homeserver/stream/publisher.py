@@ -168,6 +168,8 @@ class Publisher:
         # Commits of other processes of which more is to come, by process.
         self._incomplete: dict[str, Commit] = {}
         self._untold: list[Commit] = []
+        # Commits whose watchers are woken in a moment.
+        self._shown: list[Commit] = []
         self._is_lost = False
         self._work = trio.Event()
         database.listen(_CHANNEL, self._take_notification)
@@ -314,9 +316,21 @@ class Publisher:
         for note in self._on_commit:
             note(commit)
         self.position = max(self.position, commit.position)
-        self.watchers_of_rooms.wake(commit.rooms)
-        self.watchers_of_rooms.wake_who_sees_presence(commit.presence_in)
-        self.watchers_of_users.wake(commit.users)
+        if not self._shown:
+            trio.lowlevel.current_trio_token().run_sync_soon(self._wake)
+        self._shown.append(commit)
+
+    def _wake(self) -> None:
+        """Wake those who wait for what has been published.
+
+        They come after whoever asked for the commit, who goes on as soon as it is published: matrix-js-sdk takes a
+        message in a thread for failed if `/sync` tells of it before it is answered.
+        """
+        shown, self._shown = self._shown, []
+        for commit in shown:
+            self.watchers_of_rooms.wake(commit.rooms)
+            self.watchers_of_rooms.wake_who_sees_presence(commit.presence_in)
+            self.watchers_of_users.wake(commit.users)
 
     async def _tell_untold(self) -> None:
         if untold := self._untold[:]:
