@@ -32,6 +32,7 @@ from tricord.homeserver.assembly.upkeep import Upkeep
 from tricord.homeserver.client_api.rtc import RtcApi
 from tricord.homeserver.client_api.server_info import ServerInfoApi
 from tricord.homeserver.clock import Clock, SystemClock
+from tricord.homeserver.heap import give_back_memory
 from tricord.homeserver.rooms.state import RoomState
 from tricord.homeserver.serving.asgi import Application
 from tricord.homeserver.serving.call import Route, WebSocketRoute
@@ -144,7 +145,11 @@ class _House:
             media,
             upkeep,
         )
-        self.run: list[Run] = [base.publisher.run, *(run for department in departments for run in department.run)]
+        self.run: list[Run] = [
+            base.publisher.run,
+            give_back_memory,
+            *(run for department in departments for run in department.run),
+        ]
 
 
 @contextlib.asynccontextmanager

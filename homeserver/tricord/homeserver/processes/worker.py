@@ -13,6 +13,7 @@ import trio
 
 from tricord.homeserver.cli.faults import faults_explained
 from tricord.homeserver.garbage import collect_nothing, collect_seldom
+from tricord.homeserver.heap import keep_one_heap
 from tricord.homeserver.loading import leave_out_extras
 from tricord.homeserver.processes.work import READY, STOP, Work
 
@@ -20,6 +21,7 @@ from tricord.homeserver.processes.work import READY, STOP, Work
 def main() -> None:
     """Serve until told to stop."""
     collect_nothing()
+    keep_one_heap()
     leave_out_extras()
     from tricord.homeserver.logs import configure_logs
 

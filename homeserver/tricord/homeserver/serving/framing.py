@@ -83,6 +83,10 @@ class Reader:
         """Whether a request has begun whose head is not complete."""
         return self._current is not None and not self._current.head_complete
 
+    def close(self) -> None:
+        """Let go of the parser, which knows the reader too: garbage of that shape is looked for only now and then."""
+        del self._parser
+
     def feed(self, data: bytes) -> None:
         """Read on. What cannot be read is told by `refusal`."""
         if self.refusal is not None:

@@ -157,6 +157,7 @@ class _Connection:
                 await self._linger()
         finally:
             self._watch_no_longer()
+            self._reader.close()
 
     async def _opening(self) -> bytes:
         """Return the first bytes of HTTP/1.1; b"" if there are none, or once HTTP/2 has been served."""

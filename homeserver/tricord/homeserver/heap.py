@@ -1,0 +1,36 @@
+"""What the C library keeps of the memory that a server no longer needs. Only glibc can be told; elsewhere nothing is.
+
+It has a heap for each of several threads, and gives back only what is free at the end of one: after a busy hour, a
+server would stay half as large again as it has to be.
+"""
+
+from __future__ import annotations
+
+import ctypes
+from typing import Any
+
+import trio
+
+# From malloc.h.
+_M_ARENA_MAX = -8
+_PAUSE_SECONDS = 60
+
+
+def keep_one_heap() -> None:
+    """Let all threads use one heap; call it before there are threads. They rarely want memory at the same time."""
+    if (library := _glibc()) is not None:
+        library.mallopt(_M_ARENA_MAX, 1)
+
+
+async def give_back_memory() -> None:
+    """Give back to the system what is free, every minute, for ever."""
+    library = _glibc()
+    while library is not None:
+        await trio.sleep(_PAUSE_SECONDS)
+        await trio.to_thread.run_sync(library.malloc_trim, 0)
+
+
+def _glibc() -> Any:
+    """Return the C library; None where it is another."""
+    library = ctypes.CDLL(None)
+    return library if hasattr(library, "gnu_get_libc_version") else None
