@@ -148,11 +148,6 @@ def set_membership(store: Store, room_id: RoomId, user_id: UserId, now: str) -> 
         store.change("DELETE FROM members WHERE room_id = ? AND user_id = ?", room_id, user_id)
 
 
-def forget_members(store: Store, room_id: RoomId) -> None:
-    """Forget who is in a room."""
-    store.change("DELETE FROM members WHERE room_id = ?", room_id)
-
-
 def own_session(store: Store, room_id: RoomId) -> OwnSession | None:
     """Return the session that we encrypt with in a room."""
     row = store.row("SELECT * FROM own_sessions WHERE room_id = ?", room_id)
