@@ -8,16 +8,18 @@ from itertools import pairwise
 
 import trio
 
-from tests.homeserver.peers.post import Branch, Peer, Post, branch
-from tests.homeserver.rooms.foreign import ELSEWHERE, ZOE
-from tests.homeserver.rooms.house import ALICE, BOB
+from tests.homeserver.peers.post import Branch, Peer, Post, arrive, branch
+from tests.homeserver.rooms.foreign import ELSEWHERE, ZOE, Foreign
+from tests.homeserver.rooms.house import ALICE, BOB, SERVER, opened_house
+from tricord.homeserver.peers.outbox import Outbox
 from tricord.homeserver.peers.outgoing_edus import receipt_edus
 from tricord.homeserver.rooms.receipts import READ, READ_PRIVATE, Receipts
 from tricord.homeserver.rooms.stored_event import StoredEvent
 from tricord.homeserver.rooms.typing import Typing
 from tricord.homeserver.storage.database import Transaction
+from tricord.homeserver.storage.destinations import Progress
 from tricord.homeserver.storage.presence import Presence, put_presence
-from tricord.homeserver.storage.receipts import UNTHREADED, Receipt
+from tricord.homeserver.storage.receipts import UNTHREADED, Receipt, receipts_between
 from tricord.homeserver.storage.stream import take_positions
 from tricord.homeserver.stream.publisher import Commit
 from tricord.protocol.identifiers import EventId, RoomId, ServerName, UserId, server_name_of
@@ -84,6 +86,25 @@ async def test_receipts_are_told_after_an_outage_and_a_restart_the_last_of_each(
     told = elsewhere.edus("m.receipt")[-1][room_id]["m.read"]
     assert told[ALICE]["event_ids"] == [said[-1].event.event_id]
     assert elsewhere.heard == ["0", "1", "2", "3", "4"]
+
+
+async def test_a_receipt_that_was_read_before_it_was_handed_over_is_told_once(database_url: str) -> None:
+    async with opened_house(database_url) as house:
+        outbox = Outbox(ELSEWHERE, SERVER, progress=Progress(ELSEWHERE, 0, 0))
+        receipts = Receipts(house.database, house.publisher)
+        room_id = await house.create()
+        await arrive(house, room_id, await Foreign(house, room_id).joins(ZOE))
+        said = await house.say(room_id, "read this")
+        await receipts.move(receipt(BOB, said))
+        departure = await outbox.next_departure(house.database, lambda: house.publisher.position, now_ms=0)
+        assert departure is not None
+        assert [edu["edu_type"] for edu in departure.parcel.edus] == ["m.receipt"]
+        outbox.progress = departure.progress
+        (told,) = await house.database.read(receipts_between, [room_id], 0, house.publisher.position)
+        outbox.add_receipt(told)
+        assert outbox.is_empty
+        outbox.add_receipt(replace(told, position=told.position + 1))
+        assert not outbox.is_empty
 
 
 def test_receipts_of_several_threads_take_several_edus() -> None:

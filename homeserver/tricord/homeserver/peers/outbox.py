@@ -68,6 +68,8 @@ class Outbox:
     _reads_events: bool = True
     _reads_receipts: bool = True
     _reads_durable: bool = True
+    _receipts_read_upto: int = 0
+    """What is being read, or has been, need not be added."""
     _events: deque[OutgoingEvent] = field(default_factory=deque)
     _receipts: dict[tuple[str, str, str, str], Receipt] = field(default_factory=dict)
     _passing: dict[tuple[str, ...], JsonObject] = field(default_factory=dict)
@@ -94,7 +96,7 @@ class Outbox:
 
     def add_receipt(self, receipt: Receipt) -> None:
         """Let a receipt wait, in place of the user's older one."""
-        if self._reads_receipts:
+        if self._reads_receipts or receipt.position <= self._receipts_read_upto:
             return
         self._receipts.pop(receipt.key, None)
         self._receipts[receipt.key] = receipt
@@ -197,6 +199,7 @@ class Outbox:
             return receipts, max((receipt.position for receipt in receipts), default=after)
         self._receipts.clear()
         self._reads_receipts, upto = False, added()
+        self._receipts_read_upto = upto
         try:
             receipts = await database.read(
                 outgoing_receipts_for, self.server, self.own_name, after, upto, _MOST_RECEIPTS
