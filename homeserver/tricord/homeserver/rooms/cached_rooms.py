@@ -50,6 +50,8 @@ class CachedRoom:
     has_whole_state: bool = False
     """Whether all that is set is in `state`."""
     tail: Tail | None = None
+    redactions: int = 0
+    """Goes up when events in it are redacted: what was read meanwhile may still have their content."""
     counted: int = 0
     """The bytes that count towards the budget."""
     _state_size: int = 0
@@ -81,7 +83,7 @@ class CachedRooms:
         self._tail_budget = tail_budget
         self._size = 0
         self._rooms: dict[RoomId, CachedRoom] = {}
-        # Rooms being read: to forget one meanwhile is to not keep it afterwards.
+        # Rooms being read, by one or several at once: to forget one meanwhile is to not keep it afterwards.
         self._reading: dict[RoomId, object] = {}
         publisher.observe_other_processes(self._forget_changed, self._forget_all)
 
@@ -96,14 +98,14 @@ class CachedRooms:
             else:
                 found[room_id] = self._rooms[room_id] = room
         if unknown:
-            reading = object()
-            self._reading.update(dict.fromkeys(unknown, reading))
-            rows = await self._database.read(rooms_by_id, unknown)
-            for row in rows:
-                found[row.room_id] = self._read_or_known(row, reading)
-            for room_id in unknown:
-                if self._reading.get(room_id) is reading:
-                    del self._reading[room_id]
+            readings = {room_id: self._reading.setdefault(room_id, object()) for room_id in unknown}
+            try:
+                for row in await self._database.read(rooms_by_id, unknown):
+                    found[row.room_id] = self._read_or_known(row, readings[row.room_id])
+            finally:
+                for room_id, reading in readings.items():
+                    if self._reading.get(room_id) is reading:
+                        del self._reading[room_id]
         return found
 
     async def room(self, room_id: RoomId) -> CachedRoom | None:
@@ -138,7 +140,10 @@ class CachedRooms:
     async def whole_state(self, room: CachedRoom, types: Collection[str] | None = None) -> dict[StateKey, StoredEvent]:
         """Return all that is set in a room now, or all of some types; and remember it unless it is very much."""
         if not room.has_whole_state:
+            redactions = room.redactions
             read = await self._database.read(_all_current_events, room.nid)
+            if room.redactions != redactions:
+                return await self.whole_state(room, types)
             # What has been committed meanwhile, or was known before, is as new as this or newer.
             state = {stored.key: stored for stored in read if stored.key is not None} | room.state
             if len(state) > _MOST_STATE:
@@ -153,8 +158,9 @@ class CachedRooms:
         """Make the tail of a room reach back by `limit` more events, or as far as it may."""
         tail = room.tail
         floor = 2**62 if tail is None else tail.floor
+        redactions = room.redactions
         read = await self._database.read(newest_events, [(room.room_id, 0, floor)], limit)
-        if room.tail is not tail or (tail is not None and tail.floor != floor):
+        if room.tail is not tail or (tail is not None and tail.floor != floor) or room.redactions != redactions:
             return await self.read_tail(room, limit)  # it has changed meanwhile, and might not join up
         events = read.get(room.room_id, [])
         if tail is None:
@@ -165,6 +171,8 @@ class CachedRooms:
 
     def add_new(self, room: CachedRoom) -> None:
         """Remember a room that is just being created: all of its events will be in the tail."""
+        # Somebody may have read it since it was committed.
+        self.forget(room.room_id)
         room.tail = Tail(0, budget=self._tail_budget)
         self._add(room)
 
@@ -178,6 +186,9 @@ class CachedRooms:
         redacted: Iterable[StoredEvent],
     ) -> None:
         """Take in what has been committed on top of the room's head; `events` are those with a place."""
+        if self._rooms.get(room.room_id) is not room:
+            # It has been forgotten since the log began; whoever has read it again has read what it was before.
+            self.forget(room.room_id)
         room.head += 1
         room.state_root = state_root
         room.extremities = tuple(extremities)
@@ -188,6 +199,7 @@ class CachedRooms:
                 room.tail = Tail(events[0].place.position - 1, budget=self._tail_budget)
             room.tail.append(events)
         for stored in redacted:
+            room.redactions += 1
             own_key = stored.key
             if own_key is not None and room.state.get(own_key) == stored:
                 room.set_state(own_key, stored)
