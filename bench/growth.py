@@ -1,10 +1,11 @@
 """Show how the cost of a send grows: with rooms, members, events in the database, and clients that wait.
 
-    python -m bench.growth [--largest 1.0] [--json FILE] [--plot docs/growth.png]
+    python -m bench.growth [--largest 1.0] [--only rooms …] [--json FILE] [--plot docs/growth.png]
 
 Starts a homeserver of its own with an embedded PostgreSQL, as `tricord serve` does, makes everything ten times larger
-step by step, and measures sends at 20 a second at each step. `--plot` needs matplotlib; `--from FILE` draws what an
-earlier run has written.
+step by step, and measures sends at 20 a second at each step; fewer where many clients are told of each, since beyond
+what a machine can do, the time tells how long one measured, and nothing else. `--plot` needs matplotlib;
+`--from FILE` draws what earlier runs have written.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ import resource
 import secrets
 import tempfile
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Collection
 from contextlib import AsyncExitStack
 from pathlib import Path
 from urllib.parse import quote
@@ -31,6 +32,7 @@ from bench.homeservers import SECRET, Homeserver, tricord
 from bench.scenario import TEXT, Bench
 
 _PER_SECOND, _MEASURED = 20, 200
+_TOLD_PER_SECOND, _FEWEST_MEASURED = 2_000, 30
 _AT_ONCE = 8
 _OPEN_FILES = 16_384
 _CALM = 0.05  # of a second's CPU
@@ -58,23 +60,32 @@ class Growing:
         self._crowded, self._members = "", 0
         self.lines: dict[str, list[Point]] = {}
 
-    async def run(self) -> None:
-        """Take all the steps."""
+    async def run(self, lines: Collection[str]) -> None:
+        """Take all the steps of some lines, in the order of `STEPS`."""
         self._bench.users = await accounts.register(self._bench.base_url, SECRET, 50)
-        await self._take("rooms", self._until_rooms)
-        await self._take("members of the room", self._until_members)
-        for line in ("clients that wait, in other rooms", "clients that wait, in the room"):
-            await self._waiting(line)
-        await self._take("events in the database", self._until_events)
+        makers = {
+            "rooms": self._until_rooms,
+            "members of the room": self._until_members,
+            "events in the database": self._until_events,
+        }
+        for line in STEPS:
+            if line not in lines:
+                continue
+            if line in makers:
+                await self._take(line, makers[line])
+            else:
+                await self._waiting(line)
 
     async def _take(self, line: str, until: Callable[[int], Awaitable[list[tuple[User, str]]]]) -> None:
         for size in STEPS[line]:
             size = max(2, int(size * self._largest))
             await self._measure(line, size, await until(size))
 
-    async def _measure(self, line: str, size: int, rooms: list[tuple[User, str]]) -> None:
-        """Send into some rooms at a steady pace."""
+    async def _measure(self, line: str, size: int, rooms: list[tuple[User, str]], told: int = 1) -> None:
+        """Send into some rooms at a steady pace; so many clients are told of each message."""
         rooms = rooms[:: max(1, len(rooms) // _AT_ONCE)][:_AT_ONCE]
+        per_second = min(_PER_SECOND, _TOLD_PER_SECOND / told)
+        measured = max(_FEWEST_MEASURED, round(_MEASURED * per_second / _PER_SECOND))
         await self._until_calm()
         times: list[float] = []
         cpu = cpu_seconds(self._pid)
@@ -89,11 +100,11 @@ class Growing:
                     await connection.call_raw("PUT", self._bench.send_path(room_id), TEXT)
                     times.append(time.perf_counter() - started)
 
-            for count in range(_MEASURED):
+            for count in range(measured):
                 nursery.start_soon(one, count % len(turns))
-                await trio.sleep(1 / _PER_SECOND)
-        used = (cpu_seconds(self._pid) - cpu) / _MEASURED * 1e3
-        self._events += _MEASURED
+                await trio.sleep(1 / per_second)
+        used = (cpu_seconds(self._pid) - cpu) / measured * 1e3
+        self._events += measured
         point = {"size": size, "p50_ms": percentile(times, 0.5) * 1e3, "p99_ms": percentile(times, 0.99) * 1e3}
         self.lines.setdefault(line, []).append(point | {"cpu_ms": used})
         print(f"{size:>9,} {line:<36} {milliseconds(times)}, {used:.1f} ms of the server's CPU each", flush=True)
@@ -145,7 +156,8 @@ class Growing:
     async def _waiting(self, line: str) -> None:
         owner = self._bench.users[0]
         room_id = await self._open_to_guests()
-        measured = room_id if line.endswith("in the room") else await self._bench.room([owner])
+        is_told = line.endswith("in the room")
+        measured = room_id if is_told else await self._bench.room([owner])
         async with trio.open_nursery() as nursery:
             waiting = 0
             for size in STEPS[line]:
@@ -155,7 +167,7 @@ class Growing:
                     # One after another: that many initial syncs at once are not what is measured.
                     await nursery.start(self._wait, guest)
                 waiting = size
-                await self._measure(line, size, [(owner, measured)])
+                await self._measure(line, size, [(owner, measured)], told=size if is_told else 1)
             nursery.cancel_scope.cancel()
 
     async def _wait(self, user: User, task_status: trio.TaskStatus[None]) -> None:
@@ -220,7 +232,7 @@ async def measure(options: argparse.Namespace) -> dict[str, list[Point]]:
     resource.setrlimit(resource.RLIMIT_NOFILE, (min(hard, _OPEN_FILES), hard))
     async with tricord(options.folder / "tricord", options.port) as server:
         growing = Growing(server, options.largest)
-        await growing.run()
+        await growing.run(options.only)
         return growing.lines
 
 
@@ -228,13 +240,16 @@ def main() -> None:
     """Parse the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--largest", type=float, default=1.0, help="a share of all sizes, to try it out")
+    parser.add_argument("--only", nargs="+", choices=STEPS, default=list(STEPS), metavar="LINE", help="only some lines")
     parser.add_argument("--port", type=int, default=8118)
     parser.add_argument("--json", type=Path, help="write the figures to this file")
-    parser.add_argument("--from", dest="earlier", type=Path, help="measure nothing; draw what is in this file")
+    parser.add_argument(
+        "--from", dest="earlier", type=Path, nargs="+", help="measure nothing; draw what is in these files"
+    )
     parser.add_argument("--plot", type=Path, help="draw the figures into this file")
     options = parser.parse_args()
     if options.earlier:
-        lines = json.loads(options.earlier.read_text())
+        lines = {line: points for file in options.earlier for line, points in json.loads(file.read_text()).items()}
     else:
         with tempfile.TemporaryDirectory(prefix="tricord-bench-") as folder:
             options.folder = Path(folder)

@@ -43,7 +43,11 @@ class Process:
         return self._running.pid
 
     async def start(self) -> None:
-        """Start it; it does not answer yet."""
+        """Start it; it does not answer yet, and nobody may in its place."""
+        async with httpx.AsyncClient() as http:
+            with contextlib.suppress(httpx.TransportError):
+                await http.get(self.url)
+                raise SystemExit(f"somebody else listens at {self.url}: give another --port")
         with self.output.open("ab") as to:
             self._running = subprocess.Popen(  # noqa: ASYNC220  # it returns at once
                 self.command, stdin=subprocess.DEVNULL, stdout=to, stderr=subprocess.STDOUT
