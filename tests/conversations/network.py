@@ -10,7 +10,7 @@ import httpx
 import trio
 
 from tricord.federation.errors import HostUnreachable, PeerAnswerInvalid, PeerUnreachable
-from tricord.federation.transport import Fetch, OpenResponse, Response
+from tricord.federation.transport import OpenResponse, Outside, Response
 from tricord.protocol.identifiers import ServerName
 
 
@@ -23,7 +23,7 @@ class Network:
     """Every request that was made: from, to, method, path and query."""
     places: dict[str, str] = field(default_factory=dict)
     """Where on the loopback other URLs are found."""
-    outside: Fetch | None = None
+    outside: Outside | None = None
     """What answers for hosts that are no servers; None: the real ones."""
     places_asked: list[str] = field(default_factory=list)
     gates: dict[str, trio.Event] = field(default_factory=dict)

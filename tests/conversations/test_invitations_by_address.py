@@ -17,7 +17,7 @@ from tests.conversations.towns import Town, members, towns
 from tests.postgres import PostgresServer
 from tricord.clients import Refused
 from tricord.federation.errors import HostUnreachable
-from tricord.federation.transport import Response
+from tricord.federation.transport import Fetch, Response
 from tricord.protocol.identifiers import KeyId, ServerName, UserId
 from tricord.protocol.signing import SigningKey, sign_json
 from tricord.protocol.strict_json import JsonObject
@@ -41,6 +41,10 @@ class IdentityServer:
     says: Callable[[str], tuple[int, Any] | None] = lambda _what: None
     """What it answers instead."""
 
+    async def open(self) -> Fetch:
+        """Implement Outside."""
+        return self
+
     async def fetch(
         self,
         url: str,
@@ -50,10 +54,12 @@ class IdentityServer:
         content: bytes | None = None,
         timeout_seconds: float,
         max_bytes: int,
+        max_redirects: int = 0,
     ) -> Response:
         """Implement Fetch."""
         assert timeout_seconds <= 60
         assert max_bytes <= 1 << 20
+        assert max_redirects == 0
         if not url.startswith(f"https://{_HOST}/_matrix/identity/v2/"):
             raise HostUnreachable(f"nobody is at {url}")
         what = url.rpartition("/")[2]

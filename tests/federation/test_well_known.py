@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 
 import pytest
@@ -8,7 +8,7 @@ import trio
 from trio.testing import MockClock
 
 from tricord.federation.errors import HostUnreachable
-from tricord.federation.transport import Response
+from tricord.federation.transport import Fetch, Response
 from tricord.federation.well_known import WellKnown, lifetime_seconds, read_document
 
 HOUR = 3600
@@ -22,7 +22,21 @@ class ScriptedWeb:
     asked: list[str] = field(default_factory=list)
     before: Callable[[], Awaitable[None]] = trio.lowlevel.checkpoint
 
-    async def fetch(self, url: str, *, timeout_seconds: float, max_bytes: int, max_redirects: int) -> Response:
+    async def open(self) -> Fetch:
+        return self
+
+    async def fetch(
+        self,
+        url: str,
+        *,
+        method: str = "GET",
+        headers: Mapping[str, str] | None = None,
+        content: bytes | None = None,
+        timeout_seconds: float,
+        max_bytes: int,
+        max_redirects: int = 0,
+    ) -> Response:
+        assert (method, headers, content) == ("GET", None, None)
         assert (timeout_seconds, max_bytes, max_redirects) == (10, 50 << 10, 5)
         self.asked.append(url)
         await self.before()

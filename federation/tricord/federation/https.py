@@ -52,7 +52,8 @@ class HttpsTransport:
         """Send a request to a server, and return its answer whole."""
         with _of_a_peer(destination), trio.move_on_after(timeout_seconds):
             route = await self._discovery.route(destination)
-            return await self._way_out.send(
+            egress = await self._way_out.open()
+            return await egress.send(
                 route, method, uri, headers, content, timeout_seconds=timeout_seconds, max_bytes=max_bytes
             )
         raise PeerUnreachable(destination, f"has not answered within {timeout_seconds:.0f} s")
@@ -62,23 +63,25 @@ class HttpsTransport:
         self, destination: ServerName, uri: str, headers: Mapping[str, str], *, timeout_seconds: float
     ) -> AsyncIterator[OpenResponse]:
         """Ask a server for something that may be large, and give its answer as it comes."""
-        route = None
+        found = None
         deadline = trio.current_time() + timeout_seconds
         with _of_a_peer(destination), trio.move_on_at(deadline):
-            route = await self._discovery.route(destination)
-        if route is None:
+            found = await self._way_out.open(), await self._discovery.route(destination)
+        if found is None:
             raise PeerUnreachable(destination, f"has not been found within {timeout_seconds:.0f} s")
+        egress, route = found
         left = max(deadline - trio.current_time(), 0)
         async with contextlib.AsyncExitStack() as stack:
             with _of_a_peer(destination):
-                answer = await stack.enter_async_context(self._way_out.open(route, uri, headers, timeout_seconds=left))
+                answer = await stack.enter_async_context(egress.open(route, uri, headers, timeout_seconds=left))
             parts = await stack.enter_async_context(contextlib.aclosing(_from_a_peer(destination, answer.parts)))
             yield OpenResponse(answer.status, answer.headers, parts)
 
     @contextlib.asynccontextmanager
     async def open_url(self, url: str, *, timeout_seconds: float) -> AsyncIterator[OpenResponse]:
         """Ask for what a server has given a URL of."""
-        async with self._way_out.open_url(url, timeout_seconds=timeout_seconds) as answer:
+        egress = await self._way_out.open()
+        async with egress.open_url(url, timeout_seconds=timeout_seconds) as answer:
             yield answer
 
     async def aclose(self) -> None:

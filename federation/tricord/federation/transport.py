@@ -69,7 +69,7 @@ class Transport(Protocol):
 
 
 class Fetch(Protocol):
-    """How hosts that somebody else named are reached; `Egress` is one."""
+    """What asks hosts that somebody else named; `Egress` is one."""
 
     async def fetch(
         self,
@@ -80,8 +80,17 @@ class Fetch(Protocol):
         content: bytes | None = None,
         timeout_seconds: float,
         max_bytes: int,
+        max_redirects: int = 0,
     ) -> Response:
         """Return the answer; raise EgressError."""
+        ...
+
+
+class Outside(Protocol):
+    """The hosts that somebody else named; `WayOut` is the way to them."""
+
+    async def open(self) -> Fetch:
+        """Return what asks them."""
         ...
 
 

@@ -10,13 +10,12 @@ from collections import OrderedDict
 from collections.abc import Mapping
 from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
-from typing import Protocol
 
 import trio
 
 from tricord.federation.errors import AnswerInvalid, EgressError
 from tricord.federation.server_names import split_server_name
-from tricord.federation.transport import Response
+from tricord.federation.transport import Outside, Response
 from tricord.protocol.errors import BadJson, InvalidParam, NotJson
 from tricord.protocol.identifiers import ServerName
 from tricord.protocol.strict_json import parse_object
@@ -38,14 +37,6 @@ _MOST_REMEMBERED = 20_000
 _MAX_AGE = re.compile(r"max-age\s*=\s*\"?(\d{1,10})", re.IGNORECASE)
 
 
-class Web(Protocol):
-    """How the document is fetched; `Egress` is one."""
-
-    async def fetch(self, url: str, *, timeout_seconds: float, max_bytes: int, max_redirects: int) -> Response:
-        """Return what is at a URL; raise EgressError."""
-        ...
-
-
 @dataclass(frozen=True, slots=True)
 class _Answer:
     """What a host said; None means that it did not say."""
@@ -59,8 +50,8 @@ class _Answer:
 class WellKnown:
     """Knows what hosts say of their Matrix servers."""
 
-    def __init__(self, web: Web) -> None:
-        self._web = web
+    def __init__(self, outside: Outside) -> None:
+        self._outside = outside
         self._answers: OrderedDict[str, _Answer] = OrderedDict()
         self._under_way: dict[str, trio.Event] = {}
 
@@ -87,7 +78,7 @@ class WellKnown:
         now = trio.current_time()
         failures = 0 if before is None else before.failures
         try:
-            response = await self._web.fetch(
+            response = await (await self._outside.open()).fetch(
                 f"https://{host}/.well-known/matrix/server",
                 timeout_seconds=_TIMEOUT_SECONDS,
                 max_bytes=_MAX_BYTES,

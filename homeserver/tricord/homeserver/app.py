@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import trio
 
-from tricord.federation.transport import Fetch, Transport
+from tricord.federation.transport import Outside, Transport
 from tricord.homeserver.accounts.administration import Administration
 from tricord.homeserver.accounts.passwords import HashCost
 from tricord.homeserver.assembly.accounts import AccountBook, Accounts
@@ -75,7 +75,9 @@ class Homeserver:
 class _House:
     """All departments of one homeserver."""
 
-    def __init__(self, base: Foundation, transport: Transport, outside: Fetch, password_cost: HashCost | None) -> None:
+    def __init__(
+        self, base: Foundation, transport: Transport, outside: Outside, password_cost: HashCost | None
+    ) -> None:
         settings = base.settings
         self.publisher = base.publisher
         self.network = Network(base, transport)
@@ -160,7 +162,7 @@ async def open_homeserver(
     password_cost: HashCost | None = None,
     everything_by_quart: bool = False,
     transport: Transport | None = None,
-    outside: Fetch | None = None,
+    outside: Outside | None = None,
     common: CommonMemory | None = None,
 ) -> AsyncIterator[Homeserver]:
     """Run a homeserver while inside the block, and drain it afterwards.
@@ -196,7 +198,7 @@ async def run_on(
     password_cost: HashCost | None = None,
     everything_by_quart: bool = False,
     transport: Transport | None = None,
-    outside: Fetch | None = None,
+    outside: Outside | None = None,
     common: CommonMemory | None = None,
     sockets: Sequence[socket.socket] = (),
 ) -> AsyncIterator[Homeserver]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tricord.federation.transport import Fetch
+from tricord.federation.transport import Outside
 from tricord.homeserver.accounts.user_rooms import UserRooms
 from tricord.homeserver.assembly.accounts import Accounts
 from tricord.homeserver.assembly.foundation import Foundation, Run
@@ -51,7 +51,7 @@ class Conversation:
         rooms: Rooms,
         shared: SharedRooms,
         personal: Personal,
-        outside: Fetch,
+        outside: Outside,
     ) -> None:
         database, state, memberships, timeline = base.database, rooms.state, rooms.memberships, rooms.timeline
         profiles, server_name, clock = accounts.profiles, base.server_name, base.clock

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tricord.federation.transport import Fetch
+from tricord.federation.transport import Outside
 from tricord.homeserver.assembly.foundation import Foundation, Run
 from tricord.homeserver.assembly.personal import Personal
 from tricord.homeserver.assembly.rooms import Rooms
@@ -19,7 +19,7 @@ from tricord.homeserver.serving.call import Route
 class Push:
     """Counts, pushers, and what runs them."""
 
-    def __init__(self, base: Foundation, rooms: Rooms, personal: Personal, outside: Fetch) -> None:
+    def __init__(self, base: Foundation, rooms: Rooms, personal: Personal, outside: Outside) -> None:
         database, timeline, memberships = base.database, rooms.timeline, rooms.memberships
         self.vapid = VapidKey.load_or_create(
             base.settings.data_dir, base.settings.push.contact or f"https://{base.server_name}"

@@ -5,12 +5,12 @@ https://spec.matrix.org/v1.19/client-server-api/#get_matrixclientv1mediapreview_
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 from collections import OrderedDict
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import orjson
 import trio
@@ -101,7 +101,7 @@ class UrlPreviews:
         if not self._allowed:
             raise Forbidden("this server makes no previews of URLs")
         # With it comes httpx, which URLs are read by here, too.
-        await self._way_out.load()
+        await self._way_out.open()
         if len(url) > _LONGEST_URL or not self._permits(_host(url)):
             raise Forbidden("this server makes no previews of this URL")
         digest = hashlib.sha256(url.encode(errors="replace")).digest()
@@ -150,7 +150,8 @@ class UrlPreviews:
     async def _asked(self, url: str, digest: bytes) -> JsonObject:
         preview: JsonObject = {}
         image: str | None = None
-        async with self._way_out.open_url(
+        egress = await self._way_out.open()
+        async with egress.open_url(
             url,
             headers=_HEADERS | {"Accept-Language": self._settings.languages},
             timeout_seconds=_ANSWER_SECONDS,
@@ -248,16 +249,19 @@ class UrlPreviews:
         except (EgressError, TooManyBytes, MatrixError):
             return None
 
-    def _opened(self, url: str) -> Any:
+    @contextlib.asynccontextmanager
+    async def _opened(self, url: str) -> AsyncIterator[OpenResponse]:
         if len(url) > _LONGEST_URL or not self._permits(_host(url)):
             raise AddressRefused("this is not where previews are made of")
-        return self._way_out.open_url(
+        egress = await self._way_out.open()
+        async with egress.open_url(
             url,
             headers={"User-Agent": _HEADERS["User-Agent"]},
             timeout_seconds=_ANSWER_SECONDS,
             schemes=_SCHEMES,
             permits=self._permits,
-        )
+        ) as response:
+            yield response
 
     def _permits(self, host: str) -> bool:
         return any(each.matches(host.lower()) for each in self._allowed)

@@ -15,7 +15,7 @@ from typing import Any
 import orjson
 
 from tricord.federation.errors import EgressError
-from tricord.federation.transport import Fetch
+from tricord.federation.transport import Outside
 from tricord.homeserver.rooms.third_parties import StoredInvite, ThirdParty
 from tricord.protocol.errors import Forbidden, InvalidParam, MatrixError, ServerNotTrusted, Unknown
 from tricord.protocol.identifiers import UserId, is_valid_user_id, parse_server_name
@@ -33,7 +33,7 @@ _TOKEN = re.compile(r"[0-9a-zA-Z.=_-]{1,255}")
 class IdentityServers:
     """Asks the identity servers that the operator trusts."""
 
-    def __init__(self, outside: Fetch, trusted: Collection[str]) -> None:
+    def __init__(self, outside: Outside, trusted: Collection[str]) -> None:
         self._outside = outside
         self._trusted = frozenset(trusted)
 
@@ -89,7 +89,7 @@ class IdentityServers:
 
     async def _ask(self, who: ThirdParty, method: str, what: str, body: JsonObject | None) -> JsonObject:
         try:
-            response = await self._outside.fetch(
+            response = await (await self._outside.open()).fetch(
                 f"https://{who.id_server}/_matrix/identity/v2/{what}",
                 method=method,
                 headers={"Authorization": f"Bearer {who.access_token}", "Content-Type": "application/json"},

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 import orjson
 
 from tricord.federation.errors import EgressError
-from tricord.federation.transport import Fetch
+from tricord.federation.transport import Outside
 from tricord.homeserver.clock import Clock
 from tricord.homeserver.push.pushers import WEB_PUSH
 from tricord.homeserver.push.web_push import MOST_PLAINTEXT, Subscription, VapidKey, encrypted
@@ -38,7 +38,7 @@ class Delivered(enum.Enum):
 class Delivery:
     """Sends notifications."""
 
-    def __init__(self, outside: Fetch, vapid: VapidKey, clock: Clock) -> None:
+    def __init__(self, outside: Outside, vapid: VapidKey, clock: Clock) -> None:
         self._outside = outside
         self._vapid = vapid
         self._clock = clock
@@ -62,7 +62,7 @@ class Delivery:
             "data": {key: value for key, value in pusher.data.items() if key != "url"},
             "tweaks": dict(tweaks),
         }
-        answer = await self._outside.fetch(
+        answer = await (await self._outside.open()).fetch(
             str(pusher.data["url"]),
             method="POST",
             headers={"Content-Type": "application/json"},
@@ -87,7 +87,7 @@ class Delivery:
         plaintext = orjson.dumps(message)
         if len(plaintext) > MOST_PLAINTEXT:
             plaintext = orjson.dumps({**_brief(notification), "app_id": pusher.app_id})
-        answer = await self._outside.fetch(
+        answer = await (await self._outside.open()).fetch(
             subscription.endpoint,
             method="POST",
             headers={
