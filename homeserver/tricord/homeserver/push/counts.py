@@ -224,7 +224,7 @@ class NotificationCounts:
             lively = [room_id for room_id, stretch in read.items() if stretch.events]
             await together(
                 self._state.current_in_rooms(dict.fromkeys(lively, _LEVELS)),
-                self._memberships.joined_members_in(lively),
+                self._memberships.counts(lively),
             )
             for room_id, stretch in read.items():
                 await self._count(user_id, self._counted[user_id, room_id], after[room_id], upto, stretch.events)
@@ -265,13 +265,13 @@ class NotificationCounts:
         event = stored.event
         state = await self._state.current(event.room_id, _LEVELS)
         create, levels = (state.get(key) for key in _LEVELS)
-        members = await self._memberships.joined_members(event.room_id)
+        members = (await self._memberships.counts([event.room_id])).get(event.room_id)
         power = None if create is None else PowerLevels(create.event, None if levels is None else levels.event)
         notifications = {} if levels is None else levels.event.content.get("notifications")
         pushed = PushedEvent(
             # The room's id is not in every version's events.
             {**event.pdu, "room_id": event.room_id},
-            member_count=len(members),
+            member_count=members.joined if members else 0,
             sender_level=0 if power is None else power.of_user(event.sender),
             notification_levels=notifications if isinstance(notifications, dict) else None,
         )

@@ -1,4 +1,7 @@
-"""SQL of `room_memberships`; `write_events` writes them, but for what users forget."""
+"""SQL of `room_memberships`, and of how many there are in a room, which triggers keep.
+
+`write_events` writes them, but for what users forget.
+"""
 
 from __future__ import annotations
 
@@ -138,9 +141,8 @@ async def member_counts(tx: Transaction, room_ids: Collection[RoomId]) -> list[t
     """Return how many are joined to each room, and how many invited."""
     rows = await tx.fetch(
         """
-        SELECT r.room_id, count(*) FILTER (WHERE m.membership = 'join'), count(*) FILTER (WHERE m.membership = 'invite')
-        FROM rooms r JOIN room_memberships m USING (room_nid)
-        WHERE r.room_id = ANY($1) AND m.membership IN ('join', 'invite') GROUP BY r.room_id
+        SELECT r.room_id, c.joined, c.invited FROM rooms r JOIN member_counts c USING (room_nid)
+        WHERE r.room_id = ANY($1) AND (c.joined > 0 OR c.invited > 0)
         """,
         list(room_ids),
     )

@@ -63,6 +63,8 @@ async def put_remote_membership(
     )
     if found is None:
         return None
+    # As for every change of a room's rows: its lock comes before that of the stream.
+    await tx.execute("SELECT FROM rooms WHERE room_nid = $1 FOR UPDATE", room_nid)
     position = await take_positions(tx, 1)
     await tx.execute(
         """
