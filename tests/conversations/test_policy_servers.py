@@ -16,6 +16,7 @@ from tests.conversations.towns import Town, heard, towns
 from tests.postgres import PostgresServer
 from tricord.clients import Client, Refused
 from tricord.protocol.identifiers import EventId, RoomId
+from tricord.protocol.strict_json import JsonObject
 
 POLICY = {"enabled": True, "denied_words": ["free money*"], "denied_users": ["@troll:*"], "denied_servers": ["bad.*"]}
 GUARD = "guard.test"
@@ -103,6 +104,40 @@ async def test_what_is_not_recommended_is_not_sent(scene: Scene) -> None:
     page = await scene.alice.messages(room_id, limit=2)
     assert page.chunk[0]["event_id"] == last
     assert page.chunk[1]["type"] == "m.room.policy"
+
+
+HARMS = {"errcode": "ORG.EXAMPLE_HARMFUL", "error": "That is spam", "org.example.harms": ["spam"]}
+
+
+@pytest.mark.parametrize(
+    ("status", "said", "shown_status", "shown"),
+    [
+        (400, HARMS, 400, HARMS),
+        (403, {"errcode": "M_FORBIDDEN", "error": "Not you"}, 403, {"errcode": "M_FORBIDDEN", "error": "Not you"}),
+        (
+            401,
+            {"errcode": "M_UNKNOWN_TOKEN", "error": "Sign in", "soft_logout": True},
+            400,
+            {"errcode": "M_FORBIDDEN", "error": "Sign in"},
+        ),
+        (400, {"errcode": "M_USER_LOCKED", "error": "No"}, 400, {"errcode": "M_FORBIDDEN", "error": "No"}),
+        (400, {**HARMS, "more": "x" * 5000}, 400, {"errcode": "ORG.EXAMPLE_HARMFUL", "error": "That is spam"}),
+        (400, {"errcode": ["x"], "error": "x" * 5000}, 400, {"errcode": "M_UNKNOWN", "error": "x" * 500}),
+    ],
+)
+async def test_who_is_refused_reads_what_the_policy_server_says(
+    scene: Scene, status: int, said: JsonObject, shown_status: int, shown: JsonObject
+) -> None:
+    room_id = await scene.alice.create_room(preset="public_chat")
+    room = await scene.peer_in(room_id)
+    assert room.room_id == room_id
+    key = (await scene.greta.policy_server()).public_keys.ed25519
+    content = {"via": scene.peer.name, "public_keys": {"ed25519": key}}
+    await scene.alice.set_state(room_id, "m.room.policy", content)
+    scene.peer.answers("POST /_matrix/policy/v1/sign", (status, said))
+    with pytest.raises(Refused) as refused:
+        await scene.alice.send_text(room_id, "Hello")
+    assert (refused.value.status, refused.value.body) == (shown_status, shown)
 
 
 async def test_the_policy_server_judges_its_own_users_too(scene: Scene) -> None:

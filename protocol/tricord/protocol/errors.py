@@ -14,7 +14,8 @@ https://spec.matrix.org/v1.19/client-server-api/#standard-error-response
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from collections.abc import Mapping
+from typing import Any
 
 
 class MatrixError(Exception):
@@ -23,8 +24,8 @@ class MatrixError(Exception):
     `extra` holds the further keys that some errors carry in their JSON body (`retry_after_ms`, `soft_logout`, …).
     """
 
-    errcode: ClassVar[str] = "M_UNKNOWN"
-    status: ClassVar[int] = 400
+    errcode: str = "M_UNKNOWN"
+    status: int = 400
 
     def __init__(self, message: str, **extra: Any) -> None:
         super().__init__(message)
@@ -102,10 +103,17 @@ class ServerNotTrusted(MatrixError):
 
 
 class NotRecommended(MatrixError):
-    """A policy server does not sign an event."""
+    """A policy server does not sign an event; what it says of that stands for itself, whatever errcode that is."""
 
     errcode = "M_FORBIDDEN"
     status = 400
+
+    @classmethod
+    def as_said(cls, status: int, errcode: str, message: str, extra: Mapping[str, Any]) -> NotRecommended:
+        """Return the refusal of a policy server of another server, as that has put it."""
+        refusal = cls(message)
+        refusal.status, refusal.errcode, refusal.extra = status, errcode, dict(extra)
+        return refusal
 
 
 class MissingToken(MatrixError):

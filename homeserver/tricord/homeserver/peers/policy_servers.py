@@ -5,6 +5,8 @@ https://spec.matrix.org/v1.19/server-server-api/#asking-for-a-policy-server-sign
 
 from __future__ import annotations
 
+import orjson
+
 from tricord.federation.calls import Peers
 from tricord.federation.errors import PeerError, PeerRefused
 from tricord.homeserver.peers.recommendations import Recommendations
@@ -24,6 +26,25 @@ from tricord.protocol.policy_server import (
 
 _POLICY: StateKey = (POLICY_TYPE, "")
 _LONGEST_WORDS = 500
+_LONGEST_ERRCODE = 255
+_MOST_BYTES = 4096
+# Those that are described for the endpoint; another one would mean something else to a client.
+_STATUSES = frozenset({400, 403, 404, 429})
+# To a client, these say something about its own session, its user, or this server.
+_NOT_OF_AN_EVENT = frozenset(
+    {
+        "M_CONSENT_NOT_GIVEN",
+        "M_EXPIRED_ACCOUNT",
+        "M_MISSING_TOKEN",
+        "M_RESOURCE_LIMIT_EXCEEDED",
+        "M_UNAUTHORIZED",
+        "M_UNKNOWN_TOKEN",
+        "M_UNRECOGNIZED",
+        "M_USER_DEACTIVATED",
+        "M_USER_LOCKED",
+        "M_USER_SUSPENDED",
+    }
+)
 
 
 class PolicyServers:
@@ -87,10 +108,22 @@ class PolicyServers:
         try:
             signatures = await self._peers.policy_signatures(policy.server, event.pdu, urgent=urgent)
         except PeerRefused as error:
-            # Only the words: an errcode such as M_UNKNOWN_TOKEN would mean something else to a client.
-            raise NotRecommended(error.message[:_LONGEST_WORDS]) from error
+            raise _as_said(error) from error
         except PeerError as error:
             raise NotRecommended(f"the room's policy server could not be asked: {error}") from error
         if POLICY_KEY_ID not in signatures:
             raise NotRecommended(f"{policy.server} does not sign the event")
         return signatures[POLICY_KEY_ID]
+
+
+def _as_said(error: PeerRefused) -> NotRecommended:
+    """Return what a policy server's refusal is to a client: the same, as the text has it, within bounds.
+
+    https://spec.matrix.org/v1.19/server-server-api/#validating-policy-server-signatures
+    """
+    if error.status not in _STATUSES or error.errcode in _NOT_OF_AN_EVENT or len(error.errcode) > _LONGEST_ERRCODE:
+        return NotRecommended(error.message[:_LONGEST_WORDS])
+    extra = {name: value for name, value in error.body.items() if name not in ("errcode", "error")}
+    if len(orjson.dumps(extra)) > _MOST_BYTES:
+        extra = {}
+    return NotRecommended.as_said(error.status, error.errcode, error.message[:_LONGEST_WORDS], extra)
