@@ -149,6 +149,21 @@ async def test_a_session_that_is_ended_elsewhere_ends_following_at_once(real: Re
             await client.follow(take)
 
 
+@pytest.mark.parametrize("websocket", [True, False], ids=["websocket", "http"])
+async def test_tokens_that_are_renewed_meanwhile_do_not_end_following(real: RealServer, websocket: bool) -> None:
+    alice, room_id = await a_room(real)
+    client = Client(real.url, websocket=websocket)
+    await client.login("alice", PASSWORD, refresh_token=True)
+    follower = Follower(client)
+    async with client, follower.following():
+        await alice.send_text(room_id, "before")
+        await follower.until("before")
+        await client.refresh()
+        assert await client.joined_rooms() == [room_id]
+        await alice.send_text(room_id, "after")
+        await follower.until("before", "after")
+
+
 async def test_what_the_taker_raises_is_raised_and_is_no_lost_connection(real: RealServer) -> None:
     alice, _ = await a_room(real)
 

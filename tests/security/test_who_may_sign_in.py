@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import statistics
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -14,7 +15,7 @@ import trio
 import trio.testing
 from trio_websocket import ConnectionClosed, WebSocketConnection
 
-from tests.security.house import House, empty_house, inhabited_house
+from tests.security.house import House, Somebody, empty_house, inhabited_house
 from tests.servers import PASSWORD
 from tricord.homeserver.accounts import passwords
 from tricord.homeserver.clock import SystemClock
@@ -226,6 +227,42 @@ async def test_signing_out_closes_the_websocket(house: House) -> None:
         await phone.granted("POST", "/v3/logout")
         with trio.fail_after(2):
             assert await close_code(socket) == 4001
+
+
+async def test_what_is_open_with_a_token_ends_when_the_one_that_replaces_it_is_used(house: House) -> None:
+    login = password_login("alice", PASSWORD) | {"refresh_token": True}
+    given = (await house.http.post("/_matrix/client/v3/login", json=login)).json()
+    old = Somebody(house.http, given["user_id"], given["device_id"], given["access_token"])
+    since = (await old.sync())["next_batch"]
+    refused: list[str] = []
+
+    async def wait(who: Somebody) -> None:
+        while (answer := await who.request("GET", f"/v3/sync?timeout=50000&since={since}", timeout=60)).is_success:
+            pass
+        refused.append(f"{answer.status_code} {answer.request.headers['Authorization']}")
+
+    async with old.websocket(position=since) as socket, trio.open_nursery() as nursery:
+        nursery.start_soon(wait, old)
+        assert "signed_in" in await socket.get_message()
+        given = await old.granted("POST", "/v3/refresh", {"refresh_token": given["refresh_token"]})
+        house.secrets |= {given["access_token"], given["refresh_token"]}
+        new = replace(old, access_token=given["access_token"])
+        await socket.send_message('{"type": "ping"}')
+        while "pong" not in await socket.get_message():
+            pass
+        assert refused == []
+        with trio.fail_after(10):
+            async with new.websocket(position=since) as other:
+                assert "signed_in" in await other.get_message()
+                nursery.start_soon(wait, new)
+                assert await close_code(socket) == 4001
+                while not refused:
+                    await trio.testing.wait_all_tasks_blocked(0.01)
+                await house.alice.say(house.room, "news")
+                while "news" not in await other.get_message():
+                    pass
+        nursery.cancel_scope.cancel()
+    assert refused == [f"401 Bearer {old.access_token}"]
 
 
 @pytest.mark.parametrize("how", ["signing out", "locking"])

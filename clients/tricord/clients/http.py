@@ -178,9 +178,13 @@ class Http:
         try:
             return await self._send(lambda: request(tokens), stream=stream)
         except SignedOut as refusal:
-            if tokens is None or tokens.refresh_token is None or not refusal.soft:
+            if tokens is None or tokens.refresh_token is None:
                 raise
-            await self._renew(tokens, refusal)
+            # Others have renewed the tokens meanwhile: with the first use of the new ones, these have ended.
+            if tokens == self.tokens:
+                if not refusal.soft:
+                    raise
+                await self._renew(tokens, refusal)
         return await self._send(lambda: request(self.tokens), stream=stream)
 
     async def typed(self, endpoint: type[Endpoint], response: type[M], *args: Any, **kwargs: Any) -> M:

@@ -28,7 +28,7 @@ class Revocations:
         self._gap_listeners: list[Callable[[], None]] = []
         self._waiting: dict[int, set[Callable[[], None]]] = {}
         self.ends = 0
-        """How often it was heard that sessions have ended, or may have."""
+        """How often it was heard that sessions or tokens have ended, or may have."""
         self._replaced_listeners: list[Callable[[int], None]] = []
         database.listen(_CHANNEL, self._heard)
         # Gaps are heard of in the other channel: whoever had them heard nothing in either.
@@ -51,7 +51,7 @@ class Revocations:
         self._gap_listeners.append(listener)
 
     def when_ended(self, session_id: int, interrupt: Callable[[], None]) -> AbstractContextManager[None]:
-        """Call `interrupt`, while inside the block, when a session has ended, or may have."""
+        """Call `interrupt`, while inside the block, when a session or a token of it has ended, or may have."""
         return _Waiting(self._waiting, session_id, interrupt)
 
     async def announce(self, session_ids: Collection[int]) -> None:
@@ -91,8 +91,11 @@ class Revocations:
             self._tell_replaced(int(payload))
 
     def _tell_replaced(self, session_id: int) -> None:
+        self.ends += 1
         for listener in self._replaced_listeners:
             listener(session_id)
+        # Who has the newer token goes on.
+        self._interrupt((session_id,))
 
     def _tell(self, session_ids: frozenset[int]) -> None:
         self.ends += 1

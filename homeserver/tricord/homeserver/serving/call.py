@@ -161,15 +161,15 @@ class OtherProcesses(Protocol):
 
 
 class EndsOfSessions(Protocol):
-    """Hears when a session has ended."""
+    """Hears when a session has ended, or a token of it."""
 
     @property
     def ends(self) -> int:
-        """How often that has been heard, of any session: a number that has not changed means that none has ended."""
+        """How often that has been heard, of any: a number that has not changed means that none has ended."""
         ...
 
     def when_ended(self, session_id: int, interrupt: Callable[[], None]) -> AbstractContextManager[None]:
-        """Call `interrupt`, while inside the block, when a session has ended, or may have."""
+        """Call `interrupt`, while inside the block, when a session or a token of it has ended, or may have."""
         ...
 
 

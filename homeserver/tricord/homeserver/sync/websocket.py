@@ -1,7 +1,7 @@
 """Sync over a WebSocket: deltas go down as they commit, requests go up, as `spec/websocket.md` says.
 
 A connection is four tasks: one pushes deltas, one reads, one minds the heart-beat, one waits for the access token to be
-revoked. Whichever ends first ends the connection, with the close code of its reason.
+end. Whichever ends first ends the connection, with the close code of its reason.
 """
 
 from __future__ import annotations
@@ -30,8 +30,7 @@ from tricord.clients.api.websocket import (
     SignIn,
 )
 from tricord.homeserver.accounts.presence import Presences
-from tricord.homeserver.accounts.revocations import Revocations
-from tricord.homeserver.serving.call import Authenticator, OtherProcesses, Requester
+from tricord.homeserver.serving.call import Authenticator, EndsOfSessions, OtherProcesses, Requester
 from tricord.homeserver.stream.tokens import decode_left_out, decode_messages_upto, decode_token, encode_token
 from tricord.homeserver.sync.delta import Delta
 from tricord.homeserver.sync.engine import SyncEngine
@@ -69,7 +68,7 @@ class WebSocketSync:
         filters: SyncFilters,
         presences: Presences,
         authenticator: Authenticator,
-        revocations: Revocations,
+        sessions: EndsOfSessions,
         requests: Requests,
         others: OtherProcesses,
     ) -> None:
@@ -77,10 +76,9 @@ class WebSocketSync:
         self._filters = filters
         self._presences = presences
         self._authenticator = authenticator
+        self._sessions = sessions
         self._requests = requests
         self._others = others
-        self._revoked: dict[int, set[trio.Event]] = {}
-        revocations.on_revoked(self._end_sessions)
 
     async def serve(
         self,
@@ -93,11 +91,8 @@ class WebSocketSync:
         client = _Client(connection)
         try:
             requester, viewer, sign_in, token = await self._signed_in(client, headers, client_address)
-            with (
-                self._heard_of_revocation(requester.session_id) as revoked,
-                self._presences.syncing(requester.user_id, sign_in.set_presence),
-            ):
-                await self._converse(client, requester, viewer, revoked, token, client_address)
+            with self._presences.syncing(requester.user_id, sign_in.set_presence):
+                await self._converse(client, requester, viewer, token, client_address)
         except _End as end:
             await client.close(end.code)
         except MatrixError as error:
@@ -107,23 +102,6 @@ class WebSocketSync:
         except Exception:
             _logger.exception("a WebSocket failed", client_address=client_address)
             await client.close(Close.FAILED)
-
-    @contextmanager
-    def _heard_of_revocation(self, session_id: int) -> Iterator[trio.Event]:
-        revoked = trio.Event()
-        waiting = self._revoked.setdefault(session_id, set())
-        waiting.add(revoked)
-        try:
-            yield revoked
-        finally:
-            waiting.discard(revoked)
-            if not waiting:
-                self._revoked.pop(session_id, None)
-
-    def _end_sessions(self, session_ids: frozenset[int]) -> None:
-        for session_id in session_ids & self._revoked.keys():
-            for revoked in self._revoked[session_id]:
-                revoked.set()
 
     async def _signed_in(
         self, client: _Client, headers: Mapping[str, str], client_address: str
@@ -160,7 +138,6 @@ class WebSocketSync:
         client: _Client,
         requester: Requester,
         viewer: Viewer,
-        revoked: trio.Event,
         token: str,
         client_address: str,
     ) -> None:
@@ -171,7 +148,7 @@ class WebSocketSync:
                 nursery.start_soon(self._push, client, viewer)
                 nursery.start_soon(self._take_requests, client, requester, viewer, client_address)
                 nursery.start_soon(_mind_heartbeat, client)
-                nursery.start_soon(self._mind_token, token, revoked, client_address)
+                nursery.start_soon(self._mind_token, token, requester.session_id, client_address)
         except BaseExceptionGroup as group:
             # Only the first reason counts; the others came of its cancelling them.
             reasons, others = group.split((_End, Gone))
@@ -191,16 +168,18 @@ class WebSocketSync:
                 await _send_delta(client, await following.next_delta(client.position))
         raise AssertionError("the loop ends by an exception")
 
-    async def _mind_token(self, token: str, revoked: trio.Event, client_address: str) -> NoReturn:
-        """End the connection when the token is revoked; look for ourselves too, for what nobody announces: its age."""
-        while not revoked.is_set():
-            try:
-                await self._authenticator.authenticate(token, client_address=client_address, user_agent="")
-            except MatrixError:
-                break
-            with trio.move_on_after(_TOKEN_CHECK_SECONDS):
-                await revoked.wait()
-        raise _End(Close.SIGNED_OUT)
+    async def _mind_token(self, token: str, session_id: int, client_address: str) -> NoReturn:
+        """End the connection when the token ends; look for ourselves too, for what nobody announces: its age."""
+        while True:
+            news = trio.Event()
+            # From here on nothing is missed, so that the token is looked at inside.
+            with self._sessions.when_ended(session_id, news.set):
+                try:
+                    await self._authenticator.authenticate(token, client_address=client_address, user_agent="")
+                except MatrixError:
+                    raise _End(Close.SIGNED_OUT) from None
+                with trio.move_on_after(_TOKEN_CHECK_SECONDS):
+                    await news.wait()
 
     async def _take_requests(
         self, client: _Client, requester: Requester, viewer: Viewer, client_address: str
