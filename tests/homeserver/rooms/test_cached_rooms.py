@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable
-from dataclasses import dataclass, field
-from typing import Any
+from collections.abc import AsyncIterator
 
 import pytest
 import trio
 
+from tests.homeserver.late_answers import LateAnswers
 from tests.homeserver.rooms.house import House, opened_house
 from tricord.homeserver.rooms.cached_rooms import _all_current_events, _current_events
-from tricord.homeserver.storage.database import Database
 from tricord.homeserver.storage.events import newest_events
 from tricord.homeserver.storage.rooms import rooms_by_id
 from tricord.protocol.identifiers import RoomId
@@ -21,38 +19,6 @@ from tricord.protocol.identifiers import RoomId
 async def house(database_url: str) -> AsyncIterator[House]:
     async with opened_house(database_url) as house:
         yield house
-
-
-@dataclass
-class LateAnswer:
-    """An answer of the database that has come once `is_there`, and is given when it may `go`."""
-
-    is_there: trio.Event = field(default_factory=trio.Event)
-    go: trio.Event = field(default_factory=trio.Event)
-
-
-class LateAnswers:
-    """Makes answers of a database late."""
-
-    def __init__(self, database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
-        self._read = database.read
-        self._late: dict[str, list[LateAnswer]] = {}
-        monkeypatch.setattr(database, "read", self._read_late)
-
-    def next_of(self, function: Callable[..., Awaitable[Any]]) -> LateAnswer:
-        """Make the next answer of a kind late that is not late already."""
-        answer = LateAnswer()
-        self._late.setdefault(function.__name__, []).append(answer)
-        return answer
-
-    async def _read_late(self, function: Callable[..., Awaitable[Any]], *args: Any) -> Any:
-        late = self._late.get(function.__name__)
-        answer = late.pop(0) if late else None
-        found = await self._read(function, *args)
-        if answer is not None:
-            answer.is_there.set()
-            await answer.go.wait()
-        return found
 
 
 @pytest.fixture

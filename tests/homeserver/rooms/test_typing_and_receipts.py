@@ -7,11 +7,12 @@ from dataclasses import dataclass
 import pytest
 import trio
 
+from tests.homeserver.late_answers import LateAnswers
 from tricord.homeserver.rooms.receipts import READ, READ_PRIVATE, Receipts, shown_to
 from tricord.homeserver.rooms.typing import Typing
 from tricord.homeserver.storage.database import Database
 from tricord.homeserver.storage.receipts import UNTHREADED, Receipt, receipts_between, receipts_of_user
-from tricord.homeserver.storage.typing import typing_changes, typing_in
+from tricord.homeserver.storage.typing import next_typing_end, typing_changes, typing_in
 from tricord.homeserver.stream.publisher import Publisher
 from tricord.homeserver.stream.recent_changes import RecentChanges
 from tricord.protocol.identifiers import EventId, RoomId, UserId
@@ -121,6 +122,20 @@ async def test_what_was_typed_before_a_restart_ends_after_it(parts: Parts) -> No
     async with trio.open_nursery() as nursery:
         with trio.fail_after(5), parts.publisher.subscribe(ALICE, [ROOM]) as subscription:
             nursery.start_soon(later.run)
+            while await typing_now(parts):
+                await subscription.wait()
+        nursery.cancel_scope.cancel()
+
+
+async def test_what_is_typed_during_a_start_ends_after_it(parts: Parts, monkeypatch: pytest.MonkeyPatch) -> None:
+    answer = LateAnswers(parts.database, monkeypatch).next_of(next_typing_end)
+    typing = Typing(parts.database, parts.publisher, TrioClock())
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(typing.run)
+        await answer.is_there.wait()
+        await typing.start(ROOM, ALICE, timeout_ms=60)
+        answer.go.set()
+        with trio.fail_after(30), parts.publisher.subscribe(ALICE, [ROOM]) as subscription:
             while await typing_now(parts):
                 await subscription.wait()
         nursery.cancel_scope.cancel()

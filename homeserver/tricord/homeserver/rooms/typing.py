@@ -52,7 +52,7 @@ class Typing:
         """Show a member as typing for some time, or for longer than before."""
         until_ts = self._clock.now_ms() + min(max(timeout_ms, 0), longest_ms)
         await self._writes.submit(_Change(room_id, user_id, until_ts))
-        if self._next_end is None or until_ts < self._next_end:
+        if self._is_next(until_ts):
             self._next_end = until_ts
             self._next_end_changed.set()
 
@@ -62,7 +62,7 @@ class Typing:
 
     async def run(self) -> None:
         """End what is over, also what was going on before a restart."""
-        self._next_end = await self._database.read(next_typing_end)
+        await self._read_next_end()
         while True:
             self._next_end_changed = trio.Event()
             end = self._next_end
@@ -74,9 +74,15 @@ class Typing:
                 continue
             self._next_end = None
             self._publish(*await self._database.run(_end_until, end))
-            next_end = await self._database.read(next_typing_end)
-            if next_end is not None and (self._next_end is None or next_end < self._next_end):
-                self._next_end = next_end
+            await self._read_next_end()
+
+    async def _read_next_end(self) -> None:
+        next_end = await self._database.read(next_typing_end)
+        if next_end is not None and self._is_next(next_end):
+            self._next_end = next_end
+
+    def _is_next(self, until_ts: int) -> bool:
+        return self._next_end is None or until_ts < self._next_end
 
     async def _write(self, changes: Sequence[_Change]) -> list[None]:
         last_of_each = {(change.room_id, change.user_id): change for change in changes}
