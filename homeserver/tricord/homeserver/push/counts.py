@@ -245,7 +245,7 @@ class NotificationCounts:
                     counted.begin(membership.since if membership else 0, receipts)
                 continue
             await self._count(user_id, counted, before, upto, events)
-        if self._changes.passing_changed(room_id, counted.receipts_upto) and counted.is_complete:
+        if self._changes.passing_changed(room_id, counted.receipts_upto):
             counted.apply(await self._database.read(receipts_of_user, user_id, [room_id]))
         counted.receipts_upto = max(counted.receipts_upto, upto)
         counted.is_complete = True
