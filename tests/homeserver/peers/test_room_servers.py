@@ -11,6 +11,7 @@ from tests.homeserver.rooms.foreign import ELSEWHERE, YAN, ZOE, Foreign
 from tests.homeserver.rooms.house import ALICE, BOB, House, opened_house
 from tricord.homeserver.peers.room_servers import RoomServers
 from tricord.homeserver.storage.database import Transaction
+from tricord.homeserver.storage.stream import take_positions
 from tricord.protocol.identifiers import RoomId, ServerName, UserId
 
 FARAWAY = ServerName("faraway.test")
@@ -41,6 +42,15 @@ async def join(house: House, room_id: RoomId, user_id: UserId) -> int:
 
 async def leave(house: House, room_id: RoomId, user_id: UserId, sender: UserId = ALICE) -> int:
     return (await house.member(room_id, user_id, "leave", sender)).position or 0
+
+
+async def test_a_server_is_known_to_be_in_the_room_though_an_earlier_commit_is_not_published_yet(house: House) -> None:
+    room_servers = RoomServers(house.database, house.publisher)
+    room_id = await house.create()
+    assert await room_servers.of(room_id) == frozenset()
+    await house.database.run(take_positions, 1)
+    await join(house, room_id, ZOE)
+    assert await room_servers.of(room_id) == {ELSEWHERE}
 
 
 async def test_a_server_is_in_the_room_from_its_first_user_to_its_last(house: House) -> None:

@@ -32,7 +32,7 @@ class PolicyLists:
         self._rules: PolicyRules | None = None
         # Counts what makes the rules out of date: they may be while they are being read.
         self._changes = 0
-        publisher.observe(self._note, lambda _position: self._forget())
+        publisher.observe_at_once(self._note, lambda _position: self._forget())
 
     async def check_invitation(self, sender: UserId, user_id: UserId, room_id: RoomId | None) -> None:
         """Refuse invitations by those who are banned, of those who are banned, and to rooms that are."""

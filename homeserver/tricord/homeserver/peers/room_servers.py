@@ -31,8 +31,7 @@ class RoomServers:
         self._size = 0
         # Goes up when anything changes: what was read meanwhile may be too old to keep.
         self._changes = 0
-        publisher.observe(self._forget_changed, self._forget_all)
-        publisher.observe_other_processes(self._forget_changed, self._forget_all)
+        publisher.observe_at_once(self._forget_changed, self._forget_all)
 
     async def of(self, room_id: RoomId) -> frozenset[ServerName]:
         """Return the other servers in a room."""
