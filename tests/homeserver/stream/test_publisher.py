@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+import pytest
 import trio
 import trio.testing
 
 from tricord.homeserver.storage.database import Database, open_database
+from tricord.homeserver.storage.errors import DatabaseUnavailable
+from tricord.homeserver.storage.stream import take_positions
 from tricord.homeserver.stream.publisher import Commit, Publisher
 from tricord.protocol.identifiers import RoomId, UserId
 
@@ -60,3 +65,80 @@ async def test_who_made_a_commit_goes_on_before_those_who_wait_for_it(database: 
             publisher.publish(Commit(position, frozenset(), frozenset([ALICE])))
             committed.set()
         assert went_on == ["who asked", "who waited"]
+
+
+def at(position: int) -> Commit:
+    return Commit(position, frozenset([ROOM]), frozenset())
+
+
+async def test_who_watches_more_rooms_is_woken_since_something_may_have_been_published_there(
+    database: Database,
+) -> None:
+    publisher = Publisher(database, 0)
+    with publisher.subscribe(ALICE, []) as subscription:
+        publisher.publish(at(1))
+        await trio.testing.wait_all_tasks_blocked()
+        subscription.rooms = frozenset([ROOM])
+        with trio.fail_after(30):
+            await subscription.wait()
+        subscription.rooms = frozenset([ROOM])
+        subscription.rooms = frozenset()
+        with trio.move_on_after(0) as waiting:
+            await subscription.wait()
+        assert waiting.cancelled_caught
+
+
+async def test_who_was_answered_about_a_commit_finds_it_though_an_earlier_one_is_not_published_yet(
+    database: Database,
+) -> None:
+    publisher = Publisher(database, 0)
+    publisher.publish(at(2))
+    assert publisher.is_behind
+    async with trio.open_nursery() as nursery:
+
+        async def ask() -> None:
+            await publisher.catch_up()
+            assert publisher.position == 2
+
+        nursery.start_soon(ask)
+        await trio.testing.wait_all_tasks_blocked()
+        publisher.publish(at(1))
+    assert not publisher.is_behind
+
+
+async def test_what_nobody_publishes_is_looked_for_however_much_is_published_meanwhile(database: Database) -> None:
+    publisher = Publisher(database, 0)
+    await database.run(take_positions, 10_000)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(publisher.run)
+        with trio.fail_after(30):
+            for position in range(2, 10_000):
+                publisher.publish(at(position))
+                if publisher.position:
+                    break
+                await trio.sleep(0.01)
+        nursery.cancel_scope.cancel()
+    assert publisher.position == 10_000
+
+
+async def test_what_was_missed_is_looked_for_until_the_database_answers(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read, failures = database.read, [DatabaseUnavailable("away"), DatabaseUnavailable("still away")]
+
+    async def fail_first(*args: Any) -> Any:
+        if failures:
+            raise failures.pop()
+        return await read(*args)
+
+    monkeypatch.setattr(database, "read", fail_first)
+    looked = trio.Event()
+    publisher = Publisher(database, 0)
+    publisher.observe(lambda _commit: None, lambda _position: looked.set())
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(publisher.run)
+        publisher._take_notification("")
+        with trio.fail_after(30):
+            await looked.wait()
+        nursery.cancel_scope.cancel()
+    assert not failures

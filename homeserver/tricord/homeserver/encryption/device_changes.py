@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Collection
 from typing import Protocol
 
+import trio
+
 from tricord.homeserver.stream.publisher import Commit, Publisher
 from tricord.protocol.identifiers import ServerName, UserId, server_name_of
 
@@ -35,7 +37,9 @@ class DeviceChanges:
         """Announce a change that has been committed at a position."""
         keys = frozenset({user_id})
         self._publisher.hear(Commit(position, rooms=frozenset(), users=frozenset(), keys=keys))
-        neighbours = await self._neighbours.neighbours_of(user_id)
+        # Others wait for this position, so it is told even if whoever asked has gone.
+        with trio.CancelScope(shield=True):
+            neighbours = await self._neighbours.neighbours_of(user_id)
         local = {user for user in (user_id, *neighbours) if server_name_of(user) == self._server_name}
         self._publisher.publish(Commit(position, rooms=frozenset(), users=frozenset(local), keys=keys))
         if self._wake_servers is not None and user_id in local:

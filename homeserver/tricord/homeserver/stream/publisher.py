@@ -33,6 +33,8 @@ _MOST_NOTIFICATIONS = 20
 # In place of a count: the rest of this commit is told in the next notification.
 _MORE_TO_COME = 0
 _PATIENCE_SECONDS = 0.5
+# After a failure of the database.
+_PAUSE_SECONDS = 1
 # Processes on other machines are told together what is committed meanwhile. Each telling is a transaction.
 _GATHER_SECONDS = 0.02
 # How long a request waits for what other processes have committed: first for their word, then for a look of our own.
@@ -78,7 +80,7 @@ class Subscription(AbstractContextManager["Subscription"]):
 
     @property
     def rooms(self) -> frozenset[RoomId]:
-        """The rooms; assign to watch others from now on."""
+        """The rooms; assign to watch others from now on, and be woken, since what was published there is not known."""
         return self._rooms
 
     @rooms.setter
@@ -86,7 +88,9 @@ class Subscription(AbstractContextManager["Subscription"]):
         before, self._rooms = self._rooms, frozenset(rooms)
         watchers = self._publisher.watchers_of_rooms
         watchers.remove(self, before - self._rooms)
-        watchers.add(self, self._rooms - before)
+        if added := self._rooms - before:
+            watchers.add(self, added)
+            self.wake()
 
     async def wait(self) -> None:
         """Return when something has been published since the last look, at once if it already has."""
@@ -163,8 +167,9 @@ class Publisher:
         self._on_hearing: list[Callable[[Commit], None]] = []
         self._on_other_commit: list[Callable[[Commit], None]] = []
         self._on_gap: list[Callable[[int], None]] = []
-        # Commits beyond a hole, by the position before their first.
+        # Commits beyond a hole, by the position before their first; and when the hole has lasted for too long.
         self._early: dict[int, Commit] = {}
+        self._patient_until = float("inf")
         # Commits of other processes of which more is to come, by process.
         self._incomplete: dict[str, Commit] = {}
         self._untold: list[Commit] = []
@@ -228,13 +233,16 @@ class Publisher:
 
     @property
     def is_behind(self) -> bool:
-        """Whether another process on this machine has committed what is not published here yet."""
-        return self._frontier is not None and self._frontier.position > self.position
+        """Whether somebody on this machine may have been answered about what is not published here yet."""
+        return bool(self._early) or (self._frontier is not None and self._frontier.position > self.position)
 
     async def catch_up(self) -> None:
-        """Return once all is published here that another process had committed before, or after some seconds."""
-        if self._frontier is None or (position := self._frontier.position) <= self.position:
+        """Return once all is published here that was committed on this machine before, or after some seconds."""
+        if not self.is_behind:
             return
+        position = max((commit.position for commit in self._early.values()), default=0)
+        if self._frontier is not None:
+            position = max(position, self._frontier.position)
         caught_up = trio.Event()
         self._behind[caught_up] = position
         try:
@@ -258,18 +266,19 @@ class Publisher:
     async def run(self) -> None:
         """Tell the other processes, and mind the gaps; for ever."""
         while True:
-            with trio.move_on_after(_PATIENCE_SECONDS if self._early else float("inf")) as patience:
+            with trio.move_on_at(self._patient_until):
                 await self._work.wait()
             self._work = trio.Event()
             try:
-                if patience.cancelled_caught or self._is_lost:
+                if self._is_lost or self._patient_until <= trio.current_time():
                     await self._look_again()
                 await self._tell_untold()
                 if not self.has_others:
                     await trio.sleep(_GATHER_SECONDS)
             except DatabaseError as error:
-                # The others will find a hole, and look again by themselves.
-                _logger.warning("other processes could not be told of commits", reason=str(error))
+                _logger.warning("other processes cannot be told of commits, or be asked for theirs", reason=str(error))
+                await trio.sleep(_PAUSE_SECONDS)
+                self._work.set()
 
     async def close(self) -> None:
         """Tell the other processes what they have not been told: they need not find a hole and look again."""
@@ -282,7 +291,11 @@ class Publisher:
 
     async def _look_again(self) -> None:
         self._is_lost = False
-        position = await self._database.read(current_position)
+        try:
+            position = await self._database.read(current_position)
+        except BaseException:
+            self._is_lost = True
+            raise
         for forget in self._on_gap:
             forget(position)
         self._early = {before: commit for before, commit in self._early.items() if before >= position}
@@ -295,7 +308,8 @@ class Publisher:
         before = commit.position - commit.count
         if before > self.position:
             self._early[before] = commit
-            self._work.set()
+            if len(self._early) == 1:
+                self._be_patient()
             return
         self._show(commit)
         self._release()
@@ -311,6 +325,15 @@ class Publisher:
     def _release(self) -> None:
         while self._early and (commit := self._early.pop(self.position, None)) is not None:
             self._show(commit)
+        self._be_patient()
+
+    def _be_patient(self) -> None:
+        """Wait for some time, however much is committed meanwhile, until the hole that is there now is filled."""
+        if self._early:
+            self._patient_until = trio.current_time() + _PATIENCE_SECONDS
+            self._work.set()
+        else:
+            self._patient_until = float("inf")
 
     def _show(self, commit: Commit) -> None:
         for note in self._on_commit:
