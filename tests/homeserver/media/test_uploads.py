@@ -145,6 +145,52 @@ async def test_uploads_of_one_user_are_bounded_together(database_url: str, tmp_p
         path_of(await http.post(UPLOAD, content=b"y" * 400))
 
 
+async def test_uploads_that_come_at_once_are_bounded_together(database_url: str, tmp_path: Path) -> None:
+    statuses: list[int] = []
+    all_have_begun = trio.Event()
+    begun = 0
+
+    async def parts() -> AsyncIterator[bytes]:
+        nonlocal begun
+        begun += 1
+        yield os.urandom(150)
+        if begun == 10:
+            all_have_begun.set()
+        await all_have_begun.wait()
+        yield os.urandom(150)
+
+    async with person(database_url, tmp_path, quota_bytes=1000) as http:
+
+        async def upload(announced: bool) -> None:
+            place, how = UPLOAD, http.post
+            if announced:
+                mxc = parse_mxc((await http.post("/_matrix/media/v1/create")).json()["content_uri"])
+                place, how = f"{UPLOAD}/{mxc.server_name}/{mxc.media_id}", http.put
+            statuses.append((await how(place, content=parts())).status_code)
+
+        async with trio.open_nursery() as nursery:
+            for number in range(10):
+                nursery.start_soon(upload, number % 2 == 0)
+        assert sorted(statuses) == [200] * 3 + [403] * 7
+        path_of(await http.post(UPLOAD, content=b"y" * 100))
+        assert (await http.post(UPLOAD, content=b"y")).status_code == 403
+
+
+async def test_uploads_that_fail_count_no_longer(database_url: str, tmp_path: Path) -> None:
+    (tmp_path / "media").mkdir()
+    in_the_way = tmp_path / "media" / "blobs"
+    in_the_way.write_text("a store that cannot be written")
+    async with person(database_url, tmp_path, quota_bytes=1000) as http:
+        mxc = parse_mxc((await http.post("/_matrix/media/v1/create")).json()["content_uri"])
+        place = f"{UPLOAD}/{mxc.server_name}/{mxc.media_id}"
+        for _ in range(3):
+            assert (await http.post(UPLOAD, content=b"x" * 600)).status_code == 503
+            assert (await http.put(place, content=b"x" * 600)).status_code == 503
+        in_the_way.unlink()
+        assert (await http.put(place, content=b"x" * 600)).status_code == 200
+        path_of(await http.post(UPLOAD, content=b"y" * 400))
+
+
 async def test_nobody_uploads_or_downloads_without_a_token(database_url: str, tmp_path: Path) -> None:
     async with person(database_url, tmp_path) as http:
         path = path_of(await http.post(UPLOAD, content=b"x"))

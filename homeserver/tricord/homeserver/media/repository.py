@@ -11,7 +11,7 @@ from __future__ import annotations
 import contextlib
 import secrets
 from collections.abc import AsyncIterator, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import structlog
 import trio
@@ -31,8 +31,10 @@ from tricord.homeserver.storage.media import (
     bytes_of_uploader,
     claim_blob,
     complete_media,
+    give_back,
     insert_media,
     media_named,
+    reserve,
 )
 from tricord.protocol.errors import (
     CannotOverwriteMedia,
@@ -57,6 +59,8 @@ _LONGEST_PUT_MS = CLAIM_MS // 2
 # Who brings bytes that are just being deleted waits for that; it is over soon, unless the store does not answer.
 _DELETION_SECONDS = 10
 _LOOK_AGAIN_SECONDS = 0.2
+# What is not given back in time counts until it expires.
+_GIVE_BACK_SECONDS = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,11 +125,12 @@ class Repository:
     ) -> Mxc:
         """Keep what somebody uploads, and return its name. Raises TooLarge, Forbidden and Unavailable."""
         async with self._received(user_id, parts, length) as spooled:
-            mxc = self._new_name()
-            await self.keep(spooled, description)
-            with naming():
-                await self._database.run_one(insert_media, self._described(mxc, spooled, description, user_id))
-        return mxc
+            media = self._described(self._new_name(), spooled, description, user_id)
+            async with self._within_quota(media):
+                await self.keep(spooled, description)
+                with naming():
+                    await self._database.run_one(insert_media, media)
+        return media.mxc
 
     async def upload_announced(
         self, mxc: Mxc, user_id: UserId, description: Description, parts: AsyncIterator[bytes], length: int | None
@@ -138,22 +143,20 @@ class Repository:
             raise Forbidden(f"{mxc} was announced by somebody else")
         self._check_waited_for(media)
         async with self._received(user_id, parts, length) as spooled:
-            await self.keep(spooled, description)
-            with naming():
-                completed = await self._database.run(
-                    complete_media,
-                    mxc,
-                    spooled.digest,
-                    spooled.size,
-                    description.content_type,
-                    description.file_name,
-                    self._clock.now_ms(),
-                )
+            media = self._described(mxc, spooled, description, user_id)
+            async with self._within_quota(media, announced=True):
+                await self.keep(spooled, description)
+                await self._complete(media)
+        await self._arrivals.announce(mxc)
+
+    async def _complete(self, media: StoredMedia) -> None:
+        """Give announced media its bytes. Raises NotFound, CannotOverwriteMedia and Unavailable."""
+        with naming():
+            completed = await self._database.run(complete_media, media, self._clock.now_ms())
         if not completed:
             # It was waited for a moment ago: meanwhile it has come another way, or its time has run out.
-            self._check_waited_for(await self._database.read(media_named, mxc))
-            raise NotFound(f"{mxc} is no longer waited for")
-        await self._arrivals.announce(mxc)
+            self._check_waited_for(await self._database.read(media_named, media.mxc))
+            raise NotFound(f"{media.mxc} is no longer waited for")
 
     async def find(self, mxc: Mxc, patience_seconds: float) -> StoredMedia:
         """Return media of this server that has its bytes. Raises NotFound, and NotYetUploaded after some waiting."""
@@ -253,18 +256,35 @@ class Repository:
         if length is not None and length > most:
             raise TooLarge(f"the file has {length} bytes, and files here have at most {most}")
         quota = self._settings.quota_bytes
-        if quota:
-            left = quota - await self._database.read(bytes_of_uploader, user_id)
-            if left < (length or 1):
-                raise Forbidden(f"your uploads would take more than {quota} bytes together")
+        # Others of the user's uploads may be under way: what counts is asked when all of it is here.
+        if quota and (length or 1) > quota - await self._database.read(bytes_of_uploader, user_id):
+            raise self._too_much()
         try:
             with receiving():
                 async with self._spool.receive(parts, most) as spooled:
-                    if quota and spooled.size > left:
-                        raise Forbidden(f"your uploads would take more than {quota} bytes together")
                     yield spooled
         except TooManyBytes:
             raise TooLarge(f"the file has more than {most} bytes") from None
+
+    @contextlib.asynccontextmanager
+    async def _within_quota(self, media: StoredMedia, *, announced: bool = False) -> AsyncIterator[None]:
+        """Count media among its user's from before it is kept, unless it comes to nothing. Raises Forbidden."""
+        quota = self._settings.quota_bytes
+        if not quota:
+            yield
+            return
+        until = self._clock.now_ms() + CLAIM_MS
+        if not await self._database.run(reserve, replace(media, expires_ts=until), quota):
+            raise self._too_much()
+        try:
+            yield
+        except BaseException:
+            with trio.CancelScope(shield=True), trio.move_on_after(_GIVE_BACK_SECONDS):
+                await self._database.run_one(give_back, media.mxc, announced=announced)
+            raise
+
+    def _too_much(self) -> Forbidden:
+        return Forbidden(f"your uploads would take more than {self._settings.quota_bytes} bytes together")
 
     async def _arrived(self, mxc: Mxc) -> StoredMedia | None:
         media = await self.known(mxc)

@@ -108,7 +108,7 @@ async def insert_media(tx: Transaction, media: StoredMedia) -> None:
         WHERE $3 IS NULL OR EXISTS (SELECT FROM held)
         ON CONFLICT (server_name, media_id) DO UPDATE
             SET digest = $3, size = $4, content_type = $5, file_name = $6, created_ts = $8, last_used_ts = $9,
-                needs_token = $11
+                expires_ts = $10, needs_token = $11
         RETURNING true
         """,
         media.mxc.server_name,
@@ -127,23 +127,22 @@ async def insert_media(tx: Transaction, media: StoredMedia) -> None:
         raise BlobGone
 
 
-async def complete_media(
-    tx: Transaction, mxc: Mxc, digest: bytes, size: int, content_type: str, file_name: str | None, now_ms: int
-) -> bool:
-    """Give announced media its bytes; False if it has some, or its time is over."""
-    await hold_blob(tx, digest)
+async def complete_media(tx: Transaction, media: StoredMedia, now_ms: int) -> bool:
+    """Give announced media its bytes; False if it has some, or its time is over. Raises BlobGone."""
+    assert media.digest is not None  # noqa: S101  # it is what it is given
+    await hold_blob(tx, media.digest)
     completed = await tx.fetchval(
         """
         UPDATE media SET digest = $3, size = $4, content_type = $5, file_name = $6, expires_ts = NULL
         WHERE server_name = $1 AND media_id = $2 AND digest IS NULL AND expires_ts > $7
         RETURNING true
         """,
-        mxc.server_name,
-        mxc.media_id,
-        digest,
-        size,
-        content_type,
-        file_name,
+        media.mxc.server_name,
+        media.mxc.media_id,
+        media.digest,
+        media.size,
+        media.content_type,
+        media.file_name,
         now_ms,
     )
     return bool(completed)
@@ -158,11 +157,54 @@ async def bytes_of_uploader(tx: Transaction, user_id: UserId) -> int:
 async def announced_by(tx: Transaction, user_id: UserId, now_ms: int) -> list[int]:
     """Return until when those uploads are waited for that a user has announced and not made, the next first."""
     rows = await tx.fetch(
-        "SELECT expires_ts FROM media WHERE uploader = $1 AND digest IS NULL AND expires_ts > $2 ORDER BY expires_ts",
+        # What has a size already is just being uploaded.
+        """
+        SELECT expires_ts FROM media WHERE uploader = $1 AND digest IS NULL AND size = 0 AND expires_ts > $2
+        ORDER BY expires_ts
+        """,
         user_id,
         now_ms,
     )
     return [row["expires_ts"] for row in rows]
+
+
+async def reserve(tx: Transaction, media: StoredMedia, quota_bytes: int) -> bool:
+    """Count media among its user's before its bytes are kept; False if all would then be more than the quota.
+
+    What is not given back counts until it would have expired as an announcement.
+    """
+    await tx.execute("SELECT pg_advisory_xact_lock(hashtextextended($1, 0))", f"media_quota/{media.uploader}")
+    inserted = await tx.fetchval(
+        """
+        INSERT INTO media (server_name, media_id, size, uploader, created_ts, last_used_ts, expires_ts, needs_token)
+        SELECT $1, $2, $3::bigint, $4::text, $5, $6, $7::bigint, $8
+        WHERE $3 <= $9::bigint - (
+            SELECT coalesce(sum(size), 0) FROM media
+            WHERE uploader = $4 AND NOT (server_name = $1 AND media_id = $2)
+        )
+        ON CONFLICT (server_name, media_id) DO UPDATE
+            SET size = CASE WHEN media.digest IS NULL THEN $3 ELSE media.size END
+        RETURNING true
+        """,
+        media.mxc.server_name,
+        media.mxc.media_id,
+        media.size,
+        media.uploader,
+        media.created_ts,
+        media.last_used_ts,
+        media.expires_ts,
+        media.needs_token,
+        quota_bytes,
+    )
+    return bool(inserted)
+
+
+async def give_back(tx: Transaction, mxc: Mxc, *, announced: bool) -> None:
+    """Let media whose bytes have not come count no longer; what was announced is still waited for."""
+    change = "UPDATE media SET size = 0" if announced else "DELETE FROM media"
+    await tx.execute(
+        f"{change} WHERE server_name = $1 AND media_id = $2 AND digest IS NULL", mxc.server_name, mxc.media_id
+    )
 
 
 async def note_uses(tx: Transaction, uses: Mapping[Mxc, int]) -> None:
