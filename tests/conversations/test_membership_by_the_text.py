@@ -282,8 +282,16 @@ async def test_what_an_invitation_shows_is_what_was_signed(any_scene: Scene) -> 
     assert (await evil.request(scene.hs, "PUT", path, body)).status_code == 200
     seen = (await scene.xenia.sync())["rooms"]["invite"][room.room_id]["invite_state"]["events"]
     assert "Bank" not in repr(seen)
+
+
+async def test_a_server_that_knows_no_better_may_show_excerpts_in_its_invitations(any_scene: Scene) -> None:
+    scene, evil = any_scene, any_scene.evil
+    room = evil.found(scene.room.version.name, scene.mallory)
+    create = room.state["m.room.create", ""].pdu
+    name = evil.event(room, scene.mallory, "m.room.name", {"name": "Bank"}, state_key="")
     excerpt = {key: create[key] for key in ("type", "state_key", "sender", "content")}
-    for shown in ([create, name.pdu], [excerpt, {**excerpt, "type": "m.room.name", "content": {"name": "Bank"}}]):
+    excerpts = [excerpt, {**excerpt, "type": "m.room.name", "content": {"name": "Bank"}}]
+    for shown in ([create, name.pdu], excerpts):
         path, body = invitation(scene, room, shown)
         assert (await evil.request(scene.hs, "PUT", path, body)).status_code == 200
         seen = (await scene.xenia.sync())["rooms"]["invite"][room.room_id]["invite_state"]["events"]

@@ -1,7 +1,11 @@
 """What another server shows of a room to a user of ours who is invited, or knocks: whether it is to be believed.
 
-It ought to be events as they were signed. Servers of before v1.16 send excerpts instead, which nobody can verify; they
-are taken for what they are, as long as many servers know no better. What pretends to be an event has to be one.
+It ought to be events as they were signed, and from room version 12 on the text asks us to refuse anything else. Yet it
+also asks us to consider who is out there: Synapse knew version 12 for a year before it sent events (since July 2026),
+and refuses nothing itself before June 2027. So excerpts are taken in all versions, with a warning where events are due.
+Refusing them would keep our users from being invited by many servers, and nobody from showing what they like: an event
+of the inviting server's own user is signed, whether or not the room holds it. What pretends to be an event has to be
+one, and there has to be a create event.
 
 https://spec.matrix.org/v1.19/server-server-api/#inviting-to-a-room
 """
@@ -57,9 +61,11 @@ class ToldState:
         shown: list[JsonObject] = []
         events: dict[EventId, Event] = {}
         wrong: list[str] = []
+        has_excerpts = False
         for entry in told_by_others(told):
             if "signatures" not in entry:
                 shown.append(entry)
+                has_excerpts = True
                 continue
             try:
                 event = parse_event(entry, version)
@@ -82,6 +88,10 @@ class ToldState:
         # The id of the room vouches for what it was made of, whether or not its creator's server still answers.
         if version.room_id_is_create_event_id:
             shown += [event.pdu for event in events.values() if (event.type, event.state_key) == _CREATE]
+        if has_excerpts and version.invitations_show_signed_events:
+            _logger.warning(
+                "a room is shown in excerpts that nobody signed", room_id=room_id, room_version=version.name
+            )
         if wrong:
             _logger.warning("a room is shown as it is not", room_id=room_id, room_version=version.name, reason=wrong[0])
         return shown, wrong
