@@ -17,30 +17,88 @@ from tricord.protocol.identifiers import RoomId, UserId
 ROOM, ALICE = RoomId("!r:hs"), UserId("@alice:hs")
 
 
+class Heard:
+    """How far a publisher is, by its own word."""
+
+    def __init__(self) -> None:
+        self._position = 0
+        self._moved = trio.Event()
+
+    def note(self, position: int) -> None:
+        """Take notice of a position."""
+        self._position = max(self._position, position)
+        self._moved.set()
+
+    async def until(self, position: int) -> None:
+        """Wait for a position."""
+        with trio.fail_after(60):
+            while self._position < position:
+                self._moved = trio.Event()
+                await self._moved.wait()
+
+
+async def running(nursery: trio.Nursery, database: Database, heard: Heard | None = None) -> Publisher:
+    """Run the publisher of a process that nothing is known to have been committed to."""
+    publisher = Publisher(database, 0)
+    if heard is not None:
+        publisher.observe(lambda commit: heard.note(commit.position), heard.note)
+    await nursery.start(database.run_listeners)
+    nursery.start_soon(publisher.run)
+    return publisher
+
+
 async def test_a_process_that_ends_has_told_its_last_commits(database: Database, database_url: str) -> None:
-    told: list[int] = []
-    heard = trio.Event()
-
-    def note(commit: Commit) -> None:
-        told.append(commit.position)
-        heard.set()
-
-    staying = Publisher(database, 0)
-    staying.observe(note, lambda _position: None)
+    heard = Heard()
     async with trio.open_nursery() as nursery:
-        await nursery.start(database.run_listeners)
-        async with open_database(database_url) as elsewhere:
-            leaving = Publisher(elsewhere, 0)
-            with trio.CancelScope() as scope:
-                # Nobody runs its `run` any more: that is how it is when it is cancelled right after a commit.
-                leaving.publish(Commit(1, frozenset([ROOM]), frozenset([ALICE])))
-                scope.cancel()
-                await leaving.close()
-        with trio.fail_after(30):
-            await heard.wait()
+        staying = await running(nursery, database, heard)
+        async with open_database(database_url) as elsewhere, trio.open_nursery() as of_leaving:
+            leaving = await running(of_leaving, elsewhere)
+            await database.run(take_positions, 1)
+            leaving.publish(Commit(1, frozenset([ROOM]), frozenset([ALICE])))
+            await heard.until(1)
+            leaving.publish(Commit(2, frozenset([ROOM]), frozenset([ALICE])))
+            # Nothing is run any more: that is how it is when it is cancelled right after a commit.
+            of_leaving.cancel_scope.cancel()
+            await leaving.close()
+        await heard.until(2)
         nursery.cancel_scope.cancel()
-    assert told == [1]
-    assert staying.position == 1
+    assert staying.position == 2
+
+
+async def test_who_is_alone_tells_nobody(database: Database, database_url: str) -> None:
+    said: list[str] = []
+    over = trio.Event()
+    async with open_database(database_url) as elsewhere, trio.open_nursery() as nursery:
+        elsewhere.listen("tricord_commits", said.append)
+        elsewhere.listen("over", lambda _payload: over.set())
+        await nursery.start(elsewhere.run_listeners)
+        publisher = await running(nursery, database)
+        publisher.publish(Commit(1, frozenset([ROOM]), frozenset()))
+        await publisher.close()
+        # Told in the order of commits: whatever was said comes before this.
+        await database.notify("over", "")
+        with trio.fail_after(60):
+            await over.wait()
+        nursery.cancel_scope.cancel()
+    assert [payload for payload in said if ROOM in payload] == []
+
+
+async def test_who_comes_later_hears_of_what_nobody_was_told_before(database: Database, database_url: str) -> None:
+    async with trio.open_nursery() as nursery, open_database(database_url) as elsewhere:
+        first = await running(nursery, database)
+        await database.run(take_positions, 3)
+        first.publish(Commit(3, frozenset([ROOM]), frozenset(), count=3))
+        heard = Heard()
+        # It was opened before that commit, and has begun to listen only now.
+        second = await running(nursery, elsewhere, heard)
+        await heard.until(3)
+        await database.run(take_positions, 1)
+        second.publish(Commit(4, frozenset([ROOM]), frozenset()))
+        await database.run(take_positions, 1)
+        first.publish(Commit(5, frozenset([ROOM]), frozenset()))
+        await heard.until(5)
+        assert first.position == second.position == 5
+        nursery.cancel_scope.cancel()
 
 
 async def test_who_made_a_commit_goes_on_before_those_who_wait_for_it(database: Database) -> None:

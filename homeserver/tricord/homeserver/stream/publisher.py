@@ -4,7 +4,7 @@ A wake-up carries no data. Readers read from their own last position up to `Publ
 wake-up loses nothing. For this to be complete, the position moves on only without a gap: positions are given without
 holes, so a hole means that a commit with a lower position has not been announced yet, be it of another task or of
 another process. Its announcement comes within moments. Where it does not come (a process died between COMMIT and
-NOTIFY), everybody looks again.
+NOTIFY), everybody looks again. Nobody is told while nobody listens (`company.py`).
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from tricord.homeserver.storage.database import Database
 from tricord.homeserver.storage.errors import DatabaseError
 from tricord.homeserver.storage.stream import current_position
 from tricord.homeserver.stream.common_memory import Frontier
+from tricord.homeserver.stream.company import LOOK_AT_EVERYTHING, Company
 from tricord.protocol.identifiers import RoomId, UserId
 
 _CHANNEL = "tricord_commits"
@@ -163,6 +164,7 @@ class Publisher:
         self.watchers_of_users = Watchers()
         self._database = database
         self._origin = secrets.token_hex(8)
+        self._company = Company(self._origin, alone=frontier is None)
         self._on_commit: list[Callable[[Commit], None]] = []
         self._on_hearing: list[Callable[[Commit], None]] = []
         self._on_other_commit: list[Callable[[Commit], None]] = []
@@ -217,8 +219,9 @@ class Publisher:
         if self._frontier is not None:
             self._frontier.note(commit.position)
         self.hear(commit)
-        self._untold.append(commit)
-        self._work.set()
+        if not self._company.is_alone:
+            self._untold.append(commit)
+            self._work.set()
         self._take(commit)
 
     def hear(self, commit: Commit) -> None:
@@ -265,6 +268,7 @@ class Publisher:
 
     async def run(self) -> None:
         """Tell the other processes, and mind the gaps; for ever."""
+        self._work.set()
         while True:
             with trio.move_on_at(self._patient_until):
                 await self._work.wait()
@@ -272,6 +276,7 @@ class Publisher:
             try:
                 if self._is_lost or self._patient_until <= trio.current_time():
                     await self._look_again()
+                await self._speak()
                 await self._tell_untold()
                 if not self.has_others:
                     await trio.sleep(_GATHER_SECONDS)
@@ -284,6 +289,8 @@ class Publisher:
         """Tell the other processes what they have not been told: they need not find a hole and look again."""
         with trio.move_on_after(_LAST_WORD_SECONDS, shield=True):
             try:
+                if not self._company.is_alone:
+                    await self._speak()
                 while self._untold:
                     await self._tell_untold()
             except DatabaseError as error:
@@ -355,6 +362,16 @@ class Publisher:
             self.watchers_of_rooms.wake_who_sees_presence(commit.presence_in)
             self.watchers_of_users.wake(commit.users)
 
+    async def _speak(self) -> None:
+        unsaid = self._company.unsaid
+        while unsaid:
+            word = unsaid.pop()
+            try:
+                await self._database.notify(_CHANNEL, word)
+            except BaseException:
+                unsaid.add(word)
+                raise
+
     async def _tell_untold(self) -> None:
         if untold := self._untold[:]:
             await self._tell(untold)
@@ -364,18 +381,21 @@ class Publisher:
     async def _tell(self, commits: Collection[Commit]) -> None:
         payloads = list(_payloads(self._origin, commits))
         if len(payloads) > _MOST_NOTIFICATIONS:
-            payloads = [""]
+            payloads = [LOOK_AT_EVERYTHING]
         for payload in payloads:
             await self._database.notify(_CHANNEL, payload)
 
     def _take_notification(self, payload: str) -> None:
-        if not payload:
+        if payload == LOOK_AT_EVERYTHING:
             self._is_lost = True
+            self._company.greet()
             self._work.set()
             return
         origin, *told = orjson.loads(payload)
         if origin == self._origin:
             return
+        if self._company.meet(origin):
+            self._work.set()
         for position, rooms, users, count, has_events, presence_in, keys in told:
             commit = Commit(
                 position,
@@ -404,7 +424,7 @@ class Publisher:
 
 async def announce_unknown_changes(database: Database) -> None:
     """Have all servers on a database look again: for a commit of somebody who is no server, as on the command line."""
-    await database.notify(_CHANNEL, "")
+    await database.notify(_CHANNEL, LOOK_AT_EVERYTHING)
 
 
 def _payloads(origin: str, commits: Iterable[Commit]) -> Iterator[str]:
