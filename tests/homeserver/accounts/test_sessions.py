@@ -111,6 +111,23 @@ async def test_another_process_hears_of_the_end_of_a_session(
         nursery.cancel_scope.cancel()
 
 
+async def test_another_process_hears_of_the_end_of_a_session_that_was_asked_for_in_it(
+    sessions: Sessions, revocations: Revocations, database_url: str, alice: UserId
+) -> None:
+    await sessions.start(alice)
+    async with open_database(database_url) as other, trio.open_nursery() as nursery:
+        heard = trio.Event()
+        Revocations(other).on_revoked(lambda _: heard.set())
+        await nursery.start(other.run_listeners)
+        with trio.CancelScope() as request:
+            # As whatever comes over a WebSocket ends with its session.
+            revocations.on_revoked(lambda _: request.cancel())
+            await sessions.end_all(alice)
+        with trio.fail_after(30):
+            await heard.wait()
+        nursery.cancel_scope.cancel()
+
+
 @pytest.mark.parametrize("by", ["the new access token", "the new refresh token"])
 async def test_another_process_hears_that_tokens_have_given_way_to_newer_ones(
     database_url: str, sessions: Sessions, requesters: Requesters, clock: SetClock, alice: UserId, by: str

@@ -6,6 +6,8 @@ from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import AbstractContextManager
 from typing import TypeAlias
 
+import trio
+
 from tricord.homeserver.storage.database import Database
 from tricord.homeserver.storage.stream import take_positions
 from tricord.homeserver.stream.publisher import Commit, Publisher
@@ -60,15 +62,18 @@ class Revocations:
             return
         # First, without an await, so that no request of this process slips in between.
         self._tell(frozenset(session_ids))
-        for payload in _payloads(sorted(session_ids)):
-            await self._database.notify(_CHANNEL, payload)
-        await self._hold_others()
+        # The others must hear of it even if whoever asked for it has gone, or this was their own session.
+        with trio.CancelScope(shield=True):
+            for payload in _payloads(sorted(session_ids)):
+                await self._database.notify(_CHANNEL, payload)
+            await self._hold_others()
 
     async def announce_replaced(self, session_id: int) -> None:
         """Tell everybody that tokens of a session have given way to newer ones. Call it after the transaction."""
         self._tell_replaced(session_id)
-        await self._database.notify(_REPLACED_CHANNEL, str(session_id))
-        await self._hold_others()
+        with trio.CancelScope(shield=True):
+            await self._database.notify(_REPLACED_CHANNEL, str(session_id))
+            await self._hold_others()
 
     async def _hold_others(self) -> None:
         """Let no request of another process begin that has not heard of what was announced."""

@@ -8,6 +8,8 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 
+import trio
+
 from tricord.homeserver.accounts.revocations import Revocations
 from tricord.homeserver.accounts.settings import LoginSettings
 from tricord.homeserver.accounts.tokens import (
@@ -105,9 +107,11 @@ class Sessions:
         await self._announce(user_id, await self._database.run(delete_devices, user_id, None, keep=but))
 
     async def _announce(self, user_id: UserId, ended: Ended) -> None:
-        await self._revocations.announce(ended.session_ids)
-        if ended.keys_changed is not None and self._keys_changed is not None:
-            await self._keys_changed(user_id, ended.keys_changed)
+        # All of it, also where one of these sessions has asked for it and ends before it is answered.
+        with trio.CancelScope(shield=True):
+            await self._revocations.announce(ended.session_ids)
+            if ended.keys_changed is not None and self._keys_changed is not None:
+                await self._keys_changed(user_id, ended.keys_changed)
 
     async def _start(
         self, tx: Transaction, user_id: UserId, device_id: DeviceId, device_name: str | None, pair: TokenPair
