@@ -118,8 +118,14 @@ class Completing:
         """Complete a room, and take in what waits for that, unless another process is at it."""
         try:
             join = await self._placed_join(partial)
+            if join is None:
+                now = (await self._partial_rooms.all()).get(partial.room_id)
+                if now is not None and now.join_event_id != partial.join_event_id:
+                    # When it was joined anew, it may have been found to be under way.
+                    self._partial_rooms.look_again()
+                return
             async with self._limiter, self._database.session() as session:
-                if join is not None and await try_leases(session, _LEASE_KIND, [partial.room_nid % (1 << 31)]):
+                if await try_leases(session, _LEASE_KIND, [partial.room_nid % (1 << 31)]):
                     await self._begin_history(partial, join)
                     await self._complete(partial, join)
                     await self._judge_early_history(partial)

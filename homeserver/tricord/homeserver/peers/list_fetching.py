@@ -75,6 +75,9 @@ class ListFetching:
             _logger.warning("a list of devices cannot be kept", destination=server, reason=str(error))
         except Exception:
             _logger.exception("lists of devices cannot be fetched", destination=server)
+        else:
+            # Whatever went out of date during the last look has found this server under way.
+            self.wake()
         finally:
             self._under_way.discard(server)
 
