@@ -115,14 +115,16 @@ class Scene:
 
 
 @asynccontextmanager
-async def hostile_scene(postgres: PostgresServer, folder: Path, version: str = "12") -> AsyncIterator[Scene]:
+async def hostile_scene(
+    postgres: PostgresServer, folder: Path, version: str = "12", **settings: Any
+) -> AsyncIterator[Scene]:
     """Set the scene; when it is left, everything must be as well as before, and nothing have failed."""
     network = Network()
     with capture_logs(processors=[format_exc_info]) as logs:
         async with (
             peer("evil.test", network) as evil,
             peer("fair.test", network) as fair,
-            towns(postgres, folder, network, hs=["alice", "bob", "xenia"]) as found,
+            towns(postgres, folder, network, settings, hs=["alice", "bob", "xenia"]) as found,
             open_database(found[0].homeserver.settings.database.url.get_secret_value()) as database,
         ):
             scene = Scene(found[0], evil, fair, None, database)  # type: ignore[arg-type]  # set right below

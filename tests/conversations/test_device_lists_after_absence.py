@@ -27,6 +27,9 @@ from tricord.protocol.identifiers import ServerName
 _HOUR = 3600
 
 
+NAMES = {"federation": {"device_names": True}}
+
+
 class LaterClock(SystemClock):
     """The time of day, and what the test adds."""
 
@@ -53,7 +56,7 @@ class Place:
     async def opened(self) -> AsyncIterator[Client]:
         """Open it; return the client of who lives there."""
         async with (
-            open_town(self.name, self.url, self.home, self.network, [], clock=self.clock) as town,
+            open_town(self.name, self.url, self.home, self.network, [], NAMES, clock=self.clock) as town,
             Client(town.homeserver.urls[0], session=self.session) as client,
         ):
             if self.session is None:

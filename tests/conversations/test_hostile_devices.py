@@ -100,13 +100,38 @@ async def test_other_servers_are_told_of_devices_in_a_chain_from_the_first_share
     for before, after in pairwise(updates):
         assert after["prev_id"] == [before["stream_id"]]
         assert after["device_id"] == phone.device_id
-    assert updates[2]["device_display_name"] == "Phone"
     assert updates[3]["deleted"] is True
     assert not [edu for edu in scene.evil.seen_edus() if edu["content"].get("user_id") == me]
     await Identity(xenia).upload()
     [keys] = await told(scene.fair, "m.signing_key_update", me, 1)
     assert keys["master_key"]["usage"] == ["master"]
     assert set(keys) == {"user_id", "master_key", "self_signing_key"}
+
+
+@pytest.mark.parametrize("is_told", [False, True], ids=["by default", "if it is set"])
+async def test_other_servers_are_told_what_our_users_call_their_devices_only_if_it_is_set(
+    postgres: PostgresServer, tmp_path: Path, is_told: bool
+) -> None:
+    settings: Any = {"federation": {"device_names": True}} if is_told else {}
+    async with hostile_scene(postgres, tmp_path, **settings) as scene:
+        me, device_id = scene.xenia.user_id, scene.xenia.device_id
+        await scene.xenia.rename_device(device_id, "Xenia's phone")
+        await Device(scene.xenia).upload()
+        room_id = await scene.xenia.create_room(preset="public_chat")
+        await scene.fair.join(scene.hs, room_id, scene.frank)
+        [update] = await told(scene.fair, "m.device_list_update", me, 1)
+        whole_list = await scene.fair.granted(scene.hs, "GET", f"/_matrix/federation/v1/user/devices/{me}")
+        keys = await scene.fair.granted(
+            scene.hs, "POST", "/_matrix/federation/v1/user/keys/query", {"device_keys": {me: []}}
+        )
+        name = "Xenia's phone" if is_told else None
+        assert update.get("device_display_name") == name
+        assert whole_list["devices"][0].get("device_display_name") == name
+        assert keys["device_keys"][me][device_id].get("unsigned", {}).get("device_display_name") == name
+        assert ("Xenia's phone" in repr([update, whole_list, keys])) == is_told
+        # Who is of this server is told.
+        found = await scene.alice.query_keys({me: []})
+        assert found.device_keys[me][device_id]["unsigned"]["device_display_name"] == "Xenia's phone"
 
 
 async def test_malformed_keys_of_ours_are_told_to_nobody(scene: Scene) -> None:

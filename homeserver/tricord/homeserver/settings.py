@@ -90,6 +90,7 @@ class FederationSettings(Section):
     """How this server meets others."""
 
     presence: bool = Field(True, description="whether to tell other servers which of our users are there")
+    device_names: bool = Field(False, description="whether to tell other servers what our users call their devices")
     notaries: ServerNames = Field(
         (), description="servers to ask for the keys of those that do not answer themselves, in this order"
     )

@@ -51,6 +51,7 @@ class Encryption:
             self.cross_signing,
             ShownKeys(base.database, base.publisher),
             RemoteKeys(network.peers, self._remote_lists),
+            tells_device_names=base.settings.federation.device_names,
         )
         self._signatures = KeySignatures(
             base.database,

@@ -81,6 +81,7 @@ class Exchange:
             network.health,
             clock,
             sends_presence=base.settings.federation.presence,
+            tells_device_names=base.settings.federation.device_names,
         )
         encryption.on_edus(self._sender.look_for_edus)
         policy = rooms.recommendations

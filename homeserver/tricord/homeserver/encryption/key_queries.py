@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Protocol, TypeVar
 
 import orjson
@@ -85,6 +85,8 @@ class KeyQueries:
         cross_signing: CrossSigning,
         shown: ShownKeys,
         remote: RemoteKeys,
+        *,
+        tells_device_names: bool = False,
     ) -> None:
         self._server_name = server_name
         self._database = database
@@ -92,6 +94,7 @@ class KeyQueries:
         self._cross_signing = cross_signing
         self._shown = shown
         self._remote = remote
+        self._tells_device_names = tells_device_names
 
     async def query(
         self, requester: UserId, wanted: Mapping[str, Collection[DeviceId]], timeout_ms: int = _TIMEOUT_MS
@@ -193,6 +196,8 @@ class KeyQueries:
     async def _local_keys(self, wanted: Mapping[UserId, Collection[DeviceId]], seen_by: UserId | None) -> FoundKeys:
         published = await self._database.read(published_keys, wanted, seen_by)
         identities = identities_of(published.identities, published.signatures, seen_by)
+        if seen_by is None and not self._tells_device_names:
+            published.devices = [replace(device, display_name=None) for device in published.devices]
         found = devices_by_user(published.devices, wanted)
         for user_id, devices in found.items():
             for device_id, keys in devices.items():

@@ -13,10 +13,9 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 
-import orjson
 import trio
 
-from tricord.homeserver.peers.outgoing_edus import presence_edu, receipt_edus
+from tricord.homeserver.peers.outgoing_edus import durable_edu, presence_edu, receipt_edus
 from tricord.homeserver.peers.parcel import Parcel
 from tricord.homeserver.storage.database import Database
 from tricord.homeserver.storage.destinations import Progress, progress_of
@@ -60,6 +59,7 @@ class Outbox:
 
     server: ServerName
     own_name: ServerName
+    tells_device_names: bool = False
     scope: trio.CancelScope | None = None
     """Of the task that empties it; None while nobody does."""
     progress: Progress | None = None
@@ -148,7 +148,7 @@ class Outbox:
         if len(edus) > _MOST_RECEIPT_EDUS:
             # A user with receipts in so many threads at once: the newest of them do.
             del edus[:-_MOST_RECEIPT_EDUS]
-        edus += [orjson.loads(edu) for _, edu in durable]
+        edus += [durable_edu(edu, tells_device_names=self.tells_device_names) for _, edu in durable]
         if self._presences:
             edus.append(presence_edu(self._presences.values(), now_ms))
             self._presences = {}

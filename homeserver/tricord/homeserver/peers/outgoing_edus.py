@@ -1,4 +1,4 @@
-"""What passes, in the form in which it goes to other servers: receipts, typing, presence.
+"""What is no event, in the form in which it goes to other servers: receipts, typing, presence, news of devices.
 
 https://spec.matrix.org/v1.19/server-server-api/#edus
 """
@@ -6,6 +6,8 @@ https://spec.matrix.org/v1.19/server-server-api/#edus
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+
+import orjson
 
 from tricord.homeserver.accounts.presence import presence_content
 from tricord.homeserver.storage.presence import Presence
@@ -17,6 +19,14 @@ from tricord.protocol.strict_json import JsonObject
 def typing_edu(room_id: RoomId, user_id: UserId, *, typing: bool) -> JsonObject:
     """Say that a user is typing, or no longer."""
     return {"edu_type": "m.typing", "content": {"room_id": room_id, "user_id": user_id, "typing": typing}}
+
+
+def durable_edu(stored: bytes, *, tells_device_names: bool) -> JsonObject:
+    """Say what was written down to be sent: of devices and their keys, and messages between devices."""
+    edu: JsonObject = orjson.loads(stored)
+    if edu["edu_type"] == "m.device_list_update" and not tells_device_names:
+        edu["content"].pop("device_display_name", None)
+    return edu
 
 
 def presence_edu(presences: Iterable[Presence], now_ms: int) -> JsonObject:

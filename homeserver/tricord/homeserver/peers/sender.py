@@ -104,6 +104,7 @@ class Sender:
         clock: Clock,
         *,
         sends_presence: bool = True,
+        tells_device_names: bool = False,
         jitter: Callable[[float, float], float] = _uniform,
         leases: Leases | None = None,
     ) -> None:
@@ -112,6 +113,7 @@ class Sender:
         self._carrier = carrier
         self._health = health
         self._clock = clock
+        self._tells_device_names = tells_device_names
         self._jitter = jitter
         self._leases = leases or Leases(database, LEASE_KIND)
         self._outboxes: dict[ServerName, Outbox] = {}
@@ -164,7 +166,7 @@ class Sender:
         if outbox is None:
             if not self._leases.covers(server) or server == self._own_name:
                 return None
-            outbox = Outbox(server, self._own_name)
+            outbox = Outbox(server, self._own_name, tells_device_names=self._tells_device_names)
             if len(self._outboxes) >= _MOST_IDLE_OUTBOXES:
                 self._forget_idle()
         self._outboxes[server] = outbox
