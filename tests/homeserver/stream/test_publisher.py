@@ -85,10 +85,10 @@ async def test_who_is_alone_tells_nobody(database: Database, database_url: str) 
 
 async def test_who_comes_later_hears_of_what_nobody_was_told_before(database: Database, database_url: str) -> None:
     async with trio.open_nursery() as nursery, open_database(database_url) as elsewhere:
-        first = await running(nursery, database)
+        heard_first, heard = Heard(), Heard()
+        first = await running(nursery, database, heard_first)
         await database.run(take_positions, 3)
         first.publish(Commit(3, frozenset([ROOM]), frozenset(), count=3))
-        heard = Heard()
         # It was opened before that commit, and has begun to listen only now.
         second = await running(nursery, elsewhere, heard)
         await heard.until(3)
@@ -97,6 +97,7 @@ async def test_who_comes_later_hears_of_what_nobody_was_told_before(database: Da
         await database.run(take_positions, 1)
         first.publish(Commit(5, frozenset([ROOM]), frozenset()))
         await heard.until(5)
+        await heard_first.until(5)
         assert first.position == second.position == 5
         nursery.cancel_scope.cancel()
 
