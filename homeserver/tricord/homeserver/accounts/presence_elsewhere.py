@@ -12,14 +12,19 @@ from collections.abc import Callable, Collection, Iterator, Mapping
 from typing import Any
 
 import orjson
+import structlog
 import trio
 
 from tricord.homeserver.storage.database import Database
+from tricord.homeserver.storage.errors import DatabaseError
 from tricord.protocol.identifiers import UserId
 
 ANSWER_SECONDS = 2.0
+_PAUSE_SECONDS = 0.5
 # Names of 255 bytes fit into PostgreSQL's 8,000.
 _MOST_NAMES = 25
+
+_logger = structlog.get_logger(__name__)
 
 SeenHere = Callable[[Collection[UserId]], Mapping[UserId, float]]
 """Tells which of some users are here, and how many seconds ago there was a sign of them."""
@@ -70,7 +75,13 @@ class PresenceElsewhere:
             self._asked = trio.Event()
             asked, self._to_answer = self._to_answer, {}
             if here := self._seen_here(asked):
-                await self._tell("sees", list(here.items()))
+                try:
+                    await self._tell("sees", list(here.items()))
+                except DatabaseError as error:
+                    _logger.warning("other processes cannot be told who is here", reason=str(error))
+                    await trio.sleep(_PAUSE_SECONDS)
+                    self._to_answer = asked | self._to_answer
+                    self._asked.set()
 
     async def _tell(self, what: str, told: list[Any]) -> None:
         for part in _parts(told):

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import structlog
 import trio
 
 from tricord.homeserver.clock import Clock
 from tricord.homeserver.storage.database import Database
 from tricord.homeserver.storage.devices import Sighting, record_sightings
+from tricord.homeserver.storage.errors import DatabaseError
 from tricord.protocol.identifiers import DeviceId, UserId
 
 _AT_MOST_EVERY_MS = 60_000
 _WRITE_EVERY_SECONDS = 15
 _REMEMBERED = 50_000
+
+_logger = structlog.get_logger(__name__)
 
 
 class Sightings:
@@ -40,13 +44,23 @@ class Sightings:
         try:
             while True:
                 await trio.sleep(_WRITE_EVERY_SECONDS)
-                await self.write()
+                await self._try_to_write()
         finally:
             with trio.move_on_after(2, shield=True):
-                await self.write()
+                await self._try_to_write()
 
     async def write(self) -> None:
         """Write what has been noted."""
         if self._unwritten:
             unwritten, self._unwritten = self._unwritten, {}
-            await self._database.run(record_sightings, list(unwritten.values()))
+            try:
+                await self._database.run(record_sightings, list(unwritten.values()))
+            except DatabaseError:
+                self._unwritten = unwritten | self._unwritten
+                raise
+
+    async def _try_to_write(self) -> None:
+        try:
+            await self.write()
+        except DatabaseError as error:
+            _logger.warning("when devices were seen is written later", reason=str(error))

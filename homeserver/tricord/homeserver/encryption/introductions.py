@@ -15,6 +15,7 @@ from tricord.homeserver.storage.database import Database
 from tricord.homeserver.storage.device_list_edus import introduce
 from tricord.homeserver.storage.errors import DatabaseError
 from tricord.homeserver.stream.publisher import Commit, Publisher
+from tricord.protocol.identifiers import ServerName
 
 _logger = structlog.get_logger(__name__)
 
@@ -36,18 +37,19 @@ class Introductions:
 
     async def run(self) -> None:
         """Introduce users, for ever."""
+        to_wake: set[ServerName] = set()
         while True:
             await self._has_work.wait()
             self._has_work = trio.Event()
             try:
-                servers = await self._database.run(introduce, self._publisher.position)
+                to_wake.update(await self._database.run(introduce, self._publisher.position))
+                if to_wake and self._wake_servers is not None:
+                    await self._wake_servers(to_wake)
+                to_wake.clear()
             except DatabaseError as error:
                 _logger.warning("servers could not be told of devices", reason=str(error))
                 await trio.sleep(1)
                 self._has_work.set()
-                continue
-            if servers and self._wake_servers is not None:
-                await self._wake_servers(servers)
 
     def _note(self, commit: Commit) -> None:
         if commit.has_events and commit.users:

@@ -11,12 +11,14 @@ from dataclasses import dataclass, field
 from hashlib import blake2b
 
 import orjson
+import structlog
 import trio
 
 from tricord.homeserver.clock import Clock
 from tricord.homeserver.encryption.device_changes import WakeServers
 from tricord.homeserver.encryption.to_device_edus import direct_to_device_edus
 from tricord.homeserver.storage.database import Database, Transaction
+from tricord.homeserver.storage.errors import DatabaseError
 from tricord.homeserver.storage.grouped_writes import GroupedWrites
 from tricord.homeserver.storage.outgoing import put_outgoing_edus
 from tricord.homeserver.storage.to_device import (
@@ -39,6 +41,8 @@ MOST_WAITING = 20_000
 
 _REQUESTS_LAST_MS = 24 * 3600 * 1000
 _PRUNE_EVERY_SECONDS = 900
+
+_logger = structlog.get_logger(__name__)
 
 Messages = Mapping[UserId, Mapping[DeviceId, JsonObject]]
 
@@ -73,7 +77,10 @@ class ToDevice:
     async def run(self) -> None:
         """Delete what nobody comes for, for ever."""
         while True:
-            await self._database.run(prune_to_device, MOST_WAITING, self._clock.now_ms() - _REQUESTS_LAST_MS)
+            try:
+                await self._database.run(prune_to_device, MOST_WAITING, self._clock.now_ms() - _REQUESTS_LAST_MS)
+            except DatabaseError as error:
+                _logger.warning("messages that nobody comes for stay for now", reason=str(error))
             await trio.sleep(_PRUNE_EVERY_SECONDS)
 
     async def send(

@@ -23,6 +23,7 @@ from tricord.homeserver.rooms.residence import Residence
 from tricord.homeserver.rooms.server_reads import ServerReads
 from tricord.homeserver.rooms.verification import Verifier
 from tricord.homeserver.storage.database import Database
+from tricord.homeserver.storage.errors import DatabaseError
 from tricord.homeserver.storage.incoming_transactions import answer_given, forget_answers, keep_answer
 from tricord.homeserver.storage.remote_memberships import version_of_room
 from tricord.protocol.errors import InvalidParam, LimitExceeded, MatrixError
@@ -129,7 +130,10 @@ class IncomingTransactions:
     async def run(self) -> None:
         """Forget old answers, for ever."""
         while True:
-            await self._database.run(forget_answers, self._clock.now_ms() - _ANSWERS_LAST_MS)
+            try:
+                await self._database.run(forget_answers, self._clock.now_ms() - _ANSWERS_LAST_MS)
+            except DatabaseError as error:
+                _logger.warning("old answers to transactions stay for now", reason=str(error))
             await trio.sleep(_PRUNE_EVERY_SECONDS)
 
     async def _receive_pdus(self, origin: ServerName, pdus: Sequence[Any]) -> Results:

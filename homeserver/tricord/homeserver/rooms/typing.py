@@ -8,10 +8,12 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
+import structlog
 import trio
 
 from tricord.homeserver.clock import Clock
 from tricord.homeserver.storage.database import Database, Transaction
+from tricord.homeserver.storage.errors import DatabaseError
 from tricord.homeserver.storage.grouped_writes import GroupedWrites
 from tricord.homeserver.storage.stream import take_positions
 from tricord.homeserver.storage.typing import (
@@ -25,6 +27,10 @@ from tricord.homeserver.stream.publisher import Commit, Publisher
 from tricord.protocol.identifiers import RoomId, UserId
 
 LONGEST_MS = 30_000
+# After a failure of the database.
+_PAUSE_SECONDS = 1
+
+_logger = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,19 +68,28 @@ class Typing:
 
     async def run(self) -> None:
         """End what is over, also what was going on before a restart."""
-        await self._read_next_end()
         while True:
-            self._next_end_changed = trio.Event()
-            end = self._next_end
-            if end is None:
-                await self._next_end_changed.wait()
-                continue
-            with trio.move_on_after(max(0, end - self._clock.now_ms()) / 1000):
-                await self._next_end_changed.wait()
-                continue
-            self._next_end = None
-            self._publish(*await self._database.run(_end_until, end))
-            await self._read_next_end()
+            try:
+                await self._read_next_end()
+                while True:
+                    await self._end_next()
+            except DatabaseError as error:
+                _logger.warning("nobody's typing ends for now", reason=str(error))
+                await trio.sleep(_PAUSE_SECONDS)
+
+    async def _end_next(self) -> None:
+        """Wait for whatever is over next, and end it; or for something that is over before."""
+        self._next_end_changed = trio.Event()
+        end = self._next_end
+        if end is None:
+            await self._next_end_changed.wait()
+            return
+        with trio.move_on_after(max(0, end - self._clock.now_ms()) / 1000):
+            await self._next_end_changed.wait()
+            return
+        self._next_end = None
+        self._publish(*await self._database.run(_end_until, end))
+        await self._read_next_end()
 
     async def _read_next_end(self) -> None:
         next_end = await self._database.read(next_typing_end)
