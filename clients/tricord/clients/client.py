@@ -37,7 +37,7 @@ from tricord.clients.encryption.bootstrap import SetUp
 from tricord.clients.encryption.encryptor import Encryption, Encryptor, add_late
 from tricord.clients.encryption.errors import EncryptionError
 from tricord.clients.encryption.keeper import IdentityKeeper
-from tricord.clients.encryption.machine import LateEvent
+from tricord.clients.encryption.opened import LateEvent
 from tricord.clients.encryption.sliding import with_position
 from tricord.clients.follow import Delta, Follower, Take
 from tricord.clients.http import Http, Tokens

@@ -26,7 +26,7 @@ from trio_websocket import (
 from tricord.clients.api.account import WhoAmI
 from tricord.clients.api.sync import Sync
 from tricord.clients.api.websocket import HEARTBEAT_SECONDS, PATH, Close
-from tricord.clients.encryption.machine import LateEvent
+from tricord.clients.encryption.opened import LateEvent
 from tricord.clients.errors import Refused, SignedOut, UnexpectedAnswer, Unreachable
 from tricord.clients.http import Http
 

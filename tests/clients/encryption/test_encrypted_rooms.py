@@ -17,8 +17,7 @@ from tricord.clients import Bot, Client, Delta, Encryption, Message, RoomEvent, 
 from tricord.clients.api.messages import GetEvent
 from tricord.clients.encryption.devices import Standing
 from tricord.clients.encryption.errors import EncryptionError, NotThisDevice, Reason
-from tricord.clients.encryption.machine import LateEvent
-from tricord.clients.encryption.opened import ClosedEvent, OpenedEvent
+from tricord.clients.encryption.opened import ClosedEvent, LateEvent, OpenedEvent
 from tricord.clients.encryption.stored.room_keys import room_keys
 from tricord.clients.testing import PASSWORD, Homeserver, Person
 from tricord.protocol.identifiers import EventId, RoomId, UserId

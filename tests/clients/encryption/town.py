@@ -12,8 +12,10 @@ from vodozemac import Account
 from tests.clients.encryption.published import device_keys
 from tricord.clients.encryption.devices import Device
 from tricord.clients.encryption.errors import CannotDecrypt
-from tricord.clients.encryption.machine import LateEvent, Machine, Received
+from tricord.clients.encryption.inbox import Received
+from tricord.clients.encryption.machine import Machine
 from tricord.clients.encryption.megolm import Decrypted
+from tricord.clients.encryption.opened import LateEvent
 from tricord.clients.encryption.policy import Policy
 from tricord.clients.encryption.requests import (
     KeysClaim,

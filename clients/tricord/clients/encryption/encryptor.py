@@ -18,8 +18,8 @@ from tricord.clients.api.rooms import GetState
 from tricord.clients.edits import is_valid_edit
 from tricord.clients.encryption import sliding
 from tricord.clients.encryption.errors import CannotDecrypt, EncryptionError, KeysNotShared
-from tricord.clients.encryption.machine import LateEvent, Machine
-from tricord.clients.encryption.opened import ClosedEvent, OpenedEvent
+from tricord.clients.encryption.machine import Machine
+from tricord.clients.encryption.opened import ClosedEvent, LateEvent, OpenedEvent
 from tricord.clients.encryption.own_identity import OwnIdentity
 from tricord.clients.encryption.policy import Policy
 from tricord.clients.encryption.requests import Request

@@ -10,18 +10,19 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Collection, Iterable, Sequence
-from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from tricord.clients.encryption import sliding
 from tricord.clients.encryption.claims import Claims
 from tricord.clients.encryption.device_lists import Changes, DeviceLists
 from tricord.clients.encryption.devices import Device, Identity, Trust
-from tricord.clients.encryption.errors import CannotDecrypt, CannotEncrypt, EncryptionError, InvalidKeys, Reason
+from tricord.clients.encryption.errors import CannotDecrypt, CannotEncrypt
+from tricord.clients.encryption.event_reader import EventReader
+from tricord.clients.encryption.inbox import Inbox, Received, ToDevice
 from tricord.clients.encryption.key_requests import KeyRequests
 from tricord.clients.encryption.megolm import Decrypted, Megolm
-from tricord.clients.encryption.olm import Olm, OlmMessage
-from tricord.clients.encryption.opened import OpenedEvent
+from tricord.clients.encryption.olm import Olm
+from tricord.clients.encryption.opened import LateEvent
 from tricord.clients.encryption.own_keys import OwnKeys
 from tricord.clients.encryption.policy import Policy
 from tricord.clients.encryption.requests import KeysClaim, KeysQuery, KeysUpload, Request, RoomState
@@ -29,33 +30,15 @@ from tricord.clients.encryption.rooms import Rooms
 from tricord.clients.encryption.sharing import Sharing
 from tricord.clients.encryption.store import Store
 from tricord.clients.encryption.stored import devices as stored_devices
-from tricord.clients.encryption.stored import olm as stored_olm
 from tricord.clients.encryption.stored import outgoing
-from tricord.clients.encryption.stored import room_keys as stored_keys
 from tricord.clients.encryption.stored import rooms as stored_rooms
-from tricord.clients.encryption.stored.room_keys import RoomKey, Withheld
-from tricord.protocol.identifiers import DeviceId, EventId, RoomId, UserId
+from tricord.protocol.identifiers import DeviceId, RoomId, UserId
 from tricord.protocol.strict_json import JsonObject
 
 _log = logging.getLogger(__name__)
 
 _REQUESTS_AT_ONCE = 50
-_MOST_ASKED_ABOUT = 1_000
-_LATE_EVENTS_AT_ONCE = 500
 _MOST_REFUSALS = 3
-# What is said between devices in clear is worth nothing as these.
-_ONLY_ENCRYPTED = frozenset({"m.room_key", "m.forwarded_room_key", "m.secret.send", "m.room_key_bundle", "m.dummy"})
-_KEY_MAY_COME = frozenset({Reason.NO_KEY, Reason.WITHHELD, Reason.KEY_TOO_LATE})
-
-
-@dataclass(frozen=True, slots=True)
-class ToDevice:
-    """A message to our device that is not about keys of rooms; `olm` says who sent it, if it was encrypted."""
-
-    sender: UserId
-    event_type: str
-    content: JsonObject
-    olm: OlmMessage | None = None
 
 
 class Source(Protocol):
@@ -72,28 +55,6 @@ class Source(Protocol):
     def refused(self, request: Any, status: int, errcode: str) -> None:
         """Take in that a request was refused."""
         ...
-
-
-@dataclass(slots=True)
-class Received:
-    """What a sync brought."""
-
-    to_device: list[ToDevice] = field(default_factory=list)
-    room_keys: list[RoomKey] = field(default_factory=list)
-
-
-@dataclass(frozen=True, slots=True)
-class LateEvent:
-    """An event that could not be decrypted when it came, and can be now."""
-
-    room_id: RoomId
-    event: JsonObject
-    decrypted: Decrypted
-
-    @property
-    def opened(self) -> OpenedEvent:
-        """The event with what it says."""
-        return OpenedEvent(self.event, self.decrypted)
 
 
 class Machine:
@@ -121,14 +82,14 @@ class Machine:
         self.key_requests = KeyRequests(store, self.own, self.megolm, self.claims, clock)
         self.sharing = Sharing(store, self.own, self.olm, self.megolm, self.lists, self.claims, clock, policy)
         self.rooms = Rooms(store, user_id)
+        self._inbox = Inbox(store, self.lists, self.olm, self.megolm, self.key_requests, clock)
+        self._reader = EventReader(store, self.megolm, self.key_requests, policy)
         self._clock = clock
         self._handed_out: dict[str, Request] = {}
         self._reading: dict[RoomId, RoomState] = {}
         self._unreadable: dict[RoomId, str] = {}
-        self._to_device_handlers: dict[str, list[Callable[[ToDevice], None]]] = {}
         self._sources: dict[type[Request], Source] = {}
         self._change_handlers: list[Callable[[Changes], None]] = []
-        self._asked_about: set[str] = set()
 
     @property
     def user_id(self) -> UserId:
@@ -165,15 +126,12 @@ class Machine:
         What may come twice may be taken in twice. `members_are_complete` is False where members are loaded lazily, or
         filtered out.
         """
-        received = Received()
-        to_device = content.get("to_device")
         lists = content.get("device_lists")
         with self.store.transaction():
             if self.position is not None and since != self.position:
                 self.lists.all_may_have_changed()
                 self.rooms.missed_something()
-            for event in _list(to_device, "events"):
-                self._isolated(self._take_to_device, event, received)
+            received = self._inbox.take(_list(content.get("to_device"), "events"))
             self._take_changed(_list(lists, "changed"), _list(lists, "left"))
             counts, unused = content.get("device_one_time_keys_count"), content.get("device_unused_fallback_key_types")
             self.own.counted(counts, unused)
@@ -209,7 +167,7 @@ class Machine:
 
     def on_to_device(self, event_type: str, handler: Callable[[ToDevice], None]) -> None:
         """Let a handler have messages of a type to our device, in the transaction that takes them in."""
-        self._to_device_handlers.setdefault(event_type, []).append(handler)
+        self._inbox.on(event_type, handler)
 
     def on_changes(self, handler: Callable[[Changes], None]) -> None:
         """Let a handler know of new devices and identities, in the transaction that takes them in."""
@@ -327,28 +285,15 @@ class Machine:
         self, room_id: RoomId, events: Iterable[JsonObject], *, wait: bool = False
     ) -> list[Decrypted | CannotDecrypt]:
         """Decrypt events of a room, each for itself."""
-        with self.store.transaction():
-            return [self._decrypt(room_id, event, wait=wait) for event in events]
+        return self._reader.decrypt_all(room_id, events, wait=wait)
 
     def late_events(self) -> list[LateEvent]:
         """Return events that waited for their key and can be decrypted now, until they are `handled`."""
-        found = []
-        with self.store.transaction():
-            for room_id, event in stored_keys.late_events(self.store, _LATE_EVENTS_AT_ONCE):
-                decrypted = self._decrypt(room_id, event, wait=False)
-                if isinstance(decrypted, Decrypted):
-                    found.append(LateEvent(room_id, event, decrypted))
-                else:
-                    _log.warning("%s: %s", event["event_id"], decrypted)
-                    stored_keys.forget_waiting(self.store, room_id, EventId(event["event_id"]))
-        return found
+        return self._reader.late_events()
 
     def handled(self, late: Sequence[LateEvent]) -> None:
         """Take in that late events have reached whoever wants them."""
-        if late:
-            with self.store.transaction():
-                for one in late:
-                    stored_keys.forget_waiting(self.store, one.room_id, EventId(one.event["event_id"]))
+        self._reader.handled(late)
 
     # Devices.
 
@@ -388,108 +333,6 @@ class Machine:
         with self.store.transaction():
             outgoing.put(self.store, request)
 
-    def _decrypt(self, room_id: RoomId, event: JsonObject, *, wait: bool) -> Decrypted | CannotDecrypt:
-        try:
-            with self.store.attempt():
-                decrypted = self.megolm.decrypt(room_id, event)
-                if self.sharing.policy is Policy.CROSS_SIGNED and not decrypted.standing.is_vouched_for:
-                    raise CannotDecrypt(Reason.UNTRUSTED_DEVICE, session_id=decrypted.session_id)
-                return decrypted
-        except CannotDecrypt as reason:
-            if reason.reason in _KEY_MAY_COME and reason.session_id is not None:
-                self.key_requests.ask(room_id, reason.session_id)
-                if wait:
-                    self.megolm.let_wait(room_id, event)
-            return reason
-        except Exception as error:  # noqa: BLE001  # one event harms only itself
-            _log.exception("an event of %s cannot be decrypted", room_id)
-            return CannotDecrypt(Reason.NOT_ENCRYPTED, repr(error))
-
-    def _take_to_device(self, event: Any, received: Received) -> None:
-        if not isinstance(event, dict):
-            return
-        sender, event_type, content = event.get("sender"), event.get("type"), event.get("content")
-        if not isinstance(sender, str) or not isinstance(event_type, str) or not isinstance(content, dict):
-            return
-        if event_type == "m.room.encrypted":
-            self._take_encrypted(UserId(sender), content, received)
-        elif event_type in _ONLY_ENCRYPTED:
-            _log.warning("%s sent a %s that is not encrypted", sender, event_type)
-        elif event_type == "m.room_key_request":
-            self.key_requests.asked(UserId(sender), content)
-        elif event_type == "m.room_key.withheld":
-            self._take_withheld(UserId(sender), content)
-        else:
-            self._hand_over(ToDevice(UserId(sender), event_type, content), received)
-
-    def _take_encrypted(self, sender: UserId, content: JsonObject, received: Received) -> None:
-        try:
-            digest = self.olm.digest(content)
-            if stored_olm.was_seen(self.store, digest):
-                # The sync was repeated: its ratchet has moved on, and that is no fault of the session's.
-                return
-            stored_olm.mark_seen(self.store, digest, self._clock())
-            with self.store.attempt():
-                message = self.olm.decrypt(sender, content)
-        except CannotDecrypt as reason:
-            _log.warning("a message of %s to our device cannot be decrypted: %s", sender, reason)
-            if reason.reason is Reason.NO_SESSION:
-                self.olm.failed(sender, content)
-            return
-        # The ratchet has moved, whatever comes of the message.
-        self._isolated(self._take_olm, message, received)
-
-    def _take_olm(self, message: OlmMessage, received: Received) -> None:
-        self._ask_about_new_device(message)
-        key = None
-        match message.event_type:
-            case "m.room_key":
-                key = self.megolm.take(message)
-                self.lists.follow([message.sender])
-            case "m.forwarded_room_key":
-                key = self.key_requests.forwarded(message)
-            case "m.dummy":
-                pass
-            case "m.room_key.withheld":
-                self._take_withheld(message.sender, message.content)
-            case _:
-                self._hand_over(ToDevice(message.sender, message.event_type, message.content, message), received)
-        if key is not None:
-            self.key_requests.arrived(key)
-            received.room_keys.append(key)
-
-    def _ask_about_new_device(self, message: OlmMessage) -> None:
-        """Ask for the devices of somebody who writes from one that we do not know.
-
-        Across servers a message may come sooner than the news of its device, which is to have the keys of our answers.
-        """
-        known = stored_devices.devices_by_key(self.store, message.sender_key)
-        if message.sender_key in self._asked_about or any(device.user_id == message.sender for device in known):
-            return
-        # Once: it may be one that its user keeps from us.
-        if len(self._asked_about) >= _MOST_ASKED_ABOUT:
-            self._asked_about.clear()
-        self._asked_about.add(message.sender_key)
-        self.lists.changed([message.sender])
-
-    def _take_withheld(self, sender: UserId, content: JsonObject) -> None:
-        """https://spec.matrix.org/v1.19/client-server-api/#reporting-that-decryption-keys-are-withheld ."""
-        room_id, session_id, code = content.get("room_id", ""), content.get("session_id", ""), content.get("code")
-        reason = content.get("reason")
-        if not (isinstance(room_id, str) and isinstance(session_id, str) and isinstance(code, str)):
-            return
-        withheld = Withheld(sender, code[:100], reason[:1000] if isinstance(reason, str) else "")
-        if code == "m.no_olm":
-            stored_keys.note_withheld(self.store, "", "", withheld, self._clock())
-            self.olm.failed(sender, content)
-        elif room_id and session_id:
-            stored_keys.note_withheld(self.store, room_id, session_id, withheld, self._clock())
-
-    def _hand_over(self, message: ToDevice, received: Received) -> None:
-        for handler in self._to_device_handlers.get(message.event_type, ()):
-            handler(message)
-        received.to_device.append(message)
-
     def _take_changed(self, changed: list[Any], left: list[Any]) -> None:
         self.lists.changed(changed)
         # What is said next is for their new devices too, or the key is owed to them.
@@ -507,16 +350,6 @@ class Machine:
             _log.error("the homeserver has other keys of our device than ours: nobody can write to us")
         for handler in self._change_handlers:
             handler(changes)
-
-    def _isolated(self, function: Callable[..., None], *arguments: Any) -> None:
-        """Let something foreign be taken in: whatever is wrong with it harms only itself."""
-        try:
-            with self.store.attempt():
-                function(*arguments)
-        except (EncryptionError, InvalidKeys) as reason:
-            _log.warning("%s", reason)
-        except Exception:  # noqa: BLE001  # a fault of ours must not stop the sync for ever
-            _log.exception("a message to our device is left out")
 
     def _forget_reading(self, room_id: RoomId) -> None:
         self._reading.pop(room_id, None)

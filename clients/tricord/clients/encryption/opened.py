@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 from tricord.clients.encryption.errors import CannotDecrypt
 from tricord.clients.encryption.megolm import Decrypted
+from tricord.protocol.identifiers import RoomId
 from tricord.protocol.strict_json import JsonObject
 
 
@@ -31,6 +33,20 @@ class ClosedEvent(dict[str, Any]):
     def __init__(self, encrypted: JsonObject, reason: CannotDecrypt) -> None:
         super().__init__(encrypted)
         self.reason = reason
+
+
+@dataclass(frozen=True, slots=True)
+class LateEvent:
+    """An event that could not be decrypted when it came, and can be now."""
+
+    room_id: RoomId
+    event: JsonObject
+    decrypted: Decrypted
+
+    @property
+    def opened(self) -> OpenedEvent:
+        """The event with what it says."""
+        return OpenedEvent(self.event, self.decrypted)
 
 
 def is_encrypted(event: JsonObject) -> bool:

@@ -13,8 +13,9 @@ from tricord.clients.encryption.cross_signing import CrossSigning
 from tricord.clients.encryption.device_lists import Changes
 from tricord.clients.encryption.history_sharing import EVENT_TYPE as BUNDLE
 from tricord.clients.encryption.history_sharing import HistorySharing
+from tricord.clients.encryption.inbox import ToDevice
 from tricord.clients.encryption.key_backup import KeyBackup
-from tricord.clients.encryption.machine import Machine, ToDevice
+from tricord.clients.encryption.machine import Machine
 from tricord.clients.encryption.requests import BackupPut
 from tricord.clients.encryption.secret_sharing import REQUEST as SECRET_REQUEST
 from tricord.clients.encryption.secret_sharing import SEND as SECRET_SEND
