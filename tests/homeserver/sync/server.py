@@ -263,6 +263,7 @@ async def sync_server(database: Database) -> AsyncIterator[SyncServer]:
         memberships,
         Planner(timeline, state, memberships, partial_rooms, windows),
         RoomTeller(
+            database,
             memberships,
             visibility,
             preferences,

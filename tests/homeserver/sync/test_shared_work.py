@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
@@ -14,6 +15,7 @@ from tests.homeserver.sync.conftest import People
 from tests.homeserver.sync.people import Follower, joined, texts
 from tests.homeserver.sync.server import sync_server
 from tests.homeserver.sync.windows import Window, bodies, first
+from tricord.homeserver.clock import SystemClock
 from tricord.homeserver.storage.database import Database
 from tricord.homeserver.sync.engine import SyncEngine
 from tricord.homeserver.sync.sections import rooms as rendering
@@ -81,6 +83,44 @@ async def test_a_message_that_a_hundred_wait_for_is_read_and_rendered_once(
     assert work.done["_render"] == 1
     assert work.done["read"] < 10
     assert work.done["delta"] == WAITING
+
+
+async def test_a_room_that_a_hundred_begin_with_is_read_and_rendered_once(
+    alice: Follower, people: People, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    room = await alice.create_room(preset="public_chat")
+    devices = await crowd_in(room, people)
+    said = [f"{number}" for number in range(10)]
+    for text in said:
+        await alice.say(room, text)
+    work = Work(monkeypatch)
+    answers: list[Any] = []
+
+    async def begin(device: Follower) -> None:
+        answers.append(await device.sync())
+
+    async with trio.open_nursery() as nursery:
+        for device in devices[10:]:
+            nursery.start_soon(begin, device)
+    assert [texts(joined(answer, room)) for answer in answers] == [said] * len(answers)
+    assert work.done["_render"] == 1
+    # Their own memberships and account data, who is there of those they know, and what waits for their devices.
+    assert work.done["read"] < 6 * len(answers)
+    await alice.say(room, "more")
+    assert texts(joined(await devices[0].sync(), room)) == [*said[1:], "more"]
+
+
+async def test_who_begins_is_told_how_old_events_are_now(
+    alice: Follower, bob: Follower, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    room = await alice.create_room(preset="public_chat")
+    await bob.join(room)
+    await alice.say(room, "hello")
+    ages = []
+    for ahead in (0, 3600):
+        monkeypatch.setattr(SystemClock, "now_ms", lambda _, ahead=ahead: int((time.time() + ahead) * 1000))
+        ages.append(joined(await bob.sync(), room)["timeline"]["events"][-1]["unsigned"]["age"])
+    assert ages[1] - ages[0] >= 3_600_000
 
 
 async def test_who_waits_is_not_woken_by_what_is_none_of_theirs(

@@ -136,7 +136,9 @@ async def test_a_client_that_begins_gets_a_bad_room_whole_when_it_is_well(
     alice: Follower, bob: Follower, sick: Sick, owner: Any, name: str, wanted: dict[str, Any]
 ) -> None:
     good, bad = await two_rooms(alice, bob)
-    await alice.say(bad, "said before")
+    said = await alice.say(bad, "said before")
+    reference = {"m.relates_to": {"rel_type": "m.reference", "event_id": said}}
+    await alice.put(f"/v3/rooms/{bad}/send/org.example.answer/reference", reference)
     sick.fails(owner, name)
     sick.rooms = {bad}
     answer = await bob.sync(room=wanted)

@@ -74,6 +74,7 @@ class Sync:
             memberships,
             Planner(timeline, state, memberships, rooms.partial, windows),
             RoomTeller(
+                database,
                 memberships,
                 rooms.visibility,
                 rooms.preferences,

@@ -45,7 +45,12 @@ class Inboxes:
         """Return what came for a device after one position (None: everything), up to another."""
         if after is not None and not self._changes.user_changed(user_id, after):
             return Mail()
+        empty_upto = self._empty_upto.get((user_id, device_id))
+        if empty_upto is not None and not self._changes.user_changed(user_id, empty_upto):
+            return Mail()
         found = await self._database.read(messages_for, user_id, device_id, after or 0, upto, limit + 1)
+        if not found and not after:
+            self._note_empty((user_id, device_id), upto)
         more = len(found) > limit
         told = found[:limit]
         return Mail([message for _, message in told], told[-1][0] if more else None)
@@ -56,7 +61,10 @@ class Inboxes:
         empty_upto = self._empty_upto.get(name)
         if empty_upto is None or self._changes.user_changed(user_id, empty_upto):
             await self._database.run(delete_messages, user_id, device_id, upto)
-            self._empty_upto.pop(name, None)
-            self._empty_upto[name] = upto
-            if len(self._empty_upto) > _MOST_REMEMBERED:
-                del self._empty_upto[next(iter(self._empty_upto))]
+            self._note_empty(name, upto)
+
+    def _note_empty(self, name: DeviceName, upto: int) -> None:
+        self._empty_upto.pop(name, None)
+        self._empty_upto[name] = upto
+        if len(self._empty_upto) > _MOST_REMEMBERED:
+            del self._empty_upto[next(iter(self._empty_upto))]

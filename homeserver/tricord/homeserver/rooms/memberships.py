@@ -20,6 +20,7 @@ __all__ = ["MemberCounts", "Membership", "Memberships"]
 _MOST_NAMES = 2_000_000
 _MOST_COUNTS = 100_000
 _MOST_STAYS = 100_000
+_NOBODY: Mapping[tuple[str | int, ...], list[UserId]] = {}
 
 Owner = TypeVar("Owner", bound=str)
 Name = TypeVar("Name", bound=str)
@@ -42,6 +43,8 @@ class Memberships:
         self._rooms: _Sets[UserId, RoomId] = _Sets(lambda users: database.read(storage.joined_rooms_of, users))
         self._members: _Sets[RoomId, UserId] = _Sets(lambda rooms: database.read(storage.joined_members_of, rooms))
         self._counts: dict[RoomId, MemberCounts] = {}
+        # The first few who are something to a room, by what they are and how many are asked for.
+        self._firsts: dict[RoomId, dict[tuple[str | int, ...], list[UserId]]] = {}
         # Where users are members, with since when: the one kind of membership that each of their reads asks for.
         self._stays: dict[UserId, dict[RoomId, Membership]] = {}
         self._stays_size = 0
@@ -101,11 +104,26 @@ class Memberships:
         self, room_ids: Collection[RoomId], memberships: Collection[str], *, but: UserId, limit: int
     ) -> dict[RoomId, list[UserId]]:
         """Return a few who are something to each of the rooms, those of longest standing first; without one user."""
-        found: dict[RoomId, list[UserId]] = {}
-        rows = await self._database.read(storage.first_members, room_ids, list(memberships), but, limit)
-        for room_id, user_id in rows:
-            found.setdefault(room_id, []).append(user_id)
-        return found
+        kinds = (*memberships, limit)
+        found = {r: first for r in room_ids if (first := self._firsts.get(r, _NOBODY).get(kinds)) is not None}
+        if len(found) < len(room_ids):
+            changes = self._member_changes
+            read: dict[RoomId, list[UserId]] = {room_id: [] for room_id in room_ids if room_id not in found}
+            # One more than asked for: whoever asks may be among them.
+            for room_id, user_id in await self._database.read(
+                storage.first_members, read.keys(), list(memberships), limit + 1
+            ):
+                read[room_id].append(user_id)
+            found |= read
+            if changes == self._member_changes:
+                for room_id, first in read.items():
+                    self._firsts.setdefault(room_id, {})[kinds] = first
+                while len(self._firsts) > _MOST_COUNTS:
+                    del self._firsts[next(iter(self._firsts))]
+        without = {
+            room_id: [user_id for user_id in first if user_id != but][:limit] for room_id, first in found.items()
+        }
+        return {room_id: first for room_id, first in without.items() if first}
 
     async def changed(self, user_id: UserId, *, after: int, upto: int) -> list[Membership]:
         """Return a user's memberships whose last member event is between two positions, in order."""
@@ -151,7 +169,7 @@ class Memberships:
         self._rooms.change(user_id, room_id, is_in=is_in)
         self._members.change(room_id, user_id, is_in=is_in)
         self._member_changes += 1
-        self._counts.pop(room_id, None)
+        self._forget_room(room_id)
         if (stays := self._stays.get(user_id)) and stays.pop(room_id, None) is not None:
             self._stays_size -= 1
 
@@ -176,13 +194,18 @@ class Memberships:
             self._forget_stays(commit.users)
             self._member_changes += 1
             for room_id in commit.rooms:
-                self._counts.pop(room_id, None)
+                self._forget_room(room_id)
+
+    def _forget_room(self, room_id: RoomId) -> None:
+        self._counts.pop(room_id, None)
+        self._firsts.pop(room_id, None)
 
     def _forget_all(self, _position: int) -> None:
         self._rooms.forget_all()
         self._members.forget_all()
         self._member_changes += 1
         self._counts.clear()
+        self._firsts.clear()
         self._stays.clear()
         self._stays_size = 0
 

@@ -105,22 +105,21 @@ async def memberships_in_room(tx: Transaction, room_id: RoomId, memberships: Seq
 
 
 async def first_members(
-    tx: Transaction, room_ids: Collection[RoomId], memberships: Sequence[str], but: UserId, limit: int
+    tx: Transaction, room_ids: Collection[RoomId], memberships: Sequence[str], limit: int
 ) -> list[tuple[RoomId, UserId]]:
-    """Return some users who are something to each of the rooms, those of longest standing first; without one user."""
+    """Return some users who are something to each of the rooms, those of longest standing first."""
     rows = await tx.fetch(
         """
         SELECT r.room_id, m.user_id
         FROM rooms r CROSS JOIN LATERAL (
             SELECT user_id, since FROM room_memberships
-            WHERE room_nid = r.room_nid AND membership = ANY($2) AND user_id <> $3
-            ORDER BY since, user_id LIMIT $4
+            WHERE room_nid = r.room_nid AND membership = ANY($2)
+            ORDER BY since, user_id LIMIT $3
         ) m
         WHERE r.room_id = ANY($1) ORDER BY m.since, m.user_id
         """,
         list(room_ids),
         list(memberships),
-        but,
         limit,
     )
     return [(row[0], row[1]) for row in rows]

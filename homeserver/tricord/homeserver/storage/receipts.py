@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from tricord.homeserver.storage.database import Transaction
@@ -94,6 +94,22 @@ async def receipts_between(tx: Transaction, room_ids: Sequence[RoomId], after: i
         list(room_ids),
         after,
         upto,
+    )
+    return [Receipt(*row) for row in rows]
+
+
+async def newest_receipts(tx: Transaction, upto: Mapping[RoomId, int], limit: int) -> list[Receipt]:
+    """Return what moved last in each of some rooms, up to a position of its own, the newest first."""
+    rows = await tx.fetch(
+        f"""
+        SELECT r.* FROM unnest($1::text[], $2::bigint[]) AS wanted (room, upto) CROSS JOIN LATERAL (
+            SELECT {_COLUMNS} FROM receipts
+            WHERE room_id = wanted.room AND position <= wanted.upto ORDER BY position DESC LIMIT $3
+        ) r
+        """,  # noqa: S608 - a constant
+        list(upto),
+        list(upto.values()),
+        limit,
     )
     return [Receipt(*row) for row in rows]
 

@@ -65,6 +65,11 @@ class RecentChanges:
         is_only_one = self._known_after <= before <= after <= start and last <= upto
         return (before, last) if is_only_one else (after, upto)
 
+    def unchanged_since(self, room_id: RoomId, upto: int) -> int:
+        """Return a position at which the room was what it is at a given one, and the same for as many as possible."""
+        last = self._rooms.get(room_id, _NEVER)[2] or self._known_after
+        return min(last, upto)
+
     def room_changed(self, room_id: RoomId, after: int) -> bool:
         """Return whether a room has, or may have, changed after a position."""
         return after < self._known_after or self._rooms.get(room_id, _NEVER)[2] > after

@@ -13,6 +13,8 @@ from tricord.homeserver.rooms.preferences import Preferences
 from tricord.homeserver.rooms.stored_event import StoredEvent
 from tricord.homeserver.rooms.threads import MAIN
 from tricord.homeserver.rooms.visibility import Visibility
+from tricord.homeserver.storage.database import Database
+from tricord.homeserver.storage.receipts import Receipt, receipts_of_user
 from tricord.homeserver.sync.delta import Delta, JoinedRoom, Json, LeftRoom, RoomNews
 from tricord.homeserver.sync.plan import Plan, Stretch
 from tricord.homeserver.sync.room_reads import RoomReads
@@ -22,7 +24,7 @@ from tricord.homeserver.sync.sections.members import LazyMembers
 from tricord.homeserver.sync.sections.rooms import news_for
 from tricord.homeserver.sync.sections.summary import SummarySection
 from tricord.homeserver.sync.viewer import Viewer
-from tricord.homeserver.sync.windows import Window, Windows, timeline_limit
+from tricord.homeserver.sync.windows import Window, Windows, may_be_shared, timeline_limit
 from tricord.homeserver.together import together
 from tricord.protocol.event_filters import Filter
 from tricord.protocol.identifiers import EventId, RoomId, UserId
@@ -55,6 +57,7 @@ class RoomTeller:
 
     def __init__(
         self,
+        database: Database,
         memberships: Memberships,
         visibility: Visibility,
         preferences: Preferences,
@@ -66,6 +69,7 @@ class RoomTeller:
         aggregations: Aggregations,
         clock: Clock,
     ) -> None:
+        self._database = database
         self._memberships = memberships
         self._visibility = visibility
         self._preferences = preferences
@@ -152,17 +156,37 @@ class RoomTeller:
         shared: dict[RoomId, Stretch] = {}
         others: dict[RoomId, Stretch] = {}
         for stretch in stretches:
-            is_usual = stretch.all_visible and not stretch.full_state and wanted.allows_everything
+            is_usual = wanted.allows_everything and may_be_shared(stretch)
             (shared if is_usual else others)[stretch.room_id] = stretch
 
         async def read_shared(some: Mapping[RoomId, Stretch]) -> dict[RoomId, Window]:
-            return await self._windows.shared_in_rooms(some.values(), limit)
+            return await self._windows.shared_in_rooms(some.values(), limit, lazily=lazily)
 
         async def read_others(some: Mapping[RoomId, Stretch]) -> dict[RoomId, Window]:
             return await self._windows.load(list(some.values()), limit, wanted, lazily=lazily)
 
         windows = await reads.read(shared, read_shared)
-        return {**windows, **await reads.read(others, read_others)} if others else windows
+        if others:
+            windows = {**windows, **await reads.read(others, read_others)}
+        return await self._with_own_receipts(viewer, windows, reads)
+
+    async def _with_own_receipts(
+        self, viewer: Viewer, windows: Mapping[RoomId, Window], reads: RoomReads
+    ) -> Mapping[RoomId, Window]:
+        """Add up to where the viewer has read, where that is not among what is told of everybody."""
+        lacking = {room_id: window for room_id, window in windows.items() if window.lacks_receipts}
+        if not lacking:
+            return windows
+
+        async def read(some: Mapping[RoomId, Window]) -> dict[RoomId, Window]:
+            missing: dict[RoomId, list[Receipt]] = {}
+            for receipt in await self._database.read(receipts_of_user, viewer.user_id, list(some)):
+                told = some[receipt.room_id].receipts
+                if receipt.position <= told[0].position and receipt not in told:
+                    missing.setdefault(receipt.room_id, []).append(receipt)
+            return {r: some[r].with_receipts(receipts) for r, receipts in missing.items()}
+
+        return {**windows, **await reads.read(lacking, read)}
 
     async def _facts(
         self,
@@ -232,7 +256,10 @@ class RoomTeller:
         """
 
         async def read(some: Mapping[RoomId, Window]) -> Mapping[EventId, Aggregation]:
-            return await self._aggregations.of(viewer.user_id, [e for w in some.values() for e in w.events])
+            return await self._aggregations.of(
+                viewer.user_id,
+                [e for w in some.values() for e in w.events if w.kinds is None or e.event.event_id in w.kinds],
+            )
 
         return await reads.read({r: w for r, w in windows.items() if w.limited or w.stretch.full_state}, read)
 
@@ -287,7 +314,8 @@ def _shown(window: Window, facts: _Facts, ignored: frozenset[UserId]) -> _Shown:
         memberships = {stored: facts.seen[stored] for stored in window.events if stored in facts.seen}
         if len(memberships) < len(window.events):
             window = window.without([stored for stored in window.events if stored not in memberships])
-        return _Shown(window, window.events, memberships)
+        joined_all_along = all(membership == "join" for membership in memberships.values())
+        return _Shown(window, window.events, None if joined_all_along else memberships)
     if ignored.isdisjoint(window.senders):
         return _Shown(window, window.events)
     return _Shown(window, [e for e in window.events if e.event.is_state or e.event.sender not in ignored])

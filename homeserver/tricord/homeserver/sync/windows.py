@@ -9,17 +9,20 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from typing import NamedTuple
 
 import trio
 
 from tricord.homeserver.rooms.client_format import companions_of
+from tricord.homeserver.rooms.receipts import READ_PRIVATE
 from tricord.homeserver.rooms.retention import Retention
 from tricord.homeserver.rooms.state import RoomState
 from tricord.homeserver.rooms.stored_event import StateKey, StoredEvent
 from tricord.homeserver.rooms.timeline import Stretch as Read
 from tricord.homeserver.rooms.timeline import Timeline
+from tricord.homeserver.storage.aggregations import kinds_of_children
 from tricord.homeserver.storage.database import Database
-from tricord.homeserver.storage.receipts import Receipt, receipts_between
+from tricord.homeserver.storage.receipts import Receipt, newest_receipts, receipts_between
 from tricord.homeserver.storage.room_changes import rooms_changed
 from tricord.homeserver.storage.typing import typing_changes, typing_in
 from tricord.homeserver.stream.recent_changes import RecentChanges
@@ -32,10 +35,28 @@ MEMBER = "m.room.member"
 _DEFAULT_LIMIT = 10
 _HIGHEST_LIMIT = 500
 _MOST_SHARED = 2_000
-# The room, the positions between which it was read, and how many events.
-_Key = tuple[RoomId, int, int, int]
+# How many events and receipts the windows together hold that are kept, and how many of these one of them may have.
+_MOST_HELD, _LARGEST_KEPT = 20_000, 5_000
+# History that is fetched from elsewhere tells nobody.
+_BEGINNING_LASTS_SECONDS = 60
+# Of a room that begins, the receipts that moved last are told: in a large one all would be most of the answer.
+MOST_RECEIPTS = 500
 # How far a filter that lets little through is followed back.
 _MOST_PAGES, _PAGE = 10, 100
+
+
+class _Key(NamedTuple):
+    """What decides what is in a window that is shared."""
+
+    room_id: RoomId
+    after: int
+    upto: int
+    limit: int
+    full_state: bool
+    lazily: bool
+
+    def stretch(self) -> Stretch:
+        return Stretch(self.room_id, self.after, self.upto, full_state=self.full_state, all_visible=not self.full_state)
 
 
 @dataclass(slots=True)
@@ -57,15 +78,31 @@ class Window:
     # Before the first event: all of it, or what changed since the stretch began.
     state: dict[StateKey, StoredEvent] = field(default_factory=dict)
     receipts: Sequence[Receipt] = ()
+    # Whether older receipts were left out.
+    lacks_receipts: bool = False
     # Everybody who types, if that changed.
     typing: Sequence[UserId] | None = None
     companions: Mapping[EventId, StoredEvent] = field(default_factory=dict)
     senders: frozenset[UserId] = frozenset()
     # Devices to which one of the events is the answer to a transaction.
     transaction_users: frozenset[UserId] = frozenset()
+    # Who has read in private, which only they are told.
+    private_readers: frozenset[UserId] = frozenset()
     changes_members: bool = False
-    # What was rendered for all who use one filter; the filter is kept so that its identity stays its own.
-    news: dict[tuple[int, bool], tuple[Filter, RoomNews]] = field(default_factory=dict)
+    # How others relate to the events, if that was asked already.
+    kinds: Mapping[EventId, Collection[str]] | None = None
+    read_at: float = 0.0
+    # What was rendered for all who use one filter, and when; the filter is kept so that its identity stays its own.
+    news: dict[tuple[int, bool], tuple[Filter, RoomNews, int]] = field(default_factory=dict)
+
+    def is_fresh(self) -> bool:
+        """Return whether it still is what would be read again."""
+        return not _is_beginning(self.stretch) or trio.current_time() - self.read_at < _BEGINNING_LASTS_SECONDS
+
+    @property
+    def size(self) -> int:
+        """How much it holds."""
+        return len(self.events) + len(self.state) + len(self.receipts)
 
     def index(self) -> None:
         """Note what decides for whom the window may be rendered alike."""
@@ -73,6 +110,7 @@ class Window:
         self.transaction_users = frozenset(
             stored.event.sender for stored in self.events if stored.transaction_id is not None
         )
+        self.private_readers = frozenset(one.user_id for one in self.receipts if one.receipt_type == READ_PRIVATE)
         self.changes_members = any(stored.event.type == MEMBER for stored in self.events) or any(
             event_type == MEMBER for event_type, _ in self.state
         )
@@ -84,6 +122,12 @@ class Window:
     def tells_state_of(self, stored: StoredEvent) -> bool:
         """Return whether the state at an event is told: not of what came after the user has left."""
         return self.stretch.left is None or stored.place.position <= self.stretch.left
+
+    def with_receipts(self, older: Sequence[Receipt]) -> Window:
+        """Return the window with receipts that are older than those it has."""
+        window = replace(self, receipts=(*older, *self.receipts), news={})
+        window.index()
+        return window
 
     def without(self, hidden: Collection[StoredEvent]) -> Window:
         """Return the window without some of its events; state that they set is told beside the timeline.
@@ -144,22 +188,36 @@ class Windows:
         self._changes = changes
         self._retention = retention
         self._shared: OrderedDict[_Key, Window] = OrderedDict()
+        self._held = 0
         self._loading: dict[_Key, trio.Event] = {}
 
-    async def shared_in_rooms(self, stretches: Iterable[Stretch], limit: int) -> dict[RoomId, Window]:
-        """Return the windows of stretches that are all visible, read once for everybody who asks meanwhile."""
+    async def shared_in_rooms(
+        self, stretches: Iterable[Stretch], limit: int, *, lazily: bool = False
+    ) -> dict[RoomId, Window]:
+        """Return the windows of stretches that many may ask for, read once for everybody who asks meanwhile.
+
+        Those are stretches that are all visible, and whole rooms for who is in them: see `may_be_shared`.
+        """
         wanted: dict[RoomId, _Key] = {}
         for stretch in stretches:
-            after, upto = self._changes.last_change(stretch.room_id, stretch.after, stretch.upto)
-            wanted[stretch.room_id] = (stretch.room_id, after, upto, limit)
+            room_id, whole = stretch.room_id, stretch.full_state
+            after, upto = stretch.after, stretch.upto
+            if whole:
+                upto = self._changes.unchanged_since(room_id, upto)
+            else:
+                after, upto = self._changes.last_change(room_id, after, upto)
+            wanted[room_id] = _Key(room_id, after, upto, limit, whole, whole and lazily)
         windows: dict[RoomId, Window] = {}
         # No await on the way of the first reader, as long as memory has everything: a thousand who were woken by the
         # same commit then go through here one after the other, without waiting for each other.
         while True:
-            windows |= {room_id: known for room_id, key in wanted.items() if (known := self._shared.get(key))}
+            kept = ((room_id, self._shared.get(key)) for room_id, key in wanted.items())
+            windows |= {room_id: known for room_id, known in kept if known is not None and known.is_fresh()}
             missing = [key for room_id, key in wanted.items() if room_id not in windows]
             if not missing:
-                return await self._still_told(windows)
+                # Members are added to a window without them for each reader: in a copy.
+                own = {r: replace(window, news={}) if window.lazily else window for r, window in windows.items()}
+                return await self._still_told(own)
             if unread := [key for key in missing if key not in self._loading]:
                 windows |= await self._load_shared(unread, limit)
             else:
@@ -168,17 +226,36 @@ class Windows:
     async def _load_shared(self, keys: Collection[_Key], limit: int) -> dict[RoomId, Window]:
         loading = trio.Event()
         self._loading.update(dict.fromkeys(keys, loading))
+        windows: dict[RoomId, Window] = {}
         try:
-            stretches = [Stretch(room_id, after, upto, all_visible=True) for room_id, after, upto, _ in keys]
-            windows = await self.load(stretches, limit)
-            self._shared.update((key, windows[key[0]]) for key in keys)
+            for whole in (False, True):
+                if some := [key for key in keys if key.full_state is whole]:
+                    windows |= await self.load([key.stretch() for key in some], limit, lazily=some[0].lazily)
+            await self._ask_kinds([windows[key.room_id] for key in keys if key.full_state])
+            for key in keys:
+                self._keep(key, windows[key.room_id])
         finally:
             for key in keys:
                 del self._loading[key]
             loading.set()
-        while len(self._shared) > _MOST_SHARED:
-            self._shared.popitem(last=False)
         return windows
+
+    async def _ask_kinds(self, windows: Collection[Window]) -> None:
+        """Ask what relates to the events of some windows, for all who ask it again."""
+        parents = [e.event.event_id for window in windows for e in window.events if not e.event.is_state]
+        kinds = await self._database.read(kinds_of_children, parents) if parents else {}
+        for window in windows:
+            ids = [stored.event.event_id for stored in window.events]
+            window.kinds = {event_id: kinds[event_id] for event_id in ids if event_id in kinds}
+
+    def _keep(self, key: _Key, window: Window) -> None:
+        if (before := self._shared.pop(key, None)) is not None:
+            self._held -= before.size
+        if window.size <= _LARGEST_KEPT:
+            self._shared[key] = window
+            self._held += window.size
+        while len(self._shared) > _MOST_SHARED or self._held > _MOST_HELD:
+            self._held -= self._shared.popitem(last=False)[1].size
 
     async def rooms_changed(self, room_ids: Collection[RoomId], after: int, upto: int) -> list[RoomId]:
         """Return which of some rooms changed, from the tables if that is longer ago than memory goes."""
@@ -350,19 +427,24 @@ class Windows:
             after = 0 if window.stretch.full_state else window.stretch.after
             if after == 0 or self._changes.passing_changed(room_id, after):
                 begin[room_id] = after
-        beginning = [room_id for room_id, after in begin.items() if not after]
+        beginning = {room_id: windows[room_id].stretch.upto for room_id, after in begin.items() if not after}
         going_on = [room_id for room_id, after in begin.items() if after]
-        for room_ids in (beginning, going_on):
-            if not room_ids:
-                continue
-            since = min(begin[room_id] for room_id in room_ids)
-            upto = max(windows[room_id].stretch.upto for room_id in room_ids)
-            receipts: dict[RoomId, list[Receipt]] = {}
-            for receipt in await self._database.read(receipts_between, room_ids, since, upto):
+        receipts: dict[RoomId, list[Receipt]] = {}
+        if beginning:
+            for receipt in await self._database.read(newest_receipts, beginning, MOST_RECEIPTS + 1):
+                receipts.setdefault(receipt.room_id, []).append(receipt)
+            for room_id, of_room in receipts.items():
+                windows[room_id].lacks_receipts = len(of_room) > MOST_RECEIPTS
+                del of_room[MOST_RECEIPTS:]
+                of_room.reverse()
+        if going_on:
+            since = min(begin[room_id] for room_id in going_on)
+            upto = max(windows[room_id].stretch.upto for room_id in going_on)
+            for receipt in await self._database.read(receipts_between, going_on, since, upto):
                 if begin[receipt.room_id] < receipt.position <= windows[receipt.room_id].stretch.upto:
                     receipts.setdefault(receipt.room_id, []).append(receipt)
-            for room_id, of_room in receipts.items():
-                windows[room_id].receipts = of_room
+        for room_id, of_room in receipts.items():
+            windows[room_id].receipts = of_room
 
     async def _add_typing(self, windows: Mapping[RoomId, Window]) -> None:
         perhaps = [
@@ -389,6 +471,15 @@ class Windows:
                 windows[room_id].typing = user_ids
 
 
+def may_be_shared(stretch: Stretch) -> bool:
+    """Return whether many may be told the same of a stretch: who have been in the room all along, or begin in it."""
+    return (stretch.all_visible and not stretch.full_state) or _is_beginning(stretch)
+
+
+def _is_beginning(stretch: Stretch) -> bool:
+    return stretch.full_state and not stretch.after and stretch.left is None
+
+
 def _is_gappy(window: Window) -> bool:
     """Return whether state may have changed between the beginning of the stretch and the first event that is told."""
     stretch = window.stretch
@@ -413,4 +504,5 @@ def _window(stretch: Stretch, read: Read, limit: int) -> Window:
     # Where events are left out, everything up to the end is a gap.
     start = stretch.upto if limited or stretch.full_state else stretch.after
     first = events[0] if events else None
-    return Window(stretch, events, limited, start if first is None else first.place.position - 1, first)
+    place = start if first is None else first.place.position - 1
+    return Window(stretch, events, limited, place, first, read_at=trio.current_time())

@@ -12,7 +12,7 @@ import orjson
 
 from tricord.homeserver.rooms.aggregations import Aggregation
 from tricord.homeserver.rooms.client_format import Reader, client_event_for
-from tricord.homeserver.rooms.receipts import READ_PRIVATE, shown_to
+from tricord.homeserver.rooms.receipts import shown_to
 from tricord.homeserver.rooms.stored_event import StateKey, StoredEvent
 from tricord.homeserver.sync.delta import Json, RoomNews, Timeline
 from tricord.homeserver.sync.sections.ephemeral import receipt_event, typing_event
@@ -22,6 +22,9 @@ from tricord.protocol.event_filters import Filter
 from tricord.protocol.identifiers import EventId, UserId
 from tricord.protocol.property_paths import split_path
 
+# Events say how old they are.
+_NEWS_LAST_MS = 5_000
+_MOST_NEWS = 20
 _NOTHING_RELATED: Mapping[EventId, Aggregation] = {}
 
 
@@ -44,19 +47,23 @@ def news_for(
     """
     lacks_members = tuple(members)
     is_usual = (
-        window.stretch.all_visible
+        memberships is None
+        and len(events) == len(window.events)
         and not lacks_members
         and viewer.user_id not in window.transaction_users
         and ignored.isdisjoint(window.senders)
-        and not any(receipt.receipt_type == READ_PRIVATE for receipt in window.receipts)
+        and viewer.user_id not in window.private_readers
         and not (aggregations and any(stored.event.event_id in aggregations for stored in events))
     )
     if not is_usual:
         return _render(window, viewer, now_ms, events, memberships, lacks_members, aggregations)
     key = (id(viewer.filter), viewer.use_state_after)
-    if (shared := window.news.get(key)) is None:
+    shared = window.news.get(key)
+    if shared is None or now_ms - shared[2] > _NEWS_LAST_MS:
         news = _render(window, viewer, now_ms, events, memberships, ())
-        shared = window.news[key] = (viewer.filter, news)
+        if len(window.news) >= _MOST_NEWS:
+            window.news.clear()
+        shared = window.news[key] = (viewer.filter, news, now_ms)
     return shared[1]
 
 
