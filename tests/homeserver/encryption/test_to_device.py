@@ -15,8 +15,9 @@ from tricord.clients import Client, Refused
 from tricord.clients.follow import Delta
 from tricord.homeserver.encryption.to_device import MOST_WAITING
 from tricord.homeserver.encryption.to_device_edus import direct_to_device_edus
-from tricord.homeserver.storage.database import Database
-from tricord.homeserver.storage.to_device import prune_to_device
+from tricord.homeserver.storage.database import Database, Transaction
+from tricord.homeserver.storage.devices import drop_device
+from tricord.homeserver.storage.to_device import OutgoingMessage, deliver, prune_to_device
 from tricord.protocol.errors import TooLarge
 from tricord.protocol.identifiers import DeviceId, UserId
 
@@ -45,6 +46,28 @@ async def test_messages_are_told_in_order_until_the_next_position_proves_that_th
     assert first["to_device"]["events"][0]["sender"] == alice.client.user_id
     assert numbers(await bob.client.sync(since=again["next_batch"])) == []
     assert numbers(await bob.client.sync()) == []
+
+
+async def test_a_device_that_goes_takes_its_messages_along(database: Database) -> None:
+    async def write(tx: Transaction) -> None:
+        await tx.execute("INSERT INTO accounts (user_id, created_ts) VALUES ('@alice:hs.test', 1)")
+        await tx.execute(
+            "INSERT INTO devices (user_id, device_id, created_ts) "
+            "SELECT '@alice:hs.test', name, 1 FROM unnest(ARRAY['GOES', 'STAYS']) AS name"
+        )
+
+    async def waiting(tx: Transaction) -> list[tuple[str, bytes]]:
+        rows = await tx.fetch("SELECT device_id, message FROM to_device_messages ORDER BY device_id")
+        return [(row[0], row[1]) for row in rows]
+
+    alice = UserId("@alice:hs.test")
+    await database.run(write)
+    for number, device in enumerate(("*", "GOES", "NEVER_WAS")):
+        message = OutgoingMessage(0, alice, DeviceId(device), b"{}")
+        await database.run(deliver, [bytes([number])], [message], 1)
+    assert await database.read(waiting) == [("GOES", b"{}"), ("GOES", b"{}"), ("STAYS", b"{}")]
+    await database.run(drop_device, alice, DeviceId("GOES"))
+    assert await database.read(waiting) == [("STAYS", b"{}")]
 
 
 async def test_a_device_that_waits_is_woken_by_a_message(alice: Device, bob: Device) -> None:
