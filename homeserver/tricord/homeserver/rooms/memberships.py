@@ -20,7 +20,9 @@ __all__ = ["MemberCounts", "Membership", "Memberships"]
 _MOST_NAMES = 2_000_000
 _MOST_COUNTS = 100_000
 _MOST_STAYS = 100_000
-_NOBODY: Mapping[tuple[str | int, ...], list[UserId]] = {}
+# What users are, and how many of them are asked for.
+_Kinds = tuple[tuple[str, ...], int]
+_NOBODY: Mapping[_Kinds, list[UserId]] = {}
 
 Owner = TypeVar("Owner", bound=str)
 Name = TypeVar("Name", bound=str)
@@ -44,7 +46,7 @@ class Memberships:
         self._members: _Sets[RoomId, UserId] = _Sets(lambda rooms: database.read(storage.joined_members_of, rooms))
         self._counts: dict[RoomId, MemberCounts] = {}
         # The first few who are something to a room, by what they are and how many are asked for.
-        self._firsts: dict[RoomId, dict[tuple[str | int, ...], list[UserId]]] = {}
+        self._firsts: dict[RoomId, dict[_Kinds, list[UserId]]] = {}
         # Where users are members, with since when: the one kind of membership that each of their reads asks for.
         self._stays: dict[UserId, dict[RoomId, Membership]] = {}
         self._stays_size = 0
@@ -104,7 +106,7 @@ class Memberships:
         self, room_ids: Collection[RoomId], memberships: Collection[str], *, but: UserId, limit: int
     ) -> dict[RoomId, list[UserId]]:
         """Return a few who are something to each of the rooms, those of longest standing first; without one user."""
-        kinds = (*memberships, limit)
+        kinds = (tuple(memberships), limit)
         found = {r: first for r in room_ids if (first := self._firsts.get(r, _NOBODY).get(kinds)) is not None}
         if len(found) < len(room_ids):
             changes = self._member_changes
