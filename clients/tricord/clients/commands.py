@@ -13,7 +13,6 @@ import math
 import types
 import typing
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
 from typing import Any
 
 from tricord.clients.events import Message
@@ -26,6 +25,7 @@ from tricord.protocol.identifiers import (
     parse_room_id,
     parse_user_id,
 )
+from tricord.protocol.values import dataclass
 
 Handler = Callable[..., Awaitable[None]]
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import field
 
 from tricord.protocol.identifiers import DeviceId, UserId
+from tricord.protocol.values import dataclass
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import socket
 from collections.abc import AsyncIterator, Sequence
-from dataclasses import dataclass
 
 import trio
 
@@ -52,6 +51,7 @@ from tricord.homeserver.stream.common_memory import CommonMemory
 from tricord.homeserver.stream.publisher import Publisher, announce_unknown_changes
 from tricord.protocol.events import Event
 from tricord.protocol.identifiers import RoomId, UserId
+from tricord.protocol.values import dataclass
 
 DRAIN_SECONDS = 8
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import AsyncIterator, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
@@ -16,6 +15,7 @@ from tricord.clients.calls.base import Calls
 from tricord.clients.endpoint import Endpoint
 from tricord.clients.http import Content
 from tricord.protocol.media import parse_mxc
+from tricord.protocol.values import dataclass
 
 _CHUNK_BYTES = 256 * 1024
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
 import orjson
@@ -31,6 +30,7 @@ from tricord.clients.encryption.stored.room_keys import Origin, Withheld
 from tricord.protocol.errors import MatrixError
 from tricord.protocol.identifiers import RoomId, UserId
 from tricord.protocol.strict_json import JsonObject, parse_object
+from tricord.protocol.values import dataclass
 
 _log = logging.getLogger(__name__)
 

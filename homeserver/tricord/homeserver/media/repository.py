@@ -11,7 +11,7 @@ from __future__ import annotations
 import contextlib
 import secrets
 from collections.abc import AsyncIterator, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import structlog
 import trio
@@ -47,6 +47,7 @@ from tricord.protocol.errors import (
 )
 from tricord.protocol.identifiers import ServerName, UserId
 from tricord.protocol.media import Mxc
+from tricord.protocol.values import dataclass
 
 _log = structlog.get_logger(__name__)
 

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import os
 import pickle
-from dataclasses import dataclass
 
 from tricord.homeserver.settings import Settings
+from tricord.protocol.values import dataclass
 
 READY = b"ready\n"
 STOP = b"stop\n"

@@ -15,7 +15,7 @@ from __future__ import annotations
 import contextlib
 import secrets
 from collections.abc import AsyncIterator, Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 
 import structlog
 import trio
@@ -49,6 +49,7 @@ from tricord.protocol.events import VerifiedEvent
 from tricord.protocol.identifiers import RoomId, UserId
 from tricord.protocol.room_versions import RoomVersion
 from tricord.protocol.strict_json import JsonObject
+from tricord.protocol.values import dataclass
 
 __all__ = ["ClientTransaction", "Draft", "Log"]
 

@@ -8,7 +8,7 @@ being late with forgetting costs time and nothing else.
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 
 from tricord.homeserver.rooms.state_map import StateRoot
 from tricord.homeserver.rooms.stored_event import StateKey, StoredEvent
@@ -19,6 +19,7 @@ from tricord.homeserver.storage.rooms import RoomRow, current_state_nids, curren
 from tricord.homeserver.stream.publisher import Commit, Publisher
 from tricord.protocol.identifiers import EventId, RoomId
 from tricord.protocol.room_versions import RoomVersion, room_version
+from tricord.protocol.values import dataclass
 
 _ROOM_BYTES = 2_000
 _KEY_BYTES = 200

@@ -8,7 +8,6 @@ not end a page: reading goes on until there is enough, the history is at its end
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from enum import Enum
 from typing import Protocol
 
@@ -27,6 +26,7 @@ from tricord.protocol.errors import NotFound
 from tricord.protocol.event_filters import RoomEventFilter
 from tricord.protocol.identifiers import EventId, RoomId, UserId
 from tricord.protocol.strict_json import JsonObject
+from tricord.protocol.values import dataclass
 
 MAX_EVENTS = 1000
 _MAX_EVENTS_AROUND = 100

@@ -6,7 +6,6 @@ The log keeps the rows; here they are read, what is asked all the time from memo
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping
-from dataclasses import dataclass
 from typing import Generic, TypeVar
 
 from tricord.homeserver.storage import memberships as storage
@@ -14,6 +13,7 @@ from tricord.homeserver.storage.database import Database
 from tricord.homeserver.storage.memberships import Membership
 from tricord.homeserver.stream.publisher import Commit, Publisher
 from tricord.protocol.identifiers import RoomId, ServerName, UserId
+from tricord.protocol.values import dataclass
 
 __all__ = ["MemberCounts", "Membership", "Memberships"]
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 
 from tricord.homeserver.rooms.state_map import StateRoot
 from tricord.homeserver.stream.tokens import Place
 from tricord.protocol.events import VerifiedEvent, redacted_copy
 from tricord.protocol.identifiers import DeviceId, EventId
+from tricord.protocol.values import dataclass
 
 StateKey = tuple[str, str]
 """The type and the state key of a state event."""

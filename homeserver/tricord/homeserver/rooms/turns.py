@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import AsyncIterator, Hashable
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Generic, TypeVar
 
 import trio
+
+from tricord.protocol.values import dataclass
 
 K = TypeVar("K", bound=Hashable)
 

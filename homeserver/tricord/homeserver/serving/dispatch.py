@@ -12,7 +12,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any, get_origin
 from urllib.parse import parse_qs
 
@@ -53,6 +53,7 @@ from tricord.protocol.errors import (
 )
 from tricord.protocol.identifiers import ServerName
 from tricord.protocol.strict_json import JsonObject, parse_object
+from tricord.protocol.values import dataclass
 
 _log = structlog.get_logger(__name__)
 

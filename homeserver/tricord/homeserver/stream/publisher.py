@@ -12,7 +12,7 @@ from __future__ import annotations
 import secrets
 from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Self
 
 import orjson
@@ -25,6 +25,7 @@ from tricord.homeserver.storage.stream import current_position
 from tricord.homeserver.stream.common_memory import Frontier
 from tricord.homeserver.stream.company import LOOK_AT_EVERYTHING, Company
 from tricord.protocol.identifiers import RoomId, UserId
+from tricord.protocol.values import dataclass
 
 _CHANNEL = "tricord_commits"
 # PostgreSQL takes less than 8,000 bytes in a notification.

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 
 from tricord.protocol.event_filters import Filter
 from tricord.protocol.identifiers import DeviceId, UserId
+from tricord.protocol.values import dataclass
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import enum
 import secrets
-from dataclasses import dataclass, field
+from dataclasses import field
 
 from tricord.clients.encryption.errors import Malformed
+from tricord.protocol.values import dataclass
 
 KEY_BYTES = 32
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
 
 import orjson
 import trio
@@ -32,6 +31,7 @@ from tricord.homeserver.sync.windows import Windows
 from tricord.homeserver.together import together
 from tricord.protocol.errors import InvalidParam
 from tricord.protocol.identifiers import RoomId
+from tricord.protocol.values import dataclass
 
 _INSIDE = "join"
 _OUTSIDE = ("leave", "ban")

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any, NamedTuple
 
 import orjson
 
 from tricord.homeserver.sync.sliding.wishes import RequiredState, StateWish
 from tricord.protocol.identifiers import RoomId
+from tricord.protocol.values import dataclass
 
 ACCOUNT_DATA = 1
 RECEIPTS = 2
