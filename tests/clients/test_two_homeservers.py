@@ -449,7 +449,7 @@ async def test_profiles_are_seen_in_rooms(server: EitherServer) -> None:
     assert (await bob.profile(alice.user_id))["displayname"] == "Alice Liddell"
     assert await bob.profile_field("displayname", alice.user_id) == "Alice Liddell"
     assert await bob.profile_field("avatar_url", alice.user_id) is None
-    with trio.fail_after(10):
+    with trio.fail_after(60):
         while (await bob.joined_members(room_id))[alice.user_id].display_name != "Alice Liddell":
             await trio.lowlevel.checkpoint()
     with pytest.raises(Refused) as refused:

@@ -109,7 +109,7 @@ class Scene:
                 assert told["pdus"][said.event_id] == {}, told
                 await heard(self.alice, room_id, said.event_id)
         last = await self.alice.send_text(room_id, "do you hear me?")
-        with trio.fail_after(10):
+        with trio.fail_after(60):
             for one in (self.fair, self.evil):
                 await one.heard(room_id, last)
 

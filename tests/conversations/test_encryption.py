@@ -20,7 +20,7 @@ from tricord.clients import Client
 from tricord.protocol.identifiers import DeviceId, UserId
 
 KIND = "org.example.note"
-_PATIENCE_SECONDS = 20
+_PATIENCE_SECONDS = 60
 
 
 @pytest.fixture

@@ -14,7 +14,7 @@ from tests.postgres import PostgresServer
 from tests.servers import running_homeserver, signed_in
 from tricord.clients import Client
 
-_PATIENCE_SECONDS = 15
+_PATIENCE_SECONDS = 60
 
 
 @pytest.fixture

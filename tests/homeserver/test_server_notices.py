@@ -17,7 +17,7 @@ from tricord.homeserver.moderation.server_notices import NoticeQueue
 from tricord.homeserver.storage.database import open_database
 from tricord.protocol.identifiers import RoomId
 
-_PATIENCE_SECONDS = 15
+_PATIENCE_SECONDS = 60
 SENDER = "@notices:hs.test"
 
 

@@ -47,10 +47,10 @@ def test_nesting_ends_at_the_limit() -> None:
 
 
 def test_a_hundred_thousand_brackets_are_refused_at_once() -> None:
-    started = time.perf_counter()
+    started = time.process_time()
     with pytest.raises((NotJson, BadJson)):
         parse_json(b"[" * 100_000)
-    assert time.perf_counter() - started < 0.1
+    assert time.process_time() - started < 0.1
 
 
 def test_the_last_of_two_equal_keys_counts() -> None:

@@ -83,10 +83,10 @@ async def test_the_largest_integers_are_kept_and_minus_zero_is_zero(house: House
 
 
 async def test_a_hundred_thousand_brackets_are_refused_at_once(house: House) -> None:
-    started = time.perf_counter()
+    started = time.process_time()
     assert (await house.alice.refused("PUT", send(house.room, "t1"), content=b"[" * 100_000))[0] == 400
     assert (await house.alice.refused("PUT", send(house.room, "t1"), content=b'{"a":' * 100_000))[0] == 400
-    assert time.perf_counter() - started < 0.5
+    assert time.process_time() - started < 0.5
 
 
 def nested(depth: int) -> bytes:

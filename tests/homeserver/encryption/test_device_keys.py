@@ -177,7 +177,7 @@ async def test_a_device_that_waits_is_woken_when_its_keys_are_claimed(alice: Dev
     position = (await alice.client.sync())["next_batch"]
     async with trio.open_nursery() as nursery:
         nursery.start_soon(claimed, bob.client, alice)
-        with trio.fail_after(10):
+        with trio.fail_after(25):
             left = {ALGORITHM: 2}
             while left == {ALGORITHM: 2}:
                 news = await alice.client.sync(since=position, timeout_seconds=30)

@@ -13,7 +13,7 @@ from tests.homeserver.serving.house import House, Wire, opened, request, settled
 
 
 @asynccontextmanager
-async def stoppable(house: House, *, everything_by_quart: bool, drain_seconds: float = 8) -> AsyncIterator[Stop]:
+async def stoppable(house: House, *, everything_by_quart: bool, drain_seconds: float = 60) -> AsyncIterator[Stop]:
     """Serve the house until told to stop."""
     stop = Stop()
 
@@ -45,7 +45,7 @@ async def test_idle_connections_end_at_once(house: House, by_quart: bool) -> Non
             assert await fresh.to_the_end() == b""
             assert await used.to_the_end() == b""
             await server.done.wait()
-        assert trio.current_time() - started < 2
+        assert trio.current_time() - started < 30
 
 
 async def test_who_waits_is_told_to_try_again(house: House, by_quart: bool) -> None:

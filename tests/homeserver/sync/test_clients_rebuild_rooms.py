@@ -362,7 +362,7 @@ async def settle(world: World) -> None:
     """Let every client hear the last of it: what is said at the end reaches it after all the rest."""
     for name in NAMES:
         await world.people[name].set_account_data(END, {})
-    with trio.fail_after(10):
+    with trio.fail_after(60):
         for number, replica in enumerate(world.clients):
             while END not in replica.account_data:
                 await world.sync(number, wait=1)
