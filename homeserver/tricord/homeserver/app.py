@@ -18,6 +18,7 @@ from tricord.homeserver.assembly.discovery import Discovery
 from tricord.homeserver.assembly.encryption import Encryption
 from tricord.homeserver.assembly.exchange import Exchange
 from tricord.homeserver.assembly.foundation import Foundation, Run
+from tricord.homeserver.assembly.measuring import metrics_if_wanted, telling
 from tricord.homeserver.assembly.media import Media
 from tricord.homeserver.assembly.moderation import Moderation
 from tricord.homeserver.assembly.network import Network, open_transport, open_way_out
@@ -35,7 +36,7 @@ from tricord.homeserver.heap import give_back_memory
 from tricord.homeserver.rooms.state import RoomState
 from tricord.homeserver.serving.asgi import Application
 from tricord.homeserver.serving.call import Route, WebSocketRoute
-from tricord.homeserver.serving.dispatch import Dispatcher
+from tricord.homeserver.serving.dispatch import Dispatcher, Observer
 from tricord.homeserver.serving.health import HealthApi
 from tricord.homeserver.serving.server import Listener, listening
 from tricord.homeserver.settings import ListenerSettings, Settings
@@ -66,6 +67,8 @@ class Homeserver:
     """The base URL of each listener, in the order of the settings."""
     administration: Administration
     state: RoomState
+    metrics_url: str = ""
+    """Where figures are told; empty if they are not."""
 
     async def room_state(self, room_id: RoomId) -> list[Event]:
         """Return the state of a room as this server has it, for who runs it."""
@@ -95,6 +98,7 @@ class _House:
         exchange = Exchange(
             base, self.network, self.rooms, shared, self.accounts, personal, conversation, discovery, encryption
         )
+        self.exchange = exchange
         media = Media(base, self.network)
         upkeep = Upkeep(base, self.rooms)
         server_info = ServerInfoApi(
@@ -219,13 +223,27 @@ async def run_on(
             settings, database, publisher, key, retired, clock, policy_key, None if common is None else common.buckets
         )
         house = _House(base, transport, outside, password_cost)
-        listeners = [_listener(each, house, everything_by_quart) for each in settings.listeners]
+        metrics = metrics_if_wanted(settings.metrics)
+        observe = None if metrics is None else metrics.observe_request
+        listeners = [_listener(each, house, everything_by_quart, observe) for each in settings.listeners]
+        if metrics is not None:
+            metrics.watch(
+                publisher,
+                database.pool,
+                connections=lambda: sum(each.application.connections for each in listeners),
+                outboxes=lambda: house.exchange.outboxes_waiting,
+            )
         async with trio.open_nursery() as nursery:
             await nursery.start(database.run_listeners)
             for run in house.run:
                 nursery.start_soon(run)
-            async with listening(listeners, sockets=sockets, drain_seconds=DRAIN_SECONDS) as urls:
-                yield Homeserver(settings, database, urls, house.accounts.book.administration, house.rooms.state)
+            place = 0 if common is None else common.place
+            async with (
+                telling(metrics, settings.metrics, place, house.accounts.requesters) as metrics_url,
+                listening(listeners, sockets=sockets, drain_seconds=DRAIN_SECONDS) as urls,
+            ):
+                administration = house.accounts.book.administration
+                yield Homeserver(settings, database, urls, administration, house.rooms.state, metrics_url)
             nursery.cancel_scope.cancel()
 
 
@@ -239,7 +257,9 @@ def administration_of(settings: Settings, database: Database) -> Administration:
     return AccountBook(settings, database, SystemClock(), None, lambda: None, have_all_look_again).administration
 
 
-def _listener(settings: ListenerSettings, house: _House, everything_by_quart: bool) -> Listener:
+def _listener(
+    settings: ListenerSettings, house: _House, everything_by_quart: bool, observe: Observer | None
+) -> Listener:
     clients, servers = "client" in settings.serves, "federation" in settings.serves
     routes = [
         *house.health_routes,
@@ -253,6 +273,7 @@ def _listener(settings: ListenerSettings, house: _House, everything_by_quart: bo
             accounts.requesters,
             accounts.limits,
             peers=house.network.authenticator,
+            observe=observe,
             others=house.publisher,
             sessions=accounts.book.revocations,
         ),

@@ -165,6 +165,16 @@ class PushSettings(Section):
     )
 
 
+class MetricsSettings(Section):
+    """Figures for Prometheus: requests and what they took, connections, what waits, memory."""
+
+    bind: Address | Literal[""] = Field(
+        "",
+        description="ADDRESS:PORT where anybody is told them at /metrics; each further process has the next port; "
+        "empty: nowhere",
+    )
+
+
 class LogSettings(Section):
     """What is logged, and how."""
 
@@ -212,4 +222,5 @@ class Settings(Section):
     retention: RetentionSettings = RetentionSettings()
     push: PushSettings = PushSettings()
     rate_limits: RateLimitSettings = RateLimitSettings()
+    metrics: MetricsSettings = MetricsSettings()
     log: LogSettings = LogSettings()

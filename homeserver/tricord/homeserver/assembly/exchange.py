@@ -100,6 +100,11 @@ class Exchange:
         )
 
     @property
+    def outboxes_waiting(self) -> int:
+        """How many other servers something waits for."""
+        return self._sender.waiting
+
+    @property
     def run(self) -> list[Run]:
         """Return the parts that live long."""
         return [self._incoming.run, self._sender.run, self._completing.run]

@@ -176,6 +176,11 @@ class Sender:
         """Have sent what is in an outbox."""
         self._start(outbox, 0)
 
+    @property
+    def waiting(self) -> int:
+        """How many servers something waits for, as far as this process sends to them."""
+        return sum(not outbox.is_empty for outbox in self._outboxes.values())
+
     async def rally(self) -> None:
         """Have all outboxes look for themselves."""
         for outbox in list(self._outboxes.values()):

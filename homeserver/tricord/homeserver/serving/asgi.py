@@ -44,6 +44,8 @@ class Application:
         everything_by_quart: bool = False,
     ) -> None:
         self._dispatcher = dispatcher
+        self.connections = 0
+        """How many are open by which it is asked."""
         self._everything_by_quart = everything_by_quart
         # Loaded for the first request that goes by it: not every process gets one.
         self._framework = Late(_load_framework)

@@ -93,6 +93,7 @@ class Lane:
 
     async def serve(self, stream: Stream) -> None:
         """Serve one connection to its end."""
+        self.application.connections += 1
         try:
             await self._connection(stream)
         except (trio.BrokenResourceError, trio.ClosedResourceError, OSError):
@@ -100,6 +101,7 @@ class Lane:
         except Exception:  # noqa: BLE001  # whatever it is, it must harm this connection only
             _log.exception("a connection failed")
         finally:
+            self.application.connections -= 1
             with trio.CancelScope(shield=True), trio.move_on_after(1):
                 await stream.aclose()
 

@@ -27,6 +27,7 @@ class CommonMemory:
     """The memory, as one of the processes sees it."""
 
     def __init__(self, memory: mmap.mmap, place: int, processes: int) -> None:
+        self.place = place
         self.frontier = Frontier(memory, place, processes)
         self.buckets = Buckets(memory)
 
