@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import AsyncIterator, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import BinaryIO
 
@@ -14,6 +15,7 @@ from tricord.homeserver.media.spool import writing
 
 # Linux has it.
 _NOWAIT = getattr(os, "RWF_NOWAIT", 0)
+_SYNCS_AT_ONCE = 32
 
 
 class DirectoryStore:
@@ -21,26 +23,14 @@ class DirectoryStore:
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
+        # Threads that only wait for the disk: to have the event loop start each of them costs more than what they do.
+        self._syncs = ThreadPoolExecutor(_SYNCS_AT_ONCE, thread_name_prefix="media")
 
     keeps_labels = False
 
     async def put(self, digest: bytes, file: Path, label: Label | None = None) -> None:  # noqa: ARG002
         """Move a file to its name, and see all of it to the disk."""
-        failures: list[StoreUnavailable] = []
-
-        async def sync(path: Path) -> None:
-            try:
-                await trio.to_thread.run_sync(_sync, path)
-            except StoreUnavailable as error:
-                failures.append(error)
-
-        written = await trio.to_thread.run_sync(self._move, digest, file)
-        # Nobody counts on the bytes before they are named, so that the order is free; together they wait but once.
-        async with trio.open_nursery() as nursery:
-            for path in written:
-                nursery.start_soon(sync, path)
-        if failures:
-            raise failures[0]
+        await trio.to_thread.run_sync(self._put, digest, file)
 
     async def read(self, digest: bytes, start: int, end: int) -> AsyncIterator[bytes]:
         """Read a file, a chunk at a time."""
@@ -80,6 +70,14 @@ class DirectoryStore:
         name = digest.hex()
         # Folders of millions of files are slow to list and to back up.
         return self._folder / name[:2] / name[2:4] / name
+
+    def _put(self, digest: bytes, file: Path) -> None:
+        written = self._move(digest, file)
+        # Nobody counts on the bytes before they are named, so that the order is free; together they wait but once.
+        others = [self._syncs.submit(_sync, path) for path in written[1:]]
+        _sync(written[0])
+        for other in others:
+            other.result()
 
     def _move(self, digest: bytes, file: Path) -> list[Path]:
         """Give a file its name, and return what is to be seen to the disk for it."""
