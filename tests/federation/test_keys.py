@@ -389,3 +389,26 @@ async def test_own_keys_of_before_are_published_and_known(scene: Scene) -> None:
     keys = await ring.keys([(HERE, old.key_id), (HERE, scene.own.key_id)], valid_at_ts=scene.clock.now)
     assert keys[HERE, old.key_id].valid_until_ts == 7
     assert keys[HERE, scene.own.key_id].valid_until_ts > scene.clock.now
+
+
+async def test_keys_that_come_while_the_store_is_read_are_kept(scene: Scene) -> None:
+    ring, newer = scene.ring(), new_key()
+    go, is_there = trio.Event(), trio.Event()
+
+    async def load_late(servers: Collection[ServerName]) -> Mapping[ServerName, KeyDocument]:
+        is_there.set()
+        await go.wait()
+        return {}
+
+    def told(key: SigningKey) -> KeyDocument:
+        until = scene.clock.now + DAY
+        return read_document(document(THERE, key, valid_until_ts=until), THERE, scene.clock.now)
+
+    load, scene.shelf.load = scene.shelf.load, load_late  # type: ignore[method-assign]  # the first answer is late
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(ring._keep, told(scene.key))
+        await is_there.wait()
+        scene.shelf.load = load  # type: ignore[method-assign]
+        await ring._keep(told(newer))
+        go.set()
+    assert scene.shelf.documents[THERE].keys.keys() == {scene.key.key_id, newer.key_id}

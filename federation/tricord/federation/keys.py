@@ -290,6 +290,8 @@ class KeyRing:
         if known is None:
             # Not remembered is not unknown: old keys must not be lost.
             known = (await self._store.load([found.server_name])).get(found.server_name)
+            # Nor those that have come in the meantime.
+            known = self._known.get(found.server_name, known)
         document = merged(known, found)
         self._known[found.server_name] = document
         await self._store.save(document, self._now_ms())

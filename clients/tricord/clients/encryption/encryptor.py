@@ -136,7 +136,8 @@ class Encryptor:
             if refusal.status != 404:
                 raise
             self.machine.rooms.note_plain(room_id)
-            return False
+            # Unless a sync has brought it while we asked.
+            return bool(self.machine.is_encrypted(room_id))
         self.machine.read_room(room_id)
         await self.settle()
         return True
