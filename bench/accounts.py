@@ -12,6 +12,7 @@ import trio
 
 from bench.connection import Connection
 
+PASSWORD = "bench-password"
 _AT_ONCE = 4
 
 
@@ -49,7 +50,7 @@ async def _register(base_url: str, shared_secret: str, count: int, note: Callabl
     async with Connection(base_url) as connection:
         for number in range(count):
             nonce = (await connection.call("GET", "/_synapse/admin/v1/register"))["nonce"]
-            name, password = f"bench-{run}-{number}", "bench-password"
+            name, password = f"bench-{run}-{number}", PASSWORD
             proof = f"{nonce}\0{name}\0{password}\0notadmin".encode()
             answer = await connection.call(
                 "POST",

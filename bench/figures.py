@@ -27,6 +27,15 @@ def resident_mib(pid: int) -> float:
     raise ProcessLookupError(pid)
 
 
+def proportional_mib(pid: int) -> float:
+    """Return the memory of one process, in MiB, of what it shares its part; 0 if it has just ended."""
+    try:
+        lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
+    except (FileNotFoundError, ProcessLookupError):
+        return 0.0
+    return sum(int(line.split()[1]) for line in lines if line.startswith("Pss:")) / 1024
+
+
 def cpu_seconds(pid: int) -> float:
     """Return the CPU time that one process has used; 0 if it has just ended."""
     try:

@@ -17,7 +17,7 @@ from urllib.parse import parse_qs, urlsplit
 import httpx
 import trio
 
-from bench.figures import cpu_seconds, family_of, resident_mib
+from bench.figures import cpu_seconds, family_of, proportional_mib, resident_mib
 from tricord.homeserver.storage.connection import Connection
 from tricord.homeserver.storage.embedded import embedded_postgres, running_url
 
@@ -91,16 +91,24 @@ class Homeserver:
 
     def cpu_seconds(self) -> tuple[float, float]:
         """Return the CPU time of the server, and of its PostgreSQL."""
-        postmaster = int((self.postgres_folder / "data/postmaster.pid").read_text().split()[0])
-        children = Path(f"/proc/{postmaster}/task/{postmaster}/children").read_text().split()
+        postmaster, *children = self._postgres()
         # The postmaster's own figures do not hold those of processes that still run.
         ended = Path(f"/proc/{postmaster}/stat").read_text().rpartition(")")[2].split()[13:15]
-        postgres = sum(cpu_seconds(pid) for pid in [postmaster, *map(int, children)]) + sum(map(int, ended)) / 100
+        postgres = sum(cpu_seconds(pid) for pid in [postmaster, *children]) + sum(map(int, ended)) / 100
         return sum(cpu_seconds(pid) for pid in family_of(self.pid)), postgres
 
     def resident_mib(self) -> float:
         """Return the memory of the server's process, or processes."""
         return sum(resident_mib(pid) for pid in family_of(self.pid))
+
+    def postgres_mib(self) -> float:
+        """Return the memory of PostgreSQL, what its processes share counted once."""
+        return sum(proportional_mib(pid) for pid in self._postgres())
+
+    def _postgres(self) -> list[int]:
+        """Return the processes of PostgreSQL, the first of them first."""
+        postmaster = int((self.postgres_folder / "data/postmaster.pid").read_text().split()[0])
+        return [postmaster, *map(int, Path(f"/proc/{postmaster}/task/{postmaster}/children").read_text().split())]
 
     async def database_bytes(self) -> int:
         """Return the size of the database."""
