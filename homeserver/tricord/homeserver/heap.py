@@ -1,7 +1,8 @@
 """What the C library keeps of the memory that a server no longer needs. Only glibc can be told; elsewhere nothing is.
 
 It has a heap for each of several threads, and gives back only what is free at the end of one: after a busy hour, a
-server would stay half as large again as it has to be.
+server would stay half as large again as it has to be. And it learns to keep large blocks among the small ones, where
+what is left of a long answer keeps the next one from fitting.
 """
 
 from __future__ import annotations
@@ -12,14 +13,22 @@ from typing import Any
 import trio
 
 # From malloc.h.
-_M_ARENA_MAX = -8
+_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD, _M_ARENA_MAX = -1, -3, -8
+_LARGE = 256 << 10
+_SLACK = 8 << 20
 _PAUSE_SECONDS = 60
 
 
 def keep_one_heap() -> None:
-    """Let all threads use one heap; call it before there are threads. They rarely want memory at the same time."""
+    """Let all threads use one heap, and large blocks none; call it before there are threads.
+
+    They rarely want memory at the same time.
+    """
     if (library := _glibc()) is not None:
         library.mallopt(_M_ARENA_MAX, 1)
+        library.mallopt(_M_MMAP_THRESHOLD, _LARGE)
+        # Without it, what is free at the end would go back, and be asked for again, with every answer.
+        library.mallopt(_M_TRIM_THRESHOLD, _SLACK)
 
 
 async def give_back_memory() -> None:
