@@ -18,6 +18,8 @@ from tests.homeserver.sync.windows import Window, bodies, first
 from tricord.homeserver.clock import SystemClock
 from tricord.homeserver.storage.database import Database
 from tricord.homeserver.sync.engine import SyncEngine
+from tricord.homeserver.sync.plan import Plan
+from tricord.homeserver.sync.planner import Planner
 from tricord.homeserver.sync.sections import rooms as rendering
 
 WAITING = 100
@@ -203,3 +205,31 @@ async def test_the_database_is_asked_as_often_for_many_rooms_as_for_few(
     few, many = asked
     # What goes on beside, presence for one, asks now and then, too.
     assert many <= few + 3
+
+
+async def test_few_first_syncs_are_made_at_a_time_however_many_ask(
+    alice: Follower, people: People, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    room = await alice.create_room(preset="public_chat")
+    await alice.say(room, "hello")
+    newcomers = [people("alice") for _ in range(20)]
+    at_once, most, four = 0, 0, trio.Event()
+    plan = Planner.plan
+
+    async def counted(*args: Any, **kwargs: Any) -> Plan:
+        nonlocal at_once, most
+        at_once += 1
+        most = max(most, at_once)
+        if at_once == 4:
+            four.set()
+        await four.wait()
+        await trio.testing.wait_all_tasks_blocked(0.01)
+        try:
+            return await plan(*args, **kwargs)
+        finally:
+            at_once -= 1
+
+    monkeypatch.setattr(Planner, "plan", counted)
+    told = await all_wait([newcomer.sync for newcomer in newcomers], trio.lowlevel.checkpoint)
+    assert [texts(joined(answer, room)) for answer in told] == [["hello"]] * 20
+    assert most == 4

@@ -34,6 +34,8 @@ from tricord.protocol.errors import InvalidParam
 
 # How long a position that another process gave out is waited for here.
 _CATCH_UP_SECONDS = 2
+# Answers of everything that are made at a time. More would take no less time, and as many times the memory.
+_BEGINNINGS_AT_ONCE = 4
 
 
 class SyncEngine:
@@ -62,6 +64,7 @@ class SyncEngine:
         self._account_data = account_data
         self._presence = presence
         self._devices = devices
+        self._beginnings = trio.CapacityLimiter(_BEGINNINGS_AT_ONCE)
 
     async def checked_position(self, token: str | None) -> int | None:
         """Return the position of a token; refuse one that this server cannot have given out."""
@@ -101,6 +104,12 @@ class SyncEngine:
 
     async def delta(self, viewer: Viewer, since: int | None, upto: int) -> Delta:
         """Return what changed after one position (None: everything), up to another."""
+        if since is None or viewer.full_state:
+            async with self._beginnings:
+                return await self._delta(viewer, since, upto)
+        return await self._delta(viewer, since, upto)
+
+    async def _delta(self, viewer: Viewer, since: int | None, upto: int) -> Delta:
         delta = Delta(upto)
         own_things = since is None or self._changes.user_changed(viewer.user_id, since)
         data = AccountDataNews()
