@@ -35,8 +35,10 @@ from tricord.protocol.values import dataclass
 
 # What lies further back than this many events is not counted: "many" is as good.
 _MOST_COUNTED = 200
-_MOST_REMEMBERED = 200_000
-_MOST_EVENTS = 5_000
+_BUDGET = 32 << 20
+# What it takes to remember that nothing is unread, and of each event that is: most of it is the same for all users.
+_COUNTED_BYTES, _UNREAD_BYTES = 600, 24
+_MOST_EVENTS = 1_000
 # What says how much somebody may do in a room.
 _LEVELS: tuple[StateKey, ...] = (("m.room.create", ""), ("m.room.power_levels", ""))
 
@@ -63,6 +65,24 @@ class _Unread(NamedTuple):
 
 
 @dataclass(slots=True)
+class _Pushed:
+    """An event as push rules see it."""
+
+    event: PushedEvent
+    thread: str
+    _unread: list[_Unread] = field(default_factory=list)
+
+    def unread(self, stored: StoredEvent, outcome: Outcome) -> _Unread:
+        """Return the event as users do not have read it: one object for all whom it concerns alike."""
+        for known in self._unread:
+            if known.outcome is outcome:
+                return known
+        made = _Unread(stored.place.position, self.thread, outcome, stored.event.origin_server_ts)
+        self._unread.append(made)
+        return made
+
+
+@dataclass(slots=True)
 class _Counted:
     """What a user has not read in a room, as far as it has been counted."""
 
@@ -74,6 +94,8 @@ class _Counted:
     is_complete: bool = False
     read: dict[str, int] = field(default_factory=dict)
     unread: list[_Unread] = field(default_factory=list)
+    # The bytes that count towards the budget.
+    accounted: int = 0
 
     def begin(self, joined: int, receipts: Iterable[Receipt]) -> None:
         """Count from the start: from where everything has been read, or the user has come in."""
@@ -124,8 +146,9 @@ class NotificationCounts:
         self._preferences = preferences
         self._retention = retention
         self._counted: OrderedDict[tuple[UserId, RoomId], _Counted] = OrderedDict()
+        self._size = 0
         # Events as push rules see them: made once, evaluated for every member.
-        self._events: OrderedDict[int, tuple[PushedEvent, str]] = OrderedDict()
+        self._events: OrderedDict[int, _Pushed] = OrderedDict()
         # The last redaction after which they were all made anew.
         self._redacted_upto = 0
 
@@ -133,26 +156,8 @@ class NotificationCounts:
         self, user_id: UserId, room_ids: Collection[RoomId], upto: int
     ) -> dict[RoomId, Mapping[str, Count]]:
         """Return the counts of each thread with something unread (`main`, or a root), in rooms the user is in."""
-        rules = self._rules.remembered(user_id) or await self._rules.of(user_id)
-        ignored = await self._preferences.ignored_by(user_id)
-        missing: list[RoomId] = []
-        for room_id in room_ids:
-            counted = self._counted.get((user_id, room_id))
-            if counted is None or counted.rules is not rules or counted.ignored != ignored:
-                missing.append(room_id)
-        if missing:
-            await self._begin(user_id, missing, rules, ignored, upto)
-        horizons = {} if self._retention is None else await self._retention.horizons(room_ids)
-        counts: dict[RoomId, Mapping[str, Count]] = {}
-        for room_id in room_ids:
-            counted = self._counted[user_id, room_id]
-            await self._catch_up(user_id, room_id, counted, upto)
-            if (horizon := horizons.get(room_id)) is not None:
-                # Nobody could read these any more.
-                counted.unread = [one for one in counted.unread if one.sent_ts > horizon]
-            counts[room_id] = _by_thread(counted.unread)
-        self._forget_oldest()
-        return counts
+        counted = await self._counted_in(user_id, room_ids, upto)
+        return {room_id: _by_thread(of_room.unread) for room_id, of_room in counted.items()}
 
     async def total(self, user_id: UserId, room_ids: Collection[RoomId], upto: int) -> int:
         """Return how many events of some rooms together wait to be read."""
@@ -161,12 +166,9 @@ class NotificationCounts:
 
     async def notified(self, user_id: UserId, room_ids: Collection[RoomId], after: int, upto: int) -> list[Notified]:
         """Return what came between two positions and is unread, in order; of a room no more than is counted."""
-        await self.by_thread(user_id, room_ids, upto)
         news: dict[RoomId, dict[int, Outcome]] = {}
-        for room_id in room_ids:
-            counted = self._counted.get((user_id, room_id))
-            unread = () if counted is None else counted.unread
-            if found := {one.position: one.outcome for one in unread if after < one.position <= upto}:
+        for room_id, counted in (await self._counted_in(user_id, room_ids, upto)).items():
+            if found := {one.position: one.outcome for one in counted.unread if after < one.position <= upto}:
                 news[room_id] = found
         if not news:
             return []
@@ -185,7 +187,7 @@ class NotificationCounts:
         judged = []
         for stored in events:
             if stored.event.sender != user_id and not _is_unheard(stored, user_id, ignored):
-                outcome = rules.compiled.evaluate((await self._pushed(stored))[0])
+                outcome = rules.compiled.evaluate((await self._pushed(stored)).event)
                 if outcome.notify:
                     judged.append(Notified(stored, outcome))
         return judged
@@ -194,12 +196,36 @@ class NotificationCounts:
         self, user_id: UserId, room_ids: Collection[RoomId], upto: int
     ) -> dict[RoomId, dict[str, int]]:
         """Return up to where a user has read each thread of some rooms."""
-        await self.by_thread(user_id, room_ids, upto)
-        return {room_id: self._counted[user_id, room_id].read for room_id in room_ids}
+        counted = await self._counted_in(user_id, room_ids, upto)
+        return {room_id: of_room.read for room_id, of_room in counted.items()}
 
     async def thread_of(self, stored: StoredEvent) -> str:
         """Return the thread of an event, as receipts name it."""
-        return (await self._pushed(stored))[1]
+        return (await self._pushed(stored)).thread
+
+    async def _counted_in(self, user_id: UserId, room_ids: Collection[RoomId], upto: int) -> dict[RoomId, _Counted]:
+        """Return what is unread in some rooms, counted up to a position."""
+        rules = self._rules.remembered(user_id) or await self._rules.of(user_id)
+        ignored = await self._preferences.ignored_by(user_id)
+        # Kept here as well: while this waits, others may have it forgotten.
+        found: dict[RoomId, _Counted] = {}
+        missing: list[RoomId] = []
+        for room_id in room_ids:
+            counted = self._counted.get((user_id, room_id))
+            if counted is None or counted.rules is not rules or counted.ignored != ignored:
+                missing.append(room_id)
+            else:
+                found[room_id] = counted
+        if missing:
+            found |= await self._begin(user_id, missing, rules, ignored, upto)
+        horizons = {} if self._retention is None else await self._retention.horizons(room_ids)
+        for room_id, counted in found.items():
+            await self._catch_up(user_id, room_id, counted, upto)
+            if (horizon := horizons.get(room_id)) is not None:
+                # Nobody could read these any more.
+                counted.unread = [one for one in counted.unread if one.sent_ts > horizon]
+        self._account(user_id, found)
+        return found
 
     async def _begin(
         self,
@@ -208,18 +234,21 @@ class NotificationCounts:
         rules: UserRules,
         ignored: frozenset[UserId],
         upto: int,
-    ) -> None:
+    ) -> dict[RoomId, _Counted]:
         receipts: dict[RoomId, list[Receipt]] = {}
         for receipt in await self._database.read(receipts_of_user, user_id, list(room_ids)):
             receipts.setdefault(receipt.room_id, []).append(receipt)
         memberships = await self._memberships.memberships(user_id, room_ids)
+        begun: dict[RoomId, _Counted] = {}
         for room_id in room_ids:
             membership = memberships.get(room_id)
-            counted = _Counted(upto=0, receipts_upto=upto, rules=rules, ignored=ignored)
+            counted = begun[room_id] = _Counted(upto=0, receipts_upto=upto, rules=rules, ignored=ignored)
             counted.begin(membership.since if membership else 0, receipts.get(room_id, ()))
+            if (before := self._counted.get((user_id, room_id))) is not None:
+                self._size -= before.accounted
             self._counted[user_id, room_id] = counted
         if len(room_ids) > 1:
-            after = {room_id: self._counted[user_id, room_id].upto for room_id in room_ids}
+            after = {room_id: counted.upto for room_id, counted in begun.items()}
             read = await self._timeline.recent_in_rooms(after, upto=upto, limit=_MOST_COUNTED)
             # What push rules look at is then in memory for all rooms.
             lively = [room_id for room_id, stretch in read.items() if stretch.events]
@@ -228,7 +257,8 @@ class NotificationCounts:
                 self._memberships.counts(lively),
             )
             for room_id, stretch in read.items():
-                await self._count(user_id, self._counted[user_id, room_id], after[room_id], upto, stretch.events)
+                await self._count(user_id, begun[room_id], after[room_id], upto, stretch.events)
+        return begun
 
     async def _catch_up(self, user_id: UserId, room_id: RoomId, counted: _Counted, upto: int) -> None:
         while counted.upto < upto:
@@ -254,13 +284,13 @@ class NotificationCounts:
     async def _count(
         self, user_id: UserId, counted: _Counted, after: int, upto: int, events: Sequence[StoredEvent]
     ) -> None:
-        new = [(stored, *await self._pushed(stored)) for stored in events]
+        new = [(stored, await self._pushed(stored)) for stored in events]
         # Another device of the user may have counted the same meanwhile.
         if counted.upto == after:
             _add(user_id, counted, new)
             counted.upto = upto
 
-    async def _pushed(self, stored: StoredEvent) -> tuple[PushedEvent, str]:
+    async def _pushed(self, stored: StoredEvent) -> _Pushed:
         if (known := self._events.get(stored.nid)) is not None:
             return known
         event = stored.event
@@ -276,7 +306,7 @@ class NotificationCounts:
             sender_level=0 if power is None else power.of_user(event.sender),
             notification_levels=notifications if isinstance(notifications, dict) else None,
         )
-        made = self._events[stored.nid] = (pushed, await self._thread_of(stored))
+        made = self._events[stored.nid] = _Pushed(pushed, await self._thread_of(stored))
         if len(self._events) > _MOST_EVENTS:
             self._events.popitem(last=False)
         return made
@@ -290,13 +320,23 @@ class NotificationCounts:
     async def _thread_of(self, stored: StoredEvent) -> str:
         return MAIN if relation(stored.event) is None else await thread_of(stored.event, self._timeline.event)
 
-    def _forget_oldest(self) -> None:
-        while len(self._counted) > _MOST_REMEMBERED:
-            self._counted.popitem(last=False)
+    def _account(self, user_id: UserId, used: Mapping[RoomId, _Counted]) -> None:
+        """Note that some counts have just been used, and forget those that have not been for the longest time."""
+        for room_id, counted in used.items():
+            key = user_id, room_id
+            if self._counted.get(key) is counted:
+                size = _COUNTED_BYTES + _UNREAD_BYTES * len(counted.unread)
+                self._size += size - counted.accounted
+                counted.accounted = size
+                self._counted.move_to_end(key)
+        while self._size > _BUDGET:
+            _, forgotten = self._counted.popitem(last=False)
+            self._size -= forgotten.accounted
 
 
-def _add(user_id: UserId, counted: _Counted, events: Iterable[tuple[StoredEvent, PushedEvent, str]]) -> None:
-    for stored, pushed, thread in events:
+def _add(user_id: UserId, counted: _Counted, events: Iterable[tuple[StoredEvent, _Pushed]]) -> None:
+    for stored, pushed in events:
+        thread = pushed.thread
         if stored.redacted_because is not None:
             continue
         if stored.event.sender == user_id:
@@ -308,9 +348,9 @@ def _add(user_id: UserId, counted: _Counted, events: Iterable[tuple[StoredEvent,
         # A receipt may be ahead of what was counted.
         if counted.is_read(thread, stored.place.position):
             continue
-        outcome = counted.rules.compiled.evaluate(pushed)
+        outcome = counted.rules.compiled.evaluate(pushed.event)
         if outcome.notify:
-            counted.unread.append(_Unread(stored.place.position, thread, outcome, stored.event.origin_server_ts))
+            counted.unread.append(pushed.unread(stored, outcome))
     del counted.unread[:-_MOST_COUNTED]
 
 
