@@ -5,6 +5,7 @@ The log keeps the rows; here they are read, what is asked all the time from memo
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping
 from typing import Generic, TypeVar
 
@@ -17,7 +18,7 @@ from tricord.protocol.values import dataclass
 
 __all__ = ["MemberCounts", "Membership", "Memberships"]
 
-_MOST_NAMES = 2_000_000
+_MOST_NAMES = 500_000
 _MOST_COUNTS = 100_000
 _MOST_STAYS = 100_000
 # What users are, and how many of them are asked for.
@@ -213,41 +214,43 @@ class Memberships:
 
 
 class _Sets(Generic[Owner, Name]):
-    """Sets of names, those asked for last, changed in place; a frozen copy serves all who ask between two changes."""
+    """Sets of names, those read last. One is frozen when somebody asks, and is so until it changes.
+
+    A name is one string, however many sets it is in: it takes as much memory as the rest of its place there.
+    """
 
     def __init__(self, read: Callable[[Collection[Owner]], Awaitable[Iterable[tuple[Owner, Name]]]]) -> None:
         self._read = read
-        self._sets: dict[Owner, set[Name]] = {}
-        self._frozen: dict[Owner, frozenset[Name]] = {}
+        self._sets: dict[Owner, set[Name] | frozenset[Name]] = {}
         self._size = 0
         # Goes up when anything changes: what was read meanwhile may be too old to keep.
         self._changes = 0
 
     async def of(self, owner: Owner) -> frozenset[Name]:
         """Return the set of an owner."""
-        frozen = self._frozen.get(owner)
-        return (await self.of_all([owner]))[owner] if frozen is None else frozen
+        names = self._sets.get(owner)
+        return names if isinstance(names, frozenset) else (await self.of_all([owner]))[owner]
 
     async def of_all(self, owners: Collection[Owner]) -> dict[Owner, frozenset[Name]]:
         """Return the sets of some owners; those not in memory are read together."""
         found: dict[Owner, frozenset[Name]] = {}
         unknown: dict[Owner, set[Name]] = {}
         for owner in owners:
-            if (frozen := self._frozen.get(owner)) is not None:
-                found[owner] = frozen
-            elif (names := self._sets.get(owner)) is not None:
-                found[owner] = self._frozen[owner] = frozenset(names)
-            else:
+            names = self._sets.get(owner)
+            if names is None:
                 unknown[owner] = set()
+            elif isinstance(names, frozenset):
+                found[owner] = names
+            else:
+                found[owner] = self._sets[owner] = frozenset(names)
         if unknown:
             changes = self._changes
             for owner, name in await self._read(unknown.keys()):
-                unknown[owner].add(name)
-            for owner, names in unknown.items():
-                found[owner] = frozenset(names)
+                unknown[owner].add(_one_string(name))
+            for owner, read in unknown.items():
+                found[owner] = frozenset(read)
                 if changes == self._changes:
-                    self._keep(owner, names)
-                    self._frozen[owner] = found[owner]
+                    self._keep(owner, found[owner])
         return found
 
     def change(self, owner: Owner, name: Name, *, is_in: bool) -> None:
@@ -256,9 +259,10 @@ class _Sets(Generic[Owner, Name]):
         names = self._sets.get(owner)
         if names is None or (name in names) is is_in:
             return
-        self._frozen.pop(owner, None)
+        if isinstance(names, frozenset):
+            names = self._sets[owner] = set(names)
         if is_in:
-            names.add(name)
+            names.add(_one_string(name))
             self._size += 1
         else:
             names.discard(name)
@@ -268,18 +272,21 @@ class _Sets(Generic[Owner, Name]):
         """Read the sets of some owners again next time."""
         self._changes += 1
         for owner in owners:
-            self._frozen.pop(owner, None)
             self._size -= len(self._sets.pop(owner, ()))
 
     def forget_all(self) -> None:
         """Read all sets again next time."""
         self._changes += 1
         self._sets.clear()
-        self._frozen.clear()
         self._size = 0
 
-    def _keep(self, owner: Owner, names: set[Name]) -> None:
+    def _keep(self, owner: Owner, names: frozenset[Name]) -> None:
         self._size += len(names) - len(self._sets.pop(owner, ()))
         self._sets[owner] = names
         while self._size > _MOST_NAMES and len(self._sets) > 1:
             self.forget([next(iter(self._sets))])
+
+
+def _one_string(name: Name) -> Name:
+    """Return the string that stands for a name everywhere, as long as anybody has it."""
+    return sys.intern(name)  # type: ignore[return-value]  # an equal string of the same kind
