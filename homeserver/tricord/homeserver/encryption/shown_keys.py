@@ -26,7 +26,7 @@ from tricord.homeserver.stream.publisher import Commit, Publisher
 from tricord.protocol.identifiers import DeviceId, UserId
 from tricord.protocol.values import dataclass
 
-_MOST_BYTES = 64 << 20
+_MOST_BYTES = 16 << 20
 _OVERHEAD = 1_000
 _MOST_WITHOUT_KEYS = 20_000
 _MOST_SIGNATURES = 100_000

@@ -23,7 +23,7 @@ _CHANGES_AT_A_TIME = 2_000
 class NodeCache:
     """The nodes used last, within a budget of bytes. A node never changes, so none is ever out of date."""
 
-    def __init__(self, database: Database, *, budget: int = 64 << 20) -> None:
+    def __init__(self, database: Database, *, budget: int = 16 << 20) -> None:
         self._database = database
         self._budget = budget
         self._size = 0

@@ -14,6 +14,8 @@ from tricord.homeserver.stream.publisher import Commit, Publisher
 from tricord.protocol.identifiers import RoomId, UserId
 
 _MOST_COMMITS = 20_000
+# What they name, of rooms and users.
+_MOST_NAMES = 100_000
 _MOST_LOOKED_AT = 1_000
 _NEVER = (0, 0, 0)
 
@@ -25,6 +27,7 @@ class RecentChanges:
         # All that changed after this position is known here.
         self._known_after = publisher.position
         self._most = most_commits
+        self._names = 0
         self._positions: list[int] = []
         self._commits: list[Commit] = []
         # Of each room: its last change but one, and where the commit with its last one begins and ends.
@@ -108,6 +111,7 @@ class RecentChanges:
             place -= 1
         self._positions.insert(place, commit.position)
         self._commits.insert(place, commit)
+        self._names += _names_in(commit)
         if commit.has_events and commit.users:
             self._movements.insert(bisect_right(self._movements, commit.position, key=_position), commit)
         if commit.presence_in:
@@ -122,7 +126,7 @@ class RecentChanges:
                 self._passing[room_id] = max(commit.position, self._passing.get(room_id, 0))
         for user_id in commit.users:
             self._users[user_id] = max(commit.position, self._users.get(user_id, 0))
-        if len(self._commits) > self._most:
+        if len(self._commits) > self._most or (self._names > _MOST_NAMES and len(self._commits) > 1):
             self._forget_half()
 
     def _lose_track(self, position: int) -> None:
@@ -138,6 +142,7 @@ class RecentChanges:
         self._forget_old_names()
 
     def _forget_old_names(self) -> None:
+        self._names = sum(map(_names_in, self._commits))
         for commits in (self._movements, self._presences):
             del commits[: bisect_right(commits, self._known_after, key=_position)]
         for room_id in [room_id for room_id, (_, _, last) in self._rooms.items() if last <= self._known_after]:
@@ -146,6 +151,10 @@ class RecentChanges:
             del self._users[user_id]
         for room_id in [room_id for room_id, position in self._passing.items() if position <= self._known_after]:
             del self._passing[room_id]
+
+
+def _names_in(commit: Commit) -> int:
+    return len(commit.rooms) + len(commit.users) + len(commit.presence_in) + len(commit.keys)
 
 
 def _position(commit: Commit) -> int:

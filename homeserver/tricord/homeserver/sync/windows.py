@@ -35,9 +35,9 @@ from tricord.protocol.values import dataclass
 MEMBER = "m.room.member"
 _DEFAULT_LIMIT = 10
 _HIGHEST_LIMIT = 500
-_MOST_SHARED = 2_000
+_MOST_SHARED = 1_000
 # How many events and receipts the windows together hold that are kept, and how many of these one of them may have.
-_MOST_HELD, _LARGEST_KEPT = 20_000, 5_000
+_MOST_HELD, _LARGEST_KEPT = 10_000, 3_000
 # History that is fetched from elsewhere tells nobody.
 _BEGINNING_LASTS_SECONDS = 60
 # Of a room that begins, the receipts that moved last are told: in a large one all would be most of the answer.

@@ -7,6 +7,7 @@ https://spec.matrix.org/v1.19/client-server-api/#lazy-loading-room-members
 
 from __future__ import annotations
 
+import sys
 from collections import OrderedDict
 from collections.abc import Iterable, Mapping
 
@@ -16,7 +17,9 @@ from tricord.homeserver.sync.viewer import Viewer
 from tricord.homeserver.sync.windows import MEMBER, Window
 from tricord.protocol.identifiers import RoomId, UserId
 
-_MOST_REMEMBERED = 50_000
+_MOST_REMEMBERED = 20_000
+# Of one room. A client that is told of more of them begins anew, and is told again.
+_MOST_OF_A_ROOM = 1_000
 
 
 class LazyMembers:
@@ -46,8 +49,11 @@ class LazyMembers:
                 self._take_changes(window, told)
         found = await self._members([(window, users) for window, users, _ in needed], at_end=viewer.use_state_after)
         for window, users, told in needed:
+            if len(told) > _MOST_OF_A_ROOM:
+                told.clear()
             for user_id in users:
-                told.setdefault(user_id, window.stretch.upto)
+                # One string for all devices that were told of them.
+                told.setdefault(UserId(sys.intern(user_id)), window.stretch.upto)
         return found
 
     def _told_of(self, viewer: Viewer, window: Window) -> dict[UserId, int]:

@@ -10,7 +10,8 @@ from collections import OrderedDict
 
 from tricord.protocol.identifiers import RoomId
 
-_MOST_REMEMBERED = 50_000
+_MOST_REMEMBERED = 20_000
+_MOST_OF_A_ROOM = 1_000
 
 Key = tuple[int, str, RoomId]
 """The session, the connection and the room."""
@@ -25,7 +26,7 @@ class ToldMembers:
     def of(self, key: Key, *, anew: bool) -> dict[str, int]:
         """Return the users told of, and when; to be added to. `anew` forgets them: the client does too."""
         told = self._told.get(key)
-        if told is None or anew:
+        if told is None or anew or len(told) > _MOST_OF_A_ROOM:
             told = self._told[key] = {}
             if len(self._told) > _MOST_REMEMBERED:
                 self._told.popitem(last=False)
