@@ -11,6 +11,7 @@ from tests.homeserver.sync.people import Follower, joined
 from tests.homeserver.sync.server import sync_server
 from tricord.homeserver.storage import events as stored_events
 from tricord.homeserver.storage.database import Database
+from tricord.homeserver.sync.sections import presence
 
 LAZILY: dict[str, Any] = {"lazy_load_members": True}
 _MEMBERS = 30
@@ -92,3 +93,22 @@ def _members(state: dict[tuple[str, str], Any]) -> dict[str, Any]:
 
 def _but_for_members(state: dict[tuple[str, str], Any]) -> dict[tuple[str, str], Any]:
     return {key: event for key, event in state.items() if key[0] != "m.room.member"}
+
+
+@pytest.mark.parametrize(("most_asked", "at_least"), [(4, 3), (100, 4)])
+async def test_who_begins_is_told_who_is_there_of_those_they_know(
+    alice: Follower, people: People, monkeypatch: pytest.MonkeyPatch, most_asked: int, at_least: int
+) -> None:
+    monkeypatch.setattr(presence, "_MOST_ASKED", most_asked)
+    room = await alice.create_room(preset="public_chat")
+    guests = [people(f"guest{number}") for number in range(5)]
+    for guest in guests:
+        await guest.join(room)
+    stranger = people("stranger")
+    for one in (*guests, stranger):
+        state = "offline" if one is guests[0] else "online"
+        await one.put(f"/v3/presence/{one.user_id}/status", {"presence": state})
+    told = [event["sender"] for event in (await alice.sync())["presence"]["events"]]
+    # Of many, those are looked through who were told of last, and the stranger may be among them.
+    assert {guest.user_id for guest in guests[1:]} >= set(told)
+    assert len(told) >= at_least

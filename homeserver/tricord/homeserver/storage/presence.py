@@ -93,6 +93,15 @@ async def present_among(tx: Transaction, user_ids: Sequence[UserId], limit: int)
     return [Presence(*row) for row in rows]
 
 
+async def latest_present(tx: Transaction, limit: int) -> list[Presence]:
+    """Return who is not offline, those who were told of last first."""
+    rows = await tx.fetch(
+        f"SELECT {_COLUMNS} FROM presence WHERE state <> 'offline' ORDER BY position DESC LIMIT $1",  # noqa: S608
+        limit,
+    )
+    return [Presence(*row) for row in rows]
+
+
 async def users_present(tx: Transaction) -> list[Presence]:
     """Return everybody who is not offline."""
     rows = await tx.fetch(f"SELECT {_COLUMNS} FROM presence WHERE state <> 'offline'")  # noqa: S608 - a constant

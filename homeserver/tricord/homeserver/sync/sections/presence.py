@@ -13,7 +13,7 @@ from tricord.homeserver.accounts.presence import presence_content
 from tricord.homeserver.clock import Clock
 from tricord.homeserver.rooms.memberships import Memberships
 from tricord.homeserver.storage.database import Database
-from tricord.homeserver.storage.presence import Presence, presence_between, presence_of, present_among
+from tricord.homeserver.storage.presence import Presence, latest_present, presence_between, presence_of, present_among
 from tricord.homeserver.sync.delta import Json
 from tricord.homeserver.sync.viewer import Viewer
 from tricord.protocol.identifiers import RoomId, UserId
@@ -21,6 +21,8 @@ from tricord.protocol.values import dataclass
 
 # Beyond this many changes, the latest are told: presence is not worth more.
 _MOST_TOLD = 500
+# Of this many neighbours it is looked up whether they are here; of more, who is here is looked at.
+_MOST_ASKED = 2_000
 # Whether each of so many shares a room with the viewer is asked one by one.
 _FEW = 20
 _MOST_STRETCHES = 16
@@ -49,7 +51,12 @@ class PresenceSection:
         if not self._enabled:
             return ()
         neighbours = await self._memberships.neighbours_of(viewer.user_id)
-        present = await self._database.read(present_among, list(neighbours), _MOST_TOLD)
+        if len(neighbours) <= _MOST_ASKED:
+            present = await self._database.read(present_among, list(neighbours), _MOST_TOLD)
+        else:
+            # They need not be asked one by one: they are a good part of all who are here.
+            latest = await self._database.read(latest_present, _MOST_ASKED)
+            present = [entry for entry in latest if entry.user_id in neighbours][:_MOST_TOLD]
         return self._events(viewer, present)
 
     async def changes(
