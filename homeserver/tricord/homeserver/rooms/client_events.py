@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 
 import orjson
 
@@ -29,10 +29,16 @@ class ClientEvents:
         requester: Requester,
         seen: Sequence[Seen],
         aggregations: Mapping[EventId, Aggregation] | None = None,
+        *,
+        parents: Container[EventId] | None = None,
     ) -> list[orjson.Fragment]:
-        """Return events of a timeline, with what relates to them, which is looked up if it is not known yet."""
+        """Return events of a timeline, with what relates to them, which is looked up if it is not known yet.
+
+        `parents` holds those to which anything relates, if that is known.
+        """
         if aggregations is None:
-            aggregations = await self._aggregations.of(requester.user_id, [one.stored for one in seen])
+            asked = [one.stored for one in seen if parents is None or one.stored.event.event_id in parents]
+            aggregations = await self._aggregations.of(requester.user_id, asked)
         return await self._format(requester, [(one.stored, one.membership) for one in seen], aggregations)
 
     async def state(self, requester: Requester, events: Sequence[StoredEvent]) -> list[orjson.Fragment]:

@@ -1,13 +1,14 @@
 """The history of a room as somebody may see it: page by page, around an event, or one event.
 
-SQL of a page: one query for the events, what `Visibility` needs (nothing as a rule), one for what relates to the
-events, and one look at the state if members are loaded lazily. What is filtered out or invisible does
-not end a page: reading goes on until there is enough, the history is at its end, or the budget of events is used up.
+SQL of a page: one query for the events, what `Visibility` needs (nothing as a rule), one for what relates to those
+events to which anything does, and one look at the state if members are loaded lazily. What is filtered out or invisible
+does not end a page: reading goes on until there is enough, the history is at its end, or the budget of events is used
+up.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from enum import Enum
 from typing import Protocol
 
@@ -58,6 +59,8 @@ class PageRequest:
 class _Read:
     seen: list[Seen]
     next: Place | None
+    parents: Collection[EventId]
+    """Those of the events to which anything relates."""
 
 
 class Filling(Enum):
@@ -129,7 +132,7 @@ class History:
         )
         answer: JsonObject = {
             "start": encode_place(self._told(request.start or start, read.seen)),
-            "chunk": await self._client_events.seen(requester, read.seen),
+            "chunk": await self._client_events.seen(requester, read.seen, parents=read.parents),
         }
         if read.next is not None:
             answer["end"] = encode_place(self._told(read.next, read.seen))
@@ -163,8 +166,8 @@ class History:
             "start": encode_place(_just_before(events[0].place)),
             "end": encode_place(events[-1].place),
             "event": (await formatted.seen(requester, [target]))[0],
-            "events_before": await formatted.seen(requester, before.seen),
-            "events_after": await formatted.seen(requester, after.seen),
+            "events_before": await formatted.seen(requester, before.seen, parents=before.parents),
+            "events_after": await formatted.seen(requester, after.seen, parents=after.parents),
             "state": await formatted.state(requester, of_interest),
         }
 
@@ -212,6 +215,7 @@ class History:
     ) -> _Read:
         """Read what the user may see and wants to, until there is enough of it."""
         seen: list[Seen] = []
+        parents: set[EventId] = set()
         place: Place | None = start
         for _ in range(_MAX_BATCHES):
             missing = limit - len(seen)
@@ -227,13 +231,14 @@ class History:
                 await self._fill(room_id, waiting, patiently=True)
                 continue
             seen += more[:missing]
+            parents |= page.parents
             place = page.next
             if len(more) > missing:
                 last = seen[-1].stored.place
                 place = _just_before(last) if direction is Direction.BACKWARD else last
             if waiting:
                 break
-        return _Read(seen, place)
+        return _Read(seen, place, parents)
 
     async def _page(
         self, room_id: RoomId, start: Place, end: Place | None, direction: Direction, limit: int
@@ -271,7 +276,7 @@ class History:
 
 def _upto(page: Page, stored: StoredEvent) -> Page:
     """Return a page, read backwards, up to one of its events: the next one begins with that."""
-    return Page(page.events[: page.events.index(stored)], stored.place)
+    return Page(page.events[: page.events.index(stored)], stored.place, parents=page.parents)
 
 
 def _just_before(place: Place) -> Place:

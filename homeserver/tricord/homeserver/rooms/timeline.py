@@ -47,6 +47,8 @@ class Page:
     """Where reading goes on; None at the end."""
     gaps: tuple[StoredEvent, ...] = ()
     """Those of the events that name one before them which is not here."""
+    parents: frozenset[EventId] = frozenset()
+    """Those of the events to which anything relates."""
 
 
 class Timeline:
@@ -102,14 +104,16 @@ class Timeline:
         """Return up to `limit` events from one gap of the history towards another."""
         read = events_before if direction is Direction.BACKWARD else events_after
         rows = await self._database.read(read, room_id, start, end, limit + 1)
-        events = tuple(stored for stored, _ in rows[:limit])
-        gaps = tuple(stored for stored, is_gap in rows[:limit] if is_gap)
+        shown = rows[:limit]
+        events = tuple(row.stored for row in shown)
+        gaps = tuple(row.stored for row in shown if row.names_missing)
+        parents = frozenset(row.stored.event.event_id for row in shown if row.has_children)
         if len(rows) <= limit:
-            return Page(events, None, gaps)
+            return Page(events, None, gaps, parents)
         last = events[limit - 1].place
         if direction is Direction.BACKWARD:
             last = Place(last.position, last.rank - 1)  # the gap before it
-        return Page(events, last, gaps)
+        return Page(events, last, gaps, parents)
 
     async def event(self, event_id: EventId) -> StoredEvent | None:
         """Return an event by its id, outliers and rejected ones too."""

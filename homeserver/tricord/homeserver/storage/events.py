@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 from tricord.homeserver.rooms.state_map import StateRoot
 from tricord.homeserver.rooms.stored_event import StoredEvent
@@ -21,9 +22,14 @@ _SELECT = """
 # What happened in a room: it has a place, and was let in.
 _HAPPENED = "e.position IS NOT NULL AND NOT e.rejected AND NOT e.soft_failed"
 
-# The same, and whether the event names one before it that is not here.
-_SELECT_WITH_GAPS = _SELECT.replace(
-    "FROM events", ", EXISTS (SELECT FROM missing_events m WHERE m.named_by = e.event_nid) FROM events", 1
+# The same, as a `Happened`.
+_SELECT_HISTORY = _SELECT.replace(
+    "FROM events",
+    """,
+        EXISTS (SELECT FROM missing_events m WHERE m.named_by = e.event_nid),
+        EXISTS (SELECT FROM event_relations c WHERE c.parent_id = e.event_id)
+    FROM events""",
+    1,
 )
 
 _AMONG_THE_NEWEST = """
@@ -39,6 +45,16 @@ _AMONG_THE_NEWEST = """
     )
     ORDER BY e.position
 """
+
+
+class Happened(NamedTuple):
+    """An event of the history of a room."""
+
+    stored: StoredEvent
+    names_missing: bool
+    """Whether it names one before it that is not here."""
+    has_children: bool
+    """Whether anything relates to it."""
 
 
 async def reserve_event_nids(tx: Transaction) -> range:
@@ -85,12 +101,12 @@ async def newest_events(
 
 async def events_before(
     tx: Transaction, room_id: RoomId, start: Place, end: Place | None, limit: int
-) -> list[tuple[StoredEvent, bool]]:
-    """Return events from one place backwards, newest first, down to another, and whether any before it is missing."""
+) -> list[Happened]:
+    """Return events from one place backwards, newest first, down to another."""
     end = end or Place(-1)
     rows = await tx.fetch(
         f"""
-        {_SELECT_WITH_GAPS} WHERE r.room_id = $1 AND {_HAPPENED}
+        {_SELECT_HISTORY} WHERE r.room_id = $1 AND {_HAPPENED}
           AND (e.position, e.backfill_rank) <= ($2, $3) AND (e.position, e.backfill_rank) > ($4, $5)
         ORDER BY e.position DESC, e.backfill_rank DESC LIMIT $6
         """,
@@ -99,17 +115,15 @@ async def events_before(
         *end,
         limit,
     )
-    return [(_stored(row), row[15]) for row in rows]
+    return [Happened(_stored(row), row[15], row[16]) for row in rows]
 
 
-async def events_after(
-    tx: Transaction, room_id: RoomId, start: Place, end: Place | None, limit: int
-) -> list[tuple[StoredEvent, bool]]:
-    """Return events from one place forwards, oldest first, up to another, and whether any before it is missing."""
+async def events_after(tx: Transaction, room_id: RoomId, start: Place, end: Place | None, limit: int) -> list[Happened]:
+    """Return events from one place forwards, oldest first, up to another."""
     end = end or Place(2**62)
     rows = await tx.fetch(
         f"""
-        {_SELECT_WITH_GAPS} WHERE r.room_id = $1 AND {_HAPPENED}
+        {_SELECT_HISTORY} WHERE r.room_id = $1 AND {_HAPPENED}
           AND (e.position, e.backfill_rank) > ($2, $3) AND (e.position, e.backfill_rank) <= ($4, $5)
         ORDER BY e.position, e.backfill_rank LIMIT $6
         """,
@@ -118,7 +132,7 @@ async def events_after(
         *end,
         limit,
     )
-    return [(_stored(row), row[15]) for row in rows]
+    return [Happened(_stored(row), row[15], row[16]) for row in rows]
 
 
 async def first_event_since(tx: Transaction, room_id: RoomId, ts: int) -> StoredEvent | None:
