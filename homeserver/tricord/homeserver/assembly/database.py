@@ -19,14 +19,7 @@ _LEAST_CONNECTIONS = 100
 @contextlib.asynccontextmanager
 async def prepared_database(settings: Settings) -> AsyncIterator[str]:
     """Give the URL of the database at `database.url`, or of the embedded one, with today's schema."""
-    async with contextlib.AsyncExitStack() as stack:
-        url = settings.database.url.get_secret_value()
-        if not url:
-            wanted = (settings.processes + 1) * (settings.database.connections + _FURTHER_CONNECTIONS)
-            options = {"max_connections": str(wanted)} if wanted > _LEAST_CONNECTIONS else None
-            folder = settings.data_dir / "postgres"
-            url = await stack.enter_async_context(embedded_postgres(folder, options=options))
-        await migrate(url)
+    async with _of_today(settings) as url:
         async with open_database(url, connections=1) as database:
             await database.run(claim_server_name, settings.server_name)
         yield url
@@ -36,7 +29,21 @@ async def prepared_database(settings: Settings) -> AsyncIterator[str]:
 async def opened_database(settings: Settings) -> AsyncIterator[Database]:
     """Open the database of the settings, with today's schema."""
     async with (
-        prepared_database(settings) as url,
+        _of_today(settings) as url,
         open_database(url, connections=settings.database.connections) as database,
     ):
+        await database.run(claim_server_name, settings.server_name)
         yield database
+
+
+@contextlib.asynccontextmanager
+async def _of_today(settings: Settings) -> AsyncIterator[str]:
+    async with contextlib.AsyncExitStack() as stack:
+        url = settings.database.url.get_secret_value()
+        if not url:
+            wanted = (settings.processes + 1) * (settings.database.connections + _FURTHER_CONNECTIONS)
+            options = {"max_connections": str(wanted)} if wanted > _LEAST_CONNECTIONS else None
+            folder = settings.data_dir / "postgres"
+            url = await stack.enter_async_context(embedded_postgres(folder, options=options))
+        await migrate(url)
+        yield url
