@@ -24,6 +24,7 @@ LOADED_WHEN_NEEDED = {
     "rich": "for people who look at a terminal",
     "tricord.clients.bot": "the server is nobody's client",
     "tricord.clients.client": "the server is nobody's client",
+    "tricord.homeserver.cli.doctor": "a verb of its own",
     "tricord.homeserver.demo": "a verb of its own",
     "tricord.homeserver.processes.supervisor": "for several processes only",
     "trio_websocket": "loaded with the first WebSocket",
@@ -34,7 +35,7 @@ LOADED_WHEN_NEEDED = {
 SERVING = """
 from tricord.homeserver.loading import leave_out_extras
 leave_out_extras()
-import tricord.homeserver.cli, tricord.homeserver.logs, tricord.homeserver.app
+import tricord.homeserver.cli, tricord.homeserver.cli.serve, tricord.homeserver.logs, tricord.homeserver.app
 """
 LOADED = "print(*(name for name, module in sys.modules.items() if module is not None))"
 # With the code that each builds, which takes half a millisecond and more.

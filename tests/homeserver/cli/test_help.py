@@ -15,9 +15,17 @@ from tricord.homeserver.settings_reference import settings_reference
 ROOT = Path(__file__).resolve().parents[3]
 
 
+def below(group: click.Group, name: str) -> click.Command:
+    """Return a command of a group."""
+    command = group.get_command(click.Context(group), name)
+    assert command is not None
+    return command
+
+
 def verbs(group: click.Group, *path: str) -> Iterator[tuple[str, ...]]:
     """Return the words of every command below a group."""
-    for name, command in group.commands.items():
+    for name in group.list_commands(click.Context(group)):
+        command = below(group, name)
         yield (*path, name)
         if isinstance(command, click.Group):
             yield from verbs(command, *path, name)
@@ -72,7 +80,7 @@ def test_help_is_whole_and_every_option_explained(words: tuple[str, ...]) -> Non
     command: click.Command = main
     for word in words:
         assert isinstance(command, click.Group)
-        command = command.commands[word]
+        command = below(command, word)
     assert command.help
     for option in command.params:
         assert not isinstance(option, click.Option) or option.help, option

@@ -1,32 +1,35 @@
-"""The `tricord` command: one file per verb, each importing what it needs so that `--help` is quick."""
+"""The `tricord` command: one file per verb, loaded when it is called; each imports what it needs when it runs."""
 
 from __future__ import annotations
 
+from importlib import import_module
+
 import click
 
-from tricord.homeserver.cli.config import config
-from tricord.homeserver.cli.demo import demo
-from tricord.homeserver.cli.doctor import doctor
-from tricord.homeserver.cli.init import init
-from tricord.homeserver.cli.key import key
-from tricord.homeserver.cli.media import media
-from tricord.homeserver.cli.notice import notice
-from tricord.homeserver.cli.peer import peer
-from tricord.homeserver.cli.report import report
-from tricord.homeserver.cli.serve import serve
-from tricord.homeserver.cli.spec import spec
-from tricord.homeserver.cli.token import token
-from tricord.homeserver.cli.user import user
-from tricord.homeserver.cli.version import version
+_VERBS = (
+    *("config", "demo", "doctor", "init", "key", "media", "notice", "peer", "report", "serve", "spec", "token", "user"),
+    "version",
+)
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+class _Verbs(click.Group):
+    """The verbs: `tricord serve` waits for no other to be loaded."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002  # click hands it over
+        """Return the names, as `--help` lists them."""
+        return list(_VERBS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002
+        """Load a verb: in the file of its name, the function of its name."""
+        if cmd_name not in _VERBS:
+            return None
+        verb: click.Command = getattr(import_module(f"{__name__}.{cmd_name}"), cmd_name)
+        return verb
+
+
+@click.group(cls=_Verbs, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
 def main() -> None:
     """Tricord, a Matrix homeserver.
 
     `tricord serve` alone runs one on this machine; `tricord init` is the way to a real domain.
     """
-
-
-for command in (serve, init, config, key, user, token, media, report, notice, doctor, peer, demo, spec, version):
-    main.add_command(command)
