@@ -109,6 +109,30 @@ async def write_history(
     number, child type and sender.
     """
     await tx.execute("SELECT 1 FROM rooms WHERE room_nid = $1 FOR UPDATE", room_nid)
+    await _put_events(tx, room_nid, rows)
+    await tx.execute(
+        """
+        INSERT INTO state_nodes (node_id, node) SELECT * FROM unnest($1::bytea[], $2::bytea[]) ON CONFLICT DO NOTHING
+        """,
+        *_columns(nodes, 2),
+    )
+    await _link(tx, rows)
+    await _redact(tx, rows, redactions)
+    await tx.execute(
+        """
+        INSERT INTO missing_events (event_id, named_by) SELECT * FROM unnest($1::text[], $2::bigint[])
+        ON CONFLICT DO NOTHING
+        """,
+        *_columns(missing, 2),
+    )
+    await _put_relations(tx, room_nid, relations)
+    await tx.execute(
+        "INSERT INTO search_queue (event_nid) SELECT * FROM unnest($1::bigint[]) ON CONFLICT DO NOTHING",
+        [row.event_nid for row in rows if row.type in SEARCHED_TYPES],
+    )
+
+
+async def _put_events(tx: Transaction, room_nid: int, rows: Sequence[HistoryRow]) -> None:
     await tx.execute(
         """
         INSERT INTO events AS e (
@@ -140,12 +164,10 @@ async def write_history(
         room_nid,
         _RANKS_OF_A_PART,
     )
-    await tx.execute(
-        """
-        INSERT INTO state_nodes (node_id, node) SELECT * FROM unnest($1::bytea[], $2::bytea[]) ON CONFLICT DO NOTHING
-        """,
-        *_columns(nodes, 2),
-    )
+
+
+async def _link(tx: Transaction, rows: Sequence[HistoryRow]) -> None:
+    """Let the events that named these, before they were here, be followed by them."""
     await tx.execute(
         """
         UPDATE events AS e SET prev_nids = e.prev_nids || f.nids
@@ -160,21 +182,9 @@ async def write_history(
         [row.event_nid for row in rows],
     )
     await tx.execute("DELETE FROM missing_events WHERE event_id = ANY($1)", [row.event_id for row in rows])
-    await tx.execute("DELETE FROM waiting_redactions WHERE event_id = ANY($1)", [row.event_id for row in rows])
-    await tx.execute(
-        "INSERT INTO waiting_redactions (event_id, redaction_nid) SELECT * FROM unnest($1::text[], $2::bigint[]) "
-        "ON CONFLICT DO NOTHING",
-        *_columns(redactions.waiting, 2),
-    )
-    if redactions.done:
-        await _redact(tx, redactions.done)
-    await tx.execute(
-        """
-        INSERT INTO missing_events (event_id, named_by) SELECT * FROM unnest($1::text[], $2::bigint[])
-        ON CONFLICT DO NOTHING
-        """,
-        *_columns(missing, 2),
-    )
+
+
+async def _put_relations(tx: Transaction, room_nid: int, relations: Sequence[tuple[str, str, int, str, str]]) -> None:
     await tx.execute(
         """
         INSERT INTO event_relations (parent_id, rel_type, child_nid, child_type, sender, room_nid)
@@ -195,24 +205,29 @@ async def write_history(
         """,
         [child_nid for _, rel_type, child_nid, _, _ in relations if rel_type == "m.thread"],
     )
+
+
+async def _redact(tx: Transaction, rows: Sequence[HistoryRow], redactions: Redactions) -> None:
+    """Redact what these events redact, and note which of the redactions wait for an event that is not here."""
+    await tx.execute("DELETE FROM waiting_redactions WHERE event_id = ANY($1)", [row.event_id for row in rows])
     await tx.execute(
-        "INSERT INTO search_queue (event_nid) SELECT * FROM unnest($1::bigint[]) ON CONFLICT DO NOTHING",
-        [row.event_nid for row in rows if row.type in SEARCHED_TYPES],
+        "INSERT INTO waiting_redactions (event_id, redaction_nid) SELECT * FROM unnest($1::text[], $2::bigint[]) "
+        "ON CONFLICT DO NOTHING",
+        *_columns(redactions.waiting, 2),
     )
-
-
-async def _redact(tx: Transaction, redacted: Sequence[tuple[int, bytes, str]]) -> None:
+    if not redactions.done:
+        return
     await tx.execute(
         """
         UPDATE events AS e SET json = t.json, redacted_because = t.because
         FROM unnest($1::bigint[], $2::bytea[], $3::text[]) AS t (event_nid, json, because)
         WHERE e.event_nid = t.event_nid AND e.redacted_because IS NULL
         """,
-        *_columns(redacted, 3),
+        *_columns(redactions.done, 3),
     )
     await tx.execute(
         "INSERT INTO search_queue (event_nid) SELECT * FROM unnest($1::bigint[]) ON CONFLICT DO NOTHING",
-        [nid for nid, _, _ in redacted],
+        [nid for nid, _, _ in redactions.done],
     )
 
 
