@@ -83,11 +83,7 @@ def password(
     """Give NAME another password, and sign them out everywhere."""
     settings = read_settings(config_file, data_dir, server_name)
     new = _password(from_stdin=password_stdin)
-
-    async def act(administration: Administration) -> None:
-        await administration.set_password(name, new)
-
-    administer(settings, act)
+    administer(settings, lambda administration: administration.set_password(name, new))
     click.echo(f"{name} has another password, and is signed out everywhere.")
 
 
@@ -108,11 +104,7 @@ def deactivate(
     settings = read_settings(config_file, data_dir, server_name)
     if not yes:
         click.confirm(f"End the account of {name} for good?", abort=True)
-
-    async def act(administration: Administration) -> None:
-        await administration.deactivate(name, erase=erase)
-
-    administer(settings, act)
+    administer(settings, lambda administration: administration.deactivate(name, erase=erase))
     click.echo(f"{name} is deactivated.")
 
 
@@ -129,11 +121,7 @@ def lock(
 ) -> None:
     """Lock NAME out of everything; their sessions wait for them."""
     settings = read_settings(config_file, data_dir, server_name)
-
-    async def act(administration: Administration) -> None:
-        await administration.set_locked(name, locked=not undo)
-
-    administer(settings, act)
+    administer(settings, lambda administration: administration.set_locked(name, locked=not undo))
     click.echo(f"{name} is {'no longer ' if undo else ''}locked.")
 
 
@@ -150,11 +138,7 @@ def suspend(
 ) -> None:
     """Suspend NAME: they read, leave rooms and redact what they said, and do little else."""
     settings = read_settings(config_file, data_dir, server_name)
-
-    async def act(administration: Administration) -> None:
-        await administration.set_suspended(name, suspended=not undo)
-
-    administer(settings, act)
+    administer(settings, lambda administration: administration.set_suspended(name, suspended=not undo))
     click.echo(f"{name} is {'no longer ' if undo else ''}suspended.")
 
 
