@@ -5,11 +5,15 @@ from __future__ import annotations
 from pathlib import Path
 
 import httpx
+import orjson
 import pytest
+import trio
 from prometheus_client.parser import text_string_to_metric_families
+from trio_websocket import open_websocket_url
 
 from tests.servers import PASSWORD, settings_for
 from tricord.clients import Client, Refused
+from tricord.clients.api.websocket import PATH
 from tricord.homeserver.app import Homeserver, open_homeserver
 from tricord.homeserver.assembly.measuring import address_of
 from tricord.protocol.identifiers import RoomId
@@ -59,6 +63,23 @@ async def test_what_is_done_is_counted_and_what_is_there_is_told(database_url: s
         assert after["process_resident_memory_bytes",] > 10_000_000
         # Nobody is named.
         assert not [name for name in after if room_id in name or alice.user_id in name]
+
+
+async def test_requests_over_a_websocket_count_too(database_url: str, tmp_path: Path) -> None:
+    settings = settings_for(database_url, tmp_path, metrics={"bind": "127.0.0.1:0"})
+    async with open_homeserver(settings) as homeserver, Client(homeserver.urls[0]) as alice:
+        session = await alice.register("alice", PASSWORD)
+        async with open_websocket_url(homeserver.urls[0].replace("http", "ws", 1) + PATH) as socket:
+            for message in (
+                {"type": "sign_in", "access_token": session.access_token},
+                {"type": "request", "id": 1, "method": "GET", "path": "/_matrix/client/v3/joined_rooms", "body": {}},
+            ):
+                await socket.send_message(orjson.dumps(message).decode())
+            with trio.fail_after(30):
+                while '"response"' not in (answer := await socket.get_message()):
+                    pass
+        assert orjson.loads(answer)["status"] == 200
+        assert (await told(homeserver))["tricord_requests_total", "/_matrix/client/v3/joined_rooms", "GET", "200"] == 1
 
 
 async def test_figures_are_told_at_their_own_address_only(database_url: str, tmp_path: Path) -> None:

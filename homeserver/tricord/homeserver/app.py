@@ -36,7 +36,7 @@ from tricord.homeserver.heap import give_back_memory
 from tricord.homeserver.rooms.state import RoomState
 from tricord.homeserver.serving.asgi import Application
 from tricord.homeserver.serving.call import Route, WebSocketRoute
-from tricord.homeserver.serving.dispatch import Dispatcher, Observer
+from tricord.homeserver.serving.dispatch import Dispatcher
 from tricord.homeserver.serving.health import HealthApi
 from tricord.homeserver.serving.server import Listener, listening
 from tricord.homeserver.settings import ListenerSettings, Settings
@@ -82,7 +82,7 @@ class _House:
         self, base: Foundation, transport: Transport, outside: Outside, password_cost: HashCost | None
     ) -> None:
         settings = base.settings
-        self.publisher = base.publisher
+        self.publisher, self.observe = base.publisher, base.observe
         self.network = Network(base, transport)
         self.rooms = Rooms(base, self.network)
         encryption = Encryption(base, self.network, self.rooms)
@@ -219,13 +219,20 @@ async def run_on(
             transport = await stack.enter_async_context(open_transport(settings))
         if outside is None:
             outside = await stack.enter_async_context(open_way_out(settings))
+        metrics = metrics_if_wanted(settings.metrics)
         base = Foundation(
-            settings, database, publisher, key, retired, clock, policy_key, None if common is None else common.buckets
+            settings,
+            database,
+            publisher,
+            key,
+            retired,
+            clock,
+            policy_key,
+            None if common is None else common.buckets,
+            None if metrics is None else metrics.observe_request,
         )
         house = _House(base, transport, outside, password_cost)
-        metrics = metrics_if_wanted(settings.metrics)
-        observe = None if metrics is None else metrics.observe_request
-        listeners = [_listener(each, house, everything_by_quart, observe) for each in settings.listeners]
+        listeners = [_listener(each, house, everything_by_quart) for each in settings.listeners]
         if metrics is not None:
             metrics.watch(
                 publisher,
@@ -257,9 +264,7 @@ def administration_of(settings: Settings, database: Database) -> Administration:
     return AccountBook(settings, database, SystemClock(), None, lambda: None, have_all_look_again).administration
 
 
-def _listener(
-    settings: ListenerSettings, house: _House, everything_by_quart: bool, observe: Observer | None
-) -> Listener:
+def _listener(settings: ListenerSettings, house: _House, everything_by_quart: bool) -> Listener:
     clients, servers = "client" in settings.serves, "federation" in settings.serves
     routes = [
         *house.health_routes,
@@ -273,7 +278,7 @@ def _listener(
             accounts.requesters,
             accounts.limits,
             peers=house.network.authenticator,
-            observe=observe,
+            observe=house.observe,
             others=house.publisher,
             sessions=accounts.book.revocations,
         ),

@@ -6,6 +6,7 @@ from collections.abc import Awaitable, Callable, Mapping
 
 from tricord.homeserver.clock import Clock
 from tricord.homeserver.rooms.chain import Signer
+from tricord.homeserver.serving.dispatch import Observer
 from tricord.homeserver.settings import Settings
 from tricord.homeserver.storage.database import Database
 from tricord.homeserver.stream.common_memory import Buckets
@@ -34,6 +35,9 @@ class Foundation:
     """By which this server recommends events, where it is a policy server."""
     common_buckets: Buckets | None = None
     """How often things were done, in all processes on this machine, where there are several."""
+
+    observe: Observer | None = None
+    """Told of each request that was answered, where somebody wants to know."""
 
     @property
     def server_name(self) -> ServerName:

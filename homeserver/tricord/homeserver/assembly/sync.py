@@ -53,7 +53,7 @@ class Sync:
         self._presences = personal.presences
         self._filters = SyncFilters(database)
         self._database = database
-        self._publisher = base.publisher
+        self._publisher, self._observe = base.publisher, base.observe
         windows = Windows(database, timeline, state, rooms.changes, rooms.retention)
         account_data = AccountDataSection(database, personal.push_rules)
         invites = InviteSection(timeline, state, rooms.preferences)
@@ -142,7 +142,9 @@ class Sync:
     def websockets(self, requests: Sequence[Route]) -> list[WebSocketRoute]:
         """Return the sockets by which clients follow; requests over them are answered as over HTTP."""
         requesters, revocations = self._accounts.requesters, self._accounts.book.revocations
-        dispatcher = Dispatcher(requests, requesters, self._accounts.limits, others=self._publisher)
+        dispatcher = Dispatcher(
+            requests, requesters, self._accounts.limits, observe=self._observe, others=self._publisher
+        )
         socket = WebSocketSync(
             self._engine, self._filters, self._presences, requesters, revocations, dispatcher, self._publisher
         )

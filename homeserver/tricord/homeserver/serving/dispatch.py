@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import field
 from typing import Any, get_origin
 from urllib.parse import parse_qs
@@ -139,16 +139,21 @@ class Dispatcher:
 
     async def respond(self, request: RawRequest, route: Route, path: Mapping[str, str]) -> Response:
         """Serve a request for which `find` found a route. Raises nothing but ClientDisconnected and cancellation."""
+        return await self._measured(request, route.endpoint, self._handled(request, route, path))
+
+    async def _handled(self, request: RawRequest, route: Route, path: Mapping[str, str]) -> Response:
+        if self._others is not None and self._others.is_behind:
+            await self._others.catch_up()
+        if route.endpoint.cancel_on_disconnect and self._sessions is not None:
+            return _encode(await self._waited_for(request, route, path, self._sessions))
+        return _encode(await route.handle(await self._call(request, route.endpoint, path)))
+
+    async def _measured(self, request: RawRequest, endpoint: type[Endpoint], handled: Awaitable[Response]) -> Response:
+        """Return the answer to a request, also where it fails, and note what it took."""
         started = trio.current_time()
-        endpoint = route.endpoint
         number = next(self._numbers)
         try:
-            if self._others is not None and self._others.is_behind:
-                await self._others.catch_up()
-            if endpoint.cancel_on_disconnect and self._sessions is not None:
-                response = _encode(await self._waited_for(request, route, path, self._sessions))
-            else:
-                response = _encode(await route.handle(await self._call(request, endpoint, path)))
+            response = await handled
         except MatrixError as error:
             response = _refusal(error)
         except DatabaseUnavailable as error:
@@ -189,24 +194,16 @@ class Dispatcher:
             refusal = _refusal(Unrecognized("this endpoint is not served here, use HTTP"))
             return refusal.status, _whole(refusal)
 
-        response = await self._respond_as(requester, request, route, parameters, body)
+        handled = self._handled_as(requester, request, route, parameters, body)
+        response = await self._measured(request, route.endpoint, handled)
         return response.status, _whole(response)
 
-    async def _respond_as(
+    async def _handled_as(
         self, requester: Requester, request: RawRequest, route: Route, path: Mapping[str, str], body: JsonObject
     ) -> Response:
-        try:
-            if self._others is not None:
-                await self._others.catch_up()
-            call = self._parsed(request, route.endpoint, path, requester, body)
-            return _encode(await route.handle(call))
-        except MatrixError as error:
-            return _refusal(error)
-        except DatabaseUnavailable:
-            return _failure(503, "the server cannot reach its database, try again later")
-        except Exception:  # noqa: BLE001  # one failing request must not end the others
-            _log.exception("a request failed", method=request.method, route=route.endpoint.path)
-            return _failure(500, "internal error")
+        if self._others is not None and self._others.is_behind:
+            await self._others.catch_up()
+        return _encode(await route.handle(self._parsed(request, route.endpoint, path, requester, body)))
 
     async def _waited_for(
         self, request: RawRequest, route: Route, path: Mapping[str, str], sessions: EndsOfSessions
