@@ -15,7 +15,7 @@ import subprocess
 import time
 from urllib.parse import urlsplit
 
-from bench.figures import family_of, resident_mib
+from bench.figures import cpu_seconds, family_of, resident_mib
 
 _PATIENCE_SECONDS = 120
 
@@ -37,9 +37,11 @@ def main() -> None:
                     raise SystemExit("it does not start")
                 time.sleep(0.005)
             seconds = time.perf_counter() - started
+            cpu = sum(cpu_seconds(pid) for pid in family_of(process.pid))
             time.sleep(options.settle_seconds)
             memory = sum(resident_mib(pid) for pid in family_of(process.pid))
-            print(f"start {number + 1}: first answer after {seconds:.2f} s, {memory:.0f} MiB resident", flush=True)
+            took = f"first answer after {seconds:.2f} s and {cpu:.2f} s of its own CPU"
+            print(f"start {number + 1}: {took}, {memory:.0f} MiB resident", flush=True)
         finally:
             process.send_signal(signal.SIGTERM)
             process.wait()
