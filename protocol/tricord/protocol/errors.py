@@ -214,12 +214,6 @@ class ProfileTooLarge(MatrixError):
     errcode = "M_PROFILE_TOO_LARGE"
 
 
-class Exclusive(MatrixError):
-    """The name lies in a namespace that belongs to an application service."""
-
-    errcode = "M_EXCLUSIVE"
-
-
 class GuestAccessForbidden(MatrixError):
     """Guests may not do this."""
 
@@ -282,12 +276,6 @@ class InviteBlocked(MatrixError):
 
     errcode = "M_INVITE_BLOCKED"
     status = 403
-
-
-class BadState(MatrixError):
-    """The change contradicts the state that is there."""
-
-    errcode = "M_BAD_STATE"
 
 
 class BadAlias(MatrixError):

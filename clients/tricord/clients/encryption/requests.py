@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import field
 from typing import Any, ClassVar
 
-from tricord.clients.api.cross_signing import UploadCrossSigningKeys, UploadSignatures
+from tricord.clients.api.cross_signing import UploadSignatures
 from tricord.clients.api.key_backups import PutBackedUpKeys
 from tricord.clients.api.keys import ClaimKeys, QueryKeys, UploadKeys
 from tricord.clients.api.messages import SendMessage
@@ -126,19 +126,6 @@ class SignaturesUpload(Request):
     def body(self) -> JsonObject:
         """What is signed, with its signatures."""
         return {user_id: dict(signed) for user_id, signed in self.signed.items()}
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CrossSigningUpload(Request):
-    """Publish our cross-signing keys; the homeserver may ask for the password."""
-
-    endpoint = UploadCrossSigningKeys
-    keys: JsonObject
-
-    @property
-    def body(self) -> JsonObject:
-        """The keys."""
-        return self.keys
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -106,17 +106,6 @@ def _relations(aggregation: Aggregation, told: Callable[[Seen, Aggregation | Non
     return orjson.dumps(relations)
 
 
-def stripped_event(stored: StoredEvent) -> bytes:
-    """Return a state event as those see it who are not in the room.
-
-    https://spec.matrix.org/v1.19/client-server-api/#stripped-state
-    """
-    event = stored.event
-    return orjson.dumps(
-        {"type": event.type, "state_key": event.state_key, "sender": event.sender, "content": event.content}
-    )
-
-
 async def companions_of(events: Collection[StoredEvent], timeline: Timeline) -> dict[EventId, StoredEvent]:
     """Return the events that `client_event_for` wants beside some events."""
     wanted = {stored.replaces for stored in events} | {stored.redacted_because for stored in events}
