@@ -2,9 +2,9 @@
 
     python -m bench.soak [--minutes 60] [--still 10] [--users 200] [--json FILE]
 
-Each minute prints what the processes hold, and the end, how it grew in the last half. In the last minutes (`--still`)
-nobody writes what is kept, but all else goes on. Memory that grows then too is lost by requests; memory that grows only
-before follows what is in the database, or fills caches.
+Each minute prints what the processes hold; the last lines, how that grew in the last half. In the last minutes
+(`--still`) nobody writes what is kept, but all else goes on. Memory that grows then too is lost by requests; memory
+that grows only before follows what is in the database, or fills caches.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ import trio
 from bench import accounts
 from bench.accounts import User
 from bench.connection import Connection, Refused
-from bench.figures import Figures
+from bench.figures import Figures, percentile
 from bench.follower import LAZY_SYNC
 from bench.homeservers import SECRET, Homeserver, tricord
 from bench.scenario import Bench
@@ -84,11 +84,15 @@ class Room:
 
 @dataclass(frozen=True)
 class Minute:
-    """What was measured at the end of a minute. CPU time is of this minute, the counts are of all."""
+    """What was measured in a minute: memory and CPU time are of this minute, the counts are of all.
+
+    Of the server's memory it is the median, since a password that is hashed takes 64 MiB for as long.
+    """
 
     minute: int
     is_still: bool
     server_mib: float
+    most_server_mib: float
     postgres_mib: float
     database_mib: float
     server_cpu_s: float
@@ -306,9 +310,12 @@ class Soak:
             began = trio.current_time()
             cpu = self._town.server.cpu_seconds()
             for minute in range(1, self._minutes + 1):
-                await trio.sleep_until(began + 60 * minute)
+                resident: list[float] = []
+                while trio.current_time() < began + 60 * minute:
+                    await trio.sleep(1)
+                    resident.append(self._town.server.resident_mib())
                 before, cpu = cpu, self._town.server.cpu_seconds()
-                await self._measure(minute, cpu[0] - before[0], cpu[1] - before[1])
+                await self._measure(minute, resident, cpu[0] - before[0], cpu[1] - before[1])
                 self._is_still = minute >= self._minutes - self._still
                 sockets.deliveries.clear()
             nursery.cancel_scope.cancel()
@@ -343,12 +350,13 @@ class Soak:
                         answered = await connection.call("GET", LAZY_SYNC + since)
                         since = f"&timeout=30000&since={quote(answered['next_batch'])}"
 
-    async def _measure(self, minute: int, server_cpu: float, postgres_cpu: float) -> None:
+    async def _measure(self, minute: int, resident: Sequence[float], server_cpu: float, postgres_cpu: float) -> None:
         town = self._town
         measured = Minute(
             minute,
             self._is_still,
-            town.server.resident_mib(),
+            percentile(resident, 0.5),
+            max(resident),
             town.server.postgres_mib(),
             await town.server.database_bytes() / (1 << 20),
             server_cpu,
@@ -358,6 +366,7 @@ class Soak:
         self.measured.append(measured)
         print(
             f"{minute:>4}{' still' if measured.is_still else '      '}  server {measured.server_mib:6.1f} MiB"
+            f" (at most {measured.most_server_mib:.0f})"
             f"  PostgreSQL {measured.postgres_mib:6.1f} MiB  database {measured.database_mib:6.1f} MiB"
             f"  CPU {server_cpu:5.1f} + {postgres_cpu:4.1f} s  {measured.events:>7,} events"
             f"  {measured.requests:>9,} requests  {measured.failures} refused",

@@ -77,7 +77,7 @@ class CachedRooms:
     """The rooms used last, within a budget of bytes."""
 
     def __init__(
-        self, database: Database, publisher: Publisher, *, budget: int = 64 << 20, tail_budget: int = 256 << 10
+        self, database: Database, publisher: Publisher, *, budget: int = 64 << 20, tail_budget: int = 512 << 10
     ) -> None:
         self._database = database
         self._budget = budget
