@@ -22,14 +22,29 @@ _SELECT = """
 # What happened in a room: it has a place, and was let in.
 _HAPPENED = "e.position IS NOT NULL AND NOT e.rejected AND NOT e.soft_failed"
 
-# The same, as a `Happened`.
+# A stretch of the history of a room, as `Happened`. The inner query reads just so many rows, in the order of the index;
+# what else is asked about events is asked about these.
 _SELECT_HISTORY = _SELECT.replace(
-    "FROM events",
+    "FROM events e JOIN rooms r USING (room_nid)",
     """,
         EXISTS (SELECT FROM missing_events m WHERE m.named_by = e.event_nid),
         EXISTS (SELECT FROM event_relations c WHERE c.parent_id = e.event_id)
-    FROM events""",
-    1,
+    FROM rooms r CROSS JOIN LATERAL (
+        SELECT * FROM events e
+        WHERE e.room_nid = r.room_nid AND {happened} AND {between}
+        ORDER BY {order} LIMIT $6
+    ) e
+    WHERE r.room_id = $1 ORDER BY {order}""",
+)
+_BACKWARDS = _SELECT_HISTORY.format(
+    happened=_HAPPENED,
+    between="(e.position, e.backfill_rank) <= ($2, $3) AND (e.position, e.backfill_rank) > ($4, $5)",
+    order="e.position DESC, e.backfill_rank DESC",
+)
+_FORWARDS = _SELECT_HISTORY.format(
+    happened=_HAPPENED,
+    between="(e.position, e.backfill_rank) > ($2, $3) AND (e.position, e.backfill_rank) <= ($4, $5)",
+    order="e.position, e.backfill_rank",
 )
 
 _AMONG_THE_NEWEST = """
@@ -104,34 +119,14 @@ async def events_before(
 ) -> list[Happened]:
     """Return events from one place backwards, newest first, down to another."""
     end = end or Place(-1)
-    rows = await tx.fetch(
-        f"""
-        {_SELECT_HISTORY} WHERE r.room_id = $1 AND {_HAPPENED}
-          AND (e.position, e.backfill_rank) <= ($2, $3) AND (e.position, e.backfill_rank) > ($4, $5)
-        ORDER BY e.position DESC, e.backfill_rank DESC LIMIT $6
-        """,
-        room_id,
-        *start,
-        *end,
-        limit,
-    )
+    rows = await tx.fetch(_BACKWARDS, room_id, *start, *end, limit)
     return [Happened(_stored(row), row[15], row[16]) for row in rows]
 
 
 async def events_after(tx: Transaction, room_id: RoomId, start: Place, end: Place | None, limit: int) -> list[Happened]:
     """Return events from one place forwards, oldest first, up to another."""
     end = end or Place(2**62)
-    rows = await tx.fetch(
-        f"""
-        {_SELECT_HISTORY} WHERE r.room_id = $1 AND {_HAPPENED}
-          AND (e.position, e.backfill_rank) > ($2, $3) AND (e.position, e.backfill_rank) <= ($4, $5)
-        ORDER BY e.position, e.backfill_rank LIMIT $6
-        """,
-        room_id,
-        *start,
-        *end,
-        limit,
-    )
+    rows = await tx.fetch(_FORWARDS, room_id, *start, *end, limit)
     return [Happened(_stored(row), row[15], row[16]) for row in rows]
 
 
