@@ -8,8 +8,9 @@ import re
 import signal
 import subprocess
 import sys
-from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager
+import tempfile
+from collections.abc import AsyncIterator, Iterator
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -20,9 +21,11 @@ from tests.alternating import alternating
 from tricord.clients import Client
 from tricord.homeserver.accounts.passwords import HashCost
 from tricord.homeserver.app import Homeserver, open_homeserver
+from tricord.homeserver.assembly.foundation import Common
 from tricord.homeserver.clock import Clock
 from tricord.homeserver.settings import Settings
 from tricord.homeserver.stream.common_memory import SIZE, CommonMemory
+from tricord.homeserver.stream.siblings import Siblings
 
 SERVER_NAME = "hs.test"
 PASSWORD = "correct horse battery staple"
@@ -91,13 +94,20 @@ async def one_or_several(settings: Settings, **options: Any) -> AsyncIterator[Ho
 @asynccontextmanager
 async def several(settings: Settings, count: int, **options: Any) -> AsyncIterator[list[Homeserver]]:
     """Run some homeservers on one database, as if each were a process of its own; each answers at its own URL."""
-    memory = mmap.mmap(-1, SIZE)
     async with AsyncExitStack() as stack:
+        commons = stack.enter_context(in_common(count))
         yield [
-            await stack.enter_async_context(
-                open_homeserver(settings, common=CommonMemory(memory, place, count), **options)
-            )
-            for place in range(count)
+            await stack.enter_async_context(open_homeserver(settings, common=common, **options)) for common in commons
+        ]
+
+
+@contextmanager
+def in_common(count: int) -> Iterator[list[Common]]:
+    """Give what some processes of a homeserver share, to each of them."""
+    memory = mmap.mmap(-1, SIZE)
+    with tempfile.TemporaryDirectory(prefix="tricord-") as folder:
+        yield [
+            Common(CommonMemory(memory, place, count), Siblings(Path(folder), place, count)) for place in range(count)
         ]
 
 
@@ -115,6 +125,7 @@ class ServerProcess:
     """`tricord serve` with a settings file, as an operator runs it. Started again, it answers where it did before."""
 
     config_file: Path
+    processes: int = PROCESSES
     process: subprocess.Popen[bytes] | None = None
     url: str = ""
 
@@ -125,7 +136,7 @@ class ServerProcess:
             self.process = subprocess.Popen(  # noqa: ASYNC220  # our own program
                 [
                     *(sys.executable, "-m", "tricord.homeserver", "serve", "--config", str(self.config_file)),
-                    *("--processes", str(PROCESSES)),
+                    *("--processes", str(self.processes)),
                 ],
                 stdin=subprocess.DEVNULL,
                 stdout=output,
@@ -163,6 +174,7 @@ async def server_process(
     *,
     more: str = "",
     registration: str = f'enabled = true\nshared_secret = "{SHARED_SECRET}"',
+    processes: int = PROCESSES,
 ) -> AsyncIterator[ServerProcess]:
     """Run `tricord serve`, on a database or, without a URL, its own; `more` and `registration` are TOML of its file."""
     config_file = folder / "tricord.toml"
@@ -182,7 +194,7 @@ enabled = false
 """,
         encoding="utf-8",
     )
-    server = ServerProcess(config_file)
+    server = ServerProcess(config_file, processes)
     await server.start()
     try:
         yield server

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import secrets
+import signal
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 import pytest
@@ -14,6 +17,7 @@ from tests.servers import ServerProcess, server_process
 pytestmark = pytest.mark.slow
 
 SENDERS = 20
+_PATIENCE_SECONDS = 60
 
 
 async def test_nothing_is_lost_or_doubled_when_the_server_is_killed_ten_times(
@@ -30,7 +34,32 @@ async def test_nothing_is_lost_when_the_server_is_killed_with_its_own_postgresql
         await _kill_under_load(server, house, times=2)
 
 
+async def test_nothing_is_lost_or_doubled_when_one_of_two_processes_is_killed(
+    database_url: str, tmp_path: Path
+) -> None:
+    async with server_process(database_url, tmp_path, processes=2) as server:
+        house = await settled(server.url, people=4, rooms=1)
+
+        async def kill_one() -> None:
+            assert server.process is not None
+            children = _children(server.process.pid)
+            os.kill(secrets.choice(children), signal.SIGKILL)
+            with trio.fail_after(_PATIENCE_SECONDS):
+                while len(set(_children(server.process.pid)) | set(children)) < 3:  # noqa: ASYNC110  # nobody tells us
+                    await trio.sleep(0.05)
+
+        await _under_load(house, kill_one, times=3)
+
+
 async def _kill_under_load(server: ServerProcess, house: House, *, times: int) -> None:
+    async def kill() -> None:
+        server.kill()
+        await server.start()
+
+    await _under_load(house, kill, times=times)
+
+
+async def _under_load(house: House, kill: Callable[[], Awaitable[None]], *, times: int) -> None:
     senders = [
         Sender(f"sender{number}", house.tokens[number % len(house.tokens)], house.rooms[number % len(house.rooms)])
         for number in range(SENDERS)
@@ -44,12 +73,11 @@ async def _kill_under_load(server: ServerProcess, house: House, *, times: int) -
                     sending.start_soon(sender.run, http)
                 for _ in range(times):
                     before = _count(senders)
-                    with trio.fail_after(20):
+                    with trio.fail_after(_PATIENCE_SECONDS):
                         while _count(senders) < before + SENDERS:  # noqa: ASYNC110  # nobody tells us
                             await trio.sleep(0.01)
                     await trio.sleep(secrets.randbelow(200) / 1000)
-                    server.kill()
-                    await server.start()
+                    await kill()
                 for sender in senders:
                     sender.stopping = True
             following.cancel_scope.cancel()
@@ -70,6 +98,11 @@ async def _kill_under_load(server: ServerProcess, house: House, *, times: int) -
             for sender in senders:
                 own = [text for text in texts(events) if text.startswith(f"{sender.name}-")]
                 assert own == [text for text in sender.acknowledged if sender.room_id == room_id]
+
+
+def _children(pid: int) -> list[int]:
+    tasks = Path(f"/proc/{pid}/task").glob("*/children")
+    return [int(child) for task in tasks for child in task.read_text(encoding="utf-8").split()]
 
 
 def _count(senders: list[Sender]) -> int:

@@ -17,7 +17,7 @@ from tricord.homeserver.assembly.database import opened_database
 from tricord.homeserver.assembly.discovery import Discovery
 from tricord.homeserver.assembly.encryption import Encryption
 from tricord.homeserver.assembly.exchange import Exchange
-from tricord.homeserver.assembly.foundation import Foundation, Run
+from tricord.homeserver.assembly.foundation import Common, Foundation, Run
 from tricord.homeserver.assembly.measuring import metrics_if_wanted, telling
 from tricord.homeserver.assembly.media import Media
 from tricord.homeserver.assembly.moderation import Moderation
@@ -48,7 +48,6 @@ from tricord.homeserver.signing_key import (
 )
 from tricord.homeserver.storage.database import Database, Transaction
 from tricord.homeserver.storage.stream import current_position
-from tricord.homeserver.stream.common_memory import CommonMemory
 from tricord.homeserver.stream.publisher import Publisher, announce_unknown_changes
 from tricord.protocol.events import Event
 from tricord.protocol.identifiers import RoomId, UserId
@@ -167,7 +166,7 @@ async def open_homeserver(
     everything_by_quart: bool = False,
     transport: Transport | None = None,
     outside: Outside | None = None,
-    common: CommonMemory | None = None,
+    common: Common | None = None,
 ) -> AsyncIterator[Homeserver]:
     """Run a homeserver while inside the block, and drain it afterwards.
 
@@ -203,7 +202,7 @@ async def run_on(
     everything_by_quart: bool = False,
     transport: Transport | None = None,
     outside: Outside | None = None,
-    common: CommonMemory | None = None,
+    common: Common | None = None,
     sockets: Sequence[socket.socket] = (),
 ) -> AsyncIterator[Homeserver]:
     """Run a homeserver on a database that is prepared, and on sockets that are open; alone, or as one of several."""
@@ -211,9 +210,11 @@ async def run_on(
     key, retired = load_or_create_signing_key(settings.data_dir), retired_signing_keys(settings.data_dir)
     policy_key = load_or_create_policy_key(settings.data_dir) if settings.policy_server.enabled else None
     async with contextlib.AsyncExitStack() as stack:
-        publisher = Publisher(
-            database, await database.read(current_position), None if common is None else common.frontier
-        )
+        position = await database.read(current_position)
+        if common is None:
+            publisher = Publisher(database, position)
+        else:
+            publisher = Publisher(database, position, common.memory.frontier, common.siblings)
         stack.push_async_callback(publisher.close)
         if transport is None:
             transport = await stack.enter_async_context(open_transport(settings))
@@ -228,7 +229,7 @@ async def run_on(
             retired,
             clock,
             policy_key,
-            None if common is None else common.buckets,
+            common,
             None if metrics is None else metrics.observe_request,
         )
         house = _House(base, transport, outside, password_cost)
@@ -242,9 +243,11 @@ async def run_on(
             )
         async with trio.open_nursery() as nursery:
             await nursery.start(database.run_listeners)
+            if common is not None:
+                await nursery.start(common.siblings.run)
             for run in house.run:
                 nursery.start_soon(run)
-            place = 0 if common is None else common.place
+            place = 0 if common is None else common.memory.place
             async with (
                 telling(metrics, settings.metrics, place, house.accounts.requesters) as metrics_url,
                 listening(listeners, sockets=sockets, drain_seconds=DRAIN_SECONDS) as urls,

@@ -9,6 +9,7 @@ from typing import Any
 
 import trio
 
+from tricord.homeserver.assembly.foundation import Common
 from tricord.homeserver.rooms.append import Draft, Log
 from tricord.homeserver.rooms.cached_rooms import CachedRooms
 from tricord.homeserver.rooms.chain import Signer
@@ -18,6 +19,7 @@ from tricord.homeserver.rooms.node_cache import NodeCache
 from tricord.homeserver.rooms.state import RoomState
 from tricord.homeserver.rooms.stored_event import StoredEvent
 from tricord.homeserver.rooms.timeline import Timeline
+from tricord.homeserver.rooms.writing_for_others import OtherWriters
 from tricord.homeserver.storage.database import Database, open_database
 from tricord.homeserver.storage.stream import current_position
 from tricord.homeserver.stream.publisher import Publisher
@@ -116,15 +118,23 @@ class House:
 
 
 @asynccontextmanager
-async def opened_house(url: str) -> AsyncIterator[House]:
-    """Run one process of a homeserver on a database."""
+async def opened_house(url: str, common: Common | None = None) -> AsyncIterator[House]:
+    """Run one process of a homeserver on a database; `common` is what it shares with others on this machine."""
     async with open_database(url) as database, trio.open_nursery() as nursery:
         clock = FixedClock()
-        publisher = Publisher(database, await database.read(current_position))
-        rooms, nodes = CachedRooms(database, publisher), NodeCache(database)
+        position, nodes = await database.read(current_position), NodeCache(database)
+        if common is None:
+            publisher, others = Publisher(database, position), None
+            rooms = CachedRooms(database, publisher)
+        else:
+            publisher = Publisher(database, position, common.memory.frontier, common.siblings)
+            others = OtherWriters(common.siblings, common.memory.writers, publisher)
+            rooms = CachedRooms(database, publisher, common.siblings)
         memberships = Memberships(database, publisher)
-        log = Log(database, publisher, rooms, nodes, memberships, Signer(SERVER, KEY, clock))
+        log = Log(database, publisher, rooms, nodes, memberships, Signer(SERVER, KEY, clock), others=others)
         await nursery.start(database.run_listeners)
+        if common is not None:
+            await nursery.start(common.siblings.run)
         nursery.start_soon(publisher.run)
         nursery.start_soon(log.run)
         yield House(

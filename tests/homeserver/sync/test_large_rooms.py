@@ -9,7 +9,7 @@ import pytest
 from tests.homeserver.sync.conftest import People
 from tests.homeserver.sync.people import Follower, joined
 from tests.homeserver.sync.server import sync_server
-from tricord.homeserver.storage import events as stored_events
+from tricord.homeserver.rooms.stored_event import StoredEvent
 from tricord.homeserver.storage.database import Database
 from tricord.homeserver.sync.sections import presence
 
@@ -64,7 +64,7 @@ async def test_members_who_are_not_told_are_not_read(
     newest = (await alice.get(f"/v3/rooms/{room}/messages?dir=b&limit=1"))["chunk"][0]["event_id"]
     await alice.post(f"/v3/rooms/{room}/receipt/m.read/{newest}")
     read: list[str] = []
-    stored = stored_events._stored
+    stored = StoredEvent.from_row
 
     def counted(row: Any) -> Any:
         one = stored(row)
@@ -72,7 +72,7 @@ async def test_members_who_are_not_told_are_not_read(
         return one
 
     async with sync_server(database) as fresh:
-        monkeypatch.setattr(stored_events, "_stored", counted)
+        monkeypatch.setattr(StoredEvent, "from_row", counted)
         told = joined(await fresh.person("alice").sync(room={"timeline": {"limit": 3}, "state": LAZILY}), room)
     members = [event for event in told["state"]["events"] if event["type"] == "m.room.member"]
     assert read.count("m.room.member") <= 2 * len(members) + len(told["timeline"]["events"])

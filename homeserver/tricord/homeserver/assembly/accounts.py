@@ -96,9 +96,10 @@ class Accounts:
         )
         self._sightings = Sightings(database, clock)
         self.requesters = Requesters(database, self.book.revocations, self._sightings, clock)
-        self.limits = EndpointLimits(settings.rate_limits, base.common_buckets)
-        self._login_limits = LoginLimits(settings.rate_limits, base.common_buckets)
-        self._registration_limits = RegistrationLimits(settings.rate_limits, base.common_buckets)
+        buckets = None if base.common is None else base.common.memory.buckets
+        self.limits = EndpointLimits(settings.rate_limits, buckets)
+        self._login_limits = LoginLimits(settings.rate_limits, buckets)
+        self._registration_limits = RegistrationLimits(settings.rate_limits, buckets)
         self._password_login = PasswordLogin(base.server_name, database, self.book.passwords, self._login_limits)
         self.auth = InteractiveAuth(
             database,

@@ -9,8 +9,9 @@ from tricord.homeserver.rooms.chain import Signer
 from tricord.homeserver.serving.dispatch import Observer
 from tricord.homeserver.settings import Settings
 from tricord.homeserver.storage.database import Database
-from tricord.homeserver.stream.common_memory import Buckets
+from tricord.homeserver.stream.common_memory import CommonMemory
 from tricord.homeserver.stream.publisher import Publisher
+from tricord.homeserver.stream.siblings import Siblings
 from tricord.protocol.identifiers import KeyId, ServerName
 from tricord.protocol.signing import SigningKey
 from tricord.protocol.values import dataclass
@@ -18,6 +19,14 @@ from tricord.protocol.verify import ServerKey
 
 Run = Callable[[], Awaitable[None]]
 """The life of a part that lives as long as the server."""
+
+
+@dataclass(frozen=True, slots=True)
+class Common:
+    """What the processes of a homeserver on one machine share, as one of them has it."""
+
+    memory: CommonMemory
+    siblings: Siblings
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,9 +42,8 @@ class Foundation:
     clock: Clock
     policy_key: SigningKey | None = None
     """By which this server recommends events, where it is a policy server."""
-    common_buckets: Buckets | None = None
-    """How often things were done, in all processes on this machine, where there are several."""
-
+    common: Common | None = None
+    """What there is where several processes on this machine are the homeserver."""
     observe: Observer | None = None
     """Told of each request that was answered, where somebody wants to know."""
 

@@ -23,6 +23,7 @@ from tricord.homeserver.rooms.state import RoomState
 from tricord.homeserver.rooms.thread_updates import ThreadUpdates
 from tricord.homeserver.rooms.timeline import Timeline
 from tricord.homeserver.rooms.visibility import Visibility
+from tricord.homeserver.rooms.writing_for_others import OtherWriters
 from tricord.homeserver.stream.recent_changes import RecentChanges
 from tricord.protocol.identifiers import RoomId
 
@@ -32,7 +33,8 @@ class Rooms:
 
     def __init__(self, base: Foundation, network: Network) -> None:
         database, publisher = base.database, base.publisher
-        self.cached = CachedRooms(database, publisher)
+        common = base.common
+        self.cached = CachedRooms(database, publisher, None if common is None else common.siblings)
         self.nodes = NodeCache(database)
         self.changes = RecentChanges(publisher)
         self.state = RoomState(database, self.cached, self.nodes)
@@ -42,7 +44,16 @@ class Rooms:
             None if base.policy_key is None else Recommendations(base.settings.policy_server, base.policy_key)
         )
         self.policy = PolicyServers(base.server_name, self.state, self.memberships, network.peers, self.recommendations)
-        self.log = Log(database, publisher, self.cached, self.nodes, self.memberships, base.signer, self.policy)
+        self.log = Log(
+            database,
+            publisher,
+            self.cached,
+            self.nodes,
+            self.memberships,
+            base.signer,
+            self.policy,
+            None if common is None else OtherWriters(common.siblings, common.memory.writers, publisher),
+        )
         self.partial = PartialRooms(database)
         self.preferences = Preferences(database, publisher)
         self.retention = Retention(self.state, base.clock, base.settings.retention)

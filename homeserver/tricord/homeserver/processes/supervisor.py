@@ -15,6 +15,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import AsyncIterator, Iterator, Sequence
+from pathlib import Path
 
 import structlog
 import trio
@@ -53,7 +54,10 @@ async def serving_processes(settings: Settings) -> AsyncIterator[tuple[str, list
         url = await stack.enter_async_context(prepared_database(settings))
         sockets = [stack.enter_context(open_socket(listener.bind)) for listener in settings.listeners]
         database = settings.database.model_copy(update={"url": SecretStr(url)})
-        crew = _Crew(settings.model_copy(update={"database": database}), sockets, stack.enter_context(_common_memory()))
+        memory = stack.enter_context(_common_memory())
+        # Only we may enter it.
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="tricord-")))
+        crew = _Crew(settings.model_copy(update={"database": database}), sockets, memory, folder)
         async with trio.open_nursery() as nursery:
             try:
                 await crew.start(nursery)
@@ -125,9 +129,9 @@ class _Child:
 class _Crew:
     """The processes."""
 
-    def __init__(self, settings: Settings, sockets: Sequence[socket.socket], memory: int) -> None:
+    def __init__(self, settings: Settings, sockets: Sequence[socket.socket], memory: int, folder: Path) -> None:
         descriptors = tuple(sock.fileno() for sock in sockets)
-        self._works = [Work(number + 1, settings, descriptors, memory) for number in range(settings.processes)]
+        self._works = [Work(number + 1, settings, descriptors, memory, folder) for number in range(settings.processes)]
         self._children: dict[int, _Child] = {}
         self._stopping = False
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import pickle
+from pathlib import Path
 
 from tricord.homeserver.settings import Settings
 from tricord.protocol.values import dataclass
@@ -28,6 +29,8 @@ class Work:
     """The descriptors of the sockets to serve on, in the order of the listeners."""
     memory: int
     """The descriptor of the memory that the processes have in common."""
+    folder: Path
+    """Where their sockets are by which they talk to each other."""
 
     def encode(self) -> bytes:
         """Return what goes down the pipe."""

@@ -38,11 +38,17 @@ def main() -> None:
 
 async def _serve(work: Work, told: int, said: int) -> None:
     from tricord.homeserver.app import run_on
+    from tricord.homeserver.assembly.foundation import Common
     from tricord.homeserver.storage.database import open_database
     from tricord.homeserver.stream.common_memory import SIZE, CommonMemory
+    from tricord.homeserver.stream.siblings import Siblings
 
     settings = work.settings
-    common = CommonMemory(mmap.mmap(work.memory, SIZE), work.number - 1, settings.processes)
+    place = work.number - 1
+    common = Common(
+        CommonMemory(mmap.mmap(work.memory, SIZE), place, settings.processes),
+        Siblings(work.folder, place, settings.processes),
+    )
     sockets = [socket.socket(fileno=descriptor) for descriptor in work.sockets]
     url = settings.database.url.get_secret_value()
     async with trio.open_nursery() as nursery:

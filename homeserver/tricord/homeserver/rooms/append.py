@@ -2,7 +2,8 @@
 
 Compare and append: a write names the head of each room that it was computed against. A room that another process has
 moved meanwhile is left as it is, and its events are computed again on top of what is there now. So any number of
-processes append to the same rooms, with no leader and no lock service.
+processes append to the same rooms, with no leader and no lock service. Where several would append to one room all the
+time, they hand it to one of them (`writing_for_others.py`), which is quicker, and no more than that.
 
 Group commit: what waits while a write is under way goes into the next one. Events of one room are chained in memory,
 many rooms side by side, all in one statement with one fsync.
@@ -28,10 +29,12 @@ from tricord.homeserver.rooms.drafts import ClientTransaction, Draft, check_stor
 from tricord.homeserver.rooms.event_numbers import EventNumbers
 from tricord.homeserver.rooms.event_policy import EventPolicy
 from tricord.homeserver.rooms.memberships import Memberships
+from tricord.homeserver.rooms.moves import Move
 from tricord.homeserver.rooms.node_cache import NodeCache
 from tricord.homeserver.rooms.room_write import Link, RoomWrite
 from tricord.homeserver.rooms.state_map import EMPTY
 from tricord.homeserver.rooms.stored_event import StoredEvent
+from tricord.homeserver.rooms.writing_for_others import OtherWriters
 from tricord.homeserver.storage.client_transactions import answered_transactions, prune_client_transactions
 from tricord.homeserver.storage.database import Database, Transaction
 from tricord.homeserver.storage.errors import (
@@ -111,8 +114,12 @@ class Log:
         memberships: Memberships,
         signer: Signer,
         policy: EventPolicy | None = None,
+        others: OtherWriters | None = None,
     ) -> None:
         self._policy = policy
+        self._others = others
+        if others is not None:
+            others.write_with(self._append_for_another)
         self._database = database
         self._publisher = publisher
         self._rooms = rooms
@@ -146,8 +153,13 @@ class Log:
             raise ValueError("events of several rooms cannot be appended as one")
         for draft in drafts:
             check_storable(draft)
+        if self._others is not None and (stored := await self._others.appended(drafts)) is not None:
+            return stored
         stored = await self._appended(_Request(drafts, trio.Event()))
         return await self._append_recommended(drafts) if stored is None else stored
+
+    async def _append_for_another(self, drafts: Sequence[Draft]) -> list[StoredEvent] | None:
+        return await self._appended(_Request(drafts, trio.Event()))
 
     async def _appended(self, request: _Request) -> list[StoredEvent] | None:
         """Have a request written; None if the room's policy server must be asked first."""
@@ -355,7 +367,7 @@ class Log:
                 refused.append(request)
             else:
                 request.succeed([_stored(result, positions) for result in results])
-        return await self._still_to_write(again, refused) if again or refused else []
+        return await self._still_to_write(again, refused, chains) if again or refused else []
 
     async def _put(self, writes: Collection[RoomWrite]) -> tuple[Collection[int], dict[int, int]]:
         """Write to the database; return which rooms it was written to, and the positions of the events."""
@@ -363,7 +375,9 @@ class Log:
         run = self._database.run_one if batch.is_one_statement else self._database.run
         return await run(write_events, batch)
 
-    async def _still_to_write(self, waiting: list[_Request], refused: list[_Request]) -> list[_Request]:
+    async def _still_to_write(
+        self, waiting: list[_Request], refused: list[_Request], chains: Mapping[RoomId, Chain]
+    ) -> list[_Request]:
         """Answer who repeats what has been answered; return the others, to be tried again.
 
         The rooms of those that were `refused` were not written to, because of such a one or because they have moved.
@@ -372,7 +386,7 @@ class Log:
         as_known = {request.room_id for request in refused if request.done.is_set()}
         for room_id in {request.room_id for request in refused} - as_known:
             # Another process has moved it: all this was computed on top of what is no longer the end of it.
-            self._rooms.forget(room_id)
+            self._rooms.outdate(chains[room_id].room)
         return left
 
     async def _refuse(self, refusals: Mapping[_Request, Exception]) -> None:
@@ -445,6 +459,7 @@ class Log:
 
     def _take_in(self, writes: Iterable[RoomWrite], moved: Collection[int], positions: Mapping[int, int]) -> None:
         """Make what has been committed known in this process; nothing is awaited, so nobody sees half of it."""
+        last = max(positions.values(), default=0)
         rooms: set[RoomId] = set()
         users: set[UserId] = set()
         for write in writes:
@@ -456,7 +471,9 @@ class Log:
             state = {
                 key: events[became.nid] if isinstance(became, Link) else became for key, became in write.state.items()
             }
-            self._rooms.move(room, write.state_root, write.extremities, state, list(events.values()), write.redacted)
+            extremities = tuple(write.extremities)
+            move = Move(last, write.state_root, extremities, state, list(events.values()), write.redacted)
+            self._rooms.move(room, move)
             if not events:
                 continue
             rooms.add(room.room_id)
@@ -464,8 +481,7 @@ class Log:
                 users.add(user_id)
                 self._memberships.note(room.room_id, user_id, membership)
         if rooms:
-            last, count = max(positions.values()), len(positions)
-            self._publisher.publish(Commit(last, frozenset(rooms), frozenset(users), count, has_events=True))
+            self._publisher.publish(Commit(last, frozenset(rooms), frozenset(users), len(positions), has_events=True))
 
     def _batch_of(self, writes: Collection[RoomWrite]) -> EventBatch:
         return batch_of(writes, self._signer.server_name, self._signer.clock.now_ms())

@@ -1,15 +1,17 @@
 """What this process remembers of rooms: the head, a part of the current state, and the tail of the timeline.
 
-What is remembered of a room belongs to one head. The log moves it along with what it commits; when another process has
-written to the room, it is forgotten whole. An append on top of something out of date is refused by the database, so
-being late with forgetting costs time and nothing else.
+What is remembered of a room belongs to one head. The log moves it along with what it commits, and tells other processes
+on this machine, which do the same: at their own times, so that they go on with another object, and who holds the one
+before finds nothing changed. Where the move to a head was not told, or the one before it, the room is forgotten whole.
+An append on top of something out of date is refused by the database, so being late costs time and nothing else.
 """
 
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import field
+from dataclasses import field, replace
 
+from tricord.homeserver.rooms.moves import Extremity, Move, ToldMove, told_move
 from tricord.homeserver.rooms.state_map import StateRoot
 from tricord.homeserver.rooms.stored_event import StateKey, StoredEvent
 from tricord.homeserver.rooms.tail import Tail, memory_of
@@ -17,7 +19,8 @@ from tricord.homeserver.storage.database import Database, Transaction
 from tricord.homeserver.storage.events import events_by_nid, newest_events
 from tricord.homeserver.storage.rooms import RoomRow, current_state_nids, current_state_nids_of_room, rooms_by_id
 from tricord.homeserver.stream.publisher import Commit, Publisher
-from tricord.protocol.identifiers import EventId, RoomId
+from tricord.homeserver.stream.siblings import Siblings, Topic
+from tricord.protocol.identifiers import RoomId
 from tricord.protocol.room_versions import RoomVersion, room_version
 from tricord.protocol.values import dataclass
 
@@ -25,15 +28,9 @@ _ROOM_BYTES = 2_000
 _KEY_BYTES = 200
 # Of rooms with more state than this, it is not all kept.
 _MOST_STATE = 20_000
-
-
-@dataclass(frozen=True, slots=True)
-class Extremity:
-    """An event that no other one follows yet."""
-
-    event_id: EventId
-    nid: int
-    depth: int
+# Of more than this, other processes read what they need.
+_MOST_TOLD = 1_000
+_UNTOLD = ToldMove(RoomId(""), 0, 0, b"")
 
 
 @dataclass(slots=True, eq=False)
@@ -53,6 +50,8 @@ class CachedRoom:
     tail: Tail | None = None
     redactions: int = 0
     """Goes up when events in it are redacted: what was read meanwhile may still have their content."""
+    position: int = 0
+    """What was committed up to here is in it, as far as is known; it may be newer."""
     counted: int = 0
     """The bytes that count towards the budget."""
     _state_size: int = 0
@@ -67,17 +66,54 @@ class CachedRoom:
         )
         self.state[key] = stored
 
+    def moved(self) -> CachedRoom:
+        """Return the room for another head to be given to; whoever has this one keeps what they have."""
+        return replace(self, state=self.state.copy(), counted=0)
+
+    def move(self, move: Move, *, tail_budget: int) -> None:
+        """Take in what has been committed on top of the head."""
+        self.head += 1
+        self.position = max(self.position, move.position)
+        self.state_root = move.state_root
+        self.extremities = move.extremities
+        for key, became in move.state.items():
+            self.set_state(key, became)
+        if move.events:
+            if self.tail is None:
+                self.tail = Tail(move.events[0].place.position - 1, budget=tail_budget)
+            self.tail.append(move.events)
+        for stored in move.redacted:
+            self.redactions += 1
+            own_key = stored.key
+            if own_key is not None and self.state.get(own_key) == stored:
+                self.set_state(own_key, stored)
+            if stored.position is not None and self.tail is not None:
+                self.tail.replace(stored)
+
     @property
     def size(self) -> int:
         """About how many bytes all this takes."""
         return _ROOM_BYTES + self._state_size + (0 if self.tail is None else self.tail.size)
 
 
+@dataclass(slots=True, eq=False)
+class _Reading:
+    """A reading of a room that is under way, and what was told of the room last meanwhile."""
+
+    told: ToldMove = _UNTOLD
+
+
 class CachedRooms:
     """The rooms used last, within a budget of bytes."""
 
     def __init__(
-        self, database: Database, publisher: Publisher, *, budget: int = 64 << 20, tail_budget: int = 512 << 10
+        self,
+        database: Database,
+        publisher: Publisher,
+        siblings: Siblings | None = None,
+        *,
+        budget: int = 64 << 20,
+        tail_budget: int = 512 << 10,
     ) -> None:
         self._database = database
         self._budget = budget
@@ -85,7 +121,10 @@ class CachedRooms:
         self._size = 0
         self._rooms: dict[RoomId, CachedRoom] = {}
         # Rooms being read, by one or several at once: to forget one meanwhile is to not keep it afterwards.
-        self._reading: dict[RoomId, object] = {}
+        self._reading: dict[RoomId, _Reading] = {}
+        self._siblings = siblings
+        if siblings is not None:
+            siblings.listen(Topic.ROOMS, self._hear)
         publisher.observe_other_processes(self._forget_changed, self._forget_all)
 
     async def rooms(self, room_ids: Collection[RoomId]) -> dict[RoomId, CachedRoom]:
@@ -99,7 +138,7 @@ class CachedRooms:
             else:
                 found[room_id] = self._rooms[room_id] = room
         if unknown:
-            readings = {room_id: self._reading.setdefault(room_id, object()) for room_id in unknown}
+            readings = {room_id: self._reading.setdefault(room_id, _Reading()) for room_id in unknown}
             try:
                 for row in await self._database.read(rooms_by_id, unknown):
                     found[row.room_id] = self._read_or_known(row, readings[row.room_id])
@@ -177,36 +216,17 @@ class CachedRooms:
         room.tail = Tail(0, budget=self._tail_budget)
         self._add(room)
 
-    def move(
-        self,
-        room: CachedRoom,
-        state_root: StateRoot,
-        extremities: Sequence[Extremity],
-        state: Mapping[StateKey, StoredEvent | None],
-        events: Sequence[StoredEvent],
-        redacted: Iterable[StoredEvent],
-    ) -> None:
-        """Take in what has been committed on top of the room's head; `events` are those with a place."""
+    def move(self, room: CachedRoom, move: Move) -> None:
+        """Take in what this process has committed on top of a room's head."""
         if self._rooms.get(room.room_id) is not room:
             # It has been forgotten since the log began; whoever has read it again has read what it was before.
             self.forget(room.room_id)
-        room.head += 1
-        room.state_root = state_root
-        room.extremities = tuple(extremities)
-        for key, became in state.items():
-            room.set_state(key, became)
-        if events:
-            if room.tail is None:
-                room.tail = Tail(events[0].place.position - 1, budget=self._tail_budget)
-            room.tail.append(events)
-        for stored in redacted:
-            room.redactions += 1
-            own_key = stored.key
-            if own_key is not None and room.state.get(own_key) == stored:
-                room.set_state(own_key, stored)
-            if stored.position is not None and room.tail is not None:
-                room.tail.replace(stored)
+        room.move(move, tail_budget=self._tail_budget)
         self._account([room])
+        # What is being read there may be of before a redaction, so that then the room is forgotten.
+        is_told = not move.redacted and len(move.events) + len(move.state) <= _MOST_TOLD
+        if self._siblings is not None and is_told:
+            self._siblings.tell(Topic.ROOMS, told_move(room.room_id, room.head, move))
 
     def forget(self, room_id: RoomId) -> None:
         """Forget a room: it has been changed elsewhere."""
@@ -215,25 +235,53 @@ class CachedRooms:
         if room is not None:
             self._size -= room.counted
 
+    def outdate(self, room: CachedRoom) -> None:
+        """Forget a room that is no longer where it was; unless it has been moved there since."""
+        if self._rooms.get(room.room_id) is room:
+            self.forget(room.room_id)
+
     def _add(self, room: CachedRoom) -> None:
         self._rooms[room.room_id] = room
         self._account([room])
 
-    def _read_or_known(self, row: RoomRow, reading: object) -> CachedRoom:
+    def _read_or_known(self, row: RoomRow, reading: _Reading) -> CachedRoom:
         if (known := self._rooms.get(row.room_id)) is not None:
             return known  # another task was quicker, and the log may have moved it on since
         extremities = tuple(Extremity(*extremity) for extremity in row.extremities)
         room = CachedRoom(
             row.room_nid, row.room_id, room_version(row.version), row.head, StateRoot(row.state_root), extremities
         )
-        if self._reading.get(row.room_id) is reading:
+        if self._reading.get(row.room_id) is reading and row.head >= reading.told.head:
+            room.position = reading.told.position
             self._add(room)
         return room
+
+    def _hear(self, news: bytes) -> None:
+        """Follow another process that has moved a room."""
+        told = ToldMove.of(news)
+        room_id = told.room_id
+        if (reading := self._reading.get(room_id)) is not None:
+            reading.told = told
+        if (room := self._rooms.get(room_id)) is None:
+            return
+        if room.head == told.head - 1:
+            self.forget(room_id)
+            room = room.moved()
+            room.move(told.move(), tail_budget=self._tail_budget)
+            self._add(room)
+        elif room.head >= told.head:
+            room.position = max(room.position, told.position)
+        else:
+            self.forget(room_id)
 
     def _forget_changed(self, commit: Commit) -> None:
         if commit.has_events:
             for room_id in commit.rooms:
-                self.forget(room_id)
+                room, reading = self._rooms.get(room_id), self._reading.get(room_id)
+                if room is not None and room.position < commit.position:
+                    self.forget(room_id)
+                elif reading is not None and reading.told.position < commit.position:
+                    del self._reading[room_id]
 
     def _forget_all(self, _position: int) -> None:
         self._rooms.clear()

@@ -11,8 +11,9 @@ from hashlib import blake2b
 import orjson
 
 from tricord.homeserver.clock import Clock
-from tricord.homeserver.rooms.cached_rooms import CachedRoom, Extremity
+from tricord.homeserver.rooms.cached_rooms import CachedRoom
 from tricord.homeserver.rooms.drafts import ClientTransaction, Draft
+from tricord.homeserver.rooms.moves import Extremity
 from tricord.homeserver.rooms.room_write import Link, RoomWrite
 from tricord.homeserver.rooms.state_map import NodeId, Nodes, Overlay, apply
 from tricord.homeserver.rooms.stored_event import StateKey, StoredEvent

@@ -13,8 +13,9 @@ from dataclasses import field
 from enum import Enum
 
 from tricord.homeserver.rooms.append import Log
-from tricord.homeserver.rooms.cached_rooms import CachedRoom, CachedRooms, Extremity
+from tricord.homeserver.rooms.cached_rooms import CachedRoom, CachedRooms
 from tricord.homeserver.rooms.event_numbers import EventNumbers
+from tricord.homeserver.rooms.moves import Extremity
 from tricord.homeserver.rooms.node_cache import NodeCache
 from tricord.homeserver.rooms.resolution import StateResolver
 from tricord.homeserver.rooms.room_write import Link, RoomWrite

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import field
 
-from tricord.homeserver.rooms.cached_rooms import CachedRoom, Extremity
+from tricord.homeserver.rooms.cached_rooms import CachedRoom
 from tricord.homeserver.rooms.drafts import Draft
+from tricord.homeserver.rooms.moves import Extremity
 from tricord.homeserver.rooms.state_map import EMPTY, NodeId, StateRoot
 from tricord.homeserver.rooms.stored_event import StateKey, StoredEvent
 from tricord.protocol.events import VerifiedEvent

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import field, replace
+from typing import Any, Self
 
 from tricord.homeserver.rooms.state_map import StateRoot
 from tricord.homeserver.stream.tokens import Place
 from tricord.protocol.events import VerifiedEvent, redacted_copy
 from tricord.protocol.identifiers import DeviceId, EventId
+from tricord.protocol.room_versions import ROOM_VERSIONS
 from tricord.protocol.values import dataclass
 
 StateKey = tuple[str, str]
@@ -45,6 +48,46 @@ class StoredEvent:
 
     def __hash__(self) -> int:
         return self.nid
+
+    @classmethod
+    def from_row(cls, row: Sequence[Any]) -> Self:
+        """Return an event from a row of `storage/events.py`, or from `row`."""
+        return cls(
+            event=VerifiedEvent.from_stored(row[2], ROOM_VERSIONS[row[3]], row[1]),
+            nid=row[0],
+            position=row[4],
+            backfill_rank=row[5],
+            state_after=StateRoot(row[6]),
+            replaces=row[7],
+            redacted_because=row[8],
+            soft_failed=row[9],
+            rejected=row[10],
+            sender_device=row[11],
+            transaction_id=row[12],
+            resolved_state=None if row[13] is None else StateRoot(row[13]),
+            unjudged=row[14],
+        )
+
+    @property
+    def row(self) -> tuple[Any, ...]:
+        """What `from_row` makes the event of again, in plain values."""
+        return (
+            self.nid,
+            self.event.event_id,
+            self.event.json,
+            self.event.version.name,
+            self.position,
+            self.backfill_rank,
+            self.state_after,
+            self.replaces,
+            self.redacted_because,
+            self.soft_failed,
+            self.rejected,
+            self.sender_device,
+            self.transaction_id,
+            self.resolved_state,
+            self.unjudged,
+        )
 
     def redacted(self, because: EventId) -> StoredEvent:
         """Return what becomes of it by a redaction."""

@@ -5,13 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from tricord.homeserver.rooms.state_map import StateRoot
 from tricord.homeserver.rooms.stored_event import StoredEvent
-from tricord.homeserver.storage.database import Record, Transaction
+from tricord.homeserver.storage.database import Transaction
 from tricord.homeserver.stream.tokens import Place
-from tricord.protocol.events import VerifiedEvent
 from tricord.protocol.identifiers import EventId, RoomId
-from tricord.protocol.room_versions import ROOM_VERSIONS
 
 _SELECT = """
     SELECT e.event_nid, e.event_id, e.json, r.version, e.position, e.backfill_rank, e.state_after, e.replaces,
@@ -81,19 +78,19 @@ async def reserve_event_nids(tx: Transaction) -> range:
 async def events_by_nid(tx: Transaction, nids: Sequence[int]) -> dict[int, StoredEvent]:
     """Return those of the events that are here."""
     rows = await tx.fetch(f"{_SELECT} WHERE e.event_nid = ANY($1)", list(nids))
-    return {row[0]: _stored(row) for row in rows}
+    return {row[0]: StoredEvent.from_row(row) for row in rows}
 
 
 async def events_by_nid_without_type(tx: Transaction, nids: Sequence[int], event_type: str) -> dict[int, StoredEvent]:
     """Return those of the events that are here and have another type."""
     rows = await tx.fetch(f"{_SELECT} WHERE e.event_nid = ANY($1) AND e.type <> $2", list(nids), event_type)
-    return {row[0]: _stored(row) for row in rows}
+    return {row[0]: StoredEvent.from_row(row) for row in rows}
 
 
 async def events_by_id(tx: Transaction, event_ids: Sequence[EventId]) -> dict[EventId, StoredEvent]:
     """Return those of the events that are here, outliers and rejected ones too."""
     rows = await tx.fetch(f"{_SELECT} WHERE e.event_id = ANY($1)", list(event_ids))
-    return {row[1]: _stored(row) for row in rows}
+    return {row[1]: StoredEvent.from_row(row) for row in rows}
 
 
 async def newest_events(
@@ -109,7 +106,7 @@ async def newest_events(
     )
     found: dict[RoomId, list[StoredEvent]] = {}
     for row in rows:
-        stored = _stored(row)
+        stored = StoredEvent.from_row(row)
         found.setdefault(stored.event.room_id, []).append(stored)
     return found
 
@@ -120,14 +117,14 @@ async def events_before(
     """Return events from one place backwards, newest first, down to another."""
     end = end or Place(-1)
     rows = await tx.fetch(_BACKWARDS, room_id, *start, *end, limit)
-    return [Happened(_stored(row), row[15], row[16]) for row in rows]
+    return [Happened(StoredEvent.from_row(row), row[15], row[16]) for row in rows]
 
 
 async def events_after(tx: Transaction, room_id: RoomId, start: Place, end: Place | None, limit: int) -> list[Happened]:
     """Return events from one place forwards, oldest first, up to another."""
     end = end or Place(2**62)
     rows = await tx.fetch(_FORWARDS, room_id, *start, *end, limit)
-    return [Happened(_stored(row), row[15], row[16]) for row in rows]
+    return [Happened(StoredEvent.from_row(row), row[15], row[16]) for row in rows]
 
 
 async def first_event_since(tx: Transaction, room_id: RoomId, ts: int) -> StoredEvent | None:
@@ -138,7 +135,7 @@ async def first_event_since(tx: Transaction, room_id: RoomId, ts: int) -> Stored
         room_id,
         ts,
     )
-    return None if row is None else _stored(row)
+    return None if row is None else StoredEvent.from_row(row)
 
 
 async def last_event_until(tx: Transaction, room_id: RoomId, ts: int) -> StoredEvent | None:
@@ -149,22 +146,4 @@ async def last_event_until(tx: Transaction, room_id: RoomId, ts: int) -> StoredE
         room_id,
         ts,
     )
-    return None if row is None else _stored(row)
-
-
-def _stored(row: Record) -> StoredEvent:
-    return StoredEvent(
-        event=VerifiedEvent.from_stored(row[2], ROOM_VERSIONS[row[3]], row[1]),
-        nid=row[0],
-        position=row[4],
-        backfill_rank=row[5],
-        state_after=StateRoot(row[6]),
-        replaces=row[7],
-        redacted_because=row[8],
-        soft_failed=row[9],
-        rejected=row[10],
-        sender_device=row[11],
-        transaction_id=row[12],
-        resolved_state=None if row[13] is None else StateRoot(row[13]),
-        unjudged=row[14],
-    )
+    return None if row is None else StoredEvent.from_row(row)

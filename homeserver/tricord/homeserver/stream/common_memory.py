@@ -6,11 +6,14 @@ them before it serves a request: where it is behind, the request waits for the n
 costs a look at memory as a rule, and nobody has to send a client to the process it was at before.
 
 How often things were done lately, so that limits are those of the whole homeserver.
+
+Which of them writes to a room now, so that others hand it what they have for the room.
 """
 
 from __future__ import annotations
 
 import mmap
+import time
 from collections.abc import Hashable
 from hashlib import blake2b
 
@@ -20,7 +23,12 @@ _STRIDE = 8
 _FRONTIER = MOST_PROCESSES * _STRIDE * 8
 # A tag, a number and a time for each bucket; those with the same set share its ways.
 _SETS, _WAYS, _FIELDS = 1 << 15, 4, 3
-SIZE = _FRONTIER + _SETS * _WAYS * _FIELDS * 8
+_BUCKETS = _FRONTIER + _SETS * _WAYS * _FIELDS * 8
+# Rooms with the same place in the table have the same writer.
+_ROOMS = 1 << 14
+SIZE = _BUCKETS + _ROOMS * 8
+# A process that has had nothing to write to a room for so long is its writer no more.
+_WRITER_MS = 1_000
 
 
 class CommonMemory:
@@ -30,6 +38,7 @@ class CommonMemory:
         self.place = place
         self.frontier = Frontier(memory, place, processes)
         self.buckets = Buckets(memory)
+        self.writers = Writers(memory, place)
 
 
 class Frontier:
@@ -60,7 +69,7 @@ class Buckets:
     """
 
     def __init__(self, memory: mmap.mmap) -> None:
-        table = memoryview(memory)[_FRONTIER:]
+        table = memoryview(memory)[_FRONTIER:_BUCKETS]
         self._tags = table.cast("Q")
         self._numbers = table.cast("d")
 
@@ -86,6 +95,32 @@ class Buckets:
             if self._tags[place] == tag:
                 return place
         return min(places, key=lambda place: self._numbers[place + 2])
+
+
+class Writers:
+    """Which process writes to each room now: the one that did so last, for a second.
+
+    Nothing is locked: two that begin at the very same moment may both write, once, and whoever noted it later goes on.
+    """
+
+    def __init__(self, memory: mmap.mmap, place: int) -> None:
+        # The time in milliseconds, and behind it a byte for the place.
+        self._notes = memoryview(memory)[_BUCKETS:SIZE].cast("Q")
+        self._place = place
+
+    def other(self, room_id: Hashable) -> int | None:
+        """Return the place of another process that writes to a room now."""
+        noted_ms, place = divmod(self._notes[_tag("writer", room_id) % _ROOMS], 256)
+        return None if place == self._place or noted_ms + _WRITER_MS < _now_ms() else place
+
+    def note(self, room_id: Hashable) -> None:
+        """Be the one that writes to a room, from now on."""
+        self._notes[_tag("writer", room_id) % _ROOMS] = _now_ms() << 8 | self._place
+
+
+def _now_ms() -> int:
+    # Trio's clock begins elsewhere in each process.
+    return time.monotonic_ns() // 1_000_000
 
 
 def _tag(name: str, key: Hashable) -> int:

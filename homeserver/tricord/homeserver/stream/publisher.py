@@ -5,15 +5,18 @@ wake-up loses nothing. For this to be complete, the position moves on only witho
 holes, so a hole means that a commit with a lower position has not been announced yet, be it of another task or of
 another process. Its announcement comes within moments. Where it does not come (a process died between COMMIT and
 NOTIFY), everybody looks again. Nobody is told while nobody listens (`company.py`).
+
+Notifications come in order: what is told by another one before a commit is heard before it. What changed nothing but
+rooms needs none of that, so that it is also told to siblings directly, which is quicker.
 """
 
 from __future__ import annotations
 
 import secrets
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import replace
-from typing import Self
+from typing import Any, Self
 
 import orjson
 import structlog
@@ -24,6 +27,7 @@ from tricord.homeserver.storage.errors import DatabaseError
 from tricord.homeserver.storage.stream import current_position
 from tricord.homeserver.stream.common_memory import Frontier
 from tricord.homeserver.stream.company import LOOK_AT_EVERYTHING, Company
+from tricord.homeserver.stream.siblings import Siblings, Topic
 from tricord.protocol.identifiers import RoomId, UserId
 from tricord.protocol.values import dataclass
 
@@ -37,7 +41,7 @@ _MORE_TO_COME = 0
 _PATIENCE_SECONDS = 0.5
 # After a failure of the database.
 _PAUSE_SECONDS = 1
-# Processes on other machines are told together what is committed meanwhile. Each telling is a transaction.
+# Those who do not wait for it are told together what is committed meanwhile. Each telling is a transaction.
 _GATHER_SECONDS = 0.02
 # How long a request waits for what other processes have committed: first for their word, then for a look of our own.
 _WORD_SECONDS = 0.25
@@ -155,10 +159,17 @@ class Watchers:
 class Publisher:
     """Announces commits."""
 
-    def __init__(self, database: Database, position: int, frontier: Frontier | None = None) -> None:
+    def __init__(
+        self,
+        database: Database,
+        position: int,
+        frontier: Frontier | None = None,
+        siblings: Siblings | None = None,
+    ) -> None:
         self.position = position
         """Every commit up to here is published in this process."""
         self._frontier = frontier
+        self._siblings = siblings
         # Requests that wait for a position.
         self._behind: dict[trio.Event, int] = {}
         self.watchers_of_rooms = Watchers()
@@ -180,7 +191,11 @@ class Publisher:
         self._shown: list[Commit] = []
         self._is_lost = False
         self._work = trio.Event()
+        # Set when siblings wait for a notification.
+        self._is_urgent = trio.Event()
         database.listen(_CHANNEL, self._take_notification)
+        if siblings is not None:
+            siblings.listen(Topic.COMMITS, self._hear_sibling)
 
     def observe(
         self,
@@ -219,11 +234,22 @@ class Publisher:
         """Announce a commit of this process; call it right after COMMIT, before anything is awaited."""
         if self._frontier is not None:
             self._frontier.note(commit.position)
+        if self.has_others and not self._is_told_directly(commit):
+            self._is_urgent.set()
         self.hear(commit)
         if not self._company.is_alone:
             self._untold.append(commit)
             self._work.set()
         self._take(commit)
+
+    def _is_told_directly(self, commit: Commit) -> bool:
+        """Tell siblings of a commit, if it needs no order; return whether all of them have been told."""
+        return (
+            self._siblings is not None
+            and not (commit.users or commit.presence_in or commit.keys)
+            and bool(commit.rooms)
+            and self._siblings.tell(Topic.COMMITS, _whole(commit))
+        )
 
     def hear(self, commit: Commit) -> None:
         """Tell those who observe at once, as `publish` does: where something is awaited before that."""
@@ -242,11 +268,14 @@ class Publisher:
 
     async def catch_up(self) -> None:
         """Return once all is published here that was committed on this machine before, or after some seconds."""
-        if not self.is_behind:
+        if self.is_behind:
+            position = max((commit.position for commit in self._early.values()), default=0)
+            await self.reach(position if self._frontier is None else max(position, self._frontier.position))
+
+    async def reach(self, position: int) -> None:
+        """Return once all is published here up to a position that has been committed, or after some seconds."""
+        if position <= self.position:
             return
-        position = max((commit.position for commit in self._early.values()), default=0)
-        if self._frontier is not None:
-            position = max(position, self._frontier.position)
         caught_up = trio.Event()
         self._behind[caught_up] = position
         try:
@@ -274,6 +303,11 @@ class Publisher:
             with trio.move_on_at(self._patient_until):
                 await self._work.wait()
             self._work = trio.Event()
+            if self.has_others:
+                # What they have been told directly they do not have to hear from PostgreSQL first.
+                with trio.move_on_after(_GATHER_SECONDS):
+                    await self._is_urgent.wait()
+                self._is_urgent = trio.Event()
             try:
                 if self._is_lost or self._patient_until <= trio.current_time():
                     await self._look_again()
@@ -397,16 +431,8 @@ class Publisher:
             return
         if self._company.meet(origin):
             self._work.set()
-        for position, rooms, users, count, has_events, presence_in, keys in told:
-            commit = Commit(
-                position,
-                frozenset(rooms),
-                frozenset(users),
-                count,
-                has_events,
-                presence_in=frozenset(presence_in),
-                keys=frozenset(keys),
-            )
+        for each in told:
+            commit = _commit_of(each)
             if (begun := self._incomplete.pop(origin, None)) is not None:
                 commit = replace(
                     commit,
@@ -415,12 +441,20 @@ class Publisher:
                     presence_in=commit.presence_in | begun.presence_in,
                     keys=commit.keys | begun.keys,
                 )
-            if count == _MORE_TO_COME:
+            if commit.count == _MORE_TO_COME:
                 self._incomplete[origin] = commit
-                continue
-            for note in (*self._on_hearing, *self._on_other_commit):
-                note(commit)
-            self._take(commit)
+            else:
+                self._hear_other(commit)
+
+    def _hear_sibling(self, told: bytes) -> None:
+        self._hear_other(_commit_of(orjson.loads(told)))
+
+    def _hear_other(self, commit: Commit) -> None:
+        if commit.position <= self.position or commit.position - commit.count in self._early:
+            return  # it was told directly before, or everybody has looked since
+        for note in (*self._on_hearing, *self._on_other_commit):
+            note(commit)
+        self._take(commit)
 
 
 async def announce_unknown_changes(database: Database) -> None:
@@ -445,7 +479,7 @@ def _payloads(origin: str, commits: Iterable[Commit]) -> Iterator[str]:
 def _parts(commit: Commit) -> Iterator[bytes]:
     rooms, users, presence_in = list(commit.rooms), list(commit.users), list(commit.presence_in)
     keys = list(commit.keys)
-    whole = orjson.dumps([commit.position, rooms, users, commit.count, commit.has_events, presence_in, keys])
+    whole = _whole(commit)
     if len(whole) < _MOST_BYTES // 2:
         yield whole
         return
@@ -456,3 +490,21 @@ def _parts(commit: Commit) -> Iterator[bytes]:
         count = commit.count if part == last else _MORE_TO_COME
         lists = rooms[names], users[names], presence_in[names], keys[names]
         yield orjson.dumps([commit.position, *lists[:2], count, commit.has_events, *lists[2:]])
+
+
+def _whole(commit: Commit) -> bytes:
+    lists = [list(names) for names in (commit.rooms, commit.users, commit.presence_in, commit.keys)]
+    return orjson.dumps([commit.position, *lists[:2], commit.count, commit.has_events, *lists[2:]])
+
+
+def _commit_of(told: Sequence[Any]) -> Commit:
+    position, rooms, users, count, has_events, presence_in, keys = told
+    return Commit(
+        position,
+        frozenset(rooms),
+        frozenset(users),
+        count,
+        has_events,
+        presence_in=frozenset(presence_in),
+        keys=frozenset(keys),
+    )

@@ -1,0 +1,226 @@
+"""What the processes of a homeserver on one machine tell and ask each other, by a socket between each two of them.
+
+PostgreSQL's notifications are short, cost a transaction each, and say only that something is new. Siblings tell each
+other what it is, at once. Nothing depends on it: what is told may be lost with a connection, and is then learned from
+a notification and the database; a question may stay without an answer, and who asked does the work alone.
+
+The sockets are in a folder that nobody else may enter. Each process listens at one, and calls those before it.
+"""
+
+from __future__ import annotations
+
+import itertools
+import socket
+import struct
+from collections.abc import Awaitable, Callable
+from enum import IntEnum
+from functools import partial
+from pathlib import Path
+
+import structlog
+import trio
+
+__all__ = ["Siblings", "Topic"]
+
+# The length of what follows, what it is, and of a question or an answer its number.
+_HEAD = struct.Struct("!IBQ")
+_QUESTION, _ANSWER = 0, 1
+# Of one that does not read, no more than this is kept.
+_MOST_UNSENT = 16 << 20
+_READ = 1 << 18
+_PAUSE_SECONDS = 0.05
+_PATIENCE_SECONDS = 2
+
+_logger = structlog.get_logger(__name__)
+
+Answer = Callable[[bytes], Awaitable[bytes]]
+
+
+class Topic(IntEnum):
+    """What something is told about."""
+
+    COMMITS = 2
+    ROOMS = 3
+
+
+class Siblings:
+    """The other processes, as one of them reaches them."""
+
+    def __init__(self, folder: Path, place: int, count: int) -> None:
+        self._folder = folder
+        self._place = place
+        self._count = count
+        self._lines: dict[int, _Line] = {}
+        self._listeners: dict[int, Callable[[bytes], None]] = {}
+        self._answer: Answer | None = None
+
+    @property
+    def reached(self) -> frozenset[int]:
+        """The places of those that can be told and asked now."""
+        return frozenset(self._lines)
+
+    def listen(self, topic: Topic, hear: Callable[[bytes], None]) -> None:
+        """Call `hear` with all that the others tell about a topic, in the order in which each tells it."""
+        self._listeners[topic] = hear
+
+    def answer_with(self, answer: Answer) -> None:
+        """Answer the others' questions so. It raises nothing."""
+        self._answer = answer
+
+    def tell(self, topic: Topic, news: bytes) -> bool:
+        """Tell the others; return whether all of them are reached, and keep up."""
+        told = [line.send(topic, 0, news) for line in self._lines.values()]
+        return all(told) and len(told) == self._count - 1
+
+    async def ask(self, place: int, question: bytes) -> bytes | None:
+        """Return what the process in a place answers; None if it does not, and then nobody knows what it did."""
+        line = self._lines.get(place)
+        return None if line is None else await line.ask(question)
+
+    async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+        """Keep in touch, for ever."""
+        path = self._folder / str(self._place)
+        # The process that was in this place before has died.
+        path.unlink(missing_ok=True)
+        with trio.socket.socket(socket.AF_UNIX) as listening:
+            await listening.bind(str(path))
+            listening.listen()
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(trio.serve_listeners, self._be_called, [trio.SocketListener(listening)])
+                for place in range(self._place):
+                    nursery.start_soon(self._call, place)
+                task_status.started()
+
+    async def _call(self, place: int) -> None:
+        while True:
+            try:
+                stream = await trio.open_unix_socket(str(self._folder / str(place)))
+                await stream.send_all(bytes([self._place]))
+            except (OSError, trio.BrokenResourceError):
+                pass  # it does not serve yet, or no longer
+            else:
+                await self._speak(place, stream)
+            await trio.sleep(_PAUSE_SECONDS)
+
+    async def _be_called(self, stream: trio.SocketStream) -> None:
+        try:
+            said = await stream.receive_some(1)
+        except trio.BrokenResourceError:
+            said = b""
+        if said and said[0] < self._count:
+            await self._speak(said[0], stream)
+
+    async def _speak(self, place: int, stream: trio.SocketStream) -> None:
+        async with stream, trio.open_nursery() as nursery:
+            line = self._lines[place] = _Line(stream)
+            nursery.start_soon(line.write)
+            try:
+                await line.read(partial(self._hear, nursery, line))
+            finally:
+                # If it has been replaced already, its successor may have called.
+                if self._lines.get(place) is line:
+                    del self._lines[place]
+                line.end()
+            nursery.cancel_scope.cancel()
+
+    def _hear(self, nursery: trio.Nursery, line: _Line, kind: int, number: int, said: bytes) -> None:
+        if kind == _ANSWER:
+            line.take_answer(number, said)
+        elif kind == _QUESTION:
+            nursery.start_soon(self._answer_to, line, number, said)
+        elif (hear := self._listeners.get(kind)) is not None:
+            hear(said)
+
+    async def _answer_to(self, line: _Line, number: int, question: bytes) -> None:
+        if self._answer is not None:
+            line.send(_ANSWER, number, await self._answer(question))
+
+
+class _Question:
+    """What was asked, until it is answered."""
+
+    __slots__ = ("answer", "answered")
+
+    def __init__(self) -> None:
+        self.answered = trio.Event()
+        self.answer: bytes | None = None
+
+
+class _Line:
+    """A connection with another process. What is said while something is being sent goes along next."""
+
+    def __init__(self, stream: trio.SocketStream) -> None:
+        self._stream = stream
+        self._unsent = bytearray()
+        self._has_more = trio.Event()
+        self._numbers = itertools.count(1)
+        self._asked: dict[int, _Question] = {}
+        self._is_slow = False
+
+    def send(self, kind: int, number: int, said: bytes) -> bool:
+        """Send something, in its turn; return False, and do not, where too much waits already."""
+        is_slow = len(self._unsent) + len(said) > _MOST_UNSENT
+        if is_slow != self._is_slow:
+            self._is_slow = is_slow
+            _logger.warning("another process does not keep up" if is_slow else "the other process keeps up again")
+        if is_slow:
+            return False
+        self._unsent += _HEAD.pack(len(said), kind, number)
+        self._unsent += said
+        self._has_more.set()
+        return True
+
+    async def ask(self, question: bytes) -> bytes | None:
+        """Return the answer, if one comes in time."""
+        number = next(self._numbers)
+        if not self.send(_QUESTION, number, question):
+            return None
+        asked = self._asked[number] = _Question()
+        try:
+            with trio.move_on_after(_PATIENCE_SECONDS):
+                await asked.answered.wait()
+        finally:
+            self._asked.pop(number, None)
+        return asked.answer
+
+    def take_answer(self, number: int, answer: bytes) -> None:
+        """Hand an answer to who asked, if they still wait for it."""
+        if (asked := self._asked.get(number)) is not None:
+            asked.answer = answer
+            asked.answered.set()
+
+    def end(self) -> None:
+        """Leave what has been asked without an answer."""
+        for asked in self._asked.values():
+            asked.answered.set()
+
+    async def write(self) -> None:
+        """Send what is to be sent, until the connection ends, which the reader notices."""
+        try:
+            while True:
+                await self._has_more.wait()
+                # Who is answered by a commit that is told goes along with it, so that the answer is not the later one.
+                await trio.lowlevel.checkpoint()
+                self._has_more = trio.Event()
+                unsent, self._unsent = self._unsent, bytearray()
+                await self._stream.send_all(unsent)
+        except (trio.BrokenResourceError, trio.ClosedResourceError):
+            pass
+
+    async def read(self, hear: Callable[[int, int, bytes], None]) -> None:
+        """Hand over all that comes, until the connection ends."""
+        unread = bytearray()
+        try:
+            while part := await self._stream.receive_some(_READ):
+                unread += part
+                start = 0
+                while len(unread) - start >= _HEAD.size:
+                    length, kind, number = _HEAD.unpack_from(unread, start)
+                    end = start + _HEAD.size + length
+                    if len(unread) < end:
+                        break
+                    hear(kind, number, bytes(unread[start + _HEAD.size : end]))
+                    start = end
+                del unread[:start]
+        except (trio.BrokenResourceError, trio.ClosedResourceError):
+            pass

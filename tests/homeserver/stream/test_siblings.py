@@ -1,0 +1,118 @@
+"""What processes on one machine tell and ask each other."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import trio
+
+from tricord.homeserver.stream import siblings as module
+from tricord.homeserver.stream.siblings import Siblings, Topic
+
+_PATIENCE_SECONDS = 60
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    with trio.fail_after(_PATIENCE_SECONDS):
+        while not condition():  # noqa: ASYNC110  # sockets tell nobody but who reads them
+            await trio.sleep(0.01)
+
+
+async def start(nursery: trio.Nursery, one: Siblings) -> trio.CancelScope:
+    """Let one of them run, in a scope of its own to be killed by."""
+    scope = trio.CancelScope()
+
+    async def run(task_status: trio.TaskStatus[None]) -> None:
+        with scope:
+            await one.run(task_status=task_status)
+
+    await nursery.start(run)
+    return scope
+
+
+async def answer_backwards(question: bytes) -> bytes:
+    return question[::-1]
+
+
+async def test_all_are_told_in_order_and_each_can_be_asked(tmp_path: Path) -> None:
+    three = [Siblings(tmp_path, place, 3) for place in range(3)]
+    heard: list[list[bytes]] = [[], [], []]
+    async with trio.open_nursery() as nursery:
+        for one, news in zip(three, heard, strict=True):
+            one.listen(Topic.ROOMS, news.append)
+            one.answer_with(answer_backwards)
+            await start(nursery, one)
+        await until(lambda: all(len(one.reached) == 2 for one in three))
+        said = [b"%d" % number * number for number in range(1_000)]
+        for words in said:
+            assert three[1].tell(Topic.ROOMS, words)
+        assert three[1].tell(Topic.COMMITS, b"what nobody listens to")
+        for asking in three:
+            for place in asking.reached:
+                assert await asking.ask(place, b"abc" * 100_000) == b"cba" * 100_000
+        await until(lambda: heard == [said, [], said])
+        nursery.cancel_scope.cancel()
+
+
+async def test_one_that_dies_leaves_questions_open_and_is_replaced(tmp_path: Path) -> None:
+    one, other = (Siblings(tmp_path, place, 2) for place in range(2))
+    asked = trio.Event()
+
+    async def think(_question: bytes) -> bytes:
+        asked.set()
+        await trio.sleep_forever()
+        raise AssertionError
+
+    answers: list[bytes | None] = []
+
+    async def ask() -> None:
+        answers.append(await other.ask(0, b"?"))
+
+    async with trio.open_nursery() as nursery:
+        one.answer_with(think)
+        killed = await start(nursery, one)
+        await start(nursery, other)
+        await until(lambda: bool(other.reached))
+        nursery.start_soon(ask)
+        await asked.wait()
+        killed.cancel()
+        await until(lambda: answers == [None])
+        await until(lambda: not other.reached)
+        assert not other.tell(Topic.ROOMS, b"unheard")
+        assert await other.ask(0, b"?") is None
+
+        replacement = Siblings(tmp_path, 0, 2)
+        replacement.answer_with(answer_backwards)
+        await start(nursery, replacement)
+        await until(lambda: bool(other.reached))
+        assert await other.ask(0, b"ab") == b"ba"
+        nursery.cancel_scope.cancel()
+
+
+async def test_what_waits_for_one_that_does_not_keep_up_is_bounded(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "_MOST_UNSENT", 1_000)
+    one, other = (Siblings(tmp_path, place, 2) for place in range(2))
+    heard: list[bytes] = []
+    other.listen(Topic.ROOMS, heard.append)
+    async with trio.open_nursery() as nursery:
+        await start(nursery, one)
+        await start(nursery, other)
+        await until(lambda: bool(one.reached))
+        assert not one.tell(Topic.ROOMS, b"x" * 1_001)
+        assert await one.ask(1, b"x" * 1_001) is None
+        assert one.tell(Topic.ROOMS, b"short")
+        await until(lambda: heard == [b"short"])
+        nursery.cancel_scope.cancel()
+
+
+async def test_a_caller_who_is_nobody_is_hung_up_on(tmp_path: Path) -> None:
+    async with trio.open_nursery() as nursery:
+        await start(nursery, Siblings(tmp_path, 0, 2))
+        async with await trio.open_unix_socket(str(tmp_path / "0")) as stream:
+            await stream.send_all(bytes([7]))
+            assert await stream.receive_some() == b""
+        nursery.cancel_scope.cancel()
