@@ -111,7 +111,8 @@ class DirectoryKeeper:
             await trio.sleep(_PAUSE_SECONDS)
 
     def _note(self, commit: Commit) -> None:
-        if commit.has_events:
+        # Whoever came or went is among the users.
+        if commit.has_events and commit.users:
             self._changed.set()
 
     async def _follow(self, tx: Transaction) -> bool:
