@@ -276,7 +276,11 @@ async def test_a_transaction_that_another_process_answers_meanwhile_makes_no_sec
             return await write_events(tx, batch)
 
         monkeypatch.setattr(append, "write_events", write_too_late)
-        assert (await one.say(room_id, "once", transaction_id="t")).event.event_id == by_other[1]
+        stored = await one.say(room_id, "once", transaction_id="t")
+        assert stored.event.event_id == by_other[1]
+        with trio.fail_after(60):
+            while one.publisher.position < stored.place.position:  # noqa: ASYNC110
+                await trio.sleep(0.01)
         assert await one.bodies(room_id) == ["once"]
 
 
