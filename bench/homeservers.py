@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -50,7 +51,12 @@ class Process:
                 raise SystemExit(f"somebody else listens at {self.url}: give another --port")
         with self.output.open("ab") as to:
             self._running = subprocess.Popen(  # noqa: ASYNC220  # it returns at once
-                self.command, stdin=subprocess.DEVNULL, stdout=to, stderr=subprocess.STDOUT
+                self.command,
+                stdin=subprocess.DEVNULL,
+                stdout=to,
+                stderr=subprocess.STDOUT,
+                # Or whatever has changed is compiled anew at each start, as on no server that is in use.
+                env={name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"},
             )
 
     async def until_it_answers(self) -> None:

@@ -13,6 +13,7 @@ import math
 import types
 import typing
 from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
 from typing import Any
 
 from tricord.clients.events import Message
@@ -25,7 +26,6 @@ from tricord.protocol.identifiers import (
     parse_room_id,
     parse_user_id,
 )
-from tricord.protocol.values import dataclass
 
 Handler = Callable[..., Awaitable[None]]
 

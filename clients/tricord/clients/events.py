@@ -5,7 +5,7 @@ Nothing foreign is trusted to have its shape: a key of the wrong type reads as a
 
 from __future__ import annotations
 
-from dataclasses import field
+from dataclasses import dataclass, field
 from typing import Any, ClassVar, TypeAlias, TypeVar
 
 from tricord.clients.calls.messages import text_content
@@ -14,7 +14,6 @@ from tricord.clients.encryption.errors import CannotDecrypt
 from tricord.clients.encryption.megolm import Decrypted
 from tricord.clients.encryption.opened import ClosedEvent, OpenedEvent
 from tricord.protocol.identifiers import EventId, RoomId, UserId
-from tricord.protocol.values import dataclass
 
 T = TypeVar("T")
 # A class as an argument; inside the events, `type` is the event's.

@@ -8,6 +8,7 @@ from __future__ import annotations
 import logging
 import secrets
 from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
 from typing import Any
 
 import orjson
@@ -28,7 +29,6 @@ from tricord.clients.api.websocket import HEARTBEAT_SECONDS, PATH, Close
 from tricord.clients.encryption.opened import LateEvent
 from tricord.clients.errors import Refused, SignedOut, UnexpectedAnswer, Unreachable
 from tricord.clients.http import Http
-from tricord.protocol.values import dataclass
 
 _LONG_POLL_SECONDS = 30
 _LARGEST_DELTA = 256 << 20

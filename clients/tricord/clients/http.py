@@ -12,7 +12,7 @@ from __future__ import annotations
 import contextlib
 import secrets
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-from dataclasses import field
+from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 import httpx
@@ -23,7 +23,6 @@ from pydantic import BaseModel, ValidationError
 from tricord.clients.api.login import Refresh
 from tricord.clients.endpoint import Authentication, Endpoint
 from tricord.clients.errors import Refused, SignedOut, UnexpectedAnswer, Unreachable
-from tricord.protocol.values import dataclass
 
 M = TypeVar("M", bound=BaseModel)
 

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import field
+from dataclasses import dataclass, field
 
 from tricord.protocol.identifiers import DeviceId, UserId
-from tricord.protocol.values import dataclass
 
 
 @dataclass(frozen=True, slots=True)

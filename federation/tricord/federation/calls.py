@@ -6,6 +6,7 @@ Events come as the JSON they were: nothing about them is checked here, whoever t
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, NamedTuple
 
@@ -38,7 +39,6 @@ from tricord.protocol.identifiers import (
     server_name_of,
 )
 from tricord.protocol.strict_json import JsonObject, parse_event_object
-from tricord.protocol.values import dataclass
 
 # The state of the largest rooms is that large.
 _WHOLE_ROOM_BYTES = 256 << 20

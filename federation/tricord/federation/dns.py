@@ -5,6 +5,7 @@ from __future__ import annotations
 import secrets
 import socket
 from collections.abc import Iterable
+from dataclasses import dataclass
 from ipaddress import ip_address
 from itertools import groupby
 from typing import TYPE_CHECKING, Protocol
@@ -13,7 +14,6 @@ import trio
 
 from tricord.federation.addresses import Address
 from tricord.federation.errors import HostUnreachable
-from tricord.protocol.values import dataclass
 
 if TYPE_CHECKING:
     from tricord.federation.srv_records import SrvRecords

@@ -12,7 +12,7 @@ import ssl
 import zlib
 from collections import OrderedDict
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Iterator, Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import httpcore
 import httpx
@@ -23,7 +23,6 @@ from tricord.federation.dns import Dns, Place, in_order
 from tricord.federation.errors import AddressRefused, AnswerInvalid, HostUnreachable
 from tricord.federation.route import Route
 from tricord.federation.transport import OpenResponse, Response
-from tricord.protocol.values import dataclass
 
 _CONNECT_SECONDS = 10.0
 _REQUESTS_AT_ONCE = 400

@@ -8,12 +8,11 @@ from __future__ import annotations
 import secrets
 from collections import OrderedDict
 from collections.abc import Callable
-from dataclasses import field
+from dataclasses import dataclass, field
 
 import trio
 
 from tricord.protocol.identifiers import ServerName
-from tricord.protocol.values import dataclass
 
 FIRST_PAUSE_SECONDS = 1.0
 LONGEST_PAUSE_SECONDS = 3600.0

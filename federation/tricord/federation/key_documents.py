@@ -6,7 +6,7 @@ https://spec.matrix.org/v1.19/server-server-api/#publishing-keys
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 from pydantic import ValidationError
 
@@ -16,7 +16,6 @@ from tricord.protocol.identifiers import KeyId, ServerName
 from tricord.protocol.signing import ALGORITHM, SigningKey, sign_json, verify_json
 from tricord.protocol.strict_json import JsonObject
 from tricord.protocol.unpadded_base64 import decode_base64, encode_base64
-from tricord.protocol.values import dataclass
 from tricord.protocol.verify import MAX_TRUST_MS, ServerKey
 
 # How long others may use our keys without asking again.

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from tricord.clients.api.media import DownloadMediaUnauthenticated, GetThumbnailUnauthenticated
@@ -18,7 +19,6 @@ from tricord.federation.multipart import MultipartReader
 from tricord.federation.transport import OpenResponse
 from tricord.protocol.identifiers import ServerName
 from tricord.protocol.media import Mxc
-from tricord.protocol.values import dataclass
 
 # Beyond the time that the other server may wait for an upload.
 _ANSWER_SECONDS = 15.0

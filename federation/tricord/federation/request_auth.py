@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 import orjson
@@ -17,7 +18,6 @@ from tricord.protocol.errors import BadJson, InvalidParam, SignatureInvalid, Una
 from tricord.protocol.identifiers import KeyId, ServerName, parse_server_name
 from tricord.protocol.signing import ALGORITHM, SigningKey, verify_signature
 from tricord.protocol.unpadded_base64 import decode_base64
-from tricord.protocol.values import dataclass
 from tricord.protocol.verify import KeyName, ServerKey
 
 # A server signs with each of its keys at most; nobody has so many.

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 from tricord.federation.dns import Place
-from tricord.protocol.values import dataclass
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,11 +5,11 @@ from __future__ import annotations
 import contextlib
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass
 from typing import Protocol
 
 from tricord.federation.errors import HostUnreachable, PeerUnreachable
 from tricord.protocol.identifiers import ServerName
-from tricord.protocol.values import dataclass
 
 
 @dataclass(frozen=True, slots=True)

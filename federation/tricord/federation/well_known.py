@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 from collections import OrderedDict
 from collections.abc import Mapping
+from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
 
 import trio
@@ -18,7 +19,6 @@ from tricord.federation.transport import Outside, Response
 from tricord.protocol.errors import BadJson, InvalidParam, NotJson
 from tricord.protocol.identifiers import ServerName
 from tricord.protocol.strict_json import parse_object
-from tricord.protocol.values import dataclass
 
 _HOUR = 3600.0
 _USUAL_SECONDS = 24 * _HOUR

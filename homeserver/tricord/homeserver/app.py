@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import socket
 from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass
 
 import trio
 
@@ -51,7 +52,6 @@ from tricord.homeserver.storage.stream import current_position
 from tricord.homeserver.stream.publisher import Publisher, announce_unknown_changes
 from tricord.protocol.events import Event
 from tricord.protocol.identifiers import RoomId, UserId
-from tricord.protocol.values import dataclass
 
 DRAIN_SECONDS = 8
 

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import tomllib
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
-
-from tricord.protocol.values import dataclass
 
 _HERE = Path(__file__).resolve().parent
 # The wheel brings the tables along as data; a working copy has them at its top.

@@ -7,13 +7,13 @@ https://spec.matrix.org/v1.19/client-server-api/#filtering
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Protocol, Self
 
 from tricord.protocol.errors import BadJson, InvalidParam
 from tricord.protocol.globs import GlobSet
 from tricord.protocol.identifiers import RoomId, UserId
-from tricord.protocol.values import dataclass
 
 _MOST_ENTRIES = 1_000
 _LONGEST_ENTRY = 255

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, Self, TypeVar
 
 import orjson
@@ -23,7 +24,6 @@ from tricord.protocol.room_versions import EventIds, RoomVersion
 from tricord.protocol.signing import SigningKey
 from tricord.protocol.strict_json import JsonObject, parse_event_object, parse_object
 from tricord.protocol.unpadded_base64 import encode_base64
-from tricord.protocol.values import dataclass
 
 AnyEvent = TypeVar("AnyEvent", bound="Event")
 

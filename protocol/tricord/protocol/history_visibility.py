@@ -6,9 +6,8 @@ https://spec.matrix.org/v1.19/client-server-api/#server-behaviour-5
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
-
-from tricord.protocol.values import dataclass
 
 WORLD_READABLE = "world_readable"
 SHARED = "shared"

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Literal
 from urllib.parse import parse_qsl, quote, unquote
 
@@ -23,7 +24,6 @@ from tricord.protocol.identifiers import (
     parse_server_name,
     parse_user_id,
 )
-from tricord.protocol.values import dataclass
 
 Target = UserId | RoomId | RoomAlias
 Action = Literal["join", "chat"]

@@ -8,13 +8,13 @@ https://spec.matrix.org/v1.19/rooms/v12/#authorisation-rules
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from functools import cached_property
 
 from tricord.protocol.errors import EventRejected
 from tricord.protocol.events import Event
 from tricord.protocol.identifiers import UserId
 from tricord.protocol.power_levels import PowerLevels
-from tricord.protocol.values import dataclass
 
 StateKey = tuple[str, str]
 """The type and the state key under which an event stands in the state of a room."""

@@ -6,13 +6,13 @@ https://spec.matrix.org/v1.19/server-server-api/#policy-servers
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any, Final
 
 from tricord.protocol.errors import BadJson, InvalidParam, SignatureInvalid
 from tricord.protocol.events import Event
 from tricord.protocol.identifiers import KeyId, ServerName, parse_server_name
 from tricord.protocol.unpadded_base64 import decode_base64
-from tricord.protocol.values import dataclass
 from tricord.protocol.verify import check_signature
 
 POLICY_TYPE: Final = "m.room.policy"

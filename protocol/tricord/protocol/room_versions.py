@@ -9,12 +9,11 @@ https://spec.matrix.org/v1.19/rooms/
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from enum import Enum
 from typing import Any
 
 from tricord.protocol.errors import UnsupportedRoomVersion
-from tricord.protocol.values import dataclass
 
 
 class EventIds(Enum):

@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 import secrets
 import string
-from dataclasses import field
+from dataclasses import dataclass, field
 from functools import lru_cache
 
 from cryptography.exceptions import InvalidSignature
@@ -19,7 +19,6 @@ from tricord.protocol.errors import BadJson, InvalidParam, SignatureInvalid
 from tricord.protocol.identifiers import KeyId, ServerName
 from tricord.protocol.strict_json import JsonObject
 from tricord.protocol.unpadded_base64 import decode_base64, encode_base64
-from tricord.protocol.values import dataclass
 
 ALGORITHM = "ed25519"
 UNSIGNED_KEYS = frozenset({"signatures", "unsigned"})

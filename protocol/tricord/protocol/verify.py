@@ -6,7 +6,7 @@ https://spec.matrix.org/v1.19/server-server-api/#validating-hashes-and-signature
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 from tricord.protocol.errors import SignatureInvalid
 from tricord.protocol.events import Event, VerifiedEvent, redacted_copy
@@ -15,7 +15,6 @@ from tricord.protocol.identifiers import KeyId, ServerName, is_valid_user_id, se
 from tricord.protocol.redaction import redact
 from tricord.protocol.room_versions import EventIds
 from tricord.protocol.signing import ALGORITHM, signature_of, verify_signature
-from tricord.protocol.values import dataclass
 
 MAX_TRUST_MS = 7 * 24 * 60 * 60 * 1000
 

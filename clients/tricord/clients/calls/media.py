@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import AsyncIterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
@@ -15,7 +16,6 @@ from tricord.clients.calls.base import Calls
 from tricord.clients.endpoint import Endpoint
 from tricord.clients.http import Content
 from tricord.protocol.media import parse_mxc
-from tricord.protocol.values import dataclass
 
 _CHUNK_BYTES = 256 * 1024
 

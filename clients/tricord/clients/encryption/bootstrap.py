@@ -10,7 +10,7 @@ from __future__ import annotations
 import hmac
 import logging
 from collections.abc import Collection
-from dataclasses import field
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 import orjson
@@ -32,7 +32,6 @@ from tricord.clients.encryption.secret_storage import (
 from tricord.clients.errors import Refused
 from tricord.protocol.identifiers import RoomId
 from tricord.protocol.strict_json import JsonObject
-from tricord.protocol.values import dataclass
 
 _log = logging.getLogger(__name__)
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import field, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import orjson
@@ -26,7 +26,6 @@ from tricord.protocol.identifiers import DeviceId, UserId
 from tricord.protocol.signing import signed_bytes
 from tricord.protocol.strict_json import JsonObject
 from tricord.protocol.unpadded_base64 import decode_base64, encode_base64
-from tricord.protocol.values import dataclass
 
 _SEED_BYTES = 32
 # Keys that were made and are not known to have been published yet.

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Collection, Iterable
-from dataclasses import field
+from dataclasses import dataclass, field
 from typing import Any
 
 from tricord.clients.encryption.devices import Device, Identity, Trust
@@ -16,7 +16,6 @@ from tricord.clients.encryption.requests import KeysQuery
 from tricord.clients.encryption.store import Store
 from tricord.clients.encryption.stored import devices as stored
 from tricord.protocol.identifiers import DeviceId, UserId, is_valid_user_id, server_name_of
-from tricord.protocol.values import dataclass
 
 _log = logging.getLogger(__name__)
 

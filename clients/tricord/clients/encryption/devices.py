@@ -6,7 +6,7 @@ https://spec.matrix.org/v1.19/client-server-api/#device-keys
 from __future__ import annotations
 
 import enum
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 from tricord.clients.encryption.errors import InvalidKeys
@@ -15,7 +15,6 @@ from tricord.protocol.identifiers import DeviceId, KeyId, ServerName, UserId
 from tricord.protocol.signing import verify_json
 from tricord.protocol.strict_json import JsonObject
 from tricord.protocol.unpadded_base64 import decode_base64, encode_base64
-from tricord.protocol.values import dataclass
 
 OLM = "m.olm.v1.curve25519-aes-sha2"
 MEGOLM = "m.megolm.v1.aes-sha2"

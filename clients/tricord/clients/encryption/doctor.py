@@ -13,6 +13,7 @@ import getpass
 import sys
 import time
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from tricord.clients.encryption.errors import CannotDecrypt, EncryptionError, Reason, WrongPassphrase
@@ -24,7 +25,6 @@ from tricord.clients.encryption.stored import room_keys as stored_keys
 from tricord.protocol.errors import MatrixError
 from tricord.protocol.identifiers import DeviceId, RoomId, UserId
 from tricord.protocol.strict_json import JsonObject, parse_object
-from tricord.protocol.values import dataclass
 
 # https://spec.matrix.org/v1.19/client-server-api/#mroom_keywithheld
 _CODES = {

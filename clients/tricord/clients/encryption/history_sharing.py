@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import orjson
@@ -30,7 +31,6 @@ from tricord.clients.encryption.stored.room_keys import Origin, Withheld
 from tricord.protocol.errors import MatrixError
 from tricord.protocol.identifiers import RoomId, UserId
 from tricord.protocol.strict_json import JsonObject, parse_object
-from tricord.protocol.values import dataclass
 
 _log = logging.getLogger(__name__)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterable
-from dataclasses import field
+from dataclasses import dataclass, field
 from typing import Any
 
 from tricord.clients.encryption.device_lists import DeviceLists
@@ -19,7 +19,6 @@ from tricord.clients.encryption.stored import room_keys as stored_keys
 from tricord.clients.encryption.stored.room_keys import RoomKey, Withheld
 from tricord.protocol.identifiers import UserId
 from tricord.protocol.strict_json import JsonObject
-from tricord.protocol.values import dataclass
 
 _log = logging.getLogger(__name__)
 

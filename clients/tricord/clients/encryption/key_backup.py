@@ -10,6 +10,7 @@ from __future__ import annotations
 import enum
 import logging
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import orjson
@@ -30,7 +31,6 @@ from tricord.protocol.errors import BadJson, MatrixError
 from tricord.protocol.identifiers import DeviceId, RoomId
 from tricord.protocol.strict_json import JsonObject, parse_object
 from tricord.protocol.unpadded_base64 import decode_base64, encode_base64
-from tricord.protocol.values import dataclass
 
 _log = logging.getLogger(__name__)
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import enum
 import logging
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 from vodozemac import ExportedSessionKey, InboundGroupSession, MegolmMessage, SessionKey
@@ -23,7 +23,6 @@ from tricord.clients.encryption.stored.room_keys import Origin, RoomKey
 from tricord.protocol.errors import BadJson, NotJson
 from tricord.protocol.identifiers import EventId, RoomId, UserId
 from tricord.protocol.strict_json import JsonObject, parse_object
-from tricord.protocol.values import dataclass
 
 _log = logging.getLogger(__name__)
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import logging
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import orjson
@@ -24,7 +24,6 @@ from tricord.protocol.errors import BadJson, NotJson
 from tricord.protocol.identifiers import DeviceId, UserId
 from tricord.protocol.strict_json import JsonObject, parse_object
 from tricord.protocol.unpadded_base64 import decode_base64, encode_base64
-from tricord.protocol.values import dataclass
 
 _log = logging.getLogger(__name__)
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 from tricord.clients.encryption.errors import CannotDecrypt
 from tricord.clients.encryption.megolm import Decrypted
 from tricord.protocol.identifiers import RoomId
 from tricord.protocol.strict_json import JsonObject
-from tricord.protocol.values import dataclass
 
 
 class OpenedEvent(dict[str, Any]):

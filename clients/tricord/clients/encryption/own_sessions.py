@@ -7,7 +7,7 @@ they are used up. After a crash those that were left over stay unused, which har
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 from vodozemac import GroupSession
 
@@ -15,7 +15,6 @@ from tricord.clients.encryption.store import PICKLE_KEY, Store
 from tricord.clients.encryption.stored import rooms as stored
 from tricord.clients.encryption.stored.rooms import OwnSession
 from tricord.protocol.identifiers import RoomId
-from tricord.protocol.values import dataclass
 
 _RESERVED_AT_ONCE = 16
 

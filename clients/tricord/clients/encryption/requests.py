@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Mapping
-from dataclasses import field
+from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
 from tricord.clients.api.cross_signing import UploadSignatures
@@ -19,7 +19,6 @@ from tricord.clients.api.to_device import SendToDevice as SendToDeviceEndpoint
 from tricord.clients.endpoint import Endpoint
 from tricord.protocol.identifiers import DeviceId, RoomId, UserId
 from tricord.protocol.strict_json import JsonObject
-from tricord.protocol.values import dataclass
 
 
 def new_request_id() -> str:

@@ -10,7 +10,7 @@ import hashlib
 import hmac
 import secrets
 from collections.abc import Mapping
-from dataclasses import field, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from cryptography.hazmat.primitives.ciphers import Cipher
@@ -23,7 +23,6 @@ from tricord.clients.encryption.errors import Forged, Malformed, WrongSecret
 from tricord.clients.encryption.recovery_key import KEY_BYTES, decode_recovery_key, encode_recovery_key
 from tricord.protocol.errors import BadJson
 from tricord.protocol.unpadded_base64 import decode_base64, encode_base64
-from tricord.protocol.values import dataclass
 
 ALGORITHM = "m.secret_storage.v1.aes-hmac-sha2"
 DEFAULT_KEY = "m.secret_storage.default_key"

@@ -5,13 +5,12 @@ from __future__ import annotations
 import secrets
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import field
+from dataclasses import dataclass, field
 
 from tricord.clients.testing.world import World
 from tricord.protocol.errors import Forbidden, InvalidUsername, MissingToken, NotFound, UnknownToken, UserInUse
 from tricord.protocol.identifiers import DeviceId, RoomId, UserId, is_valid_new_localpart
 from tricord.protocol.strict_json import JsonObject
-from tricord.protocol.values import dataclass
 
 
 @dataclass(slots=True, eq=False)

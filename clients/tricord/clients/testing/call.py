@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, get_origin
 from urllib.parse import unquote
 
@@ -18,7 +19,6 @@ from tricord.clients.testing.world import World
 from tricord.protocol.errors import BadJson, InvalidParam, MatrixError, MethodNotAllowed, MissingParam, Unrecognized
 from tricord.protocol.identifiers import UserId
 from tricord.protocol.strict_json import JsonObject, parse_object
-from tricord.protocol.values import dataclass
 
 
 @dataclass(frozen=True, slots=True)

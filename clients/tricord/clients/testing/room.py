@@ -7,6 +7,7 @@ may not do here.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 
 import orjson
 
@@ -20,7 +21,6 @@ from tricord.protocol.numbered_rules import CREATE, JOIN_RULES, POWER_LEVELS, St
 from tricord.protocol.power_levels import PowerLevels
 from tricord.protocol.room_versions import RoomVersion
 from tricord.protocol.strict_json import JsonObject, check_event_integers
-from tricord.protocol.values import dataclass
 
 MEMBER = "m.room.member"
 _VISIBILITY: StateKey = ("m.room.history_visibility", "")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import AsyncIterator
+from dataclasses import dataclass
 
 from tricord.homeserver.accounts.deactivation import Deactivation
 from tricord.homeserver.accounts.names import local_user_id
@@ -29,7 +30,6 @@ from tricord.homeserver.storage.registration_tokens import (
 from tricord.homeserver.storage.sessions import sessions_of
 from tricord.protocol.errors import InvalidParam, NotFound
 from tricord.protocol.identifiers import ServerName, UserId
-from tricord.protocol.values import dataclass
 
 _PAGE = 500
 

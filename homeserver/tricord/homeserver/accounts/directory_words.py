@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from dataclasses import dataclass
 
 from tricord.protocol.identifiers import UserId, localpart_of
-from tricord.protocol.values import dataclass
 
 _RUN = re.compile(r"[^\W_]+")
 _MOST_WORDS = 40

@@ -12,6 +12,7 @@ import hashlib
 import hmac
 import secrets
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import orjson
@@ -29,7 +30,6 @@ from tricord.homeserver.storage.interactive_sessions import (
 )
 from tricord.protocol.errors import Forbidden, MatrixError
 from tricord.protocol.identifiers import UserId
-from tricord.protocol.values import dataclass
 
 _LIFETIME_MS = 30 * 60_000
 

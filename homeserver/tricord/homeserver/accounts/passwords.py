@@ -6,6 +6,7 @@ Each hash takes 64 MiB and a tenth of a second of a core. So there is a bound on
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import TypeVar, TypeVarTuple
 
 import argon2
@@ -13,7 +14,6 @@ import trio
 from argon2.exceptions import InvalidHashError, VerificationError
 
 from tricord.protocol.errors import InvalidParam, LimitExceeded, WeakPassword
-from tricord.protocol.values import dataclass
 
 MAXIMUM_PASSWORD_BYTES = 512
 _WAITING_LIMIT = 64

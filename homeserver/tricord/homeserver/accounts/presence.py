@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 import structlog
@@ -29,7 +29,6 @@ from tricord.homeserver.storage.stream import take_positions
 from tricord.homeserver.stream.publisher import Commit, Publisher
 from tricord.protocol.errors import Forbidden
 from tricord.protocol.identifiers import RoomId, UserId
-from tricord.protocol.values import dataclass
 
 ONLINE, UNAVAILABLE, OFFLINE = "online", "unavailable", "offline"
 IDLE_AFTER_SECONDS = 5 * 60

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
+from dataclasses import dataclass
 
 import trio
 
@@ -14,7 +15,6 @@ from tricord.homeserver.serving.call import Requester
 from tricord.homeserver.storage.database import Database
 from tricord.homeserver.storage.sessions import Holder, delete_token_pair, holder_of_access_token
 from tricord.protocol.errors import UnknownToken, UserLocked
-from tricord.protocol.values import dataclass
 
 # A revocation drops the entry at once. This is for what is not announced: that a user became an administrator.
 _TRUSTED_SECONDS = 60

@@ -6,6 +6,7 @@ Whatever way somebody signed in, `start` is what lets them in. So whoever may no
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
 
 import trio
 
@@ -32,7 +33,6 @@ from tricord.homeserver.storage.sessions import (
 )
 from tricord.protocol.errors import Forbidden, InvalidParam, UnknownToken, UserDeactivated, UserLocked
 from tricord.protocol.identifiers import DeviceId, UserId
-from tricord.protocol.values import dataclass
 
 KeysChanged = Callable[[UserId, int], Awaitable[None]]
 """Tells others that the keys of a user's devices have changed, at a position."""

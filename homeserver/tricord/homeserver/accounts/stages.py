@@ -6,6 +6,7 @@ https://spec.matrix.org/v1.19/client-server-api/#authentication-types
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from tricord.clients.api.interactive_auth import AuthData, UserIdentifier
@@ -14,7 +15,6 @@ from tricord.homeserver.accounts.registration import Registration
 from tricord.homeserver.accounts.settings import RegistrationSettings, TermsDocument
 from tricord.protocol.errors import Forbidden, MissingParam
 from tricord.protocol.identifiers import UserId
-from tricord.protocol.values import dataclass
 
 PASSWORD = "m.login.password"  # noqa: S105  # the name of a stage
 DUMMY = "m.login.dummy"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
 
 from tricord.homeserver.clock import Clock
 from tricord.homeserver.rooms.chain import Signer
@@ -14,7 +15,6 @@ from tricord.homeserver.stream.publisher import Publisher
 from tricord.homeserver.stream.siblings import Siblings
 from tricord.protocol.identifiers import KeyId, ServerName
 from tricord.protocol.signing import SigningKey
-from tricord.protocol.values import dataclass
 from tricord.protocol.verify import ServerKey
 
 Run = Callable[[], Awaitable[None]]

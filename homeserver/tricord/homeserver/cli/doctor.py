@@ -6,6 +6,7 @@ import socket
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,7 +15,6 @@ from urllib.parse import urlsplit
 import click
 
 from tricord.homeserver.cli.options import read_settings, settings_options
-from tricord.protocol.values import dataclass
 
 if TYPE_CHECKING:
     from tricord.homeserver.settings import ListenerSettings, Settings

@@ -6,13 +6,13 @@ import signal
 import socket
 import subprocess
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 
 import httpx
 import trio
 
 from tricord.homeserver.demo.certificates import Authority
-from tricord.protocol.values import dataclass
 
 _START_SECONDS = 90
 _STOP_SECONDS = 20

@@ -6,7 +6,7 @@ https://spec.matrix.org/v1.19/client-server-api/#cross-signing
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from dataclasses import field
+from dataclasses import dataclass, field
 
 import orjson
 
@@ -27,7 +27,6 @@ from tricord.homeserver.storage.devices import device_with_id_exists
 from tricord.protocol.errors import Forbidden, MissingParam
 from tricord.protocol.identifiers import DeviceId, UserId
 from tricord.protocol.strict_json import JsonObject
-from tricord.protocol.values import dataclass
 
 
 class AuthenticationNeeded(Exception):

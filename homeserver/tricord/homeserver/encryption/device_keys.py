@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections import Counter, deque
 from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from hashlib import sha256
 from typing import Any
 
@@ -32,7 +33,6 @@ from tricord.homeserver.stream.publisher import Commit, Publisher
 from tricord.protocol.errors import Forbidden, InvalidParam, NotFound
 from tricord.protocol.identifiers import DeviceId, KeyId, UserId
 from tricord.protocol.strict_json import JsonObject
-from tricord.protocol.values import dataclass
 
 MOST_ONE_TIME_KEYS = 1_000
 """In one upload, and unclaimed of one device."""

@@ -5,13 +5,13 @@ https://spec.matrix.org/v1.19/client-server-api/#tracking-the-device-list-for-a-
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Protocol
 
 from tricord.homeserver.rooms.stored_event import StoredEvent
 from tricord.homeserver.storage import device_lists as storage
 from tricord.homeserver.storage.database import Database
 from tricord.protocol.identifiers import EventId, UserId
-from tricord.protocol.values import dataclass
 
 
 class EventsById(Protocol):

@@ -9,12 +9,12 @@ https://spec.matrix.org/v1.19/client-server-api/#send-to-device-messaging
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 from tricord.homeserver.storage.database import Database
 from tricord.homeserver.storage.to_device import DeviceName, delete_messages, messages_for
 from tricord.homeserver.stream.recent_changes import RecentChanges
 from tricord.protocol.identifiers import DeviceId, UserId
-from tricord.protocol.values import dataclass
 
 MOST_AT_ONCE = 100
 _MOST_REMEMBERED = 100_000

@@ -6,6 +6,7 @@ https://spec.matrix.org/v1.19/client-server-api/#key-algorithms
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import orjson
@@ -15,7 +16,6 @@ from tricord.protocol.identifiers import DeviceId, KeyId, ServerName, UserId, fi
 from tricord.protocol.signing import verify_json
 from tricord.protocol.strict_json import JsonObject, check_event_integers
 from tricord.protocol.unpadded_base64 import decode_base64
-from tricord.protocol.values import dataclass
 
 ED25519, CURVE25519, SIGNED_CURVE25519 = "ed25519", "curve25519", "signed_curve25519"
 

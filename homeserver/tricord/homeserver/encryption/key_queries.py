@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any, Protocol, TypeVar
 
 import orjson
@@ -27,7 +27,6 @@ from tricord.protocol.identifiers import (
     server_name_of,
 )
 from tricord.protocol.strict_json import JsonObject
-from tricord.protocol.values import dataclass
 
 _MOST_KEYS_CLAIMED = 20_000
 _MOST_USERS = 10_000

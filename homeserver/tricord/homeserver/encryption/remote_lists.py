@@ -9,6 +9,7 @@ https://spec.matrix.org/v1.19/server-server-api/#device-management
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import orjson
@@ -23,7 +24,6 @@ from tricord.homeserver.storage.remote_devices import RemoteList
 from tricord.homeserver.storage.stream import current_position
 from tricord.protocol.identifiers import DeviceId, ServerName, UserId, server_name_of
 from tricord.protocol.strict_json import JsonObject
-from tricord.protocol.values import dataclass
 
 _MOST_DEVICES = 2_000
 

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import field
+from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 
 import orjson
@@ -24,7 +24,6 @@ from tricord.homeserver.storage.database import Database
 from tricord.homeserver.storage.published_keys import PublishedKeys, published_keys
 from tricord.homeserver.stream.publisher import Commit, Publisher
 from tricord.protocol.identifiers import DeviceId, UserId
-from tricord.protocol.values import dataclass
 
 _MOST_BYTES = 16 << 20
 _OVERHEAD = 1_000

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Mapping, Sequence
-from dataclasses import field
+from dataclasses import dataclass, field
 from hashlib import blake2b
 
 import orjson
@@ -32,7 +32,6 @@ from tricord.homeserver.stream.publisher import Commit, Publisher
 from tricord.protocol.errors import BadJson, InvalidParam, TooLarge
 from tricord.protocol.identifiers import DeviceId, ServerName, UserId, fits, is_valid_user_id, server_name_of
 from tricord.protocol.strict_json import JsonObject, check_event_integers
-from tricord.protocol.values import dataclass
 
 MOST_BYTES = 60 << 10
 """Of one message: with what is around it, it fits into an EDU."""

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
-
-from tricord.protocol.values import dataclass
 
 _NAME = re.compile(r"[0-9a-f]{64}")
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 import contextlib
 import secrets
 from collections.abc import AsyncIterator, Iterator
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import structlog
 import trio
@@ -47,7 +47,6 @@ from tricord.protocol.errors import (
 )
 from tricord.protocol.identifiers import ServerName, UserId
 from tricord.protocol.media import Mxc
-from tricord.protocol.values import dataclass
 
 _log = structlog.get_logger(__name__)
 

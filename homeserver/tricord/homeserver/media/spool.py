@@ -10,13 +10,13 @@ import os
 import secrets
 import time
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
 import trio
 
 from tricord.homeserver.media.blobs import StoreUnavailable
-from tricord.protocol.values import dataclass
 
 # One write, and one hash, for so much: smaller parts would cost a thread's turn each.
 _WRITTEN_AT_ONCE = 1 << 20

@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 from collections import OrderedDict
 from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass
 from typing import Literal
 
 import structlog
@@ -30,7 +31,6 @@ from tricord.homeserver.storage.media_thumbnails import (
 )
 from tricord.protocol.errors import MatrixError, RemoteMediaTooLarge, TooLarge, Unavailable, Unknown
 from tricord.protocol.identifiers import ServerName
-from tricord.protocol.values import dataclass
 
 _log = structlog.get_logger(__name__)
 

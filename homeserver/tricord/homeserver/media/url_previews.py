@@ -9,6 +9,7 @@ import contextlib
 import hashlib
 from collections import OrderedDict
 from collections.abc import AsyncIterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import orjson
@@ -31,7 +32,6 @@ from tricord.protocol.errors import Forbidden, MatrixError, NotFound
 from tricord.protocol.globs import Glob
 from tricord.protocol.media import Mxc
 from tricord.protocol.strict_json import JsonObject
-from tricord.protocol.values import dataclass
 
 _WORKER = Path(__file__).with_name("page_worker.py")
 _PARSER_BYTES = 512 << 20

@@ -9,6 +9,7 @@ the command line can have it sent by whichever process runs, and a notice to eve
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from dataclasses import dataclass
 
 import orjson
 import structlog
@@ -40,7 +41,6 @@ from tricord.homeserver.storage.server_notices import (
 from tricord.protocol.errors import InvalidParam, MatrixError
 from tricord.protocol.identifiers import RoomId, ServerName, UserId
 from tricord.protocol.strict_json import JsonObject
-from tricord.protocol.values import dataclass
 
 NOTICE_TAG = "m.server_notice"
 _CHANNEL = "tricord_notices"

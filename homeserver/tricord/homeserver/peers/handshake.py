@@ -9,6 +9,7 @@ https://spec.matrix.org/v1.19/server-server-api/#joining-rooms
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterable, Sequence
+from dataclasses import dataclass
 from typing import TypeVar
 
 import structlog
@@ -33,7 +34,6 @@ from tricord.protocol.events import VerifiedEvent, build_event
 from tricord.protocol.identifiers import EventId, RoomId, ServerName, UserId, is_valid_user_id
 from tricord.protocol.room_versions import RoomVersion, room_version
 from tricord.protocol.strict_json import JsonObject
-from tricord.protocol.values import dataclass
 
 # How many servers are asked, one after the other.
 _MOST_SERVERS = 10

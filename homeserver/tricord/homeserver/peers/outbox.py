@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Sequence
-from dataclasses import field, replace
+from dataclasses import dataclass, field, replace
 
 import trio
 
@@ -30,7 +30,6 @@ from tricord.homeserver.storage.presence import Presence
 from tricord.homeserver.storage.receipts import Receipt
 from tricord.protocol.identifiers import ServerName, UserId
 from tricord.protocol.strict_json import JsonObject
-from tricord.protocol.values import dataclass
 
 MOST_EVENTS = 50
 MOST_EDUS = 100

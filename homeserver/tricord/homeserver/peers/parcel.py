@@ -8,14 +8,13 @@ from __future__ import annotations
 import secrets
 from base64 import urlsafe_b64encode
 from collections.abc import Sequence
-from dataclasses import field
+from dataclasses import dataclass, field
 from hashlib import blake2b
 
 import orjson
 
 from tricord.homeserver.storage.outgoing import OutgoingEvent
 from tricord.protocol.strict_json import JsonObject
-from tricord.protocol.values import dataclass
 
 
 @dataclass(frozen=True, slots=True)

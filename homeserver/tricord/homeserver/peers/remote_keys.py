@@ -6,7 +6,7 @@ https://spec.matrix.org/v1.19/server-server-api/#end-to-end-encryption
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Collection, Mapping
-from dataclasses import field
+from dataclasses import dataclass, field
 
 import trio
 
@@ -17,7 +17,6 @@ from tricord.homeserver.encryption.remote_forms import claimed_keys, device_json
 from tricord.homeserver.encryption.remote_lists import RemoteLists
 from tricord.protocol.identifiers import DeviceId, ServerName, UserId
 from tricord.protocol.strict_json import JsonObject, parse_object
-from tricord.protocol.values import dataclass
 
 _SERVERS_AT_ONCE = 20
 _LONGEST_SECONDS = 60.0

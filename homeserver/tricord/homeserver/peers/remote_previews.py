@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import orjson
@@ -22,7 +23,6 @@ from tricord.homeserver.rooms.previews import SPACE, Preview
 from tricord.homeserver.rooms.space_children import children_of
 from tricord.protocol.identifiers import RoomId, ServerName
 from tricord.protocol.strict_json import JsonObject
-from tricord.protocol.values import dataclass
 
 _REMEMBERED_SECONDS = 300
 _MISSING_SECONDS = 60

@@ -6,6 +6,7 @@ https://spec.matrix.org/v1.19/server-server-api/#get_matrixfederationv1queryprof
 from __future__ import annotations
 
 from collections import OrderedDict
+from dataclasses import dataclass
 
 import orjson
 import trio
@@ -15,7 +16,6 @@ from tricord.federation.errors import PeerError, PeerRefused
 from tricord.protocol.errors import NotFound
 from tricord.protocol.identifiers import UserId, server_name_of
 from tricord.protocol.strict_json import JsonObject
-from tricord.protocol.values import dataclass
 
 # Names change seldom, and rooms are told of it otherwise.
 _FRESH_SECONDS = 300

@@ -6,12 +6,12 @@ What is asked all the time is answered from memory; every change of memberships 
 from __future__ import annotations
 
 from collections.abc import Collection
+from dataclasses import dataclass
 
 from tricord.homeserver.storage.database import Database
 from tricord.homeserver.storage.room_servers import servers_in
 from tricord.homeserver.stream.publisher import Commit, Publisher
 from tricord.protocol.identifiers import RoomId, ServerName
-from tricord.protocol.values import dataclass
 
 _MOST_NAMES = 500_000
 

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import os
 import pickle
+from dataclasses import dataclass
 from pathlib import Path
 
 from tricord.homeserver.settings import Settings
-from tricord.protocol.values import dataclass
 
 READY = b"ready\n"
 STOP = b"stop\n"

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Collection, Container, Iterable, Mapping, Sequence
-from dataclasses import field
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from tricord.homeserver.push.rules import PushRules, UserRules
@@ -31,7 +31,6 @@ from tricord.homeserver.together import together
 from tricord.protocol.identifiers import RoomId, UserId
 from tricord.protocol.power_levels import PowerLevels
 from tricord.protocol.push_rules import Outcome, PushedEvent
-from tricord.protocol.values import dataclass
 
 # What lies further back than this many events is not counted: "many" is as good.
 _MOST_COUNTED = 200

@@ -6,6 +6,8 @@ https://spec.matrix.org/v1.19/client-server-api/#get_matrixclientv3notifications
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 from tricord.homeserver.push.counts import NotificationCounts, Notified
 from tricord.homeserver.rooms.client_events import ClientEvents
 from tricord.homeserver.rooms.memberships import Memberships
@@ -20,7 +22,6 @@ from tricord.homeserver.stream.publisher import Publisher
 from tricord.homeserver.stream.tokens import decode_token, encode_token
 from tricord.protocol.identifiers import RoomId
 from tricord.protocol.strict_json import JsonObject
-from tricord.protocol.values import dataclass
 
 _MOST = 100
 _PAGE = 200

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable
+from dataclasses import dataclass
 from typing import Any
 
 import orjson
@@ -32,7 +33,6 @@ from tricord.homeserver.stream.publisher import Commit, Publisher
 from tricord.protocol.identifiers import RoomId, UserId
 from tricord.protocol.push_rules import CompiledRules, compile_rules, default_rules
 from tricord.protocol.strict_json import JsonObject
-from tricord.protocol.values import dataclass
 
 _MOST_REMEMBERED = 20_000
 

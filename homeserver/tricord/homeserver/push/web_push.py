@@ -12,6 +12,7 @@ import base64
 import binascii
 import os
 import struct
+from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -24,7 +25,6 @@ from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
 from tricord.protocol.errors import InvalidParam, MissingParam
 from tricord.protocol.strict_json import JsonObject
-from tricord.protocol.values import dataclass
 
 # The one record of a message, with its padding and tag; push services take 4,096 bytes (RFC 8030, section 7.2).
 _RECORD_SIZE = 4096

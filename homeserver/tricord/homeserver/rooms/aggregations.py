@@ -8,7 +8,7 @@ https://spec.matrix.org/v1.19/client-server-api/#aggregations-of-child-events
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import field
+from dataclasses import dataclass, field
 
 from tricord.homeserver.rooms.preferences import Preferences
 from tricord.homeserver.rooms.stored_event import StoredEvent
@@ -24,7 +24,6 @@ from tricord.homeserver.storage.aggregations import (
 )
 from tricord.homeserver.storage.database import Database
 from tricord.protocol.identifiers import EventId, UserId
-from tricord.protocol.values import dataclass
 
 REPLACE, THREAD, REFERENCE = "m.replace", "m.thread", "m.reference"
 _AGGREGATED = {REPLACE, THREAD, REFERENCE}

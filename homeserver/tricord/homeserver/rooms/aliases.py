@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from typing import Protocol
 
 import trio
@@ -35,7 +36,6 @@ from tricord.protocol.identifiers import (
     server_name_of,
 )
 from tricord.protocol.strict_json import JsonObject
-from tricord.protocol.values import dataclass
 
 _CANONICAL_ALIAS = ("m.room.canonical_alias", "")
 

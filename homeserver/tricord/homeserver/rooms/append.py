@@ -16,7 +16,7 @@ from __future__ import annotations
 import contextlib
 import secrets
 from collections.abc import AsyncIterator, Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import field, replace
+from dataclasses import dataclass, field, replace
 
 import structlog
 import trio
@@ -52,7 +52,6 @@ from tricord.protocol.events import VerifiedEvent
 from tricord.protocol.identifiers import RoomId, UserId
 from tricord.protocol.room_versions import RoomVersion
 from tricord.protocol.strict_json import JsonObject
-from tricord.protocol.values import dataclass
 
 __all__ = ["ClientTransaction", "Draft", "Log"]
 

@@ -9,7 +9,7 @@ An append on top of something out of date is refused by the database, so being l
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import field, replace
+from dataclasses import dataclass, field, replace
 
 from tricord.homeserver.rooms.moves import Extremity, Move, ToldMove, told_move
 from tricord.homeserver.rooms.state_map import StateRoot
@@ -22,7 +22,6 @@ from tricord.homeserver.stream.publisher import Commit, Publisher
 from tricord.homeserver.stream.siblings import Siblings, Topic
 from tricord.protocol.identifiers import RoomId
 from tricord.protocol.room_versions import RoomVersion, room_version
-from tricord.protocol.values import dataclass
 
 _ROOM_BYTES = 2_000
 _KEY_BYTES = 200

@@ -6,6 +6,7 @@ A chain is computed in memory against the head of a room. Nothing of it is real 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from hashlib import blake2b
 
 import orjson
@@ -25,7 +26,6 @@ from tricord.protocol.identifiers import EventId, ServerName
 from tricord.protocol.policy_server import POLICY_TYPE, room_policy
 from tricord.protocol.room_versions import RoomVersion
 from tricord.protocol.signing import SigningKey
-from tricord.protocol.values import dataclass
 
 _CREATE: StateKey = ("m.room.create", "")
 _POWER_LEVELS: StateKey = ("m.room.power_levels", "")

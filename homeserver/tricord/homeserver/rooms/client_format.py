@@ -7,6 +7,7 @@ https://spec.matrix.org/v1.19/client-server-api/#room-event-format
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import orjson
@@ -17,7 +18,6 @@ from tricord.homeserver.rooms.timeline import Timeline
 from tricord.homeserver.rooms.visibility import Seen
 from tricord.protocol.events import Event
 from tricord.protocol.identifiers import EventId, UserId
-from tricord.protocol.values import dataclass
 
 _NOBODY: Mapping[EventId, StoredEvent] = {}
 

@@ -6,6 +6,7 @@ https://spec.matrix.org/v1.19/client-server-api/#published-room-directory
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Protocol
 
 from tricord.clients.api.directory import DirectoryFilter, PublicRoom, PublicRoomsPage
@@ -19,7 +20,6 @@ from tricord.homeserver.storage import aliases as storage
 from tricord.homeserver.storage.database import Database
 from tricord.protocol.errors import InvalidParam, NotFound
 from tricord.protocol.identifiers import RoomId, ServerName, UserId, parse_server_name
-from tricord.protocol.values import dataclass
 
 MAX_ROOMS = 500
 _DEFAULT_ROOMS = 100

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import asdict, field
+from dataclasses import asdict, dataclass, field
 from typing import NamedTuple, Protocol
 
 import orjson
@@ -24,7 +24,6 @@ from tricord.homeserver.storage.database import Database
 from tricord.homeserver.storage.hierarchy_walks import put_walk, walk_named
 from tricord.protocol.errors import Forbidden, InvalidParam
 from tricord.protocol.identifiers import RoomId, ServerName, UserId, server_name_of
-from tricord.protocol.values import dataclass
 
 MOST_ROOMS_OF_A_PAGE = 100
 _USUAL_ROOMS = 50

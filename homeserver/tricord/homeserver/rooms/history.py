@@ -9,6 +9,7 @@ up.
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass
 from enum import Enum
 from typing import Protocol
 
@@ -27,7 +28,6 @@ from tricord.protocol.errors import NotFound
 from tricord.protocol.event_filters import RoomEventFilter
 from tricord.protocol.identifiers import EventId, RoomId, UserId
 from tricord.protocol.strict_json import JsonObject
-from tricord.protocol.values import dataclass
 
 MAX_EVENTS = 1000
 _MAX_EVENTS_AROUND = 100

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping
+from dataclasses import dataclass
 from typing import Generic, TypeVar
 
 from tricord.homeserver.storage import memberships as storage
@@ -14,7 +15,6 @@ from tricord.homeserver.storage.database import Database
 from tricord.homeserver.storage.memberships import Membership
 from tricord.homeserver.stream.publisher import Commit, Publisher
 from tricord.protocol.identifiers import RoomId, ServerName, UserId
-from tricord.protocol.values import dataclass
 
 __all__ = ["MemberCounts", "Membership", "Memberships"]
 

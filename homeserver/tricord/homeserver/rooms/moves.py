@@ -7,12 +7,12 @@ from __future__ import annotations
 
 import pickle
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from tricord.homeserver.rooms.state_map import StateRoot
 from tricord.homeserver.rooms.stored_event import StateKey, StoredEvent
 from tricord.protocol.identifiers import EventId, RoomId
-from tricord.protocol.values import dataclass
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,7 @@ https://spec.matrix.org/v1.19/server-server-api/#checks-performed-on-receipt-of-
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import field
+from dataclasses import dataclass, field
 from enum import Enum
 
 from tricord.homeserver.rooms.append import Log
@@ -29,7 +29,6 @@ from tricord.protocol.authorization import auth_event_keys, authorize, check_aut
 from tricord.protocol.errors import EventRejected, NotFound, ResolutionTooLarge
 from tricord.protocol.events import VerifiedEvent, redacted_copy
 from tricord.protocol.identifiers import EventId, RoomId
-from tricord.protocol.values import dataclass
 
 _CREATE: StateKey = ("m.room.create", "")
 _POWER_LEVELS: StateKey = ("m.room.power_levels", "")

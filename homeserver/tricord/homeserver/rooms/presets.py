@@ -6,13 +6,12 @@ https://spec.matrix.org/v1.19/client-server-api/#post_matrixclientv3createroom
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import field
+from dataclasses import dataclass, field
 from typing import Any
 
 from tricord.protocol.identifiers import UserId
 from tricord.protocol.room_versions import RoomVersion
 from tricord.protocol.strict_json import JsonObject
-from tricord.protocol.values import dataclass
 
 ADMINISTRATOR = 100
 MODERATOR = 50

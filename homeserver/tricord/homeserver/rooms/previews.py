@@ -8,6 +8,7 @@ https://spec.matrix.org/v1.19/client-server-api/#get_matrixclientv1roomsroomidhi
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
+from dataclasses import dataclass
 
 from tricord.clients.api.spaces import RoomSummary
 from tricord.homeserver.rooms.memberships import Memberships
@@ -19,7 +20,6 @@ from tricord.protocol.identifiers import RoomId, ServerName, UserId
 from tricord.protocol.room_versions import ROOM_VERSIONS
 from tricord.protocol.server_acl import ServerAcl
 from tricord.protocol.strict_json import JsonObject
-from tricord.protocol.values import dataclass
 
 SPACE = "m.space"
 _MOST_CHILDREN = 5000

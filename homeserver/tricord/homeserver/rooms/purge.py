@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 import orjson
@@ -43,7 +44,6 @@ from tricord.protocol.events import VerifiedEvent
 from tricord.protocol.identifiers import EventId, RoomId
 from tricord.protocol.media import Mxc, parse_mxc
 from tricord.protocol.room_versions import room_version
-from tricord.protocol.values import dataclass
 
 _logger = structlog.get_logger(__name__)
 

@@ -5,6 +5,8 @@ https://spec.matrix.org/v1.19/client-server-api/#relationships-api
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 from tricord.homeserver.rooms.client_events import ClientEvents
 from tricord.homeserver.rooms.timeline import Direction, Timeline
 from tricord.homeserver.rooms.visibility import Seen, Visibility
@@ -15,7 +17,6 @@ from tricord.homeserver.stream.tokens import Place, encode_place
 from tricord.protocol.errors import NotFound
 from tricord.protocol.identifiers import EventId, RoomId
 from tricord.protocol.strict_json import JsonObject
-from tricord.protocol.values import dataclass
 
 MAX_EVENTS = 500
 # "Homeservers SHOULD traverse at least 3 levels of relationships."

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import field
+from dataclasses import dataclass, field
 
 from tricord.homeserver.rooms.cached_rooms import CachedRoom
 from tricord.homeserver.rooms.drafts import Draft
@@ -12,7 +12,6 @@ from tricord.homeserver.rooms.state_map import EMPTY, NodeId, StateRoot
 from tricord.homeserver.rooms.stored_event import StateKey, StoredEvent
 from tricord.protocol.events import VerifiedEvent
 from tricord.protocol.identifiers import DeviceId, EventId, UserId
-from tricord.protocol.values import dataclass
 
 
 @dataclass(slots=True, eq=False)

@@ -8,13 +8,13 @@ from __future__ import annotations
 import contextlib
 import re
 from collections.abc import Iterable
+from dataclasses import dataclass
 from typing import Any
 
 from tricord.homeserver.rooms.stored_event import StoredEvent
 from tricord.protocol.errors import MatrixError
 from tricord.protocol.identifiers import RoomId, ServerName, parse_room_id, parse_server_name
 from tricord.protocol.strict_json import JsonObject
-from tricord.protocol.values import dataclass
 
 CHILD = "m.space.child"
 # "Strings which consist of characters in the range \x20 to \x7E, and of at most 50 of them"

@@ -7,6 +7,7 @@ to refuse with better words, and to build the event rightly.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 
 from tricord.homeserver.rooms.state import RoomState
 from tricord.homeserver.rooms.stored_event import StateKey, StoredEvent
@@ -15,7 +16,6 @@ from tricord.protocol.identifiers import RoomId, UserId
 from tricord.protocol.power_levels import PowerLevels
 from tricord.protocol.room_versions import RoomVersion
 from tricord.protocol.strict_json import JsonObject
-from tricord.protocol.values import dataclass
 
 _CREATE: StateKey = ("m.room.create", "")
 _POWER_LEVELS: StateKey = ("m.room.power_levels", "")

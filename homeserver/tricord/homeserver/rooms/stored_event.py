@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import field, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, Self
 
 from tricord.homeserver.rooms.state_map import StateRoot
@@ -11,7 +11,6 @@ from tricord.homeserver.stream.tokens import Place
 from tricord.protocol.events import VerifiedEvent, redacted_copy
 from tricord.protocol.identifiers import DeviceId, EventId
 from tricord.protocol.room_versions import ROOM_VERSIONS
-from tricord.protocol.values import dataclass
 
 StateKey = tuple[str, str]
 """The type and the state key of a state event."""

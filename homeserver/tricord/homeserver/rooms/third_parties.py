@@ -10,6 +10,7 @@ https://spec.matrix.org/v1.19/client-server-api/#third-party-invites
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Protocol
 
 import structlog
@@ -22,7 +23,6 @@ from tricord.homeserver.rooms.state import RoomState
 from tricord.protocol.errors import MatrixError
 from tricord.protocol.identifiers import RoomId, ServerName, UserId
 from tricord.protocol.strict_json import JsonObject
-from tricord.protocol.values import dataclass
 
 _OFFER = "m.room.third_party_invite"
 # Who may not invite is told so before anybody's address is told to anybody.

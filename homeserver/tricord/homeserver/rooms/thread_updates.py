@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Mapping
-from dataclasses import field, replace
+from dataclasses import dataclass, field, replace
 
 import orjson
 
@@ -24,7 +24,6 @@ from tricord.protocol.errors import InvalidParam
 from tricord.protocol.events import redacted_copy
 from tricord.protocol.identifiers import EventId, RoomId, UserId
 from tricord.protocol.strict_json import JsonObject
-from tricord.protocol.values import dataclass
 
 MAX_THREADS = 100
 # The newest may be where the reader cannot see it: so many are tried.

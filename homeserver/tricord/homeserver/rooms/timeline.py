@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
+from dataclasses import dataclass
 from enum import Enum
 
 from tricord.homeserver.rooms.cached_rooms import CachedRooms
@@ -18,7 +19,6 @@ from tricord.homeserver.storage.events import (
 )
 from tricord.homeserver.stream.tokens import Place
 from tricord.protocol.identifiers import EventId, RoomId
-from tricord.protocol.values import dataclass
 
 _TAIL_EVENTS = 50
 

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import AsyncIterator, Hashable
-from dataclasses import field
+from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 
 import trio
-
-from tricord.protocol.values import dataclass
 
 K = TypeVar("K", bound=Hashable)
 

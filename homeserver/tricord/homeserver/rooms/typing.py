@@ -6,6 +6,7 @@ https://spec.matrix.org/v1.19/client-server-api/#typing-notifications
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
+from dataclasses import dataclass
 
 import structlog
 import trio
@@ -24,7 +25,6 @@ from tricord.homeserver.storage.typing import (
 )
 from tricord.homeserver.stream.publisher import Commit, Publisher
 from tricord.protocol.identifiers import RoomId, UserId
-from tricord.protocol.values import dataclass
 
 LONGEST_MS = 30_000
 # After a failure of the database.

@@ -9,6 +9,7 @@ https://spec.matrix.org/v1.19/client-server-api/#server-behaviour-5
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
 
 from tricord.homeserver.rooms.memberships import Membership, Memberships
 from tricord.homeserver.rooms.preferences import Preferences
@@ -20,7 +21,6 @@ from tricord.homeserver.stream.tokens import Place
 from tricord.protocol.errors import Forbidden
 from tricord.protocol.history_visibility import WORLD_READABLE, Standing, may_see, visibility_of
 from tricord.protocol.identifiers import EventId, RoomId, UserId
-from tricord.protocol.values import dataclass
 
 _HISTORY_VISIBILITY: StateKey = ("m.room.history_visibility", "")
 

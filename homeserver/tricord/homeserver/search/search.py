@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import trio
@@ -46,7 +46,6 @@ from tricord.protocol.errors import InvalidParam
 from tricord.protocol.event_filters import RoomEventFilter
 from tricord.protocol.identifiers import RoomId, UserId
 from tricord.protocol.strict_json import JsonObject
-from tricord.protocol.values import dataclass
 
 _KINDS = {"content.body": Kind.BODY, "content.name": Kind.NAME, "content.topic": Kind.TOPIC}
 _DEFAULT_LIMIT, _HIGHEST_LIMIT = 10, 50

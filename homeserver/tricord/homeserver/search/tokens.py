@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import base64
 import binascii
-from dataclasses import astuple
+from dataclasses import astuple, dataclass
 
 import orjson
 
 from tricord.protocol.errors import InvalidParam
-from tricord.protocol.values import dataclass
 
 _PREFIX = "f1_"
 _LONGEST = 2_000

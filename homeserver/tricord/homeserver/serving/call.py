@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import field
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 
 from pydantic import BaseModel
@@ -13,7 +13,6 @@ from tricord.clients.endpoint import Endpoint
 from tricord.protocol.errors import MissingToken, Unauthorized
 from tricord.protocol.identifiers import DeviceId, ServerName, UserId
 from tricord.protocol.strict_json import JsonObject
-from tricord.protocol.values import dataclass
 
 if TYPE_CHECKING:
     from trio_websocket import WebSocketConnection

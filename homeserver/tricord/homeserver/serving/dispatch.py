@@ -12,7 +12,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
-from dataclasses import field
+from dataclasses import dataclass, field
 from typing import Any, get_origin
 from urllib.parse import parse_qs
 
@@ -53,7 +53,6 @@ from tricord.protocol.errors import (
 )
 from tricord.protocol.identifiers import ServerName
 from tricord.protocol.strict_json import JsonObject, parse_object
-from tricord.protocol.values import dataclass
 
 _log = structlog.get_logger(__name__)
 

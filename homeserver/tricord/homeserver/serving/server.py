@@ -6,7 +6,7 @@ import contextlib
 import socket
 import ssl
 from collections.abc import AsyncIterator, Mapping, Sequence
-from dataclasses import field
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import structlog
@@ -17,7 +17,6 @@ from tricord.homeserver.serving.call import WebSocketRoute
 from tricord.homeserver.serving.lane import Lane
 from tricord.homeserver.serving.limits import Limits
 from tricord.homeserver.serving.sockets import CannotListen, base_url, open_socket
-from tricord.protocol.values import dataclass
 
 _log = structlog.get_logger(__name__)
 

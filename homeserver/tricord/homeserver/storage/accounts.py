@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Collection
+from dataclasses import dataclass
 
 from tricord.homeserver.storage.database import Transaction
 from tricord.protocol.identifiers import RoomId, UserId
-from tricord.protocol.values import dataclass
 
 _SELECT = (
     "SELECT user_id, is_admin, is_guest, user_type, created_ts, locked, suspended, deactivated, erased FROM accounts"

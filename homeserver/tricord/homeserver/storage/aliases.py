@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 from tricord.homeserver.storage.database import Transaction
 from tricord.protocol.identifiers import RoomAlias, RoomId, UserId
-from tricord.protocol.values import dataclass
 
 # A reservation this old belongs to a room that was never finished.
 _RESERVATION_MS = 60_000

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Literal
 
 from tricord.homeserver.storage.database import Record, Transaction
 from tricord.protocol.identifiers import DeviceId, EventId, RoomId, UserId
-from tricord.protocol.values import dataclass
 
 Outcome = Literal["send", "cancel", "error"]
 Reason = Literal["action", "delay"]

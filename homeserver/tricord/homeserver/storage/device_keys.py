@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
 from typing import NamedTuple
 
 from tricord.homeserver.storage.database import Transaction
 from tricord.protocol.identifiers import DeviceId, UserId
-from tricord.protocol.values import dataclass
 
 Wanted = tuple[UserId, DeviceId, str]
 """A user's device, and an algorithm."""

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Collection
+from dataclasses import dataclass
 
 from tricord.homeserver.storage.database import Transaction
 from tricord.homeserver.storage.device_list_edus import tell_of_devices, tell_of_identity
 from tricord.homeserver.storage.stream import take_positions
 from tricord.protocol.identifiers import DeviceId, EventId, RoomId, UserId
-from tricord.protocol.values import dataclass
 
 
 async def put_device_list_changes(

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 from tricord.homeserver.storage.cross_signing import delete_signatures_on
 from tricord.homeserver.storage.database import Transaction
 from tricord.homeserver.storage.device_lists import put_device_list_changes
 from tricord.protocol.identifiers import DeviceId, UserId
-from tricord.protocol.values import dataclass
 
 _SELECT = "SELECT device_id, display_name, last_seen_ts, last_seen_ip FROM devices"
 

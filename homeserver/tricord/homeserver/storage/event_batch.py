@@ -8,7 +8,7 @@ client's request that was answered before. The others are written.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import field
+from dataclasses import dataclass, field
 from typing import Any
 
 from tricord.homeserver.storage.database import Transaction
@@ -26,7 +26,6 @@ from tricord.homeserver.storage.event_rows import (
 )
 from tricord.homeserver.storage.event_statement import arguments_of, statement_for
 from tricord.homeserver.storage.room_servers import RemoteMemberRow, memberships_before, note_members
-from tricord.protocol.values import dataclass
 
 
 @dataclass(slots=True)

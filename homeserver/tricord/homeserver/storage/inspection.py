@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import trio
 
@@ -11,7 +12,6 @@ from tricord.homeserver.storage.connection import Connection
 from tricord.homeserver.storage.database import Transaction
 from tricord.homeserver.storage.errors import DatabaseUnavailable
 from tricord.homeserver.storage.partial_rooms import CompletionProgress, completion_progress
-from tricord.protocol.values import dataclass
 
 _PATIENCE_SECONDS = 10
 

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import NamedTuple
 
 from tricord.homeserver.storage.database import Transaction
 from tricord.protocol.identifiers import UserId
-from tricord.protocol.values import dataclass
 
 
 @dataclass(frozen=True, slots=True)

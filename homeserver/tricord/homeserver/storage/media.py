@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 from tricord.homeserver.media.blobs import Label
 from tricord.homeserver.storage.database import Record, Transaction
 from tricord.protocol.identifiers import UserId
 from tricord.protocol.media import Mxc
-from tricord.protocol.values import dataclass
 
 _COLUMNS = """
     m.server_name, m.media_id, m.digest, m.size, m.content_type, m.file_name, m.uploader, m.created_ts, m.last_used_ts,

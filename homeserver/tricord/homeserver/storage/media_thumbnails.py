@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
 from tricord.homeserver.media.blobs import Label
 from tricord.homeserver.storage.database import Transaction
 from tricord.homeserver.storage.media import BlobGone, label_of
-from tricord.protocol.values import dataclass
 
 
 class ThumbnailKey(NamedTuple):

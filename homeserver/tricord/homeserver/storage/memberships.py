@@ -6,11 +6,11 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
+from dataclasses import dataclass
 
 from tricord.homeserver.storage.database import Transaction
 from tricord.homeserver.storage.stream import take_positions
 from tricord.protocol.identifiers import EventId, RoomId, ServerName, UserId
-from tricord.protocol.values import dataclass
 
 _SELECT = """
     SELECT r.room_id, m.user_id, m.membership, e.event_id, m.sender, m.position, m.since, m.forgotten

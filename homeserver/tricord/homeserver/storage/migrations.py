@@ -9,13 +9,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from dataclasses import dataclass
 from importlib import resources
 
 import structlog
 
 from tricord.homeserver.storage.connection import Connection
 from tricord.homeserver.storage.errors import DatabaseError, DatabaseTooNew, DatabaseUnavailable
-from tricord.protocol.values import dataclass
 
 _NAME = re.compile(r"^(\d{4})_\w+\.sql$")
 # Any number will do, as long as nothing else takes an advisory lock with it.

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 from tricord.homeserver.storage.database import Transaction
 from tricord.homeserver.storage.receipts import Receipt
 from tricord.protocol.identifiers import EventId, RoomId, ServerName, UserId, server_name_of
-from tricord.protocol.values import dataclass
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
 from typing import NamedTuple
 
 from tricord.homeserver.storage.database import Transaction
 from tricord.homeserver.storage.room_servers import RemoteMemberRow, memberships_before, note_members
 from tricord.homeserver.storage.stream import current_position, take_positions
 from tricord.protocol.identifiers import EventId, RoomId, ServerName
-from tricord.protocol.values import dataclass
 
 CHANNEL = "tricord_partial_rooms"
 

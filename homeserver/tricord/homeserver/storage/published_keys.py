@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Collection
-from dataclasses import field
+from dataclasses import dataclass, field
 
 from tricord.homeserver.storage.cross_signing import CrossSigningKey, KeySignature
 from tricord.homeserver.storage.database import Transaction
 from tricord.homeserver.storage.device_keys import DeviceKeys
 from tricord.protocol.identifiers import UserId
-from tricord.protocol.values import dataclass
 
 
 @dataclass(slots=True)

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
+from dataclasses import dataclass
 
 import orjson
 
 from tricord.homeserver.storage.database import Transaction
 from tricord.protocol.identifiers import RoomId, UserId
 from tricord.protocol.strict_json import JsonObject
-from tricord.protocol.values import dataclass
 
 _SELECT = """
     SELECT user_id, app_id, pushkey, session_id, kind, app_display_name, device_display_name, profile_tag, lang, data,

@@ -6,10 +6,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 from tricord.homeserver.storage.database import Transaction
 from tricord.protocol.identifiers import EventId, RoomId, UserId
-from tricord.protocol.values import dataclass
 
 UNTHREADED = ""
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 from tricord.homeserver.storage.database import Transaction
-from tricord.protocol.values import dataclass
 
 _VALID = "token = $1 AND (uses_allowed IS NULL OR uses < uses_allowed) AND (expires_ts IS NULL OR expires_ts > $2)"
 _IS_VALID = f"SELECT true FROM registration_tokens WHERE {_VALID}"  # noqa: S608

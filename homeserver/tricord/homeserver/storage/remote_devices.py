@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
+from dataclasses import dataclass
 from typing import NamedTuple
 
 from tricord.homeserver.storage.database import Transaction
 from tricord.protocol.identifiers import DeviceId, ServerName, UserId
-from tricord.protocol.values import dataclass
 
 
 class RemoteDevice(NamedTuple):

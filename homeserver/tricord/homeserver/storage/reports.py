@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 from tricord.homeserver.storage.database import Transaction
 from tricord.protocol.identifiers import EventId, RoomId, UserId
-from tricord.protocol.values import dataclass
 
 
 @dataclass(frozen=True, slots=True)

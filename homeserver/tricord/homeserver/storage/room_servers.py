@@ -6,11 +6,11 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
 from typing import NamedTuple
 
 from tricord.homeserver.storage.database import Transaction
 from tricord.protocol.identifiers import RoomId, ServerName
-from tricord.protocol.values import dataclass
 
 
 class RemoteMemberRow(NamedTuple):

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Literal
 
 from tricord.homeserver.storage.database import Transaction
 from tricord.protocol.identifiers import UserId
-from tricord.protocol.values import dataclass
 
 Act = Literal["profile", "leave"]
 

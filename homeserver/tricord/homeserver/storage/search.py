@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
 from typing import NamedTuple
 
 from tricord.homeserver.storage.database import Transaction
 from tricord.protocol.identifiers import EventId, RoomId, UserId
-from tricord.protocol.values import dataclass
 
 SEARCHED_TYPES = frozenset({"m.room.message", "m.room.name", "m.room.topic", "m.room.redaction"})
 """What the index is made of, and what changes it; the statements below and the schema name the same."""

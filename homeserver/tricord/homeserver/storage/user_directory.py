@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Protocol
 
 from tricord.homeserver.storage.database import Transaction
 from tricord.protocol.identifiers import RoomId, UserId
-from tricord.protocol.values import dataclass
 
 # How many people with such a name are looked at in one search.
 _MOST_NAMED = 20_000

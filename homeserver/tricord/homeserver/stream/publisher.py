@@ -15,7 +15,7 @@ from __future__ import annotations
 import secrets
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any, Self
 
 import orjson
@@ -29,7 +29,6 @@ from tricord.homeserver.stream.common_memory import Frontier
 from tricord.homeserver.stream.company import LOOK_AT_EVERYTHING, Company
 from tricord.homeserver.stream.siblings import Siblings, Topic
 from tricord.protocol.identifiers import RoomId, UserId
-from tricord.protocol.values import dataclass
 
 _CHANNEL = "tricord_commits"
 # PostgreSQL takes less than 8,000 bytes in a notification.

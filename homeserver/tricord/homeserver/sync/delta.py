@@ -6,13 +6,12 @@ Events are JSON already: their client form is made once, and spliced into whatev
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import field
+from dataclasses import dataclass, field
 
 from tricord.homeserver.encryption.device_lists import NO_NEWS, ListNews
 from tricord.homeserver.push.counts import Count
 from tricord.protocol.identifiers import EventId, RoomId
 from tricord.protocol.strict_json import JsonObject
-from tricord.protocol.values import dataclass
 
 Json = bytes
 

@@ -7,11 +7,10 @@ that the user has joined since, where they last saw it: then all of its state is
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import field
+from dataclasses import dataclass, field
 
 from tricord.protocol.event_filters import RoomFilter
 from tricord.protocol.identifiers import EventId, RoomId
-from tricord.protocol.values import dataclass
 
 
 @dataclass(frozen=True, slots=True)

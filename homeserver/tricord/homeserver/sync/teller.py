@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 from tricord.homeserver.clock import Clock
 from tricord.homeserver.push.counts import Count, NotificationCounts
@@ -29,7 +29,6 @@ from tricord.homeserver.together import together
 from tricord.protocol.event_filters import Filter
 from tricord.protocol.identifiers import EventId, RoomId, UserId
 from tricord.protocol.strict_json import JsonObject
-from tricord.protocol.values import dataclass
 
 
 @dataclass(frozen=True, slots=True)

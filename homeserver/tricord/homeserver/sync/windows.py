@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import field, replace
+from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
 import trio
@@ -30,7 +30,6 @@ from tricord.homeserver.sync.delta import RoomNews
 from tricord.homeserver.sync.plan import Stretch
 from tricord.protocol.event_filters import Filter, RoomEventFilter
 from tricord.protocol.identifiers import EventId, RoomId, UserId
-from tricord.protocol.values import dataclass
 
 MEMBER = "m.room.member"
 _DEFAULT_LIMIT = 10

@@ -9,6 +9,7 @@ https://spec.matrix.org/v1.19/client-server-api/#push-rules
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from functools import lru_cache
 from types import MappingProxyType
 from typing import Any
@@ -17,7 +18,6 @@ import orjson
 
 from tricord.protocol.push_rules.conditions import Condition, compile_condition, event_match
 from tricord.protocol.push_rules.pushed_event import PushedEvent
-from tricord.protocol.values import dataclass
 
 Rule = Mapping[str, Any]
 Ruleset = Mapping[str, Sequence[Rule]]

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 from tricord.protocol.identifiers import EventId
 from tricord.protocol.numbered_rules import StateKey
-from tricord.protocol.values import dataclass
 
 StateIds = Mapping[StateKey, EventId]
 

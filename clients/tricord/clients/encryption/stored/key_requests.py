@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from sqlite3 import Row
 
 import orjson
 
 from tricord.clients.encryption.store import Store
 from tricord.protocol.identifiers import DeviceId, RoomId
-from tricord.protocol.values import dataclass
 
 
 @dataclass(frozen=True, slots=True)

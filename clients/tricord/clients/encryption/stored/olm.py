@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import dataclass
 
 import orjson
 from vodozemac import Session
@@ -11,7 +12,6 @@ from tricord.clients.encryption.devices import Device
 from tricord.clients.encryption.store import PICKLE_KEY, Store
 from tricord.protocol.identifiers import DeviceId, UserId
 from tricord.protocol.strict_json import JsonObject
-from tricord.protocol.values import dataclass
 
 # The text asks for at least 4.
 _MOST_SESSIONS = 8

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from sqlite3 import Row
 
 from tricord.clients.encryption.devices import Device
@@ -11,7 +11,6 @@ from tricord.clients.encryption.store import Store
 from tricord.clients.encryption.stored import rooms
 from tricord.clients.encryption.stored.rooms import SessionPart
 from tricord.protocol.identifiers import DeviceId, RoomId, UserId
-from tricord.protocol.values import dataclass
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Iterable
+from dataclasses import dataclass
 from sqlite3 import Row
 
 import orjson
@@ -12,7 +13,6 @@ from vodozemac import InboundGroupSession
 from tricord.clients.encryption.store import PICKLE_KEY, Store
 from tricord.protocol.identifiers import EventId, RoomId, UserId
 from tricord.protocol.strict_json import JsonObject
-from tricord.protocol.values import dataclass
 
 _MOST_WAITING_EVENTS = 5_000
 _WITHHELD_FOR_MS = 90 * 24 * 3_600_000

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable
+from dataclasses import dataclass
 
 import orjson
 from vodozemac import GroupSession
@@ -10,7 +11,6 @@ from vodozemac import GroupSession
 from tricord.clients.encryption.devices import Device
 from tricord.clients.encryption.store import PICKLE_KEY, Store
 from tricord.protocol.identifiers import DeviceId, RoomId, UserId
-from tricord.protocol.values import dataclass
 
 # https://spec.matrix.org/v1.19/client-server-api/#mroomencryption
 WEEK_MS = 7 * 24 * 3_600_000

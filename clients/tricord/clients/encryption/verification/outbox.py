@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import field
+from dataclasses import dataclass, field
 
 from tricord.clients.encryption.requests import SendToDevice, new_request_id
 from tricord.clients.encryption.store import Store
@@ -12,7 +12,6 @@ from tricord.clients.encryption.verification.messages import REQUEST
 from tricord.clients.encryption.verification.verification import Verification
 from tricord.protocol.identifiers import DeviceId, RoomId, UserId
 from tricord.protocol.strict_json import JsonObject
-from tricord.protocol.values import dataclass
 
 _BODY = (
     "{} is requesting to verify keys with you, but your client does not support verification in rooms. "

@@ -7,10 +7,9 @@ from __future__ import annotations
 
 import enum
 import secrets
-from dataclasses import field
+from dataclasses import dataclass, field
 
 from tricord.clients.encryption.errors import Malformed
-from tricord.protocol.values import dataclass
 
 KEY_BYTES = 32
 

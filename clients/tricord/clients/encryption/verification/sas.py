@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import hmac
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import vodozemac
@@ -19,7 +20,6 @@ from tricord.protocol.canonical_json import canonical_json
 from tricord.protocol.errors import BadJson
 from tricord.protocol.identifiers import DeviceId, UserId
 from tricord.protocol.unpadded_base64 import decode_base64, encode_base64
-from tricord.protocol.values import dataclass
 
 KEY_AGREEMENT = "curve25519-hkdf-sha256"
 HASH = "sha256"

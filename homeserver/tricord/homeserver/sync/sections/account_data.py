@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import field
+from dataclasses import dataclass, field
 
 import orjson
 
@@ -13,7 +13,6 @@ from tricord.homeserver.sync.delta import Json
 from tricord.homeserver.sync.viewer import Viewer
 from tricord.protocol.event_filters import EventFilter
 from tricord.protocol.identifiers import RoomId, UserId
-from tricord.protocol.values import dataclass
 
 
 @dataclass(slots=True)

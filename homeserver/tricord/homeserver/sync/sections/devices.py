@@ -6,6 +6,7 @@ https://spec.matrix.org/v1.19/client-server-api/#e2e-extensions-to-sync
 from __future__ import annotations
 
 from collections.abc import Collection
+from dataclasses import dataclass
 from typing import Protocol
 
 from tricord.homeserver.encryption.device_keys import DeviceKeys, KeyCounts
@@ -16,7 +17,6 @@ from tricord.homeserver.stream.recent_changes import RecentChanges
 from tricord.homeserver.sync.delta import DeviceNews
 from tricord.homeserver.sync.viewer import Viewer
 from tricord.protocol.identifiers import DeviceId, RoomId, UserId
-from tricord.protocol.values import dataclass
 
 _MOST_REMEMBERED = 50_000
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Collection
-from dataclasses import field
+from dataclasses import dataclass, field
 
 import orjson
 import trio
@@ -17,7 +17,6 @@ from tricord.homeserver.storage.presence import Presence, latest_present, presen
 from tricord.homeserver.sync.delta import Json
 from tricord.homeserver.sync.viewer import Viewer
 from tricord.protocol.identifiers import RoomId, UserId
-from tricord.protocol.values import dataclass
 
 # Beyond this many changes, the latest are told: presence is not worth more.
 _MOST_TOLD = 500

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Collection, Mapping
+from dataclasses import dataclass
 
 import orjson
 import trio
@@ -31,7 +32,6 @@ from tricord.homeserver.sync.windows import Windows
 from tricord.homeserver.together import together
 from tricord.protocol.errors import InvalidParam
 from tricord.protocol.identifiers import RoomId
-from tricord.protocol.values import dataclass
 
 _INSIDE = "join"
 _OUTSIDE = ("leave", "ban")

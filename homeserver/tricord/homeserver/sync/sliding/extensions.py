@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import field
+from dataclasses import dataclass, field
 from typing import Any
 
 import orjson
@@ -31,7 +31,6 @@ from tricord.homeserver.sync.windows import Windows
 from tricord.homeserver.together import together
 from tricord.protocol.identifiers import EventId, RoomId
 from tricord.protocol.strict_json import JsonObject
-from tricord.protocol.values import dataclass
 
 _ALL = "*"
 _UNSTABLE_THREADS = "io.element.msc4360.threads"

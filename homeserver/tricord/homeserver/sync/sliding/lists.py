@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from operator import itemgetter
 
 from tricord.clients.api.sliding_sync import RoomFilters, RoomList
@@ -12,7 +13,6 @@ from tricord.homeserver.sync.sliding.activity import Activity, RoomActivity
 from tricord.homeserver.sync.sliding.own_rooms import OwnRooms
 from tricord.homeserver.sync.sliding.wishes import RoomWish, room_wish
 from tricord.protocol.identifiers import RoomId, UserId
-from tricord.protocol.values import dataclass
 
 _ENCRYPTION: StateKey = ("m.room.encryption", "")
 _SPACE = "m.space"

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Collection, Mapping
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import orjson
@@ -22,7 +23,6 @@ from tricord.homeserver.stream.recent_changes import RecentChanges
 from tricord.homeserver.sync.delta import Json
 from tricord.homeserver.sync.sections.invites import InviteSection
 from tricord.protocol.identifiers import EventId, RoomId, UserId
-from tricord.protocol.values import dataclass
 
 _MOST_REMEMBERED = 20_000
 # How far a membership is followed back to the join before it.

@@ -7,7 +7,7 @@ follows it. A room that the client does not know yet begins with its last events
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import field
+from dataclasses import dataclass, field
 from typing import Any
 
 import orjson
@@ -34,7 +34,6 @@ from tricord.homeserver.sync.windows import MEMBER, Window, Windows
 from tricord.homeserver.together import together
 from tricord.protocol.identifiers import EventId, RoomId, UserId
 from tricord.protocol.strict_json import JsonObject
-from tricord.protocol.values import dataclass
 
 _NAME: StateKey = ("m.room.name", "")
 _ALIAS: StateKey = ("m.room.canonical_alias", "")

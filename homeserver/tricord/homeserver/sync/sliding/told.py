@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Mapping
-from dataclasses import field
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 import orjson
 
 from tricord.homeserver.sync.sliding.wishes import RequiredState, StateWish
 from tricord.protocol.identifiers import RoomId
-from tricord.protocol.values import dataclass
 
 ACCOUNT_DATA = 1
 RECEIPTS = 2

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import dataclass
 from typing import Any
 
 from tricord.clients.api.sliding_sync import RoomConfig, StateElement, StateRequest
 from tricord.homeserver.rooms.stored_event import StateKey
 from tricord.homeserver.sync.windows import MEMBER
 from tricord.protocol.identifiers import UserId
-from tricord.protocol.values import dataclass
 
 Element = tuple[str | None, str | None]
 """A type and a state key; None stands for any."""
