@@ -18,6 +18,7 @@ from tricord.homeserver.rooms.receipts import READ_PRIVATE
 from tricord.homeserver.rooms.retention import Retention
 from tricord.homeserver.rooms.state import RoomState
 from tricord.homeserver.rooms.stored_event import StateKey, StoredEvent
+from tricord.homeserver.rooms.tail import memory_of
 from tricord.homeserver.rooms.timeline import Stretch as Read
 from tricord.homeserver.rooms.timeline import Timeline
 from tricord.homeserver.storage.aggregations import kinds_of_children
@@ -35,8 +36,9 @@ MEMBER = "m.room.member"
 _DEFAULT_LIMIT = 10
 _HIGHEST_LIMIT = 500
 _MOST_SHARED = 1_000
-# How many events and receipts the windows together hold that are kept, and how many of these one of them may have.
-_MOST_HELD, _LARGEST_KEPT = 10_000, 3_000
+# How many bytes the windows together take that are kept, and one of them may take: an event can be of any size.
+_BUDGET, _LARGEST_KEPT = 32 << 20, 8 << 20
+_RECEIPT_BYTES = 500
 # History that is fetched from elsewhere tells nobody.
 _BEGINNING_LASTS_SECONDS = 60
 # Of a room that begins, the receipts that moved last are told: in a large one all would be most of the answer.
@@ -54,6 +56,11 @@ class _Key(NamedTuple):
     limit: int
     full_state: bool
     lazily: bool
+
+    @property
+    def beginning(self) -> _Key:
+        """What is the same however far the room has got."""
+        return self._replace(after=0, upto=0)
 
     def stretch(self) -> Stretch:
         return Stretch(self.room_id, self.after, self.upto, full_state=self.full_state, all_visible=not self.full_state)
@@ -99,10 +106,9 @@ class Window:
         """Return whether it still is what would be read again."""
         return not _is_beginning(self.stretch) or trio.current_time() - self.read_at < _BEGINNING_LASTS_SECONDS
 
-    @property
-    def size(self) -> int:
-        """How much it holds."""
-        return len(self.events) + len(self.state) + len(self.receipts)
+    def memory(self) -> int:
+        """Return about how many bytes it takes, if nothing else has its events."""
+        return sum(map(memory_of, (*self.events, *self.state.values()))) + _RECEIPT_BYTES * len(self.receipts)
 
     def index(self) -> None:
         """Note what decides for whom the window may be rendered alike."""
@@ -187,8 +193,11 @@ class Windows:
         self._state = state
         self._changes = changes
         self._retention = retention
-        self._shared: OrderedDict[_Key, Window] = OrderedDict()
-        self._held = 0
+        # With the bytes that each takes.
+        self._shared: OrderedDict[_Key, tuple[Window, int]] = OrderedDict()
+        self._memory = 0
+        # Which of them is the last of a room that is told whole.
+        self._beginnings: dict[_Key, _Key] = {}
         self._loading: dict[_Key, trio.Event] = {}
 
     async def shared_in_rooms(
@@ -212,7 +221,7 @@ class Windows:
         # same commit then go through here one after the other, without waiting for each other.
         while True:
             kept = ((room_id, self._shared.get(key)) for room_id, key in wanted.items())
-            windows |= {room_id: known for room_id, known in kept if known is not None and known.is_fresh()}
+            windows |= {room_id: known[0] for room_id, known in kept if known is not None and known[0].is_fresh()}
             missing = [key for room_id, key in wanted.items() if room_id not in windows]
             if not missing:
                 # Members are added to a window without them for each reader: in a copy.
@@ -249,13 +258,21 @@ class Windows:
             window.kinds = {event_id: kinds[event_id] for event_id in ids if event_id in kinds}
 
     def _keep(self, key: _Key, window: Window) -> None:
-        if (before := self._shared.pop(key, None)) is not None:
-            self._held -= before.size
-        if window.size <= _LARGEST_KEPT:
-            self._shared[key] = window
-            self._held += window.size
-        while len(self._shared) > _MOST_SHARED or self._held > _MOST_HELD:
-            self._held -= self._shared.popitem(last=False)[1].size
+        self._drop(key)
+        # Nobody begins any more in the room as it was before.
+        self._drop(self._beginnings.get(key.beginning))
+        if (memory := window.memory()) <= _LARGEST_KEPT:
+            self._shared[key] = window, memory
+            self._memory += memory
+            if key.full_state:
+                self._beginnings[key.beginning] = key
+        while len(self._shared) > _MOST_SHARED or self._memory > _BUDGET:
+            self._drop(next(iter(self._shared)))
+
+    def _drop(self, key: _Key | None) -> None:
+        if key is not None and (kept := self._shared.pop(key, None)) is not None:
+            self._memory -= kept[1]
+            self._beginnings.pop(key.beginning, None)
 
     async def rooms_changed(self, room_ids: Collection[RoomId], after: int, upto: int) -> list[RoomId]:
         """Return which of some rooms changed, from the tables if that is longer ago than memory goes."""
