@@ -11,7 +11,7 @@ import httpx
 import pytest
 import trio
 
-from tests.servers import PASSWORD, running_homeserver, signed_in
+from tests.servers import PASSWORD, running_homeserver
 from tricord.clients import Client, Refused
 from tricord.homeserver.app import Homeserver
 
@@ -19,16 +19,8 @@ _PATIENCE_SECONDS = 60
 
 
 @pytest.fixture
-async def homeserver(database_url: str, tmp_path: Path) -> AsyncIterator[Homeserver]:
-    registration = {"enabled": True, "guests": True}
-    async with running_homeserver(database_url, tmp_path, registration=registration) as homeserver:
-        yield homeserver
-
-
-@pytest.fixture
-async def alice(homeserver: Homeserver) -> AsyncIterator[Client]:
-    async with signed_in(homeserver, "alice") as client:
-        yield client
+def changed_settings() -> dict[str, Any]:
+    return {"registration": {"enabled": True, "guests": True}}
 
 
 @pytest.fixture

@@ -5,42 +5,14 @@ https://spec.matrix.org/v1.19/client-server-api/#leaving-rooms
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.servers import running_homeserver, signed_in
 from tricord.clients import Client, Refused
-from tricord.homeserver.app import Homeserver
 from tricord.protocol.identifiers import EventId, RoomId
 
 LEFT_TOO = {"room": {"include_leave": True, "timeline": {"limit": 50}}}
-
-
-@pytest.fixture
-async def homeserver(database_url: str, tmp_path: Path) -> AsyncIterator[Homeserver]:
-    async with running_homeserver(database_url, tmp_path) as homeserver:
-        yield homeserver
-
-
-@pytest.fixture
-async def alice(homeserver: Homeserver) -> AsyncIterator[Client]:
-    async with signed_in(homeserver, "alice") as client:
-        yield client
-
-
-@pytest.fixture
-async def bob(homeserver: Homeserver) -> AsyncIterator[Client]:
-    async with signed_in(homeserver, "bob") as client:
-        yield client
-
-
-@pytest.fixture
-async def carol(homeserver: Homeserver) -> AsyncIterator[Client]:
-    async with signed_in(homeserver, "carol") as client:
-        yield client
 
 
 @pytest.fixture

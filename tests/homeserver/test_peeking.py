@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from pathlib import Path
 from typing import Any
 
 import pytest
 import trio
 
-from tests.servers import running_homeserver, signed_in
 from tricord.clients import Client, Refused
 from tricord.homeserver.app import Homeserver
 from tricord.protocol.identifiers import RoomId
@@ -18,22 +16,8 @@ READABLE = {"type": "m.room.history_visibility", "state_key": "", "content": {"h
 
 
 @pytest.fixture
-async def homeserver(database_url: str, tmp_path: Path) -> AsyncIterator[Homeserver]:
-    registration = {"enabled": True, "guests": True}
-    async with running_homeserver(database_url, tmp_path, registration=registration) as homeserver:
-        yield homeserver
-
-
-@pytest.fixture
-async def alice(homeserver: Homeserver) -> AsyncIterator[Client]:
-    async with signed_in(homeserver, "alice") as client:
-        yield client
-
-
-@pytest.fixture
-async def bob(homeserver: Homeserver) -> AsyncIterator[Client]:
-    async with signed_in(homeserver, "bob") as client:
-        yield client
+def changed_settings() -> dict[str, Any]:
+    return {"registration": {"enabled": True, "guests": True}}
 
 
 @pytest.fixture

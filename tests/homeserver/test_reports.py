@@ -11,30 +11,11 @@ import trio
 from tests.homeserver.cli.commands import Outcome, tricord
 from tests.servers import running_homeserver, signed_in
 from tricord.clients import Client, Refused
-from tricord.homeserver.app import Homeserver
 from tricord.homeserver.clock import SystemClock
 from tricord.homeserver.moderation.reports import ReportDesk
 from tricord.homeserver.storage.database import open_database
 from tricord.protocol.errors import NotFound
 from tricord.protocol.identifiers import RoomId, UserId
-
-
-@pytest.fixture
-async def homeserver(database_url: str, tmp_path: Path) -> AsyncIterator[Homeserver]:
-    async with running_homeserver(database_url, tmp_path) as homeserver:
-        yield homeserver
-
-
-@pytest.fixture
-async def alice(homeserver: Homeserver) -> AsyncIterator[Client]:
-    async with signed_in(homeserver, "alice") as client:
-        yield client
-
-
-@pytest.fixture
-async def bob(homeserver: Homeserver) -> AsyncIterator[Client]:
-    async with signed_in(homeserver, "bob") as client:
-        yield client
 
 
 @pytest.fixture

@@ -10,7 +10,6 @@ import pytest
 import trio
 
 from tests.homeserver.cli.commands import Outcome, tricord
-from tests.servers import running_homeserver, signed_in
 from tricord.clients import Client, Refused
 from tricord.homeserver.app import Homeserver
 from tricord.homeserver.moderation.server_notices import NoticeQueue
@@ -22,22 +21,8 @@ SENDER = "@notices:hs.test"
 
 
 @pytest.fixture
-async def homeserver(database_url: str, tmp_path: Path) -> AsyncIterator[Homeserver]:
-    notices = {"localpart": "notices", "room_name": "From your server"}
-    async with running_homeserver(database_url, tmp_path, server_notices=notices) as homeserver:
-        yield homeserver
-
-
-@pytest.fixture
-async def alice(homeserver: Homeserver) -> AsyncIterator[Client]:
-    async with signed_in(homeserver, "alice") as client:
-        yield client
-
-
-@pytest.fixture
-async def bob(homeserver: Homeserver) -> AsyncIterator[Client]:
-    async with signed_in(homeserver, "bob") as client:
-        yield client
+def changed_settings() -> dict[str, Any]:
+    return {"server_notices": {"localpart": "notices", "room_name": "From your server"}}
 
 
 @pytest.fixture

@@ -3,19 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from pathlib import Path
 
 import pytest
 
 from tests.homeserver.encryption.devices import Device
-from tests.servers import running_homeserver, signed_in
+from tests.servers import signed_in
 from tricord.homeserver.app import Homeserver
-
-
-@pytest.fixture
-async def homeserver(database_url: str, tmp_path: Path) -> AsyncIterator[Homeserver]:
-    async with running_homeserver(database_url, tmp_path) as homeserver:
-        yield homeserver
 
 
 @pytest.fixture

@@ -76,26 +76,8 @@ async def gateway(authority: Authority) -> AsyncIterator[Gateway]:
 
 
 @pytest.fixture
-async def settings(authority: Authority) -> dict[str, Any]:
+def changed_settings(authority: Authority) -> dict[str, Any]:
     return {"federation": {"trusted_ca": authority.certificate, "allowed_addresses": [f"{LOOPBACK}/32"]}}
-
-
-@pytest.fixture
-async def homeserver(database_url: str, tmp_path: Path, settings: dict[str, Any]) -> AsyncIterator[Homeserver]:
-    async with running_homeserver(database_url, tmp_path, **settings) as homeserver:
-        yield homeserver
-
-
-@pytest.fixture
-async def alice(homeserver: Homeserver) -> AsyncIterator[Client]:
-    async with signed_in(homeserver, "alice") as client:
-        yield client
-
-
-@pytest.fixture
-async def bob(homeserver: Homeserver) -> AsyncIterator[Client]:
-    async with signed_in(homeserver, "bob") as client:
-        yield client
 
 
 async def shared_room(alice: Client, bob: Client) -> RoomId:
@@ -229,10 +211,10 @@ async def test_a_key_that_the_gateway_rejects_is_forgotten(alice: Client, bob: C
 
 
 async def test_what_came_while_the_server_was_down_for_is_pushed_once_after_the_restart(
-    database_url: str, tmp_path: Path, settings: dict[str, Any], gateway: Gateway
+    database_url: str, tmp_path: Path, changed_settings: dict[str, Any], gateway: Gateway
 ) -> None:
     async with (
-        running_homeserver(database_url, tmp_path, **settings) as homeserver,
+        running_homeserver(database_url, tmp_path, **changed_settings) as homeserver,
         signed_in(homeserver, "alice") as alice,
         signed_in(homeserver, "bob") as bob,
     ):
@@ -244,7 +226,10 @@ async def test_what_came_while_the_server_was_down_for_is_pushed_once_after_the_
         second = await bob.send_text(room, "Not told")
         await gateway.until(2)
     gateway.statuses = []
-    async with running_homeserver(database_url, tmp_path, **settings) as homeserver, signed_in(homeserver, "carol"):
+    async with (
+        running_homeserver(database_url, tmp_path, **changed_settings) as homeserver,
+        signed_in(homeserver, "carol"),
+    ):
         notifications = await gateway.until(3)
     told = [notification["event_id"] for notification in notifications]
     assert told[0] == first
