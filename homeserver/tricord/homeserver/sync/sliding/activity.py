@@ -6,6 +6,7 @@ Kept in memory for all rooms that anybody lists, since a list looks at every roo
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from tricord.homeserver.storage.database import Database
@@ -38,14 +39,22 @@ class Activity(NamedTuple):
     room_type: str | None
 
 
+@dataclass(eq=False, slots=True)
+class _Reading:
+    """What happens while rooms are being read, of which the answer may know nothing."""
+
+    moved: dict[RoomId, int] = field(default_factory=dict)
+    is_overtaken: bool = False
+    """Whether anything may have happened."""
+
+
 class RoomActivity:
     """Knows when something last happened where."""
 
     def __init__(self, database: Database, publisher: Publisher) -> None:
         self._database = database
         self._known: dict[RoomId, Activity] = {}
-        # What happens while rooms are being read.
-        self._meanwhile: list[dict[RoomId, int]] = []
+        self._readings: set[_Reading] = set()
         publisher.observe(self._note, self._forget_all)
 
     async def of(self, room_ids: Collection[RoomId]) -> Mapping[RoomId, Activity]:
@@ -54,23 +63,23 @@ class RoomActivity:
         try:
             return {room_id: known[room_id] for room_id in room_ids}
         except KeyError:
-            read = await self._read([room_id for room_id in room_ids if room_id not in known])
-        found = {room_id: one for room_id in room_ids if (one := known.get(room_id) or read.get(room_id))}
-        if len(known) + len(read) > _MOST_REMEMBERED:
-            known.clear()
-        known |= read
-        return found
+            found = {room_id: known[room_id] for room_id in room_ids if room_id in known}
+        return found | await self._read([room_id for room_id in room_ids if room_id not in found])
 
     async def _read(self, room_ids: Collection[RoomId]) -> dict[RoomId, Activity]:
-        meanwhile: dict[RoomId, int] = {}
-        self._meanwhile.append(meanwhile)
+        reading = _Reading()
+        self._readings.add(reading)
         try:
-            return {
-                room_id: Activity(max(last, meanwhile.get(room_id, 0)), room_type)
-                for room_id, last, room_type in await self._database.read(room_activities, room_ids)
-            }
+            answer = await self._database.read(room_activities, room_ids)
         finally:
-            self._meanwhile.remove(meanwhile)
+            self._readings.remove(reading)
+        moved = reading.moved
+        read = {room_id: Activity(max(last, moved.get(room_id, 0)), room_type) for room_id, last, room_type in answer}
+        if not reading.is_overtaken:
+            if len(self._known) + len(read) > _MOST_REMEMBERED:
+                self._known.clear()
+            self._known |= read
+        return read
 
     async def bumps(self, room_ids: Collection[RoomId], upto: int) -> Mapping[RoomId, int]:
         """Return when something proper last happened in rooms."""
@@ -82,8 +91,10 @@ class RoomActivity:
         for room_id in commit.rooms:
             if (known := self._known.get(room_id)) is not None:
                 self._known[room_id] = known._replace(last=max(known.last, commit.position))
-            for meanwhile in self._meanwhile:
-                meanwhile[room_id] = commit.position
+            for reading in self._readings:
+                reading.moved[room_id] = max(commit.position, reading.moved.get(room_id, 0))
 
     def _forget_all(self, _position: int) -> None:
         self._known.clear()
+        for reading in self._readings:
+            reading.is_overtaken = True
