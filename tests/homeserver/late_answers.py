@@ -24,21 +24,24 @@ class LateAnswers:
     """Makes answers of a database late."""
 
     def __init__(self, database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
-        self._read = database.read
         self._late: dict[str, list[LateAnswer]] = {}
-        monkeypatch.setattr(database, "read", self._read_late)
+        monkeypatch.setattr(database, "read", self._late_at_times(database.read))
+        monkeypatch.setattr(database, "run", self._late_at_times(database.run))
 
-    def next_of(self, function: Callable[..., Awaitable[Any]]) -> LateAnswer:
-        """Make the next answer of a kind late that is not late already."""
+    def next_of(self, function: Callable[..., Awaitable[Any]] | str) -> LateAnswer:
+        """Make the next answer of a kind late that is not late already; the kind may be a name."""
         answer = LateAnswer()
-        self._late.setdefault(function.__name__, []).append(answer)
+        self._late.setdefault(function if isinstance(function, str) else function.__name__, []).append(answer)
         return answer
 
-    async def _read_late(self, function: Callable[..., Awaitable[Any]], *args: Any) -> Any:
-        late = self._late.get(function.__name__)
-        answer = late.pop(0) if late else None
-        found = await self._read(function, *args)
-        if answer is not None:
-            answer.is_there.set()
-            await answer.go.wait()
-        return found
+    def _late_at_times(self, ask: Callable[..., Awaitable[Any]]) -> Callable[..., Awaitable[Any]]:
+        async def ask_late(function: Callable[..., Awaitable[Any]], *args: Any, **kwargs: Any) -> Any:
+            late = self._late.get(function.__name__)
+            answer = late.pop(0) if late else None
+            found = await ask(function, *args, **kwargs)
+            if answer is not None:
+                answer.is_there.set()
+                await answer.go.wait()
+            return found
+
+        return ask_late

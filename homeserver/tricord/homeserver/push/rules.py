@@ -127,8 +127,13 @@ class PushRules:
             await put_push_rule_changes(tx, user_id, orjson.dumps(changes), position)
             return _user_rules(user_id, changes, position)
 
+        forgotten = self._times_forgotten
         rules = await self._database.run(write)
-        self._remember(user_id, rules)
+        if forgotten == self._times_forgotten:
+            self._remember(user_id, rules)
+        else:
+            # Somebody else may have changed them since, and have been heard of before our own answer.
+            self._remembered.pop(user_id, None)
         self._publisher.publish(Commit(position=rules.position, rooms=frozenset(), users=frozenset((user_id,))))
 
     def _forget(self, user_ids: Iterable[UserId]) -> None:
@@ -137,6 +142,9 @@ class PushRules:
             self._remembered.pop(user_id, None)
 
     def _remember(self, user_id: UserId, rules: UserRules) -> None:
+        known = self._remembered.get(user_id)
+        if known is not None and known.position >= rules.position:
+            return  # commits need not be heard of in their order
         self._remembered[user_id] = rules
         if len(self._remembered) > _MOST_REMEMBERED:
             del self._remembered[next(iter(self._remembered))]
