@@ -1,6 +1,7 @@
 """SQL of `room_memberships`, and of how many there are in a room, which triggers keep.
 
-`write_events` writes them, but for what users forget.
+`write_events` writes them, but for what users forget. Whoever does holds the locks of their rooms, taken in the order
+of `room_nid`: nobody waits in a circle for the counts, in whatever order the triggers come to them.
 """
 
 from __future__ import annotations
