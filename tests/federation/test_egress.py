@@ -18,6 +18,7 @@ from tricord.federation.addresses import AllowedAddresses
 from tricord.federation.dns import Place, SystemDns
 from tricord.federation.egress import Egress
 from tricord.federation.errors import AddressRefused, AnswerInvalid, EgressError, HostUnreachable
+from tricord.federation.redirects import Trail
 from tricord.federation.route import Route
 
 TLS = ssl.create_default_context()
@@ -306,13 +307,12 @@ async def test_a_request_that_was_given_up_harms_no_other(egress: Egress, host: 
 
 @given(st.text(max_size=60), st.sampled_from(["", "https://", "http://", "//", "https://[", "https://a.example:"]))
 def test_any_place_to_be_redirected_to_is_a_url_or_no_answer(text: str, start: str) -> None:
-    base = module._url("https://a.example/", BOTH)
     with contextlib.suppress(AnswerInvalid):
-        url = module._url(start + text, BOTH, base)
-        route = module._route(url)
-        assert route.scheme in BOTH
-        assert url.raw_path.startswith(b"/")
-        module._request_headers(route, {}, None)
+        trail = Trail("https://a.example/", BOTH)
+        trail.follow(start + text, max_redirects=1)
+        assert trail.route.scheme in BOTH
+        assert trail.target.startswith("/")
+        module._request(trail.route, "GET", trail.target, {}, None)
 
 
 async def opened(egress: Egress, route: Route) -> bytes:
