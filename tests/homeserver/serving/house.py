@@ -115,7 +115,6 @@ class House:
         self.cancelled = trio.Event()
         self.uploaded = 0
         self.parts = 0
-        self.lanes: list[Any] = []
 
     def routes(self) -> list[Route]:
         return [

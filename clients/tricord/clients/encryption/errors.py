@@ -71,7 +71,6 @@ class Reason(enum.Enum):
     NOT_FOR_US = "it is encrypted for another device"
     BAD_KEYS = "the keys in it are not those of its sender or ours"
     UNTRUSTED_DEVICE = "the device that encrypted it is not one that its user has vouched for"
-    SEEN_BEFORE = "it was taken in before"
 
 
 class CannotDecrypt(EncryptionError):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from tricord.homeserver.rooms.cached_rooms import CachedRoom
 from tricord.homeserver.rooms.drafts import Draft
@@ -80,7 +80,6 @@ class RoomWrite:
     """Events that are not here, each with the number of a new event that names it as coming before it."""
     waiting_redactions: Sequence[tuple[EventId, int]] = ()
     """Events that are not here, each with the number of its redaction."""
-    is_new_room: bool = field(default=False)
 
     def members(self) -> Iterator[tuple[UserId, str, Link | StoredEvent | None]]:
         """Yield the user, the membership and the event of each membership that is another, or said anew."""

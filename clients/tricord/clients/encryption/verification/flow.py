@@ -177,7 +177,7 @@ class Verifications:
                 verification.cancel(Code.TIMEOUT, "it has taken too long")
             elif verification.state is State.REQUESTED and now_ms >= self._prompts.get(verification, now_ms + 1):
                 # Nobody is asked any more; the other side goes by its own clock.
-                verification.end(Code.TIMEOUT, "nobody has answered", by_us=True)
+                verification.end(Code.TIMEOUT, "nobody has answered")
         self._arrivals.forget_before(now_ms - LONGEST_MS)
         self._prompts = {asked: until for asked, until in self._prompts.items() if not asked.is_over}
 
@@ -338,7 +338,7 @@ class Verifications:
             if other_id != transaction_id or verification.state is not State.REQUESTED or verification.we_asked:
                 continue
             if arrival.event_type == CANCEL or arrival.content.get("from_device") not in {None, self.us.device_id}:
-                verification.end(Code.ACCEPTED, "another device of ours has answered", by_us=False)
+                verification.end(Code.ACCEPTED, "another device of ours has answered")
 
     def _cancels_others(self, verification: Verification) -> bool:
         """End all verifications with a device that begins a second one.

@@ -112,7 +112,6 @@ class Verification:
         self.state = State.REQUESTED
         self.code: Code | str | None = None
         self.reason = ""
-        self.cancelled_by_us = False
         self.other_device: DeviceId | None = None
         self.their_methods: tuple[str, ...] = ()
         self.short_string: ShortString | None = None
@@ -198,16 +197,16 @@ class Verification:
         if not self.is_over:
             self.code, self.reason = code, reason
             self.say_cancelled()
-            self.end(code, reason, by_us=True)
+            self.end(code, reason)
 
     def say_cancelled(self) -> None:
         """Tell the other side why it has ended."""
         code = self.code.value if isinstance(self.code, Code) else str(self.code)
         self._say(CANCEL, {"code": code, "reason": self.reason})
 
-    def end(self, code: Code | str, reason: str, *, by_us: bool) -> None:
+    def end(self, code: Code | str, reason: str) -> None:
         """End it, and tell nobody."""
-        self.code, self.reason, self.cancelled_by_us = code, reason, by_us
+        self.code, self.reason = code, reason
         self._enter(State.CANCELLED)
 
     def show_code(self) -> bytes:
@@ -315,7 +314,7 @@ class Verification:
         code, reason = content.get("code"), content.get("reason")
         known = next((known for known in Code if known.value == code), None)
         if not self.is_over:
-            self.end(known or str(code)[:255], str(reason)[:255], by_us=False)
+            self.end(known or str(code)[:255], str(reason)[:255])
 
     def fix_keys(self, device_id: DeviceId) -> None:
         """Fix which device it is about, and its keys; raise VerificationFailed."""
