@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 import trio
 
+from tricord.clients.api import websocket
 from tricord.federation.transport import Outside, Transport
 from tricord.homeserver.accounts.administration import Administration
 from tricord.homeserver.accounts.passwords import HashCost
@@ -108,7 +109,7 @@ class _House:
             policy_key=base.policy_key,
             rtc=settings.rtc,
             unstable_features={
-                "org.tricord.websocket": True,
+                websocket.FEATURE: True,
                 "org.matrix.simplified_msc3575": True,
                 "org.matrix.msc3814": True,
                 "org.matrix.msc4140": settings.delayed_events.longest_delay_seconds > 0,

@@ -137,7 +137,13 @@ class DelayedEvents:
         if event is None:
             raise NotFound("there is no such delayed event")
         if event.outcome is None:
-            await getattr(self, f"_{action}")(event)
+            match action:
+                case "send":
+                    await self._send(event)
+                case "cancel":
+                    await self._cancel(event)
+                case "restart":
+                    await self._restart(event)
             return
         if action == "restart" or (action == "send") is not (event.outcome == "send"):
             raise AlreadyFinalised(f"the delayed event has been {'sent' if event.outcome == 'send' else 'cancelled'}")

@@ -1,6 +1,6 @@
 """Sync over a WebSocket: deltas go down as they commit, requests go up, as `spec/websocket.md` says.
 
-A connection is four tasks: one pushes deltas, one reads, one minds the heart-beat, one waits for the access token to be
+A connection is four tasks: one pushes deltas, one reads, one keeps the heartbeat, one waits for the access token to
 end. Whichever ends first ends the connection, with the close code of its reason.
 """
 
