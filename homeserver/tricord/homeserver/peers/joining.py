@@ -19,10 +19,10 @@ from tricord.homeserver.rooms.placement import Arrival, Placement, Verdict
 from tricord.homeserver.rooms.receive import Receiver
 from tricord.homeserver.rooms.residence import Residence
 from tricord.homeserver.rooms.state_map import NodeId, StateRoot
-from tricord.homeserver.rooms.turns import Turns
 from tricord.homeserver.rooms.verification import Verifier, parsed
 from tricord.homeserver.storage.database import Database, Transaction
 from tricord.homeserver.storage.remote_memberships import forget_hearsay, known_room
+from tricord.homeserver.turns import Turns
 from tricord.protocol.errors import BadJson, Forbidden, MatrixError
 from tricord.protocol.events import VerifiedEvent, parse_event
 from tricord.protocol.identifiers import EventId, RoomId, ServerName, UserId

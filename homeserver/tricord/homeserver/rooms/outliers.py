@@ -16,11 +16,11 @@ from tricord.homeserver.rooms.node_cache import NodeCache
 from tricord.homeserver.rooms.placement import rejection_by_auth_events
 from tricord.homeserver.rooms.state_map import EMPTY, NodeId, StateRoot
 from tricord.homeserver.rooms.stored_event import StateKey, StoredEvent
-from tricord.homeserver.rooms.turns import Turns
 from tricord.homeserver.storage.database import Database
 from tricord.homeserver.storage.event_graph import first_depth
 from tricord.homeserver.storage.events import events_by_id
 from tricord.homeserver.storage.outliers import OutlierRow, accepted_state, insert_outliers
+from tricord.homeserver.turns import Turns
 from tricord.protocol.events import Event, VerifiedEvent
 from tricord.protocol.identifiers import EventId, RoomId
 

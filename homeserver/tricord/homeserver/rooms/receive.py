@@ -23,8 +23,8 @@ from tricord.homeserver.rooms.outliers import Outliers, in_order
 from tricord.homeserver.rooms.placement import Arrival, Outcome, Placement, Verdict
 from tricord.homeserver.rooms.state_map import EMPTY, NodeId, StateRoot
 from tricord.homeserver.rooms.stored_event import StoredEvent
-from tricord.homeserver.rooms.turns import Turns
 from tricord.homeserver.rooms.verification import Verifier
+from tricord.homeserver.turns import Turns
 from tricord.protocol.errors import Forbidden, MatrixError, NotFound
 from tricord.protocol.events import Event, VerifiedEvent
 from tricord.protocol.identifiers import EventId, RoomId, ServerName
