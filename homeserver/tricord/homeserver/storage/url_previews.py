@@ -6,9 +6,11 @@ from tricord.homeserver.storage.database import Transaction
 
 
 async def preview_of(tx: Transaction, url_digest: bytes, fetched_after: int) -> bytes | None:
-    """Return the preview of a URL, if it is not older than that."""
+    """Return the last preview of a URL, if it is not older than that."""
     answer: bytes | None = await tx.fetchval(
-        "SELECT answer FROM url_previews WHERE url_digest = $1 AND fetched_ts > $2", url_digest, fetched_after
+        "SELECT answer FROM url_previews WHERE url_digest = $1 AND fetched_ts > $2 ORDER BY fetched_ts DESC LIMIT 1",
+        url_digest,
+        fetched_after,
     )
     return answer
 
@@ -16,12 +18,9 @@ async def preview_of(tx: Transaction, url_digest: bytes, fetched_after: int) -> 
 async def insert_preview(
     tx: Transaction, url_digest: bytes, answer: bytes, image_id: str | None, fetched_ts: int
 ) -> None:
-    """Remember a preview."""
+    """Remember a preview, beside those of before: each goes with its image."""
     await tx.execute(
-        """
-        INSERT INTO url_previews (url_digest, answer, image_id, fetched_ts) VALUES ($1, $2, $3, $4)
-        ON CONFLICT (url_digest) DO UPDATE SET answer = $2, image_id = $3, fetched_ts = $4
-        """,
+        "INSERT INTO url_previews (url_digest, answer, image_id, fetched_ts) VALUES ($1, $2, $3, $4)",
         url_digest,
         answer,
         image_id,
