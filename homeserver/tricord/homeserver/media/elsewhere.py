@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections import OrderedDict
+from typing import TypeVar
 
 import trio
 
@@ -20,6 +21,7 @@ from tricord.homeserver.media.settings import RemoteMediaSettings
 from tricord.homeserver.media.spool import Spool, TooManyBytes
 from tricord.homeserver.media.thumbnails import Thumbnail, Thumbnails, Wanted
 from tricord.homeserver.storage.media import StoredMedia
+from tricord.homeserver.turns import Turns
 from tricord.protocol.errors import (
     MatrixError,
     NotFound,
@@ -35,6 +37,8 @@ _LARGEST_THUMBNAIL = 8 << 20
 # A refusal is repeated for so long, so that many who look at one message do not all ask again.
 _REMEMBERED_SECONDS = 30.0
 _MOST_REMEMBERED = 10_000
+
+V = TypeVar("V")
 
 
 class MediaElsewhere:
@@ -57,6 +61,9 @@ class MediaElsewhere:
         self._begin, self._begun = trio.open_memory_channel[Incoming](math.inf)
         self._limiter = trio.CapacityLimiter(_AT_ONCE)
         self._refusals: OrderedDict[Mxc, tuple[float, MatrixError]] = OrderedDict()
+        # Of which media its server makes no small images, and until when that is believed.
+        self._without_thumbnails: OrderedDict[Mxc, float] = OrderedDict()
+        self._turns: Turns[tuple[Mxc, Wanted]] = Turns()
 
     async def run(self) -> None:
         """Fetch what is asked for, for ever; a transfer outlives who asked for it first."""
@@ -86,11 +93,22 @@ class MediaElsewhere:
 
     async def fetch_thumbnail(self, mxc: Mxc, wanted: Wanted, patience_seconds: float) -> Thumbnail | None:
         """Return the small image that another server makes of its media; None if it makes none that we know."""
-        thumbnail = await self._thumbnails.named(str(mxc), wanted)
-        if thumbnail is not None:
+        wanted = wanted.rounded()
+        if (thumbnail := await self._thumbnails.named(str(mxc), wanted)) is not None:
             return thumbnail
-        self._check_not_refused(mxc)
-        size = wanted.rounded()
+        async with self._turns.of((mxc, wanted)):
+            # It may have come since it was looked for.
+            thumbnail = await self._thumbnails.named(str(mxc), wanted)
+            if thumbnail is not None or self._without_thumbnails.get(mxc, 0.0) > trio.current_time():
+                return thumbnail
+            self._check_not_refused(mxc)
+            data = await self._thumbnail_from_its_server(mxc, wanted, patience_seconds)
+            thumbnail = None if data is None else await self._thumbnails.keep_named(str(mxc), wanted, data)
+            if thumbnail is None:
+                _remember(self._without_thumbnails, mxc, trio.current_time() + _REMEMBERED_SECONDS)
+            return thumbnail
+
+    async def _thumbnail_from_its_server(self, mxc: Mxc, size: Wanted, patience_seconds: float) -> bytes | None:
         data = bytearray()
         try:
             async with (
@@ -111,7 +129,7 @@ class MediaElsewhere:
         except PeerError:
             # It may make no thumbnails of such files, and yet give the file itself.
             return None
-        return await self._thumbnails.keep_named(str(mxc), wanted, bytes(data))
+        return bytes(data)
 
     def _coming(self, mxc: Mxc, patience_seconds: float) -> Incoming:
         """Return the transfer of a file, begun now if there was none."""
@@ -132,7 +150,7 @@ class MediaElsewhere:
         except MatrixError as refusal:
             incoming.failure = refusal
             if not isinstance(refusal, NotYetUploaded | Unavailable):
-                self._remember(mxc, refusal)
+                _remember(self._refusals, mxc, (trio.current_time() + _REMEMBERED_SECONDS, refusal))
         except Exception as error:  # noqa: BLE001  # raised where it is waited for
             incoming.failure = error
         finally:
@@ -163,11 +181,12 @@ class MediaElsewhere:
         if refusal is not None and until > trio.current_time():
             raise refusal
 
-    def _remember(self, mxc: Mxc, refusal: MatrixError) -> None:
-        self._refusals[mxc] = (trio.current_time() + _REMEMBERED_SECONDS, refusal)
-        self._refusals.move_to_end(mxc)
-        if len(self._refusals) > _MOST_REMEMBERED:
-            self._refusals.popitem(last=False)
+
+def _remember(remembered: OrderedDict[Mxc, V], mxc: Mxc, value: V) -> None:
+    remembered[mxc] = value
+    remembered.move_to_end(mxc)
+    if len(remembered) > _MOST_REMEMBERED:
+        remembered.popitem(last=False)
 
 
 def _outcome(incoming: Incoming) -> StoredMedia | None:

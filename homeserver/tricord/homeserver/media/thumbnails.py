@@ -29,6 +29,7 @@ from tricord.homeserver.storage.media_thumbnails import (
     insert_thumbnail,
     thumbnail_of,
 )
+from tricord.homeserver.turns import Turns
 from tricord.protocol.errors import MatrixError, RemoteMediaTooLarge, TooLarge, Unavailable, Unknown
 from tricord.protocol.identifiers import ServerName
 
@@ -132,7 +133,7 @@ class Thumbnails:
         self._maker = maker
         self._clock = clock
         self._settings = settings
-        self._making: dict[ThumbnailKey, trio.Event] = {}
+        self._turns: Turns[bytes] = Turns()
         # The bytes never change, and what cannot be made of them cannot later either.
         self._hopeless: OrderedDict[bytes, type[Exception]] = OrderedDict()
 
@@ -141,32 +142,30 @@ class Thumbnails:
         assert media.digest is not None  # noqa: S101  # only files that are there have images
         wanted = wanted.rounded()
         key = ThumbnailKey(media.digest, wanted.width, wanted.height, wanted.method, wanted.animated)
-        while True:
-            stored = await self._database.read(thumbnail_of, key)
-            if stored is not None:
-                return Thumbnail(stored.digest or media.digest, stored.size, stored.content_type, stored.label)
-            if (made := self._making.get(key)) is None:
-                break
-            await made.wait()
-        keys = [key]
-        if wanted in USUAL:
-            others = (ThumbnailKey(media.digest, each.width, each.height, each.method, each.animated) for each in USUAL)
-            keys += [each for each in others if each != key and each not in self._making]
-        event = trio.Event()
-        self._making |= dict.fromkeys(keys, event)
-        try:
+        if (made := await self._found(key)) is not None:
+            return made
+        # An image is decoded once at a time, whatever is wanted of it: most is made together.
+        async with self._turns.of(media.digest):
+            # It may have been made since it was looked for.
+            if (made := await self._found(key)) is not None:
+                return made
+            keys = [key]
+            if wanted in USUAL:
+                usual = (
+                    ThumbnailKey(media.digest, each.width, each.height, each.method, each.animated) for each in USUAL
+                )
+                keys += [each for each in usual if each != key]
             return await self._made(media, media.digest, keys)
-        finally:
-            for each in keys:
-                del self._making[each]
-            event.set()
+
+    async def _found(self, key: ThumbnailKey) -> Thumbnail | None:
+        stored = await self._database.read(thumbnail_of, key)
+        if stored is None:
+            return None
+        return Thumbnail(stored.digest or key.source, stored.size, stored.content_type, stored.label)
 
     async def named(self, uri: str, wanted: Wanted) -> Thumbnail | None:
         """Return the small image that another server has made of its media, if there is one."""
-        stored = await self._database.read(thumbnail_of, _named_key(uri, wanted))
-        if stored is None or stored.digest is None:
-            return None
-        return Thumbnail(stored.digest, stored.size, stored.content_type, stored.label)
+        return await self._found(_named_key(uri, wanted))
 
     async def keep_named(self, uri: str, wanted: Wanted, data: bytes) -> Thumbnail | None:
         """Keep the small image that another server has made; None if it is none of the four formats."""

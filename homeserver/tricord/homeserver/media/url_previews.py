@@ -28,6 +28,7 @@ from tricord.homeserver.media.spool import Spool, TooManyBytes
 from tricord.homeserver.media.thumbnails import image_type
 from tricord.homeserver.storage.database import Database
 from tricord.homeserver.storage.url_previews import insert_preview, preview_of
+from tricord.homeserver.turns import Turns
 from tricord.protocol.errors import Forbidden, MatrixError, NotFound
 from tricord.protocol.globs import Glob
 from tricord.protocol.media import Mxc
@@ -93,7 +94,7 @@ class UrlPreviews:
         self._settings = settings
         self._allowed = [Glob(pattern.lower()) for pattern in settings.allowed_hosts]
         self._limiter = trio.CapacityLimiter(_AT_ONCE)
-        self._asking: dict[bytes, trio.Event] = {}
+        self._turns: Turns[bytes] = Turns()
         self._refusals: OrderedDict[bytes, tuple[float, MatrixError]] = OrderedDict()
 
     async def preview(self, url: str) -> JsonObject:
@@ -105,26 +106,25 @@ class UrlPreviews:
         if len(url) > _LONGEST_URL or not self._permits(_host(url)):
             raise Forbidden("this server makes no previews of this URL")
         digest = hashlib.sha256(url.encode(errors="replace")).digest()
-        while True:
-            after = self._clock.now_ms() - self._settings.keep_hours * 3_600_000
-            known = await self._database.read(preview_of, digest, after)
-            if known is not None:
-                preview: JsonObject = orjson.loads(known)
-                return preview
+        if (known := await self._known(digest)) is not None:
+            return known
+        async with self._turns.of(digest):
+            # It may have been asked since it was looked for.
+            if (known := await self._known(digest)) is not None:
+                return known
             self._check_not_refused(digest)
-            if (asking := self._asking.get(digest)) is None:
-                break
-            await asking.wait()
-        event = self._asking[digest] = trio.Event()
-        try:
-            async with self._limiter:
-                return await self._asked_in_time(url, digest)
-        except (Forbidden, NotFound) as refusal:
-            self._remember(digest, refusal)
-            raise
-        finally:
-            del self._asking[digest]
-            event.set()
+            try:
+                async with self._limiter:
+                    return await self._asked_in_time(url, digest)
+            except (Forbidden, NotFound) as refusal:
+                self._remember(digest, refusal)
+                raise
+
+    async def _known(self, digest: bytes) -> JsonObject | None:
+        after = self._clock.now_ms() - self._settings.keep_hours * 3_600_000
+        known = await self._database.read(preview_of, digest, after)
+        preview: JsonObject | None = None if known is None else orjson.loads(known)
+        return preview
 
     async def _asked_in_time(self, url: str, digest: bytes) -> JsonObject:
         try:

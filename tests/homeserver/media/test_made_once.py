@@ -1,0 +1,193 @@
+"""What several people ask for at the same time is made once, and fetched once, for all of them."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+import trio
+
+from tests.federation.servers import HandClock, in_parts
+from tests.federation.web import Host, hosting, reply
+from tests.homeserver.late_answers import LateAnswers
+from tests.homeserver.media.images import image
+from tricord.federation.addresses import AllowedAddresses
+from tricord.federation.dns import SystemDns
+from tricord.federation.errors import PeerRefused
+from tricord.federation.media import RemoteFile
+from tricord.federation.way_out import WayOut
+from tricord.homeserver.media.arrivals import Arrivals
+from tricord.homeserver.media.directory import DirectoryStore
+from tricord.homeserver.media.elsewhere import MediaElsewhere
+from tricord.homeserver.media.image_maker import ImageMaker
+from tricord.homeserver.media.repository import Description, Repository
+from tricord.homeserver.media.settings import (
+    MediaSettings,
+    RemoteMediaSettings,
+    ThumbnailSettings,
+    UrlPreviewSettings,
+)
+from tricord.homeserver.media.spool import Spool
+from tricord.homeserver.media.sweep import Sweep
+from tricord.homeserver.media.thumbnail_worker import Size
+from tricord.homeserver.media.thumbnails import USUAL, Thumbnails, Wanted
+from tricord.homeserver.media.url_previews import UrlPreviews
+from tricord.homeserver.media.uses import Uses
+from tricord.homeserver.storage.database import Database
+from tricord.homeserver.storage.media_thumbnails import thumbnail_of
+from tricord.homeserver.storage.url_previews import preview_of
+from tricord.protocol.identifiers import ServerName, UserId
+from tricord.protocol.media import Mxc
+
+HERE, THERE = ServerName("hs.test"), ServerName("there.test")
+ALICE = UserId("@alice:hs.test")
+SMALL = image("PNG", 8, 8)
+DAY = 86_400_000
+
+
+class Maker(ImageMaker):
+    """Makes the same small image of everything, and counts."""
+
+    made = 0
+
+    async def make(
+        self, parts: AsyncIterator[bytes], sizes: Sequence[Size], *, animated: bool
+    ) -> dict[Size, bytes | None]:
+        del parts, animated
+        self.made += 1
+        return dict.fromkeys(sizes, SMALL)
+
+
+@dataclass
+class OtherServer:
+    """Gives the same small image of everything, or none, and counts."""
+
+    makes_thumbnails: bool = True
+    asked: int = 0
+    is_asked: trio.Event = field(default_factory=trio.Event)
+    go: trio.Event = field(default_factory=trio.Event)
+
+    @contextlib.asynccontextmanager
+    async def thumbnail(self, _mxc: Mxc, **_: Any) -> AsyncIterator[RemoteFile]:
+        self.asked += 1
+        self.is_asked.set()
+        await self.go.wait()
+        if not self.makes_thumbnails:
+            raise PeerRefused(THERE, 404, {"errcode": "M_NOT_FOUND"})
+        yield RemoteFile({}, in_parts(SMALL))
+
+
+@dataclass
+class Archive:
+    """The parts that keep media."""
+
+    database: Database
+    clock: HandClock
+    spool: Spool
+    repository: Repository
+    sweep: Sweep
+    maker: Maker
+    thumbnails: Thumbnails
+    server: OtherServer
+    elsewhere: MediaElsewhere
+
+    def previews(self, way_out: WayOut) -> UrlPreviews:
+        settings = UrlPreviewSettings(allowed_hosts=["127.0.0.1"], keep_hours=24)
+        return UrlPreviews(self.database, way_out, self.repository, self.spool, self.clock, settings)
+
+    async def thumbnail(self, mxc: Mxc, wanted: Wanted) -> None:
+        media = await self.repository.known(mxc)
+        assert media is not None
+        await self.thumbnails.of(media, wanted)
+
+
+@pytest.fixture
+async def archive(database: Database, tmp_path: Path) -> Archive:
+    clock, store, spool = HandClock(), DirectoryStore(tmp_path / "blobs"), Spool(tmp_path / "incoming")
+    local, remote, settings = MediaSettings(), RemoteMediaSettings(), ThumbnailSettings()
+    repository = Repository(HERE, database, store, spool, Arrivals(database), Uses(database, clock), clock, local)
+    maker, server = Maker(settings), OtherServer()
+    thumbnails = Thumbnails(HERE, database, repository, spool, maker, clock, settings)
+    elsewhere = MediaElsewhere(server, repository, thumbnails, spool, remote)  # type: ignore[arg-type]  # what it needs of one
+    sweep = Sweep(HERE, database, store, spool, clock, local, remote)
+    return Archive(database, clock, spool, repository, sweep, maker, thumbnails, server, elsewhere)
+
+
+@pytest.fixture
+async def way_out() -> AsyncIterator[WayOut]:
+    way_out = WayOut(SystemDns(), AllowedAddresses(["127.0.0.0/8"]))
+    yield way_out
+    await way_out.aclose()
+
+
+async def one_looks_before_and_goes_on_after(
+    late: LateAnswers, look: Callable[..., Awaitable[Any]], ask: Callable[[], Awaitable[Any]]
+) -> None:
+    """Let one find nothing, another have it made, and only then the first go on."""
+    answer = late.next_of(look)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(ask)
+        await answer.is_there.wait()
+        await ask()
+        answer.go.set()
+
+
+async def test_an_image_is_made_small_once(archive: Archive, monkeypatch: pytest.MonkeyPatch) -> None:
+    mxc = await archive.repository.upload(ALICE, Description("image/png", None), in_parts(image("PNG", 900, 900)), None)
+    late = LateAnswers(archive.database, monkeypatch)
+    await one_looks_before_and_goes_on_after(late, thumbnail_of, lambda: archive.thumbnail(mxc, USUAL[0]))
+    assert archive.maker.made == 1
+
+
+async def test_an_image_is_made_small_once_whatever_sizes_are_wanted(archive: Archive) -> None:
+    mxc = await archive.repository.upload(ALICE, Description("image/png", None), in_parts(image("PNG", 900, 900)), None)
+    async with trio.open_nursery() as nursery:
+        for wanted in USUAL:
+            nursery.start_soon(archive.thumbnail, mxc, wanted)
+    assert archive.maker.made == 1
+
+
+@pytest.mark.parametrize("makes_thumbnails", [True, False])
+async def test_another_server_is_asked_once_for_a_small_image(archive: Archive, makes_thumbnails: bool) -> None:
+    archive.server.makes_thumbnails = makes_thumbnails
+    mxc, found = Mxc(THERE, "image"), []
+
+    async def ask() -> None:
+        found.append(await archive.elsewhere.fetch_thumbnail(mxc, USUAL[1], 20))
+
+    async with trio.open_nursery() as nursery:
+        for _ in range(5):
+            nursery.start_soon(ask)
+        await archive.server.is_asked.wait()
+        archive.server.go.set()
+    assert [each is not None for each in found] == [makes_thumbnails] * 5
+    assert archive.server.asked == 1
+
+
+async def test_a_page_is_asked_once(archive: Archive, way_out: WayOut, monkeypatch: pytest.MonkeyPatch) -> None:
+    previews, late = archive.previews(way_out), LateAnswers(archive.database, monkeypatch)
+    async with hosting(Host(answer=lambda _: reply(b"{}", "Content-Type: application/json"))) as host:
+        url = f"http://127.0.0.1:{host.port}/"
+        await one_looks_before_and_goes_on_after(late, preview_of, lambda: previews.preview(url))
+        assert len(host.seen) == 1
+
+
+async def test_images_of_a_page_go_when_they_are_old_however_often_it_is_asked(
+    archive: Archive, way_out: WayOut
+) -> None:
+    previews, seen = archive.previews(way_out), set()
+    async with hosting(Host(answer=lambda _: reply(SMALL, "Content-Type: image/png"))) as host:
+        for _ in range(3):
+            seen.add((await previews.preview(f"http://127.0.0.1:{host.port}/"))["og:image"])
+            archive.clock.now += 2 * DAY
+    names = [Mxc(HERE, uri.rpartition("/")[2]) for uri in seen]
+    assert len(names) == 3
+    await archive.sweep.sweep()
+    assert [await archive.repository.known(name) is not None for name in names] == [True] * 3
+    archive.clock.now += 31 * DAY
+    await archive.sweep.sweep()
+    assert [await archive.repository.known(name) for name in names] == [None] * 3
