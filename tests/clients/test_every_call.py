@@ -325,7 +325,11 @@ async def the_end(alice: Person, bob: Person) -> None:
 
 
 async def test_every_endpoint_is_called(database_url: str, tmp_path: Path, called: set[str]) -> None:
-    well_known = {"server": "localhost:8448", "support_email": "help@localhost"}
+    well_known = {
+        "client_base_url": "https://localhost",
+        "server": "localhost:8448",
+        "support_email": "help@localhost",
+    }
     async with real_server(database_url, tmp_path, well_known=well_known, policy_server={"enabled": True}) as real:
         alice, bob = await real.user("alice", refresh_token=True), await real.user("bob")
         await sessions_and_accounts(alice, real.url)

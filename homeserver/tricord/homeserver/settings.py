@@ -9,6 +9,7 @@ from __future__ import annotations
 import ipaddress
 from pathlib import Path
 from typing import Annotated, Literal
+from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, Field, SecretStr, StringConstraints
 
@@ -130,7 +131,11 @@ class PolicyServerSettings(Section):
 class WellKnownSettings(Section):
     """What `/.well-known/matrix/…` answers."""
 
-    client_base_url: str = Field("", description="base URL for clients; empty: https:// and the server name")
+    client_base_url: str = Field(
+        "",
+        description="base URL for clients, who are told it when they sign in, too; empty: https:// and the server "
+        "name, unless that is localhost",
+    )
     server: str = Field("", description="HOST:PORT other servers shall use; empty: the document is not served")
     support_email: str = Field("", description="whom to write to about this server")
     support_page: str = Field("", description="a web page about getting help")
@@ -180,6 +185,12 @@ class LogSettings(Section):
 
     level: Literal["debug", "info", "warning", "error"] = Field("info", description="the least severe level shown")
     format: Literal["console", "json"] = Field("console", description="for people, or one JSON object per line")
+
+
+def is_this_machine(server_name: str) -> bool:
+    """Tell whether a server of this name can be reached from its own machine only."""
+    host = urlsplit(f"https://{server_name}").hostname or ""
+    return host in {"localhost", "::1"} or host.startswith("127.")
 
 
 class Settings(Section):

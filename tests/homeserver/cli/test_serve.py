@@ -40,7 +40,11 @@ def test_without_arguments_it_serves_this_machine_and_says_how_to_go_on(tmp_path
 
         added = tricord(tmp_path, "user", "add", "alice", "--admin", "--password-stdin", text=f"{PASSWORD}\n").good()
         assert added == "@alice:localhost can sign in now, as an administrator.\n"
-        token = signed_in(server.url, "alice").json()["access_token"]
+        session = signed_in(server.url, "alice").json()
+        token = session["access_token"]
+        # Clients would go there, and not find us.
+        assert "well_known" not in session
+        assert httpx.get(f"{server.url}/.well-known/matrix/client").status_code == 404
         again = tricord(tmp_path, "user", "add", "alice", "--password-stdin", text="x\n").fault()
         assert again == "@alice:localhost is taken"
         assert tricord(tmp_path, "user", "list").good() == "@alice:localhost (administrator)\n"
@@ -53,7 +57,7 @@ def test_without_arguments_it_serves_this_machine_and_says_how_to_go_on(tmp_path
         assert "another process" in tricord(tmp_path, "serve", env=FREE_PORT).fault()
         assert server.stop(signal.SIGINT) == 0
 
-    tricord(tmp_path, "user", "add", "bob", "--password-stdin", text=f"{PASSWORD}\n").good()
+    tricord(tmp_path, "user", "add", "@bob:localhost", "--password-stdin", text=f"{PASSWORD}\n").good()
     with serving(tmp_path, env=FREE_PORT) as server:
         assert signed_in(server.url, "bob").status_code == 200
         assert "Add the first user" not in server.said
@@ -90,7 +94,11 @@ def test_a_server_on_a_real_domain_goes_from_init_to_its_first_user(tmp_path: Pa
         assert f"data in {tmp_path}/data" in server.said.replace(" in data.", f" in {tmp_path}/data.")
         server.wait_for("user add NAME --admin --config tricord.toml")
         tricord(tmp_path, "user", "add", "alice", "--password-stdin", text=f"{PASSWORD}\n", env=env).good()
-        assert signed_in(server.url, "alice").json()["user_id"] == "@alice:example.org"
+        session = signed_in(server.url, "alice").json()
+        assert session["user_id"] == "@alice:example.org"
+        assert "well_known" not in session
+        found = httpx.get(f"{server.url}/.well-known/matrix/client").json()
+        assert found["m.homeserver"] == {"base_url": "https://example.org"}
 
 
 def test_tokens_let_people_register(tmp_path: Path, database_url: str) -> None:
@@ -136,6 +144,9 @@ def test_accounts_are_refused_with_a_sentence(tmp_path: Path, database_url: str)
     new = ("--password-stdin",)
     assert "user" in tricord(tmp_path, "user", "add", "Not A Name", *new, text="longenough\n", env=env).fault()
     assert "8" in tricord(tmp_path, "user", "add", "alice", *new, text="short\n", env=env).fault()
+    assert "no terminal" in tricord(tmp_path, "user", "add", "alice", text="longenough\n", env=env).fault()
+    elsewhere = "@alice:example.org"
+    assert "user name" in tricord(tmp_path, "user", "add", elsewhere, *new, text="longenough\n", env=env).fault()
     assert tricord(tmp_path, "user", "password", "nobody", *new, text="longenough\n", env=env).fault() == (
         "there is no user nobody"
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import pwd
 import shutil
 import signal
 import subprocess
@@ -213,6 +214,32 @@ async def test_root_may_have_installed_it_where_nobody_else_may_look(
         async with embedded_postgres(tmp_path / "server", options=FAST) as url:
             assert await value(url, "SELECT 1") == 1
         assert len(list(cache.iterdir())) == 1  # noqa: ASYNC240
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="root alone starts PostgreSQL as somebody else")
+@pytest.mark.parametrize(("owner", "runs_as"), [(0, None), (12_345, None), (pwd.getpwnam("daemon").pw_uid, "daemon")])
+async def test_root_runs_what_was_copied_and_what_is_of_another_account(
+    tmp_path: Path, owner: int, runs_as: str | None
+) -> None:
+    async with embedded_postgres(tmp_path / "first", options=FAST) as url:
+        await value(url, "CREATE TABLE kept AS SELECT 42 AS number")
+    copy = shutil.copytree(tmp_path / "first", tmp_path / "copy")
+    for path in (copy / "data", *(copy / "data").rglob("*")):
+        os.chown(path, owner, owner)
+    (copy / "data").chmod(0o755)
+    async with embedded_postgres(copy, options=FAST) as url:
+        assert await value(url, "SELECT number FROM kept") == 42
+        assert running_url(copy) == url
+        account = embedded._account_for(copy / "data")
+        assert account is not None
+        assert account.pw_name == runs_as or (runs_as is None and account.pw_uid not in {0, owner})
+
+
+def test_who_is_not_root_is_told_whose_the_data_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "data").mkdir()
+    monkeypatch.setattr(os, "geteuid", lambda: (tmp_path / "data").stat().st_uid + 1)
+    with pytest.raises(EmbeddedPostgresError, match=r"belongs to another user, .*: chown -R "):
+        embedded._take_over(tmp_path / "data", embedded._account_for(tmp_path / "data"))
 
 
 async def socket_folder(url: str) -> Path:

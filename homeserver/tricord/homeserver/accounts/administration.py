@@ -47,7 +47,10 @@ class Administration:
     clock: Clock
 
     async def create_user(self, username: str, password: str | None, *, is_admin: bool = False) -> UserId:
-        """Make an account; without a password nobody can sign in to it for now."""
+        """Make an account of a localpart or user id; without a password nobody can sign in to it for now."""
+        of_here = f":{self.server_name}"
+        if username.startswith("@") and username.endswith(of_here):
+            username = username[1 : -len(of_here)]
         user_id = await self.registration.check_available(username)
         await self.registration.create(user_id, password, is_admin=is_admin)
         return user_id

@@ -128,7 +128,10 @@ class Accounts:
                 self._login_limits,
                 book.sessions,
                 self.auth,
-                client_well_known(self._base.server_name, settings.well_known, settings.rtc),
+                # Clients go where this says, so it is the operator who says it: not a guess by the server's name.
+                client_well_known(self._base.server_name, settings.well_known, settings.rtc)
+                if settings.well_known.client_base_url
+                else None,
             ),
             RegistrationApi(
                 settings.registration,

@@ -258,7 +258,9 @@ def _check_certificate(certificate: Path, key: Path, server_name: str) -> Findin
 def _check_well_known(settings: Settings) -> Iterator[Finding]:
     import httpx
 
-    if settings.server_name == "localhost" or settings.server_name.startswith("127."):
+    from tricord.homeserver.settings import is_this_machine
+
+    if is_this_machine(settings.server_name):
         yield Finding(well=True, words="not needed for a server that serves this machine only")
         return
     host = urlsplit(f"https://{settings.server_name}").hostname or ""

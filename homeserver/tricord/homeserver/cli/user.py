@@ -36,7 +36,7 @@ def add(
     data_dir: Path | None,
     server_name: str | None,
 ) -> None:
-    """Make an account for NAME, the part of the user id before the colon."""
+    """Make an account for NAME, a user id or the part of it before the colon."""
     settings = read_settings(config_file, data_dir, server_name)
     password = _password(from_stdin=password_stdin)
 
@@ -145,5 +145,7 @@ def suspend(
 def _password(*, from_stdin: bool) -> str:
     if from_stdin:
         return sys.stdin.readline().rstrip("\n")
+    if not sys.stdin.isatty():
+        raise click.UsageError("there is no terminal to ask for the password at: use --password-stdin")
     entered: str = click.prompt("Password", hide_input=True, confirmation_prompt=True)
     return entered

@@ -29,7 +29,7 @@ class LoginApi:
         limits: LoginLimits,
         sessions: Sessions,
         auth: InteractiveAuth,
-        well_known: JsonObject,
+        well_known: JsonObject | None,
     ) -> None:
         self._settings = settings
         self._password_login = password_login

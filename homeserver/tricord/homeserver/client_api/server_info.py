@@ -11,7 +11,7 @@ from tricord.clients.api.well_known import GetClientWellKnown, GetPolicyServer, 
 from tricord.homeserver.accounts.settings import LoginSettings
 from tricord.homeserver.client_api.rtc import rtc_transports
 from tricord.homeserver.serving.call import Call, Route
-from tricord.homeserver.settings import RtcSettings, WellKnownSettings
+from tricord.homeserver.settings import RtcSettings, WellKnownSettings, is_this_machine
 from tricord.protocol.errors import NotFound
 from tricord.protocol.identifiers import ServerName
 from tricord.protocol.room_versions import ROOM_VERSIONS
@@ -36,8 +36,13 @@ UNSTABLE_FEATURES = {
 
 def client_well_known(
     server_name: ServerName, settings: WellKnownSettings, rtc: RtcSettings | None = None
-) -> JsonObject:
-    """Return where clients find the server; the answer to a login carries it too."""
+) -> JsonObject | None:
+    """Return where clients find the server, as far as is known: clients go there instead of where they were told to.
+
+    That a name of this machine only is reached by https is not to be expected.
+    """
+    if not settings.client_base_url and is_this_machine(server_name):
+        return None
     found: JsonObject = {"m.homeserver": {"base_url": settings.client_base_url or f"https://{server_name}"}}
     if rtc is not None and rtc.livekit_service_urls:
         found["org.matrix.msc4143.rtc_foci"] = rtc_transports(rtc)
@@ -108,7 +113,10 @@ class ServerInfoApi:
 
     async def client_well_known(self, call: Call[Any, Any]) -> JsonObject:  # noqa: ARG002
         """Answer where clients find the server."""
-        return client_well_known(self._server_name, self._well_known, self._rtc)
+        found = client_well_known(self._server_name, self._well_known, self._rtc)
+        if found is None:
+            raise NotFound("this server is for its own machine; clients find it where they are told to look")
+        return found
 
     async def server_well_known(self, call: Call[Any, Any]) -> JsonObject:  # noqa: ARG002
         """Answer where servers find the server, if the operator has said so."""

@@ -23,7 +23,7 @@ from tricord.homeserver.rooms.residence import Residence
 from tricord.homeserver.rooms.server_reads import ServerReads
 from tricord.homeserver.rooms.verification import Verifier
 from tricord.homeserver.storage.database import Database
-from tricord.homeserver.storage.errors import DatabaseError
+from tricord.homeserver.storage.errors import DatabaseError, DatabaseUnavailable
 from tricord.homeserver.storage.incoming_transactions import answer_given, forget_answers, keep_answer
 from tricord.homeserver.storage.remote_memberships import version_of_room
 from tricord.protocol.errors import InvalidParam, LimitExceeded, MatrixError
@@ -143,15 +143,21 @@ class IncomingTransactions:
             if isinstance(room_id, str) and fits(room_id) and "\0" not in room_id:
                 by_room.setdefault(RoomId(room_id), []).append(pdu)
         results: Results = {}
+        outages: list[DatabaseUnavailable] = []
         limiter = trio.CapacityLimiter(_ROOMS_AT_ONCE)
 
         async def receive_room(room_id: RoomId, of_room: Sequence[JsonObject]) -> None:
             async with limiter:
-                results.update(await self._receive_room(origin, room_id, of_room))
+                try:
+                    results.update(await self._receive_room(origin, room_id, of_room))
+                except DatabaseUnavailable as error:
+                    outages.append(error)
 
         async with trio.open_nursery() as nursery:
             for room_id, of_room in by_room.items():
                 nursery.start_soon(receive_room, room_id, of_room)
+        if outages:
+            raise outages[0]
         return results
 
     async def _receive_room(self, origin: ServerName, room_id: RoomId, pdus: Sequence[JsonObject]) -> Results:
@@ -172,6 +178,9 @@ class IncomingTransactions:
             return await self._receiver.receive(origin, room_id, events)
         except MatrixError as error:
             return {event.event_id: error.message for event in events}
+        except DatabaseUnavailable:
+            # What is said to be received is not sent again.
+            raise
         except Exception:  # one room must not keep the others from being heard
             _logger.exception("the events of a room could not be taken in", room_id=room_id, origin=origin)
             return {event.event_id: "internal error" for event in events}

@@ -156,8 +156,8 @@ class Dispatcher:
         except MatrixError as error:
             response = _refusal(error)
         except DatabaseUnavailable as error:
-            _log.warning("the database does not answer", request=number, route=endpoint.path, reason=str(error))
-            response = _failure(503, "the server cannot reach its database, try again later", (b"retry-after", b"2"))
+            _log.warning("the database cannot be used", request=number, route=endpoint.path, reason=str(error))
+            response = _failure(503, "the server cannot use its database now, try again later", (b"retry-after", b"2"))
         except Refused as refusal:
             response = refused(refusal)
         except ClientDisconnected:

