@@ -16,7 +16,7 @@ import trio.testing
 from trio_websocket import ConnectionClosed, WebSocketConnection
 
 from tests.security.house import House, Somebody, empty_house, inhabited_house
-from tests.servers import PASSWORD
+from tests.servers import PASSWORD, PROCESSES
 from tricord.homeserver.accounts import passwords
 from tricord.homeserver.clock import SystemClock
 
@@ -156,7 +156,8 @@ async def test_many_who_sign_in_at_once_do_not_keep_the_others_waiting(
             assert (await house.http.get("/_matrix/client/versions")).status_code == 200
             waits.append(time.perf_counter() - started)
     monkeypatch.undo()
-    assert max(at_once) <= 2
+    # As many as the setting allows each process.
+    assert max(at_once) <= 2 * PROCESSES
     assert statistics.median(waits) < 0.1
 
 
