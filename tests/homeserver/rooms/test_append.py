@@ -11,7 +11,7 @@ import pytest
 import trio
 
 from tests.homeserver.rooms.house import ALICE, BOB, CAROL, SERVER, House, opened_house
-from tricord.homeserver.rooms import append
+from tricord.homeserver.rooms import commit
 from tricord.homeserver.rooms.append import ClientTransaction, Draft
 from tricord.homeserver.storage.database import Transaction
 from tricord.homeserver.storage.event_batch import EventBatch, write_events
@@ -275,7 +275,7 @@ async def test_a_transaction_that_another_process_answers_meanwhile_makes_no_sec
                 one.rooms.forget(room_id)
             return await write_events(tx, batch)
 
-        monkeypatch.setattr(append, "write_events", write_too_late)
+        monkeypatch.setattr(commit, "write_events", write_too_late)
         stored = await one.say(room_id, "once", transaction_id="t")
         assert stored.event.event_id == by_other[1]
         with trio.fail_after(60):

@@ -14,40 +14,30 @@ Nobody is answered before COMMIT.
 from __future__ import annotations
 
 import contextlib
-import secrets
-from collections.abc import AsyncIterator, Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import AsyncIterator, Collection, Iterator, Mapping, Sequence
 
 import structlog
 import trio
 
-from tricord.homeserver.rooms.annotations import Annotation, annotation_in, annotations_there
-from tricord.homeserver.rooms.cached_rooms import CachedRoom, CachedRooms
-from tricord.homeserver.rooms.chain import Chain, Signer, keys_to_know, transaction_digest
-from tricord.homeserver.rooms.chain_rows import batch_of
+from tricord.homeserver.rooms.append_requests import AppendRequest, Repetitions, apart_from_repeated
+from tricord.homeserver.rooms.cached_rooms import CachedRooms
+from tricord.homeserver.rooms.chain import Chain, Signer, keys_to_know
+from tricord.homeserver.rooms.commit import Committer
 from tricord.homeserver.rooms.drafts import ClientTransaction, Draft, check_storable
 from tricord.homeserver.rooms.event_numbers import EventNumbers
 from tricord.homeserver.rooms.event_policy import EventPolicy
 from tricord.homeserver.rooms.memberships import Memberships
-from tricord.homeserver.rooms.moves import Move
+from tricord.homeserver.rooms.new_rooms import NewRooms
 from tricord.homeserver.rooms.node_cache import NodeCache
 from tricord.homeserver.rooms.room_write import Link, RoomWrite
-from tricord.homeserver.rooms.state_map import EMPTY
 from tricord.homeserver.rooms.stored_event import StoredEvent
 from tricord.homeserver.rooms.writing_for_others import OtherWriters
-from tricord.homeserver.storage.client_transactions import answered_transactions, prune_client_transactions
-from tricord.homeserver.storage.database import Database, Transaction
-from tricord.homeserver.storage.errors import (
-    DatabaseError,
-    DatabaseUnavailable,
-    SerializationFailure,
-    UniqueViolation,
-)
-from tricord.homeserver.storage.event_batch import EventBatch, write_events
-from tricord.homeserver.storage.events import events_by_id, events_by_nid
-from tricord.homeserver.storage.rooms import insert_rooms, new_room_nid
-from tricord.homeserver.stream.publisher import Commit, Publisher
-from tricord.protocol.errors import DuplicateAnnotation, NotFound
+from tricord.homeserver.storage.client_transactions import prune_client_transactions
+from tricord.homeserver.storage.database import Database
+from tricord.homeserver.storage.errors import DatabaseError, DatabaseUnavailable, SerializationFailure
+from tricord.homeserver.storage.events import events_by_id
+from tricord.homeserver.stream.publisher import Publisher
+from tricord.protocol.errors import NotFound
 from tricord.protocol.events import VerifiedEvent
 from tricord.protocol.identifiers import RoomId, UserId
 from tricord.protocol.room_versions import RoomVersion
@@ -56,7 +46,6 @@ from tricord.protocol.strict_json import JsonObject
 __all__ = ["ClientTransaction", "Draft", "Log"]
 
 _MOST_EVENTS = 200
-_MOST_CREATIONS = 16
 # A room that moves each time is moved by others that get on; still, nobody should wait for ever.
 _MOST_TRIES = 100
 # So often a policy server is asked before others have to wait for its answer too.
@@ -65,40 +54,6 @@ _TRANSACTIONS_LAST_MS = 24 * 3600 * 1000
 _PRUNE_EVERY_SECONDS = 3600
 
 _logger = structlog.get_logger(__name__)
-
-
-@dataclass(slots=True, eq=False)
-class _Request:
-    """Drafts of one room that belong together, and who waits for them."""
-
-    drafts: Sequence[Draft]
-    done: trio.Event
-    stored: list[StoredEvent] = field(default_factory=list)
-    error: Exception | None = None
-    is_wanted: bool = True
-    needs_recommendation: bool = False
-
-    @property
-    def room_id(self) -> RoomId:
-        return self.drafts[0].room_id
-
-    def fail(self, error: Exception) -> None:
-        self.error = error
-        self.done.set()
-
-    def succeed(self, stored: list[StoredEvent]) -> None:
-        self.stored = stored
-        self.done.set()
-
-
-@dataclass(slots=True, eq=False)
-class _Creation:
-    """The first events of a room, and who waits for them."""
-
-    write: RoomWrite
-    done: trio.Event
-    positions: Mapping[int, int] = field(default_factory=dict)
-    error: Exception | None = None
 
 
 class Log:
@@ -120,20 +75,18 @@ class Log:
         if others is not None:
             others.write_with(self._append_for_another)
         self._database = database
-        self._publisher = publisher
         self._rooms = rooms
-        self._nodes = nodes
-        self._memberships = memberships
         self._signer = signer
-        self._waiting: list[_Request] = []
+        self._waiting: list[AppendRequest] = []
         self._has_work = trio.Event()
-        self._creations: list[_Creation] = []
-        self._has_creations = trio.Event()
         # Rooms whose log somebody has for themselves, and rooms in the group that is being written.
         self._held: set[RoomId] = set()
         self._in_group: frozenset[RoomId] = frozenset()
         self._changed_hands = trio.Event()
         self._numbers = EventNumbers(database)
+        self._repetitions = Repetitions(database)
+        self._committer = Committer(database, publisher, rooms, nodes, memberships, signer)
+        self._new_rooms = NewRooms(database, rooms, signer, self._numbers, self._committer)
 
     async def append(self, draft: Draft) -> StoredEvent:
         """Append an event; return it once it is committed.
@@ -154,13 +107,13 @@ class Log:
             check_storable(draft)
         if self._others is not None and (stored := await self._others.appended(drafts)) is not None:
             return stored
-        stored = await self._appended(_Request(drafts, trio.Event()))
+        stored = await self._appended(AppendRequest(drafts))
         return await self._append_recommended(drafts) if stored is None else stored
 
     async def _append_for_another(self, drafts: Sequence[Draft]) -> list[StoredEvent] | None:
-        return await self._appended(_Request(drafts, trio.Event()))
+        return await self._appended(AppendRequest(drafts))
 
-    async def _appended(self, request: _Request) -> list[StoredEvent] | None:
+    async def _appended(self, request: AppendRequest) -> list[StoredEvent] | None:
         """Have a request written; None if the room's policy server must be asked first."""
         self._waiting.append(request)
         self._has_work.set()
@@ -184,14 +137,15 @@ class Log:
             async with contextlib.AsyncExitStack() as stack:
                 if number >= _TRIES_WHILE_OTHERS_WRITE:
                     await stack.enter_async_context(self.held(room_id))
-                request = _Request(drafts, trio.Event())
+                request = AppendRequest(drafts)
                 chain = (await self._chains([request])).get(room_id)
                 if chain is None:
                     raise NotFound(f"there is no room {room_id} on this server")
                 head = chain.room.head
-                if not await self._not_yet_answered([request]):
+                if not await self._repetitions.not_yet_answered([request]):
                     return request.stored
-                if not (await self._not_yet_said([request], {room_id: chain}))[0] and request.error is not None:
+                new, _ = await self._repetitions.not_yet_said([request], {room_id: chain})
+                if not new and request.error is not None:
                     raise request.error
                 results = chain.add(drafts, await self._numbers.take(len(drafts)))
                 if self._policy is not None:
@@ -201,7 +155,7 @@ class Log:
                     await stack.enter_async_context(self.held(room_id))
                 if chain.room.head != head:
                     continue
-                if not chain.links or await self.write((await self._writes([chain]))[0]):
+                if not chain.links or await self.write((await self._committer.settled([chain]))[0]):
                     written = await self._database.read(events_by_id, [result.event.event_id for result in results])
                     return [written[result.event.event_id] for result in results]
                 self._rooms.forget(room_id)
@@ -213,7 +167,7 @@ class Log:
         Raises as `append` does.
         """
         check_storable(draft)
-        request = _Request([draft], trio.Event())
+        request = AppendRequest([draft])
         chain = (await self._chains([request])).get(draft.room_id)
         if chain is None:
             raise NotFound(f"there is no room {draft.room_id} on this server")
@@ -227,15 +181,7 @@ class Log:
         The drafts need not name the room: they get its id, which may be the hash of the create event. The create event
         comes first in the list.
         """
-        for draft in drafts:
-            check_storable(draft)
-        ts = self._signer.clock.now_ms()
-        while True:
-            try:
-                return await self._create_room(version, creator, create_content, drafts, ts)
-            except UniqueViolation:
-                # The same room at the same millisecond: where the id is a hash, it would be the same id.
-                ts += 1
+        return await self._new_rooms.create(version, creator, create_content, drafts)
 
     @contextlib.asynccontextmanager
     async def held(self, room_id: RoomId) -> AsyncIterator[None]:
@@ -257,15 +203,15 @@ class Log:
         """Write to a room that is held; return False, with nothing written, if the room is no longer where it was."""
         # Once written, it must also be announced, whoever asked for it.
         with trio.CancelScope(shield=True):
-            moved, positions = await self._put([write])
-            self._take_in([write], moved, positions)
+            moved, positions = await self._committer.put([write])
+            self._committer.take_in([write], moved, positions)
         return write.room.nid in moved
 
     async def run(self) -> None:
         """Write what is appended, for ever."""
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._prune)
-            nursery.start_soon(self._run_creations)
+            nursery.start_soon(self._new_rooms.run)
             while True:
                 group = self._next_group()
                 if not group:
@@ -285,9 +231,9 @@ class Log:
         self._changed_hands.set()
         self._changed_hands = trio.Event()
 
-    def _next_group(self) -> list[_Request]:
-        group: list[_Request] = []
-        later: list[_Request] = []
+    def _next_group(self) -> list[AppendRequest]:
+        group: list[AppendRequest] = []
+        later: list[AppendRequest] = []
         size = 0
         for number, request in enumerate(self._waiting):
             if group and size + len(request.drafts) > _MOST_EVENTS:
@@ -303,7 +249,7 @@ class Log:
         self._waiting = later
         return group
 
-    async def _write(self, requests: list[_Request]) -> None:
+    async def _write(self, requests: list[AppendRequest]) -> None:
         """Write requests; each is answered in the end, with its events or with what is wrong with it."""
         for _ in range(_MOST_TRIES):
             # A try that fails in the end may have answered some.
@@ -325,23 +271,23 @@ class Log:
                 return
         self._give_up(requests, DatabaseError("the room is being written to by too many others"))
 
-    def _give_up(self, requests: Collection[_Request], error: Exception) -> None:
+    def _give_up(self, requests: Collection[AppendRequest], error: Exception) -> None:
         for request in requests:
             # Whether it was written is not known.
             self._rooms.forget(request.room_id)
             if not request.done.is_set():
                 request.fail(error)
 
-    async def _write_once(self, requests: list[_Request]) -> list[_Request]:
+    async def _write_once(self, requests: list[AppendRequest]) -> list[AppendRequest]:
         """Write requests, and return those that have to be tried again."""
         # Heads first: what another process answers after the statement has looked has moved its room from this head.
         chains = await self._chains(requests)
-        requests, again = _apart_from_repeated(requests)
-        requests, equal = await self._not_yet_said(requests, chains)
+        requests, again = apart_from_repeated(requests)
+        requests, equal = await self._repetitions.not_yet_said(requests, chains)
         again += equal
         nids = await self._numbers.take(sum(len(request.drafts) for request in requests))
-        built: list[tuple[_Request, list[StoredEvent | Link]]] = []
-        refusals: dict[_Request, Exception] = {}
+        built: list[tuple[AppendRequest, list[StoredEvent | Link]]] = []
+        refusals: dict[AppendRequest, Exception] = {}
         for request in requests:
             try:
                 results = _built(request, chains, nids)
@@ -351,14 +297,14 @@ class Log:
                 if results is not None:
                     built.append((request, results))
         if refusals:
-            await self._refuse(refusals)
+            await self._repetitions.refuse(refusals)
         written = [chain for chain in chains.values() if chain.links]
         moved: Collection[int] = ()
         positions: dict[int, int] = {}
         if written:
-            writes = await self._writes(written)
-            moved, positions = await self._put(writes)
-            self._take_in(writes, moved, positions)
+            writes = await self._committer.settled(written)
+            moved, positions = await self._committer.put(writes)
+            self._committer.take_in(writes, moved, positions)
         refused = []
         for request, results in built:
             chain = chains[request.room_id]
@@ -368,75 +314,21 @@ class Log:
                 request.succeed([_stored(result, positions) for result in results])
         return await self._still_to_write(again, refused, chains) if again or refused else []
 
-    async def _put(self, writes: Collection[RoomWrite]) -> tuple[Collection[int], dict[int, int]]:
-        """Write to the database; return which rooms it was written to, and the positions of the events."""
-        batch = self._batch_of(writes)
-        run = self._database.run_one if batch.is_one_statement else self._database.run
-        return await run(write_events, batch)
-
     async def _still_to_write(
-        self, waiting: list[_Request], refused: list[_Request], chains: Mapping[RoomId, Chain]
-    ) -> list[_Request]:
+        self, waiting: list[AppendRequest], refused: list[AppendRequest], chains: Mapping[RoomId, Chain]
+    ) -> list[AppendRequest]:
         """Answer who repeats what has been answered; return the others, to be tried again.
 
         The rooms of those that were `refused` were not written to, because of such a one or because they have moved.
         """
-        left = await self._not_yet_answered(waiting + refused)
+        left = await self._repetitions.not_yet_answered(waiting + refused)
         as_known = {request.room_id for request in refused if request.done.is_set()}
         for room_id in {request.room_id for request in refused} - as_known:
             # Another process has moved it: all this was computed on top of what is no longer the end of it.
             self._rooms.outdate(chains[room_id].room)
         return left
 
-    async def _refuse(self, refusals: Mapping[_Request, Exception]) -> None:
-        """Tell requests what is wrong with them; but who repeats one that was answered gets its answer."""
-        for request in await self._not_yet_answered(list(refusals)):
-            request.fail(refusals[request])
-
-    async def _not_yet_answered(self, requests: list[_Request]) -> list[_Request]:
-        """Answer repeated transactions; return the other requests."""
-        digests = {request: digest for request in requests if (digest := transaction_digest(request.drafts[0]))}
-        answered = await self._database.read(_answers, list(set(digests.values()))) if digests else {}
-        for request, digest in digests.items():
-            if digest in answered and (stored := answered[digest]) is not None:
-                request.succeed([stored])
-            elif digest in answered:
-                request.fail(NotFound("the event that this request was answered with has been deleted"))
-        return [request for request in requests if not request.done.is_set()]
-
-    async def _not_yet_said(
-        self, requests: list[_Request], chains: Mapping[RoomId, Chain]
-    ) -> tuple[list[_Request], list[_Request]]:
-        """Refuse to annotate an event twice in the same way; return the others, and those that repeat one of these.
-
-        Whoever is not in the room is left to be refused for that.
-        """
-        wanted = {
-            request: {annotation for draft in request.drafts if (annotation := annotation_in(draft)) is not None}
-            for request in requests
-        }
-        asked = set[Annotation]().union(*wanted.values())
-        if not asked:
-            return requests, []
-        said = await self._database.read(annotations_there, asked)
-        new, equal = [], []
-        refusals: dict[_Request, Exception] = {}
-        under_way: set[Annotation] = set()
-        for request, made in wanted.items():
-            repeated = next((one for one in made & said if _is_in(one.sender, chains.get(one.room_id))), None)
-            if repeated is not None:
-                words = f"{repeated.sender} has annotated {repeated.parent_id} like that already"
-                refusals[request] = DuplicateAnnotation(words)
-            elif made & under_way:
-                equal.append(request)
-            else:
-                under_way |= made
-                new.append(request)
-        if refusals:
-            await self._refuse(refusals)
-        return new, equal
-
-    async def _chains(self, requests: Collection[_Request]) -> dict[RoomId, Chain]:
+    async def _chains(self, requests: Collection[AppendRequest]) -> dict[RoomId, Chain]:
         """Start a chain for each room that is here, with all known that building it asks for."""
         rooms = await self._rooms.rooms({request.room_id for request in requests})
         known = [
@@ -450,98 +342,6 @@ class Log:
         targets = await self._database.read(events_by_id, list(redacted)) if redacted else {}
         return {room_id: Chain(room, self._signer, targets) for room_id, room in rooms.items()}
 
-    async def _writes(self, chains: Collection[Chain]) -> list[RoomWrite]:
-        for chain in chains:
-            chain.settle_redactions()
-            await self._nodes.using(chain.settle_state)
-        return [chain.settled() for chain in chains]
-
-    def _take_in(self, writes: Iterable[RoomWrite], moved: Collection[int], positions: Mapping[int, int]) -> None:
-        """Make what has been committed known in this process; nothing is awaited, so nobody sees half of it."""
-        last = max(positions.values(), default=0)
-        rooms: set[RoomId] = set()
-        users: set[UserId] = set()
-        for write in writes:
-            room = write.room
-            if room.nid not in moved:
-                continue
-            self._nodes.add(write.nodes)
-            events = {link.nid: link.stored(positions[link.nid]) for link in write.links if link.nid in positions}
-            state = {
-                key: events[became.nid] if isinstance(became, Link) else became for key, became in write.state.items()
-            }
-            extremities = tuple(write.extremities)
-            move = Move(last, write.state_root, extremities, state, list(events.values()), write.redacted)
-            self._rooms.move(room, move)
-            if not events:
-                continue
-            rooms.add(room.room_id)
-            for user_id, membership, _ in write.members():
-                users.add(user_id)
-                self._memberships.note(room.room_id, user_id, membership)
-        if rooms:
-            self._publisher.publish(Commit(last, frozenset(rooms), frozenset(users), len(positions), has_events=True))
-
-    def _batch_of(self, writes: Collection[RoomWrite]) -> EventBatch:
-        return batch_of(writes, self._signer.server_name, self._signer.clock.now_ms())
-
-    async def _create_room(
-        self, version: RoomVersion, creator: UserId, create_content: JsonObject, drafts: Sequence[Draft], ts: int
-    ) -> tuple[RoomId, list[StoredEvent]]:
-        nids = await self._numbers.take(len(drafts) + 1)
-        room_nid = await self._database.read(new_room_nid)
-        opaque = RoomId(f"!{secrets.token_urlsafe(18)}:{self._signer.server_name}")
-        room = CachedRoom(room_nid, opaque, version, 0, EMPTY, ())
-        chain = Chain(room, self._signer, {})
-        chain.add([Draft(opaque, creator, "m.room.create", "", create_content, origin_server_ts=ts)], nids)
-        room_id = room.room_id = chain.links[0].event.room_id
-        chain.add([replace(draft, room_id=room_id) for draft in drafts], nids)
-        (write,) = await self._writes([chain])
-        creation = _Creation(write, trio.Event())
-        self._creations.append(creation)
-        self._has_creations.set()
-        await creation.done.wait()
-        if creation.error is not None:
-            raise creation.error
-        return room_id, [link.stored(creation.positions[link.nid]) for link in chain.links]
-
-    async def _run_creations(self) -> None:
-        """Write new rooms; those that wait while others are written go together into the next transaction."""
-        while True:
-            group, self._creations = self._creations[:_MOST_CREATIONS], self._creations[_MOST_CREATIONS:]
-            if not group:
-                self._has_creations = trio.Event()
-                await self._has_creations.wait()
-                continue
-            if not await self._write_creations(group):
-                for creation in group:
-                    await self._write_creations([creation])
-
-    async def _write_creations(self, group: Sequence[_Creation]) -> bool:
-        """Write new rooms and answer; return False, with nothing done, if one of several cannot be written."""
-        writes = [creation.write for creation in group]
-        batch = self._batch_of(writes)
-
-        async def write(tx: Transaction) -> tuple[Collection[int], dict[int, int]]:
-            await insert_rooms(tx, [(each.room.nid, each.room.room_id, each.room.version.name) for each in writes])
-            return await write_events(tx, batch)
-
-        try:
-            moved, positions = await self._database.run(write)
-        except Exception as error:  # noqa: BLE001 - it is the waiting caller's, and raised there
-            if len(group) > 1:
-                return False
-            group[0].error = error
-        else:
-            for each in writes:
-                self._rooms.add_new(each.room)
-            self._take_in(writes, moved, positions)
-            for creation in group:
-                creation.positions = positions
-        for creation in group:
-            creation.done.set()
-        return True
-
     async def _prune(self) -> None:
         while True:
             try:
@@ -552,23 +352,9 @@ class Log:
             await trio.sleep(_PRUNE_EVERY_SECONDS)
 
 
-def _apart_from_repeated(requests: Iterable[_Request]) -> tuple[list[_Request], list[_Request]]:
-    """Return the first of each transaction, and those that repeat one of these."""
-    first, repeated = [], []
-    seen: set[bytes] = set()
-    for request in requests:
-        digest = transaction_digest(request.drafts[0])
-        if digest is None:
-            first.append(request)
-        elif digest in seen:
-            repeated.append(request)
-        else:
-            seen.add(digest)
-            first.append(request)
-    return first, repeated
-
-
-def _built(request: _Request, chains: Mapping[RoomId, Chain], nids: Iterator[int]) -> list[StoredEvent | Link] | None:
+def _built(
+    request: AppendRequest, chains: Mapping[RoomId, Chain], nids: Iterator[int]
+) -> list[StoredEvent | Link] | None:
     """Add a request to its room's chain; None if it must be recommended, which it is told. Raises why it cannot be."""
     chain = chains.get(request.room_id)
     if chain is None:
@@ -581,17 +367,5 @@ def _built(request: _Request, chains: Mapping[RoomId, Chain], nids: Iterator[int
     return chain.add(request.drafts, nids)
 
 
-def _is_in(user_id: UserId, chain: Chain | None) -> bool:
-    member = None if chain is None else chain.room.state.get(("m.room.member", user_id))
-    return member is not None and member.event.content.get("membership") == "join"
-
-
 def _stored(result: StoredEvent | Link, positions: Mapping[int, int]) -> StoredEvent:
     return result.stored(positions[result.nid]) if isinstance(result, Link) else result
-
-
-async def _answers(tx: Transaction, digests: Sequence[bytes]) -> dict[bytes, StoredEvent | None]:
-    """Return what transactions were answered with; None where that has been deleted since."""
-    nids = await answered_transactions(tx, digests)
-    events = await events_by_nid(tx, list(nids.values())) if nids else {}
-    return {digest: events.get(nid) for digest, nid in nids.items()}
