@@ -15,6 +15,8 @@ from tests.conversations.towns import Town, heard, members, open_town, towns
 from tests.postgres import PostgresServer
 from tricord.clients import Client, Refused
 from tricord.homeserver.peers import hosting
+from tricord.homeserver.rooms.server_reads import ServerReads
+from tricord.homeserver.rooms.stored_event import StoredEvent
 from tricord.protocol.identifiers import EventId, RoomId, ServerName
 
 _STATE = "/_matrix/federation/v1/state/"
@@ -116,6 +118,28 @@ async def test_a_room_is_used_before_its_members_are_known(region: Region) -> No
     gate.set()
     assert await members(region.bob, region.room_id) == region.everybody
     await region.agree()
+
+
+async def test_a_restricted_room_is_used_whose_state_leaves_out_even_who_let_us_in(
+    region: Region, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ours = ServerReads.state_before_without_members
+
+    async def no_member_at_all(reads: ServerReads, event: StoredEvent) -> list[StoredEvent]:
+        return [one for one in await ours(reads, event) if one.event.type != "m.room.member"]
+
+    monkeypatch.setattr(ServerReads, "state_before_without_members", no_member_at_all)
+    rule = {"join_rule": "restricted", "allow": [{"type": "m.room_membership", "room_id": region.room_id}]}
+    initial = [{"type": "m.room.join_rules", "state_key": "", "content": rule}]
+    back_yard = await region.alice.create_room(preset="private_chat", name="Back yard", initial_state=initial)
+    await region.bob.join(region.room_id, via=[region.north.name])
+    assert await members(region.bob, region.room_id) == region.everybody
+    gate = region.hold()
+    await region.bob.join(back_yard, via=[region.north.name])
+    said = await region.bob.send_text(back_yard, "Nice here")
+    await heard(region.alice, back_yard, said)
+    gate.set()
+    assert await members(region.bob, back_yard) == {region.alice.user_id, region.bob.user_id}
 
 
 async def test_who_asks_for_the_members_waits_until_they_are_known(region: Region) -> None:

@@ -24,7 +24,7 @@ from tricord.homeserver.storage.database import Database, Transaction
 from tricord.homeserver.storage.remote_memberships import forget_hearsay, known_room
 from tricord.homeserver.turns import Turns
 from tricord.protocol.errors import BadJson, Forbidden, MatrixError
-from tricord.protocol.events import VerifiedEvent, parse_event
+from tricord.protocol.events import Event, VerifiedEvent, parse_event
 from tricord.protocol.identifiers import EventId, RoomId, ServerName, UserId
 from tricord.protocol.room_versions import ROOM_VERSIONS
 from tricord.protocol.strict_json import JsonObject
@@ -99,7 +99,8 @@ class RemoteJoins:
             room = CachedRoom(nid, event.room_id, version, head, StateRoot(root), ())
             # Somebody else of ours may have come in meanwhile, or been there before: what they were told stays true.
             anew = not await self._residence.is_in(event.room_id)
-            before, nodes = await self._state_before(handshake, room, state.keys(), answer, anew=anew)
+            told = [*state, *(_vouching_members(event, state, chain) if answer.members_omitted else ())]
+            before, nodes = await self._state_before(handshake, room, told, answer, anew=anew)
             arrival = Arrival(event, before, nodes, starts_anew=anew)
             outcome = (await self._placement.place(event.room_id, [arrival], new_room=room))[event.event_id]
             is_partial = answer.members_omitted and anew
@@ -151,6 +152,23 @@ class RemoteJoins:
             return event
         verified, _ = await self._verifier.verified([theirs])
         return verified[0] if verified else event
+
+
+def _vouching_members(
+    event: VerifiedEvent, state: Mapping[EventId, Event], chain: Mapping[EventId, Event]
+) -> list[EventId]:
+    """Return the members whom our join stands on and whom the state leaves out: what vouches for the join has them.
+
+    Such is, in a restricted room, whoever lets the user in: without them, the join would not be authorized.
+    """
+    told = {(one.type, one.state_key) for one in state.values()}
+    return [
+        auth_id
+        for auth_id in event.auth_events
+        if (one := chain.get(auth_id)) is not None
+        and one.type == "m.room.member"
+        and (one.type, one.state_key) not in told
+    ]
 
 
 async def _known_room(tx: Transaction, room_id: RoomId, version: str) -> tuple[int, int, bytes] | None:
