@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import orjson
+
 from tricord.protocol.events import Event
 from tricord.protocol.room_versions import RoomVersion
 
@@ -23,8 +25,6 @@ def bare_event(version: RoomVersion, **pdu: Any) -> Event:
         prev_events=tuple(pdu["prev_events"]),
         auth_events=tuple(pdu["auth_events"]),
         redacts=pdu.get("redacts"),
-        unsigned={},
-        pdu=pdu,
-        json=b"",
+        json=orjson.dumps(pdu, option=orjson.OPT_SORT_KEYS),
         version=version,
     )

@@ -62,6 +62,24 @@ def test_what_is_built_is_read_back_the_same(version: RoomVersion) -> None:
     assert not isinstance(read, VerifiedEvent)
 
 
+@each_version
+def test_what_recurs_in_the_events_of_a_room_is_in_memory_once(version: RoomVersion) -> None:
+    room = Room(version)
+    made = [room.event(ALICE, "m.room.message", None, {"body": text}) for text in ("one", "two")]
+    one, two = (VerifiedEvent.from_stored(event.json, version, event.event_id) for event in made)
+    assert one.sender is two.sender
+    assert one.type is two.type
+    assert one.room_id is two.room_id
+    assert all(mine is its for mine, its in zip(one.auth_events, two.auth_events, strict=True))
+
+
+@each_version
+def test_who_changes_the_pdu_they_are_given_changes_no_event(version: RoomVersion) -> None:
+    event = Room(version).event(ALICE, "m.room.message", None, {"body": "hello"})
+    event.pdu["content"]["body"] = "bye"
+    assert event.pdu["content"] == event.content == {"body": "hello"}
+
+
 @pytest.mark.parametrize("example", EXAMPLES, ids=lambda example: example["room_versions"])
 def test_the_examples_of_the_specification_have_the_right_shape(example: dict[str, Any]) -> None:
     first, _, last = example["room_versions"].partition("-")

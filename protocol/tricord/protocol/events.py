@@ -12,6 +12,7 @@ from __future__ import annotations
 import secrets
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, Self, TypeVar
 
 import orjson
@@ -25,6 +26,7 @@ from tricord.protocol.signing import SigningKey
 from tricord.protocol.strict_json import JsonObject, parse_event_object, parse_object
 from tricord.protocol.unpadded_base64 import encode_base64
 
+Name = TypeVar("Name", bound=str)
 AnyEvent = TypeVar("AnyEvent", bound="Event")
 
 
@@ -44,11 +46,8 @@ class Event:
     auth_events: tuple[EventId, ...]
     redacts: EventId | None
     """The event to redact, from the place where the room version keeps it."""
-    unsigned: JsonObject
-    pdu: JsonObject
-    """The whole event in federation format. Never change it: the hashes cover every key."""
     json: bytes
-    """`pdu` in canonical JSON."""
+    """The whole event in federation format, in canonical JSON."""
     version: RoomVersion
 
     def __repr__(self) -> str:
@@ -61,6 +60,19 @@ class Event:
     def is_state(self) -> bool:
         """Whether the event sets a piece of the room's state."""
         return self.state_key is not None
+
+    @property
+    def pdu(self) -> JsonObject:
+        """The whole event in federation format, read from its JSON each time.
+
+        Most events that are in memory are never asked for it, and it is several times as large as all else of them.
+        """
+        return _read(self.json, self.version)
+
+    @property
+    def unsigned(self) -> JsonObject:
+        """What stands beside what is signed; read from the JSON each time, too."""
+        return self.pdu.get("unsigned") or {}
 
 
 class VerifiedEvent(Event):
@@ -76,8 +88,7 @@ class VerifiedEvent(Event):
     @classmethod
     def from_stored(cls, json: bytes, version: RoomVersion, event_id: EventId) -> Self:
         """Return an event that was verified before it was stored."""
-        pdu = orjson.loads(json) if version.strict_canonical_json else parse_object(json)
-        return cls(*_values(pdu, json, event_id, version))
+        return cls(*_values(_read(json, version), json, event_id, version))
 
 
 def parse_event(pdu: bytes | JsonObject, version: RoomVersion, *, any_number_of_references: bool = False) -> Event:
@@ -168,9 +179,8 @@ def countersigned(event: AnyEvent, server_name: ServerName, key: SigningKey) -> 
 
 def with_signature(event: AnyEvent, server_name: ServerName, key_id: KeyId, signature: str) -> AnyEvent:
     """Return an event with a signature that somebody else has made."""
-    version, signatures = event.version, event.pdu["signatures"]
-    of_server = {**signatures.get(server_name, {}), key_id: signature}
-    pdu = {**event.pdu, "signatures": {**signatures, server_name: of_server}}
+    version, pdu = event.version, event.pdu
+    pdu["signatures"].setdefault(server_name, {})[key_id] = signature
     json = encode_event(pdu, version)
     check_size(json)
     return event.__class__(*_values(pdu, json, event.event_id, version))
@@ -178,34 +188,45 @@ def with_signature(event: AnyEvent, server_name: ServerName, key_id: KeyId, sign
 
 def with_unsigned(event: AnyEvent, more: JsonObject) -> AnyEvent:
     """Return an event with more beside what is signed."""
-    pdu = {**event.pdu, "unsigned": {**event.unsigned, **more}}
+    pdu = event.pdu
+    pdu["unsigned"] = {**(pdu.get("unsigned") or {}), **more}
     return event.__class__(*_values(pdu, encode_event(pdu, event.version), event.event_id, event.version))
+
+
+def _read(json: bytes, version: RoomVersion) -> JsonObject:
+    """Return what canonical JSON of ours says."""
+    pdu: JsonObject = orjson.loads(json) if version.strict_canonical_json else parse_object(json)
+    return pdu
+
+
+@lru_cache(maxsize=8192)
+def _same(name: Name) -> Name:
+    """Return the same object for what recurs in many events: each has it in bytes of its own, where it was read."""
+    return name
 
 
 def _values(pdu: JsonObject, json: bytes, event_id: EventId, version: RoomVersion) -> tuple[Any, ...]:
     """Return the fields of an `Event` in their order, from a PDU whose format has been checked."""
-    event_type, content, get = pdu["type"], pdu["content"], pdu.get
+    event_type, content, get = _same(pdu["type"]), pdu["content"], pdu.get
     if version.room_id_is_create_event_id and event_type == "m.room.create":
         room_id = "!" + event_id[1:]
     else:
-        room_id = pdu["room_id"]
+        room_id = _same(pdu["room_id"])
     redacts = None
     if event_type == "m.room.redaction":
         redacts = (content if version.redacts_in_content else pdu).get("redacts")
     return (
         event_id,
         room_id,
-        pdu["sender"],
+        _same(pdu["sender"]),
         event_type,
         get("state_key"),
         content,
         pdu["origin_server_ts"],
         pdu["depth"],
         read_references(pdu["prev_events"], version),
-        read_references(pdu["auth_events"], version),
+        tuple(map(_same, read_references(pdu["auth_events"], version))),
         redacts if isinstance(redacts, str) and fits(redacts) and "\0" not in redacts else None,
-        get("unsigned") or {},
-        pdu,
         json,
         version,
     )

@@ -15,6 +15,7 @@ from tricord.protocol.identifiers import KeyId, ServerName, is_valid_user_id, se
 from tricord.protocol.redaction import redact
 from tricord.protocol.room_versions import EventIds
 from tricord.protocol.signing import ALGORITHM, signature_of, verify_signature
+from tricord.protocol.strict_json import JsonObject
 
 MAX_TRUST_MS = 7 * 24 * 60 * 60 * 1000
 
@@ -42,10 +43,11 @@ class ServerKey:
 
 def keys_needed(event: Event) -> frozenset[KeyName]:
     """Return the names of the keys that an event claims to be signed with by those who must sign it."""
+    signatures = event.pdu["signatures"]
     return frozenset(
         (server_name, key_id)
         for server_name in required_signers(event) | required_signers(redacted_copy(event))
-        for key_id in _key_ids(event, server_name)
+        for key_id in _key_ids(signatures, server_name)
     )
 
 
@@ -55,20 +57,23 @@ def verify(event: Event, keys: Mapping[KeyName, ServerKey]) -> VerifiedEvent:
     If the content is not the one that was signed, what comes back is the redacted form, which was. `keys` are those
     of `keys_needed` that could be found; signatures by others say nothing.
     """
-    if not content_hash_matches(event.pdu, event.version):
+    pdu = event.pdu
+    if not content_hash_matches(pdu, event.version):
         event = redacted_copy(event)
+        pdu = event.pdu
     # Asked of what is left: cut down, the invite of a third party is a plain one, which its sender must have signed.
     signers = required_signers(event)
-    message = signed_form(redact(event.pdu, event.version), event.version)
+    message = signed_form(redact(pdu, event.version), event.version)
     for server_name in sorted(signers):
-        _check_signatures(event, server_name, message, keys)
+        _check_signatures(event, pdu, server_name, message, keys)
     return VerifiedEvent.from_verified(event)
 
 
 def check_signature(event: Event, server_name: ServerName, key_id: KeyId, public_key: bytes) -> None:
     """Check a signature that is asked for beyond the required ones, like a policy server's; raise SignatureInvalid."""
-    message = signed_form(redact(event.pdu, event.version), event.version)
-    _check_signature(event, server_name, key_id, message, public_key)
+    pdu = event.pdu
+    message = signed_form(redact(pdu, event.version), event.version)
+    _check_signature(event, pdu, server_name, key_id, message, public_key)
 
 
 def required_signers(event: Event) -> frozenset[ServerName]:
@@ -94,27 +99,29 @@ def _is_third_party_invite(event: Event) -> bool:
     )
 
 
-def _key_ids(event: Event, server_name: ServerName) -> list[KeyId]:
-    return [
-        KeyId(key_id) for key_id in event.pdu["signatures"].get(server_name, {}) if key_id.startswith(f"{ALGORITHM}:")
-    ]
+def _key_ids(signatures: JsonObject, server_name: ServerName) -> list[KeyId]:
+    return [KeyId(key_id) for key_id in signatures.get(server_name, {}) if key_id.startswith(f"{ALGORITHM}:")]
 
 
-def _check_signatures(event: Event, server_name: ServerName, message: bytes, keys: Mapping[KeyName, ServerKey]) -> None:
+def _check_signatures(
+    event: Event, pdu: JsonObject, server_name: ServerName, message: bytes, keys: Mapping[KeyName, ServerKey]
+) -> None:
     """Check every signature of a server whose key is known and counts; there must be one."""
     found = False
-    for key_id in _key_ids(event, server_name):
+    for key_id in _key_ids(pdu["signatures"], server_name):
         key = keys.get((server_name, key_id))
         if key is None or not key.may_have_signed(event):
             continue
-        _check_signature(event, server_name, key_id, message, key.public_key)
+        _check_signature(event, pdu, server_name, key_id, message, key.public_key)
         found = True
     if not found:
         raise SignatureInvalid(f"{server_name} has not signed {event.event_id} with a key that is known and valid")
 
 
-def _check_signature(event: Event, server_name: ServerName, key_id: KeyId, message: bytes, public_key: bytes) -> None:
+def _check_signature(
+    event: Event, pdu: JsonObject, server_name: ServerName, key_id: KeyId, message: bytes, public_key: bytes
+) -> None:
     try:
-        verify_signature(message, signature_of(event.pdu, server_name, key_id), public_key)
+        verify_signature(message, signature_of(pdu, server_name, key_id), public_key)
     except SignatureInvalid as error:
         raise SignatureInvalid(f"{server_name} has not signed {event.event_id} with {key_id}: {error}") from error
