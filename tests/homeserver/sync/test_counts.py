@@ -162,3 +162,21 @@ async def test_what_ignored_people_say_does_not_wait_to_be_read(database: Databa
         assert await unread() == 2
         await bob.set_account_data("m.ignored_user_list", {"ignored_users": {}})
         assert await unread() == 4
+
+
+async def test_rules_of_old_find_the_name_that_somebody_has_in_the_room(database: Database) -> None:
+    async with sync_server(database) as server:
+        alice, bob = server.person("alice"), server.person("bob")
+        room = await alice.create_room(preset="public_chat")
+        await bob.join(room)
+        named = {"membership": "join", "displayname": "Bob Tables"}
+        await bob.call("PUT", f"/v3/rooms/{room}/state/m.room.member/{bob.user_id}", named)
+        rule = {"conditions": [{"kind": "contains_display_name"}], "actions": ["notify", {"set_tweak": "highlight"}]}
+        await bob.call("PUT", "/v3/pushrules/global/override/name", rule)
+        await alice.say(room, "bobtables is nobody")
+        await alice.say(room, "has anybody seen bob tables?")
+        told = (await bob.sync())["rooms"]["join"][room]["unread_notifications"]
+        assert told == {"notification_count": 2, "highlight_count": 1}
+        await alice.say(room, "Bob Tables!")
+        told = (await bob.news())["rooms"]["join"][room]["unread_notifications"]
+        assert told == {"notification_count": 3, "highlight_count": 2}

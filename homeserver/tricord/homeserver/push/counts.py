@@ -184,9 +184,13 @@ class NotificationCounts:
         """Return those of some events that a user is notified of, whether they have read them or not."""
         rules, ignored = await self._rules.of(user_id), await self._preferences.ignored_by(user_id)
         judged = []
+        names: dict[RoomId, str | None] = {}
         for stored in events:
             if stored.event.sender != user_id and not _is_unheard(stored, user_id, ignored):
-                outcome = rules.compiled.evaluate((await self._pushed(stored)).event)
+                room_id = stored.event.room_id
+                if room_id not in names:
+                    names[room_id] = await self._name_looked_for(user_id, room_id, rules)
+                outcome = rules.compiled.evaluate((await self._pushed(stored)).event, names[room_id])
                 if outcome.notify:
                     judged.append(Notified(stored, outcome))
         return judged
@@ -284,10 +288,20 @@ class NotificationCounts:
         self, user_id: UserId, counted: _Counted, after: int, upto: int, events: Sequence[StoredEvent]
     ) -> None:
         new = [(stored, await self._pushed(stored)) for stored in events]
+        name = await self._name_looked_for(user_id, events[0].event.room_id, counted.rules) if events else None
         # Another device of the user may have counted the same meanwhile.
         if counted.upto == after:
-            _add(user_id, counted, new)
+            _add(user_id, name, counted, new)
             counted.upto = upto
+
+    async def _name_looked_for(self, user_id: UserId, room_id: RoomId, rules: UserRules) -> str | None:
+        """Return a user's display name in a room; None if they have none, or no rule of theirs looks for it."""
+        if not rules.compiled.look_for_display_name:
+            return None
+        key = ("m.room.member", user_id)
+        member = (await self._state.current(room_id, [key])).get(key)
+        name = None if member is None else member.event.content.get("displayname")
+        return name if isinstance(name, str) else None
 
     async def _pushed(self, stored: StoredEvent) -> _Pushed:
         if (known := self._events.get(stored.nid)) is not None:
@@ -333,7 +347,9 @@ class NotificationCounts:
             self._size -= forgotten.accounted
 
 
-def _add(user_id: UserId, counted: _Counted, events: Iterable[tuple[StoredEvent, _Pushed]]) -> None:
+def _add(
+    user_id: UserId, display_name: str | None, counted: _Counted, events: Iterable[tuple[StoredEvent, _Pushed]]
+) -> None:
     for stored, pushed in events:
         thread = pushed.thread
         if stored.redacted_because is not None:
@@ -347,7 +363,7 @@ def _add(user_id: UserId, counted: _Counted, events: Iterable[tuple[StoredEvent,
         # A receipt may be ahead of what was counted.
         if counted.is_read(thread, stored.place.position):
             continue
-        outcome = counted.rules.compiled.evaluate(pushed.event)
+        outcome = counted.rules.compiled.evaluate(pushed.event, display_name)
         if outcome.notify:
             counted.unread.append(pushed.unread(stored, outcome))
     del counted.unread[:-_MOST_COUNTED]

@@ -40,7 +40,7 @@ def compile_condition(condition: Any) -> Condition:
         case {"kind": "event_property_contains", "key": str(key), "value": str() | bool() | int() | None as value}:
             return _event_property_contains(key, value)
         case {"kind": "contains_display_name"}:
-            return _contains_display_name
+            return contains_display_name
         case {"kind": "room_member_count", "is": str(comparison)}:
             return _room_member_count(comparison)
         case {"kind": "sender_notification_permission", "key": str(key)}:
@@ -99,7 +99,8 @@ def _event_property_contains(key: str, wanted: str | int | None) -> Condition:
     return matches
 
 
-def _contains_display_name(event: PushedEvent, display_name: str | None) -> bool:
+def contains_display_name(event: PushedEvent, display_name: str | None) -> bool:
+    """Match the user's display name in the body: for no new rules, and in those that are there it goes on to hold."""
     body = event.lowered(_BODY)
     if not body or not display_name:
         return False

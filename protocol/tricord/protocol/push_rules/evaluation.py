@@ -16,7 +16,12 @@ from typing import Any
 
 import orjson
 
-from tricord.protocol.push_rules.conditions import Condition, compile_condition, event_match
+from tricord.protocol.push_rules.conditions import (
+    Condition,
+    compile_condition,
+    contains_display_name,
+    event_match,
+)
 from tricord.protocol.push_rules.pushed_event import PushedEvent
 
 Rule = Mapping[str, Any]
@@ -57,13 +62,15 @@ class _CompiledRule:
 class CompiledRules:
     """All enabled rules of one user."""
 
-    __slots__ = ("_first", "_last", "_of_rooms", "_of_senders")
+    __slots__ = ("_first", "_last", "_of_rooms", "_of_senders", "look_for_display_name")
 
     def __init__(self, ruleset: Ruleset) -> None:
         self._first = (*_compiled(ruleset, "override"), *_compiled(ruleset, "content"))
         self._of_rooms = {rule.outcome.rule_id: rule.outcome for rule in _compiled(ruleset, "room")}
         self._of_senders = {rule.outcome.rule_id: rule.outcome for rule in _compiled(ruleset, "sender")}
         self._last = _compiled(ruleset, "underride")
+        self.look_for_display_name = any(contains_display_name in rule.conditions for rule in self._first + self._last)
+        """Whether what they say depends on the user's display name: no predefined ones do."""
 
     def evaluate(self, event: PushedEvent, display_name: str | None = None) -> Outcome:
         """Return what an event means to the user, who is not its sender.
