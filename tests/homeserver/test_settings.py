@@ -58,6 +58,12 @@ def test_lists_and_tables_come_from_the_environment_as_toml() -> None:
         ("[[listeners]]\nbind = '127.0.0.1:1'\nserve = ['client']", "unknown setting 'listeners[0].serve'"),
         ("[[listeners]]\nbind = 'localhost'", "listeners[0].bind: 'localhost' is not ADDRESS:PORT"),
         ("[[listeners]]\nbind = '127.0.0.1:1'\ntls_key = 'k'", "tls_certificate and tls_key go together"),
+        ("[[listeners]]\nbind = '127.0.0.1:65536'", "listeners[0].bind: '127.0.0.1:65536' is not ADDRESS:PORT"),
+        ("[[listeners]]\nbind = '127.0.0.1:1²'", "listeners[0].bind: '127.0.0.1:1²' is not ADDRESS:PORT"),
+        (
+            "processes = 3\n[metrics]\nbind = '127.0.0.1:65534'",
+            "metrics.bind: each of 3 processes has a port of its own",
+        ),
         ("server_name = 'not a name'", "server_name: "),
         ("default_room_version = '99'", "room version '99' is not one of"),
         ("server_name = ", "is not TOML"),
@@ -68,6 +74,11 @@ def test_a_fault_is_named_with_its_place_and_its_cure(tmp_path: Path, text: str,
     with pytest.raises(SettingsError) as caught:
         load_settings(written(tmp_path, text), {})
     assert words in str(caught.value)
+
+
+def test_the_last_process_may_tell_its_figures_at_the_last_port(tmp_path: Path) -> None:
+    settings = load_settings(written(tmp_path, "processes = 3\n[metrics]\nbind = '127.0.0.1:65533'"), {})
+    assert (settings.processes, settings.metrics.bind) == (3, "127.0.0.1:65533")
 
 
 def test_an_unknown_variable_of_the_environment_is_named() -> None:

@@ -30,6 +30,8 @@ from tricord.protocol.errors import MatrixError
 from tricord.protocol.identifiers import parse_server_name
 from tricord.protocol.room_versions import ROOM_VERSIONS
 
+HIGHEST_PORT = 65_535
+
 
 def _server_name(text: str) -> str:
     try:
@@ -50,7 +52,7 @@ def _room_version(text: str) -> str:
 
 def _address(text: str) -> str:
     host, colon, port = text.rpartition(":")
-    if not colon or not port.isdigit() or not 0 <= int(port) <= 65535:
+    if not colon or not port.isdecimal() or int(port) > HIGHEST_PORT:
         raise ValueError(f"{text!r} is not ADDRESS:PORT, such as 127.0.0.1:8008 or [::]:8448")
     try:
         ipaddress.ip_address(host.strip("[]"))

@@ -17,7 +17,7 @@ from typing import Any
 from pydantic import BaseModel, SecretStr, ValidationError
 from pydantic_core import ErrorDetails
 
-from tricord.homeserver.settings import Settings
+from tricord.homeserver.settings import HIGHEST_PORT, Settings
 
 ENVIRONMENT_PREFIX = "TRICORD__"
 
@@ -238,3 +238,9 @@ def _check_whole(settings: Settings) -> None:
     for number, listener in enumerate(settings.listeners):
         if (listener.tls_certificate is None) != (listener.tls_key is None):
             raise SettingsError(f"listeners[{number}]: tls_certificate and tls_key go together")
+    port = int(settings.metrics.bind.rpartition(":")[2] or 0)
+    if port and port + settings.processes - 1 > HIGHEST_PORT:
+        raise SettingsError(
+            f"metrics.bind: each of {settings.processes} processes has a port of its own, from {port} on, and there is "
+            f"none above {HIGHEST_PORT}: the first is {HIGHEST_PORT + 1 - settings.processes} at most"
+        )
