@@ -51,6 +51,7 @@ from tricord.homeserver.rooms.state_view import StateView
 from tricord.homeserver.rooms.thread_list import ThreadList
 from tricord.homeserver.rooms.thread_updates import ThreadUpdates
 from tricord.homeserver.rooms.timeline import Timeline
+from tricord.homeserver.rooms.unanswered import Unanswered
 from tricord.homeserver.rooms.visibility import Visibility
 from tricord.homeserver.search.indexer import SearchIndexer
 from tricord.homeserver.search.search import Search
@@ -165,7 +166,12 @@ async def everybody(database: Database) -> AsyncIterator[Everybody]:
         RoomCreationApi(creation),
         MembershipApi(changes, memberships, aliases),
         RoomsApi(sending, delayed, state_view),
-        MessagesApi(sending, delayed, History(state, timeline, visibility, client_events, publisher)),
+        MessagesApi(
+            sending,
+            delayed,
+            History(state, timeline, visibility, client_events, publisher),
+            Unanswered(clock, elsewhere=False),
+        ),
         RelationsApi(Relations(database, timeline, visibility, client_events)),
         ThreadsApi(
             ThreadList(database, timeline, visibility, preferences, aggregations, client_events),

@@ -68,6 +68,7 @@ from tricord.homeserver.rooms.thread_list import ThreadList
 from tricord.homeserver.rooms.thread_updates import ThreadUpdates
 from tricord.homeserver.rooms.timeline import Timeline
 from tricord.homeserver.rooms.typing import Typing
+from tricord.homeserver.rooms.unanswered import Unanswered
 from tricord.homeserver.rooms.upgrade import RoomUpgrade
 from tricord.homeserver.rooms.visibility import Visibility
 from tricord.homeserver.serving.call import Requester, Route
@@ -226,12 +227,13 @@ async def sync_server(database: Database) -> AsyncIterator[SyncServer]:
     typing = Typing(database, publisher, clock)
     presences = Presences(database, publisher, memberships, clock)
     thread_updates = ThreadUpdates(database, timeline, visibility, preferences, aggregations, clock)
+    unanswered = Unanswered(clock, elsewhere=False)
     apis = (
         RoomCreationApi(creation),
         RoomUpgradesApi(upgrade),
         MembershipApi(moves, memberships, aliases),
         RoomsApi(sending, delayed, StateView(state, timeline, visibility, client_events, partial_rooms)),
-        MessagesApi(sending, delayed, History(state, timeline, visibility, client_events, publisher)),
+        MessagesApi(sending, delayed, History(state, timeline, visibility, client_events, publisher), unanswered),
         RelationsApi(Relations(database, timeline, visibility, client_events)),
         ThreadsApi(
             ThreadList(database, timeline, visibility, preferences, aggregations, client_events),
@@ -273,6 +275,7 @@ async def sync_server(database: Database) -> AsyncIterator[SyncServer]:
             summaries,
             counts,
             aggregations,
+            unanswered,
             clock,
         ),
         unreadable,
@@ -293,7 +296,17 @@ async def sync_server(database: Database) -> AsyncIterator[SyncServer]:
         RoomsOfUsers(database, publisher, changes, memberships, timeline, state, invites),
         RoomLists(activity, state),
         RoomReader(
-            timeline, state, visibility, windows, summaries, counts, activity, ToldMembers(), aggregations, clock
+            timeline,
+            state,
+            visibility,
+            windows,
+            summaries,
+            counts,
+            activity,
+            ToldMembers(),
+            aggregations,
+            unanswered,
+            clock,
         ),
         unreadable,
         ExtensionReader(

@@ -110,6 +110,7 @@ class Conversation:
         self._sending = Sending(rooms.log, state, timeline, self.changes, self.aliases, relation_checks)
         self._delayed = DelayedEvents(database, self._sending, memberships, clock, base.settings.delayed_events)
         self._clock = clock
+        self._unanswered = rooms.unanswered
         self._history = History(
             state,
             timeline,
@@ -157,7 +158,7 @@ class Conversation:
             RoomUpgradesApi(self._upgrade),
             MembershipApi(self.changes, self._memberships, self.aliases, self._third_parties),
             RoomsApi(self._sending, self._delayed, self._state_view),
-            MessagesApi(self._sending, self._delayed, self._history),
+            MessagesApi(self._sending, self._delayed, self._history, self._unanswered),
             DelayedEventsApi(self._delayed, self._clock),
             PreviewsApi(self._peeking),
             RelationsApi(self._relations),

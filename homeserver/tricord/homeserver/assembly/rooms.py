@@ -22,6 +22,7 @@ from tricord.homeserver.rooms.retention import Retention
 from tricord.homeserver.rooms.state import RoomState
 from tricord.homeserver.rooms.thread_updates import ThreadUpdates
 from tricord.homeserver.rooms.timeline import Timeline
+from tricord.homeserver.rooms.unanswered import Unanswered
 from tricord.homeserver.rooms.visibility import Visibility
 from tricord.homeserver.rooms.writing_for_others import OtherWriters
 from tricord.homeserver.stream.recent_changes import RecentChanges
@@ -62,6 +63,7 @@ class Rooms:
         self.thread_updates = ThreadUpdates(
             database, self.timeline, self.visibility, self.preferences, self.aggregations, base.clock
         )
+        self.unanswered = Unanswered(base.clock, elsewhere=common is not None)
         self.client_events = ClientEvents(self.timeline, self.aggregations, base.clock)
         lists = [RoomId(room_id) for room_id in base.settings.moderation.policy_lists]
         self.admission = PolicyLists(lists, base.server_name, self.state, publisher)

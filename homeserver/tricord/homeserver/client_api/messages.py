@@ -16,11 +16,13 @@ from tricord.clients.api.messages import (
     TimestampToEvent,
 )
 from tricord.homeserver.client_api.delayed_events import wanted_delay
+from tricord.homeserver.rooms.client_format import Reader
 from tricord.homeserver.rooms.delayed_events import DelayedEvents
 from tricord.homeserver.rooms.history import History, PageRequest
 from tricord.homeserver.rooms.send import Sending
 from tricord.homeserver.rooms.timeline import Direction
-from tricord.homeserver.serving.call import Answer, Call, Route
+from tricord.homeserver.rooms.unanswered import Unanswered
+from tricord.homeserver.serving.call import Answer, Call, Requester, Route
 from tricord.homeserver.stream.tokens import decode_place
 from tricord.protocol.errors import InvalidParam
 from tricord.protocol.event_filters import RoomEventFilter
@@ -31,8 +33,9 @@ from tricord.protocol.strict_json import JsonObject, parse_object
 class MessagesApi:
     """What is written into rooms, and read back."""
 
-    def __init__(self, sending: Sending, delayed: DelayedEvents, history: History) -> None:
+    def __init__(self, sending: Sending, delayed: DelayedEvents, history: History, unanswered: Unanswered) -> None:
         self._sending = sending
+        self._unanswered = unanswered
         self._delayed = delayed
         self._history = history
 
@@ -61,21 +64,23 @@ class MessagesApi:
                 transaction_id=path["txn_id"],
             )
             return {"delay_id": delay_id}
-        event_id = await self._sending.send_message(
-            call.requester, room_id, path["event_type"], call.body, path["txn_id"]
-        )
+        with self._unanswered.request(_device(call.requester), path["txn_id"]):
+            event_id = await self._sending.send_message(
+                call.requester, room_id, path["event_type"], call.body, path["txn_id"]
+            )
         return {"event_id": event_id}
 
     async def redact(self, call: Call[JsonObject, Any]) -> EventIdResponse:
         """Redact an event."""
         path = call.path
-        event_id = await self._sending.redact(
-            call.requester,
-            parse_room_id(path["room_id"]),
-            parse_event_id(path["event_id"]),
-            call.body,
-            path["txn_id"],
-        )
+        with self._unanswered.request(_device(call.requester), path["txn_id"]):
+            event_id = await self._sending.redact(
+                call.requester,
+                parse_room_id(path["room_id"]),
+                parse_event_id(path["event_id"]),
+                call.body,
+                path["txn_id"],
+            )
         return EventIdResponse(event_id=event_id)
 
     async def messages(self, call: Call[Any, GetMessages.Query]) -> JsonObject:
@@ -106,6 +111,10 @@ class MessagesApi:
         room_id, wanted = parse_room_id(call.path["room_id"]), call.query
         found = await self._history.closest_to(call.requester, room_id, wanted.ts, Direction(wanted.dir))
         return TimestampToEvent.Response(event_id=found.event.event_id, origin_server_ts=found.event.origin_server_ts)
+
+
+def _device(requester: Requester) -> Reader:
+    return Reader(requester.user_id, requester.device_id)
 
 
 def _checked_limit(limit: int) -> int:

@@ -387,8 +387,7 @@ class Publisher:
     def _wake(self) -> None:
         """Wake those who wait for what has been published.
 
-        They come after whoever asked for the commit, who goes on as soon as it is published: matrix-js-sdk takes a
-        message in a thread for failed if `/sync` tells of it before it is answered.
+        They come after whoever asked for the commit, who goes on as soon as it is published: it is one, they are many.
         """
         shown, self._shown = self._shown, []
         for commit in shown:

@@ -8,10 +8,12 @@ from dataclasses import dataclass, replace
 from tricord.homeserver.clock import Clock
 from tricord.homeserver.push.counts import Count, NotificationCounts
 from tricord.homeserver.rooms.aggregations import Aggregation, Aggregations
+from tricord.homeserver.rooms.client_format import Reader
 from tricord.homeserver.rooms.memberships import Memberships
 from tricord.homeserver.rooms.preferences import Preferences
 from tricord.homeserver.rooms.stored_event import StoredEvent
 from tricord.homeserver.rooms.threads import MAIN
+from tricord.homeserver.rooms.unanswered import Unanswered
 from tricord.homeserver.rooms.visibility import Visibility
 from tricord.homeserver.storage.database import Database
 from tricord.homeserver.storage.receipts import Receipt, receipts_of_user
@@ -67,6 +69,7 @@ class RoomTeller:
         summaries: SummarySection,
         counts: NotificationCounts,
         aggregations: Aggregations,
+        unanswered: Unanswered,
         clock: Clock,
     ) -> None:
         self._database = database
@@ -79,6 +82,7 @@ class RoomTeller:
         self._summaries = summaries
         self._counts = counts
         self._aggregations = aggregations
+        self._unanswered = unanswered
         self._clock = clock
 
     async def tell(
@@ -95,6 +99,8 @@ class RoomTeller:
             for windows in (joined_windows, left_windows)
         )
         members = await self._lacking(viewer, since, facts, reads, {**joined, **left})
+        told = (stored for shown in (*joined.values(), *left.values()) for stored in shown.events)
+        await self._unanswered.wait(Reader(viewer.user_id, viewer.device_id), told)
         for room_id, shown in reads.readable(joined).items():
             with reads.alone(room_id):
                 news = self._news(shown, viewer, ignored, members.get(room_id, ()), facts)

@@ -21,6 +21,7 @@ from tricord.homeserver.rooms.state import RoomState
 from tricord.homeserver.rooms.stored_event import StateKey, StoredEvent
 from tricord.homeserver.rooms.threads import MAIN
 from tricord.homeserver.rooms.timeline import Timeline
+from tricord.homeserver.rooms.unanswered import Unanswered
 from tricord.homeserver.rooms.visibility import Visibility
 from tricord.homeserver.stream.tokens import encode_token
 from tricord.homeserver.sync.delta import Json
@@ -133,6 +134,7 @@ class RoomReader:
         activity: RoomActivity,
         members: ToldMembers,
         aggregations: Aggregations,
+        unanswered: Unanswered,
         clock: Clock,
     ) -> None:
         self._timeline = timeline
@@ -144,6 +146,7 @@ class RoomReader:
         self._activity = activity
         self._members = members
         self._aggregations = aggregations
+        self._unanswered = unanswered
         self._clock = clock
 
     async def read(self, viewer: Viewer, rooms: Collection[Room], ignored: frozenset[UserId]) -> None:
@@ -237,8 +240,9 @@ class RoomReader:
         """Return what the client is told of rooms that have been read."""
         facts = await self._facts(viewer, rooms)
         await self._add_members(viewer, conn_id, rooms, since)
-        now_ms = self._clock.now_ms()
         reader = Reader(viewer.user_id, viewer.device_id)
+        await self._unanswered.wait(reader, (stored for room in rooms for stored in room.events))
+        now_ms = self._clock.now_ms()
         return {
             room.room_id: orjson.Fragment(orjson.dumps(_section(room, facts, reader, since, now_ms))) for room in rooms
         }
