@@ -5,9 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from structlog.testing import capture_logs
 
 from tricord.homeserver.signing_key import (
     SigningKeyError,
+    begin_with_signing_key,
     load_or_create_signing_key,
     prepare_next_signing_key,
     retired_signing_keys,
@@ -33,6 +35,20 @@ def test_a_key_that_is_prepared_is_taken_once_and_the_old_one_kept_in_mind(tmp_p
         second.key_id: (second.public_key, 4),
     }
     assert all(file.stat().st_mode & 0o077 == 0 for file in tmp_path.iterdir())
+
+
+def test_a_key_that_is_lost_is_told_of(tmp_path: Path) -> None:
+    with capture_logs() as logs:
+        begin_with_signing_key(tmp_path)
+        (tmp_path / "postgres" / "data").mkdir(parents=True)
+        begin_with_signing_key(tmp_path)
+    assert logs == []
+    (tmp_path / "signing.key").unlink()
+    with capture_logs() as logs:
+        begin_with_signing_key(tmp_path)
+    (entry,) = logs
+    assert "put it back and restart" in entry["event"]
+    assert entry["key"] == load_or_create_signing_key(tmp_path).key_id
 
 
 def test_a_start_that_was_cut_off_while_taking_a_key_is_made_up_for(

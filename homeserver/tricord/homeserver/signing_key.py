@@ -14,12 +14,16 @@ import time
 from collections.abc import Mapping
 from pathlib import Path
 
+import structlog
+
 from tricord.protocol.errors import BadJson, InvalidParam
 from tricord.protocol.identifiers import KeyId
 from tricord.protocol.policy_server import POLICY_KEY_VERSION
 from tricord.protocol.signing import ALGORITHM, SigningKey
 from tricord.protocol.unpadded_base64 import decode_base64, encode_base64
 from tricord.protocol.verify import ServerKey
+
+_log = structlog.get_logger(__name__)
 
 FILE_NAME = "signing.key"
 _NEXT = f"{FILE_NAME}.next"
@@ -46,7 +50,14 @@ def begin_with_signing_key(data_dir: Path) -> None:
     Before there are several processes that could take it. Raises SigningKeyError.
     """
     take_next_signing_key(data_dir, time.time_ns() // 1_000_000)
-    load_or_create_signing_key(data_dir)
+    is_lost = not (data_dir / FILE_NAME).exists() and (data_dir / "postgres" / "data").exists()
+    key = load_or_create_signing_key(data_dir)
+    if is_lost:
+        _log.warning(
+            "the signing key is gone, and a new one was made: if you have a copy, put it back and restart",
+            file=str(data_dir / FILE_NAME),
+            key=key.key_id,
+        )
 
 
 def load_or_create_policy_key(data_dir: Path) -> SigningKey:

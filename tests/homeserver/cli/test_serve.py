@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import re
 import signal
+import tomllib
 from pathlib import Path
 
 import httpx
 import pytest
 
-from tests.homeserver.cli.commands import serving, started, tricord, written
+from tests.homeserver.cli.commands import in_process, serving, started, tricord, written
 
 PASSWORD = "correct horse battery staple"
 FREE_PORT = {"TRICORD__LISTENERS": '[{ bind = "127.0.0.1:0" }]'}
@@ -84,6 +85,7 @@ def test_a_server_on_a_real_domain_goes_from_init_to_its_first_user(tmp_path: Pa
     assert "serve --config tricord.toml" in said
     assert "user add NAME --admin --config tricord.toml" in said
     assert "doctor --config tricord.toml" in said
+    assert "forward https://example.org/_matrix" in said
     assert "tricord.toml exists" in tricord(tmp_path, "init", "--server-name", "example.org").fault()
     env = FREE_PORT | {"TRICORD__DATABASE__URL": database_url}
     assert (
@@ -99,6 +101,30 @@ def test_a_server_on_a_real_domain_goes_from_init_to_its_first_user(tmp_path: Pa
         assert "well_known" not in session
         found = httpx.get(f"{server.url}/.well-known/matrix/client").json()
         assert found["m.homeserver"] == {"base_url": "https://example.org"}
+        there = httpx.get(f"{server.url}/.well-known/matrix/server").json()
+        assert there == {"m.server": "example.org:443"}
+
+
+@pytest.mark.parametrize(
+    ("name", "serves", "server"),
+    [
+        ("localhost", ["client"], None),
+        ("example.org", ["client", "federation"], "example.org:443"),
+        ("example.org:8448", ["client", "federation"], None),
+        ("192.0.2.7", ["client", "federation"], None),
+    ],
+)
+def test_init_writes_what_a_server_of_that_name_needs(
+    tmp_path: Path, name: str, serves: list[str], server: str | None
+) -> None:
+    file = tmp_path / "tricord.toml"
+    in_process("init", "--server-name", name, "--config", file, "--data-dir", tmp_path / "data").good()
+    written = tomllib.loads(file.read_text())
+    (listener,) = written["listeners"]
+    assert listener["serves"] == serves
+    assert listener.get("trusted_proxies") == (["127.0.0.0/8"] if "federation" in serves else None)
+    assert written["well_known"].get("server") == server
+    assert "The settings are right" in in_process("config", "check", "--config", file).good()
 
 
 def test_tokens_let_people_register(tmp_path: Path, database_url: str) -> None:

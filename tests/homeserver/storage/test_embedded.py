@@ -11,6 +11,7 @@ import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from urllib.parse import parse_qs, urlsplit
 
 import pytest
 import trio
@@ -120,6 +121,22 @@ async def test_it_starts_after_a_power_cut_though_its_number_has_gone_to_another
     finally:
         other.kill()
         other.wait()
+
+
+async def test_a_copy_that_was_made_while_it_ran_starts_beside_it(tmp_path: Path) -> None:
+    backup = embedded._installed_binaries() / "bin" / "pg_basebackup"
+    async with embedded_postgres(tmp_path / "server", options=FAST) as url:
+        await value(url, "CREATE TABLE kept AS SELECT 42 AS number")
+        sockets = Path(parse_qs(urlsplit(url).query)["host"][0])
+        copy = tmp_path / "copy" / "data"
+        copy.parent.mkdir()
+        await trio.run_process(
+            [backup, "-h", sockets, "-U", embedded.USER, "-D", copy, "-X", "stream", "-c", "fast"], capture_stderr=True
+        )
+        shutil.copyfile(sockets / ".s.PGSQL.5432.lock", copy / ".s.PGSQL.5432.lock")
+        async with embedded_postgres(copy.parent, options=FAST) as copied:
+            assert copied != url
+            assert await value(copied, "SELECT number FROM kept") == 42
 
 
 async def test_if_it_ends_the_block_ends_and_says_why(tmp_path: Path) -> None:

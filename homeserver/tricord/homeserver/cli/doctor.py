@@ -269,18 +269,21 @@ def _check_well_known(settings: Settings) -> Iterator[Finding]:
         f"[well_known] says what is in them"
     )
     ahead: float | None = None
-    for document, key, needed in (("client", "m.homeserver", True), ("server", "m.server", False)):
+    documents = [("client", "m.homeserver")]
+    if settings.well_known.server:
+        documents.append(("server", "m.server"))
+    for document, key in documents:
         url = f"https://{f'[{host}]' if ':' in host else host}/.well-known/matrix/{document}"
         try:
             answer = httpx.get(url, timeout=5, follow_redirects=True)
             found = answer.json() if answer.status_code == 200 else None
         except (httpx.HTTPError, ValueError) as error:
-            yield Finding(well=not needed, words=f"{url}: {error}", fix=fix)
+            yield Finding(well=False, words=f"{url}: {error}", fix=fix)
             continue
         if isinstance(found, dict) and key in found:
             yield Finding(well=True, words=f"{url} is there")
         else:
-            yield Finding(well=not needed, words=f"{url} answers {answer.status_code} without {key}", fix=fix)
+            yield Finding(well=False, words=f"{url} answers {answer.status_code} without {key}", fix=fix)
         ahead = _seconds_ahead(answer.headers.get("date", ""))
     if ahead is not None:
         yield _clock_finding("that of " + host, ahead)

@@ -5,12 +5,14 @@ from __future__ import annotations
 import os
 import secrets
 from pathlib import Path
+from typing import Any
 
 import click
 
 from tricord.homeserver.cli.faults import faults_explained
 from tricord.homeserver.cli.options import how_to
 
+_ADDRESS = "127.0.0.1:8008"
 SECRET_FILE = "registration_shared_secret"  # noqa: S105  # a file's name
 
 
@@ -38,6 +40,7 @@ def init(server_name: str | None, config_file: Path, data_dir: Path) -> None:
 
     Nothing that exists is overwritten.
     """
+    from tricord.homeserver.settings import is_this_machine
     from tricord.homeserver.settings_file import settings_file
     from tricord.homeserver.signing_key import load_or_create_signing_key
     from tricord.protocol.errors import MatrixError
@@ -56,11 +59,13 @@ def init(server_name: str | None, config_file: Path, data_dir: Path) -> None:
 
     secret_file = data_dir / SECRET_FILE
     folder = config_file.parent.resolve()
-    chosen = {
+    chosen: dict[str, Any] = {
         "server_name": server_name,
         "data_dir": _from(folder, data_dir),
         "registration": {"shared_secret_file": _from(folder, secret_file)},
     }
+    if not is_this_machine(server_name):
+        chosen |= _behind_a_proxy(server_name)
     with faults_explained():
         key = load_or_create_signing_key(data_dir)
         if not secret_file.exists():
@@ -74,11 +79,23 @@ def init(server_name: str | None, config_file: Path, data_dir: Path) -> None:
     click.echo("Next:")
     click.echo(f"  {how_to('serve', config_file)}")
     click.echo(f"  {how_to('user add NAME --admin', config_file)}")
-    if server_name != "localhost":
+    if not is_this_machine(server_name):
         click.echo("For a real domain also:")
-        click.echo("  - let a reverse proxy with a certificate forward https to 127.0.0.1:8008,")
-        click.echo("    or give a [[listeners]] table tls_certificate and tls_key;")
+        click.echo(f"  - let a reverse proxy with a certificate forward https://{server_name}/_matrix and")
+        click.echo(f"    /.well-known/matrix to http://{_ADDRESS}, or give a [[listeners]] table tls_certificate and")
+        click.echo("    tls_key; people and other servers come the same way (docs/operating.md, and [well_known]);")
         click.echo(f"  - {how_to('doctor', config_file)} checks it all and says the fix.")
+
+
+def _behind_a_proxy(server_name: str) -> dict[str, Any]:
+    """Return settings of a server that people and other servers reach by a proxy on the same machine."""
+    from tricord.federation.server_names import is_ip_literal, split_server_name
+
+    listener = {"bind": _ADDRESS, "serves": ["client", "federation"], "trusted_proxies": ["127.0.0.0/8"]}
+    # It is asked of a plain name only where its server is; without an answer that is port 8448.
+    host, port = split_server_name(server_name)
+    where = {} if is_ip_literal(host) or port is not None else {"server": f"{server_name}:443"}
+    return {"listeners": [listener], "well_known": where}
 
 
 def _from(folder: Path, path: Path) -> str:

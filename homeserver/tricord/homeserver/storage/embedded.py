@@ -81,8 +81,8 @@ async def embedded_postgres(folder: Path, *, options: dict[str, str] | None = No
         _take_over(data, account)
         binaries = await trio.to_thread.run_sync(_reachable_binaries, account)
         await _initialize(binaries, folder, data, account)
-        await _end_orphan(data)
         sockets = _socket_folder(folder, account)
+        await _end_orphan(data, sockets)
         # Named everywhere, since PGPORT in the environment would speak for us otherwise.
         settings = {"listen_addresses": "", "port": str(_PORT), **(options or {})}
         url = _url(sockets, port=settings["port"])
@@ -324,22 +324,32 @@ def _reached_by(account: pwd.struct_passwd | None, folder: Path) -> Iterator[tup
         os.close(descriptor)
 
 
-async def _end_orphan(data: Path) -> None:
+async def _end_orphan(data: Path, sockets: Path) -> None:
     """End a postgres whose parent was killed: two must never run on one directory."""
     marker = data / "postmaster.pid"
-    if sys.platform != "linux" or not marker.exists():
-        return  # elsewhere PostgreSQL itself refuses to start
-    number, *lines = marker.read_text().split("\n")
-    pid = int(number) if number.isdigit() else 0
-    with trio.move_on_after(_STOP_SECONDS):
-        while marker.exists() and _runs_on(pid, data):  # nobody tells us when a foreign process ends
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGINT)
-            await trio.sleep(0.05)
-    if marker.exists() and not _runs_on(pid, data):
-        # It was cut off, and another process may have its number by now (in a container, where numbers are small,
-        # easily), which PostgreSQL would take for a running server. It thinks nothing of its parent's number.
-        marker.write_text("\n".join([str(os.getpid()), *lines]))
+    if marker.exists():
+        if sys.platform != "linux":
+            return  # PostgreSQL itself refuses to start
+        number, *lines = marker.read_text().split("\n")
+        pid = int(number) if number.isdigit() else 0
+        with trio.move_on_after(_STOP_SECONDS):
+            while marker.exists() and _runs_on(pid, data):  # nobody tells us when a foreign process ends
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGINT)
+                await trio.sleep(0.05)
+        if marker.exists():
+            if _runs_on(pid, data):
+                return  # the same
+            # It was cut off, and another process may have its number by now (in a container, where numbers are small,
+            # easily), which PostgreSQL would take for a running server. It thinks nothing of its parent's number.
+            marker.write_text("\n".join([str(os.getpid()), *lines]))
+    _unlock(sockets)
+
+
+def _unlock(sockets: Path) -> None:
+    """Remove what says whose the socket is: with the same number, and in a copy of a running server's data, too."""
+    for lock in sockets.glob(".s.PGSQL.*.lock"):
+        lock.unlink()
 
 
 def _runs_on(pid: int, data: Path) -> bool:
