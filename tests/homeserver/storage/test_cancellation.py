@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
 from functools import partial
 
@@ -222,3 +223,52 @@ async def one(tx: Transaction) -> int:
 async def value(tx: Transaction, sql: str) -> int:
     found: int = await tx.fetchval(sql)
     return found
+
+
+INTERRUPTED = """
+import signal, sys, trio
+from tricord.homeserver.storage.connection import Connection
+
+class Socket:
+    def __init__(self, sock):
+        self.sock = sock
+
+    def __getattr__(self, name):
+        return getattr(self.sock, name)
+
+    def send(self, data):
+        sent = self.sock.send(data)
+        signal.raise_signal(signal.SIGINT)
+        return sent
+
+async def main():
+    connection = await Connection.open(sys.argv[1])
+    numbers = "SELECT * FROM generate_series(1, $1::int)"
+    await connection.fetch(numbers, 3)
+    connection._link._socket = Socket(connection._link._socket)
+    try:
+        await connection.fetch(numbers, 3)
+    except KeyboardInterrupt:
+        print("interrupted" if connection.is_closed else "left as it was")
+
+trio.run(main)
+"""
+
+
+async def test_ctrl_c_while_a_query_is_sent_ends_the_query_and_not_the_process(database_url: str) -> None:
+    command = [sys.executable, "-c", INTERRUPTED, database_url]
+    done = await trio.run_process(command, capture_stdout=True, capture_stderr=True, check=False)
+    assert (done.returncode, done.stdout) == (0, b"interrupted\n"), done.stderr.decode()
+
+
+async def test_what_fails_while_a_cancelled_query_ends_loses_the_connection(
+    connection: Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def interrupted(_address: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(connection._link, "connect_again", interrupted)
+    with pytest.raises(KeyboardInterrupt), trio.CancelScope() as scope:  # noqa: PT012
+        scope.cancel()
+        await connection.fetch("SELECT pg_sleep($1)", 60)
+    assert connection.is_closed

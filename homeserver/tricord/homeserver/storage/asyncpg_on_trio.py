@@ -8,6 +8,10 @@ Cancellation: when trio cancels a query, the server is told (CancelRequest) and 
 ReadyForQuery before `Cancelled` leaves the frame, so that the connection is clean for the next user. Where that takes
 too long, the connection is dropped.
 
+Ctrl-C: while asyncpg's code runs, KeyboardInterrupt waits for the next checkpoint (`enable_ki_protection`). asyncpg
+would swallow one that comes while it sends (`return` in a `finally`), and go on with a statement that it has not noted
+yet: the first row of the reply would crash the process.
+
 Time is trio's: asyncpg's own time-outs, which need an asyncio loop, are refused.
 """
 
@@ -218,15 +222,19 @@ class Link:
         if connection is None:
             self.lost(ConnectionError("cancelled while connecting"))
             return
-        with trio.move_on_after(PATIENCE_SECONDS, shield=True):
-            pause = _FIRST_PAUSE_SECONDS
-            while not connection.given_up_query_has_ended():
-                await connection.send_cancel_request()
-                # Told again: the server ignores it while it has not yet read the whole query.
-                with trio.move_on_after(pause):
-                    await self._until(connection.given_up_query_has_ended)
-                pause *= 2
-            return
+        try:
+            with trio.move_on_after(PATIENCE_SECONDS, shield=True):
+                pause = _FIRST_PAUSE_SECONDS
+                while not connection.given_up_query_has_ended():
+                    await connection.send_cancel_request()
+                    # Told again: the server ignores it while it has not yet read the whole query.
+                    with trio.move_on_after(pause):
+                        await self._until(connection.given_up_query_has_ended)
+                    pause *= 2
+                return
+        except BaseException:
+            self.lost(ConnectionError("the end of a cancelled query was not understood"))
+            raise
         self.lost(ConnectionError(f"a cancelled query did not end within {PATIENCE_SECONDS:.0f} s"))
 
     async def established(self, future: Future) -> None:
@@ -240,12 +248,14 @@ class Link:
         await self._until(future.done)
         future.result()
 
+    @trio.lowlevel.enable_ki_protection
     async def something(self) -> None:
         """Read what comes unasked (notifications)."""
         if not self._closed:
             await trio.lowlevel.wait_readable(self._socket)
             self._receive()
 
+    @trio.lowlevel.enable_ki_protection
     def is_stale(self) -> bool:
         """Tell whether an idle connection was lost; takes in what the server has said meanwhile."""
         while not self._closed:

@@ -84,6 +84,7 @@ class Connection:
         raise failure
 
     @classmethod
+    @trio.lowlevel.enable_ki_protection
     async def _open_at(cls, address: Address, params: Any, config: Any) -> Self:
         try:
             sock, tls = await dial(address, params)
@@ -210,11 +211,13 @@ class Connection:
         self.terminate()
         await trio.lowlevel.checkpoint()
 
+    @trio.lowlevel.enable_ki_protection
     def terminate(self) -> None:
         """Close at once."""
         if not self.is_closed:
             self._connection.terminate()
 
+    @trio.lowlevel.enable_ki_protection
     async def _run(self, operation: Awaitable[T]) -> T:
         try:
             return await operation
