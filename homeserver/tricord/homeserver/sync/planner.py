@@ -14,7 +14,8 @@ from tricord.homeserver.rooms.timeline import Timeline
 from tricord.homeserver.sync.plan import Membership, Plan, Stretch, changed_plan, initial_plan
 from tricord.homeserver.sync.room_reads import RoomReads, mark_of
 from tricord.homeserver.sync.viewer import Viewer
-from tricord.homeserver.sync.windows import MEMBER, Windows
+from tricord.homeserver.sync.window import MEMBER
+from tricord.homeserver.sync.windows import Windows
 from tricord.protocol.identifiers import EventId, RoomId
 
 # How many changes of one membership are followed back.

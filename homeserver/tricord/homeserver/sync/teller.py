@@ -26,7 +26,8 @@ from tricord.homeserver.sync.sections.members import LazyMembers
 from tricord.homeserver.sync.sections.rooms import news_for
 from tricord.homeserver.sync.sections.summary import SummarySection
 from tricord.homeserver.sync.viewer import Viewer
-from tricord.homeserver.sync.windows import Window, Windows, may_be_shared, timeline_limit
+from tricord.homeserver.sync.window import Window, may_be_shared
+from tricord.homeserver.sync.windows import Windows, timeline_limit
 from tricord.homeserver.together import together
 from tricord.protocol.event_filters import Filter
 from tricord.protocol.identifiers import EventId, RoomId, UserId

@@ -1,24 +1,20 @@
-"""What happened in rooms between two positions: events, the state before them, receipts and typing.
+"""Reading what happened in rooms between two positions: events, the state before them, receipts and typing.
 
-A window holds nothing that depends on who looks, so that all who wait for the same news share one. `Windows`
-reads them: one at a time and shared for those who follow along, or many rooms at once for those who begin.
+A window holds nothing that depends on who looks, so that all who wait for the same news share one, as do those who
+begin in a room. What only one asks for, such as what a filter lets through, is read for them, many rooms at once.
 """
 
 from __future__ import annotations
 
-from collections import OrderedDict
-from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from typing import NamedTuple
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import replace
 
 import trio
 
 from tricord.homeserver.rooms.client_format import companions_of
-from tricord.homeserver.rooms.receipts import READ_PRIVATE
 from tricord.homeserver.rooms.retention import Retention
 from tricord.homeserver.rooms.state import RoomState
 from tricord.homeserver.rooms.stored_event import StateKey, StoredEvent
-from tricord.homeserver.rooms.tail import memory_of
 from tricord.homeserver.rooms.timeline import Stretch as Read
 from tricord.homeserver.rooms.timeline import Timeline
 from tricord.homeserver.storage.aggregations import kinds_of_children
@@ -27,148 +23,19 @@ from tricord.homeserver.storage.receipts import Receipt, newest_receipts, receip
 from tricord.homeserver.storage.room_changes import rooms_changed
 from tricord.homeserver.storage.typing import typing_changes, typing_in
 from tricord.homeserver.stream.recent_changes import RecentChanges
-from tricord.homeserver.sync.delta import RoomNews
 from tricord.homeserver.sync.plan import Stretch
+from tricord.homeserver.sync.shared_windows import SharedWindows, WindowKey
+from tricord.homeserver.sync.window import MEMBER, Window, state_set_by
 from tricord.protocol.event_filters import Filter, RoomEventFilter
-from tricord.protocol.identifiers import EventId, RoomId, UserId
+from tricord.protocol.identifiers import RoomId, UserId
 
-MEMBER = "m.room.member"
 _DEFAULT_LIMIT = 10
 _HIGHEST_LIMIT = 500
-_MOST_SHARED = 1_000
-# How many bytes the windows together take that are kept, and one of them may take: an event can be of any size.
-_BUDGET, _LARGEST_KEPT = 32 << 20, 8 << 20
-_RECEIPT_BYTES = 500
-# History that is fetched from elsewhere tells nobody.
-_BEGINNING_LASTS_SECONDS = 60
 # Of a room that begins, the receipts that moved last are told: in a large one all would be most of the answer.
 MOST_RECEIPTS = 500
 # How far a filter that lets little through is followed back.
 _MOST_PAGES, _PAGE = 10, 100
-
-
-class _Key(NamedTuple):
-    """What decides what is in a window that is shared."""
-
-    room_id: RoomId
-    after: int
-    upto: int
-    limit: int
-    full_state: bool
-    lazily: bool
-
-    @property
-    def beginning(self) -> _Key:
-        """What is the same however far the room has got."""
-        return self._replace(after=0, upto=0)
-
-    def stretch(self) -> Stretch:
-        return Stretch(self.room_id, self.after, self.upto, full_state=self.full_state, all_visible=not self.full_state)
-
-
-@dataclass(slots=True)
-class Window:
-    """What happened in a room, for anybody."""
-
-    stretch: Stretch
-    # Oldest first, at most as many as were asked for.
-    events: tuple[StoredEvent, ...] = ()
-    limited: bool = False
-    # The position just before the first event.
-    start: int = 0
-    # The first event that was looked at, whether it is shown or not.
-    first: StoredEvent | None = None
-    # Whether of the whole state only those members are in `state` that were asked for.
-    lazily: bool = False
-    # The last event before it, where the whole state is told.
-    before: StoredEvent | None = None
-    # Before the first event: all of it, or what changed since the stretch began.
-    state: dict[StateKey, StoredEvent] = field(default_factory=dict)
-    receipts: Sequence[Receipt] = ()
-    # Whether older receipts were left out.
-    lacks_receipts: bool = False
-    # Everybody who types, if that changed.
-    typing: Sequence[UserId] | None = None
-    companions: Mapping[EventId, StoredEvent] = field(default_factory=dict)
-    senders: frozenset[UserId] = frozenset()
-    # Devices to which one of the events is the answer to a transaction.
-    transaction_users: frozenset[UserId] = frozenset()
-    # Who has read in private, which only they are told.
-    private_readers: frozenset[UserId] = frozenset()
-    changes_members: bool = False
-    # How others relate to the events, if that was asked already.
-    kinds: Mapping[EventId, Collection[str]] | None = None
-    read_at: float = 0.0
-    # What was rendered for all who use one filter, and when; the filter is kept so that its identity stays its own.
-    news: dict[tuple[int, bool], tuple[Filter, RoomNews, int]] = field(default_factory=dict)
-
-    def is_fresh(self) -> bool:
-        """Return whether it still is what would be read again."""
-        return not _is_beginning(self.stretch) or trio.current_time() - self.read_at < _BEGINNING_LASTS_SECONDS
-
-    def memory(self) -> int:
-        """Return about how many bytes it takes, if nothing else has its events."""
-        return sum(map(memory_of, (*self.events, *self.state.values()))) + _RECEIPT_BYTES * len(self.receipts)
-
-    def index(self) -> None:
-        """Note what decides for whom the window may be rendered alike."""
-        self.senders = frozenset(stored.event.sender for stored in self.events)
-        self.transaction_users = frozenset(
-            stored.event.sender for stored in self.events if stored.transaction_id is not None
-        )
-        self.private_readers = frozenset(one.user_id for one in self.receipts if one.receipt_type == READ_PRIVATE)
-        self.changes_members = any(stored.event.type == MEMBER for stored in self.events) or any(
-            event_type == MEMBER for event_type, _ in self.state
-        )
-
-    def state_after(self) -> dict[StateKey, StoredEvent]:
-        """Return the same state up to the end of the events."""
-        return {**self.state, **_state_set_by(event for event in self.events if self.tells_state_of(event))}
-
-    def tells_state_of(self, stored: StoredEvent) -> bool:
-        """Return whether the state at an event is told: not of what came after the user has left."""
-        return self.stretch.left is None or stored.place.position <= self.stretch.left
-
-    def with_receipts(self, older: Sequence[Receipt]) -> Window:
-        """Return the window with receipts that are older than those it has."""
-        window = replace(self, receipts=(*older, *self.receipts), news={})
-        window.index()
-        return window
-
-    def without(self, hidden: Collection[StoredEvent]) -> Window:
-        """Return the window without some of its events; state that they set is told beside the timeline.
-
-        What is beside counts as older than the timeline. Where that would make an older event win, the timeline
-        begins after it.
-        """
-        beside = [stored for stored in hidden if stored.key is not None and self.tells_state_of(stored)]
-        nids = {stored.nid for stored in hidden}
-        shown = [stored for stored in self.events if stored.nid not in nids]
-        first_set: dict[StateKey, int] = {}
-        for stored in shown:
-            if stored.key is not None:
-                first_set.setdefault(stored.key, stored.place.position)
-        cut = 0
-        for stored in beside:
-            position = stored.place.position
-            if stored.key is not None and first_set.get(stored.key, position) < position:
-                cut = max(cut, position)
-        dropped = [stored for stored in shown if stored.place.position <= cut]
-        state = _state_set_by(sorted([*beside, *dropped], key=lambda stored: stored.place))
-        window = replace(
-            self,
-            events=tuple(shown[len(dropped) :]),
-            limited=self.limited or bool(dropped),
-            start=max(self.start, cut),
-            state={**self.state, **state},
-            news={},
-        )
-        window.index()
-        return window
-
-
-def _state_set_by(events: Iterable[StoredEvent]) -> dict[StateKey, StoredEvent]:
-    return {stored.key: stored for stored in events if stored.key is not None}
+_NOTHING = Read((), limited=False)
 
 
 def timeline_limit(wanted: Filter) -> int:
@@ -193,12 +60,8 @@ class Windows:
         self._state = state
         self._changes = changes
         self._retention = retention
-        # With the bytes that each takes.
-        self._shared: OrderedDict[_Key, tuple[Window, int]] = OrderedDict()
-        self._memory = 0
-        # Which of them is the last of a room that is told whole.
-        self._beginnings: dict[_Key, _Key] = {}
-        self._loading: dict[_Key, trio.Event] = {}
+        self._shared = SharedWindows()
+        self._loading: dict[WindowKey, trio.Event] = {}
 
     async def shared_in_rooms(
         self, stretches: Iterable[Stretch], limit: int, *, lazily: bool = False
@@ -207,7 +70,7 @@ class Windows:
 
         Those are stretches that are all visible, and whole rooms for who is in them: see `may_be_shared`.
         """
-        wanted: dict[RoomId, _Key] = {}
+        wanted: dict[RoomId, WindowKey] = {}
         for stretch in stretches:
             room_id, whole = stretch.room_id, stretch.full_state
             after, upto = stretch.after, stretch.upto
@@ -215,13 +78,13 @@ class Windows:
                 upto = self._changes.unchanged_since(room_id, upto)
             else:
                 after, upto = self._changes.last_change(room_id, after, upto)
-            wanted[room_id] = _Key(room_id, after, upto, limit, whole, whole and lazily)
+            wanted[room_id] = WindowKey(room_id, after, upto, limit, whole, whole and lazily)
         windows: dict[RoomId, Window] = {}
         # No await on the way of the first reader, as long as memory has everything: a thousand who were woken by the
         # same commit then go through here one after the other, without waiting for each other.
         while True:
-            kept = ((room_id, self._shared.get(key)) for room_id, key in wanted.items())
-            windows |= {room_id: known[0] for room_id, known in kept if known is not None and known[0].is_fresh()}
+            kept = ((room_id, self._shared.fresh(key)) for room_id, key in wanted.items())
+            windows |= {room_id: window for room_id, window in kept if window is not None}
             missing = [key for room_id, key in wanted.items() if room_id not in windows]
             if not missing:
                 # Members are added to a window without them for each reader: in a copy.
@@ -232,7 +95,7 @@ class Windows:
             else:
                 await self._loading[missing[0]].wait()
 
-    async def _load_shared(self, keys: Collection[_Key], limit: int) -> dict[RoomId, Window]:
+    async def _load_shared(self, keys: Collection[WindowKey], limit: int) -> dict[RoomId, Window]:
         loading = trio.Event()
         self._loading.update(dict.fromkeys(keys, loading))
         windows: dict[RoomId, Window] = {}
@@ -242,7 +105,7 @@ class Windows:
                     windows |= await self.load([key.stretch() for key in some], limit, lazily=some[0].lazily)
             await self._ask_kinds([windows[key.room_id] for key in keys if key.full_state])
             for key in keys:
-                self._keep(key, windows[key.room_id])
+                self._shared.keep(key, windows[key.room_id])
         finally:
             for key in keys:
                 del self._loading[key]
@@ -256,23 +119,6 @@ class Windows:
         for window in windows:
             ids = [stored.event.event_id for stored in window.events]
             window.kinds = {event_id: kinds[event_id] for event_id in ids if event_id in kinds}
-
-    def _keep(self, key: _Key, window: Window) -> None:
-        self._drop(key)
-        # Nobody begins any more in the room as it was before.
-        self._drop(self._beginnings.get(key.beginning))
-        if (memory := window.memory()) <= _LARGEST_KEPT:
-            self._shared[key] = window, memory
-            self._memory += memory
-            if key.full_state:
-                self._beginnings[key.beginning] = key
-        while len(self._shared) > _MOST_SHARED or self._memory > _BUDGET:
-            self._drop(next(iter(self._shared)))
-
-    def _drop(self, key: _Key | None) -> None:
-        if key is not None and (kept := self._shared.pop(key, None)) is not None:
-            self._memory -= kept[1]
-            self._beginnings.pop(key.beginning, None)
 
     async def rooms_changed(self, room_ids: Collection[RoomId], after: int, upto: int) -> list[RoomId]:
         """Return which of some rooms changed, from the tables if that is longer ago than memory goes."""
@@ -375,7 +221,7 @@ class Windows:
     async def _add_states(self, windows: Collection[Window]) -> None:
         whole = [window for window in windows if window.stretch.full_state]
         if whole:
-            lasts = await self._timeline.last_until({window.stretch.room_id: _before(window) for window in whole})
+            lasts = await self._timeline.last_until({window.stretch.room_id: window.state_until for window in whole})
             states = await self._state.of_rooms_at(
                 [last for window in whole if not window.lazily and (last := lasts.get(window.stretch.room_id))]
             )
@@ -388,7 +234,7 @@ class Windows:
                     window.state = {**_but_for(window.first, states[window.first]), **window.state}
                 elif not window.lazily:
                     window.state = {**await self._at_beginning(window), **window.state}
-        await self._add_changes([window for window in windows if _is_gappy(window)])
+        await self._add_changes([window for window in windows if window.is_gappy])
         for window in windows:
             if any(stored.resolved_state is not None for stored in window.events):
                 await self._follow_forks(window)
@@ -402,7 +248,7 @@ class Windows:
 
     async def _add_changes(self, windows: Collection[Window]) -> None:
         """Add what changed between the beginning of the stretch and the first event."""
-        lasts = await self._timeline.last_until({window.stretch.room_id: _before(window) for window in windows})
+        lasts = await self._timeline.last_until({window.stretch.room_id: window.state_until for window in windows})
         moved = [
             (window.stretch, window, last)
             for window in windows
@@ -421,7 +267,7 @@ class Windows:
         """
         before, last = await self._last_before(window), window.events[-1]
         changes = await self._state.changes(before, last)
-        by_timeline = _state_set_by(window.events)
+        by_timeline = state_set_by(window.events)
         unchanged = [key for key in by_timeline if key not in changes]
         kept = {} if before is None or not unchanged else await self._state.of_room_at(before)
         really = {**changes, **{key: kept[key] for key in unchanged if key in kept}}
@@ -436,7 +282,8 @@ class Windows:
         return await self._state.before(window.first)
 
     async def _last_before(self, window: Window) -> StoredEvent | None:
-        return (await self._timeline.last_until({window.stretch.room_id: _before(window)})).get(window.stretch.room_id)
+        room_id = window.stretch.room_id
+        return (await self._timeline.last_until({room_id: window.state_until})).get(room_id)
 
     async def _add_receipts(self, windows: Mapping[RoomId, Window]) -> None:
         begin: dict[RoomId, int] = {}
@@ -488,31 +335,8 @@ class Windows:
                 windows[room_id].typing = user_ids
 
 
-def may_be_shared(stretch: Stretch) -> bool:
-    """Return whether many may be told the same of a stretch: who have been in the room all along, or begin in it."""
-    return (stretch.all_visible and not stretch.full_state) or _is_beginning(stretch)
-
-
-def _is_beginning(stretch: Stretch) -> bool:
-    return stretch.full_state and not stretch.after and stretch.left is None
-
-
-def _is_gappy(window: Window) -> bool:
-    """Return whether state may have changed between the beginning of the stretch and the first event that is told."""
-    stretch = window.stretch
-    return not stretch.full_state and (window.limited or (stretch.after > 0 and not stretch.all_visible))
-
-
 def _but_for(event: StoredEvent, state: Mapping[StateKey, StoredEvent]) -> dict[StateKey, StoredEvent]:
     return {key: stored for key, stored in state.items() if stored != event}
-
-
-def _before(window: Window) -> int:
-    """Return the position up to which the state that is told lies."""
-    return window.start if window.stretch.left is None else min(window.start, window.stretch.left)
-
-
-_NOTHING = Read((), limited=False)
 
 
 def _window(stretch: Stretch, read: Read, limit: int) -> Window:

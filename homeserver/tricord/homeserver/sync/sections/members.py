@@ -14,7 +14,7 @@ from collections.abc import Iterable, Mapping
 from tricord.homeserver.rooms.state import RoomState
 from tricord.homeserver.rooms.stored_event import StateKey, StoredEvent
 from tricord.homeserver.sync.viewer import Viewer
-from tricord.homeserver.sync.windows import MEMBER, Window
+from tricord.homeserver.sync.window import MEMBER, Window
 from tricord.protocol.identifiers import RoomId, UserId
 
 _MOST_REMEMBERED = 20_000

@@ -17,7 +17,7 @@ from tricord.homeserver.rooms.stored_event import StateKey, StoredEvent
 from tricord.homeserver.sync.delta import Json, RoomNews, Timeline
 from tricord.homeserver.sync.sections.ephemeral import receipt_event, typing_event
 from tricord.homeserver.sync.viewer import Viewer
-from tricord.homeserver.sync.windows import MEMBER, Window
+from tricord.homeserver.sync.window import MEMBER, Window
 from tricord.protocol.event_filters import Filter
 from tricord.protocol.identifiers import EventId, UserId
 from tricord.protocol.property_paths import split_path

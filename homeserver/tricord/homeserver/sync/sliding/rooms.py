@@ -31,7 +31,8 @@ from tricord.homeserver.sync.sliding.activity import BUMPING, RoomActivity
 from tricord.homeserver.sync.sliding.told_members import ToldMembers
 from tricord.homeserver.sync.sliding.wishes import RequiredState, RoomWish
 from tricord.homeserver.sync.viewer import Viewer
-from tricord.homeserver.sync.windows import MEMBER, Window, Windows
+from tricord.homeserver.sync.window import MEMBER, Window
+from tricord.homeserver.sync.windows import Windows
 from tricord.homeserver.together import together
 from tricord.protocol.identifiers import EventId, RoomId, UserId
 from tricord.protocol.strict_json import JsonObject

@@ -8,7 +8,7 @@ from typing import Any
 
 from tricord.clients.api.sliding_sync import RoomConfig, StateElement, StateRequest
 from tricord.homeserver.rooms.stored_event import StateKey
-from tricord.homeserver.sync.windows import MEMBER
+from tricord.homeserver.sync.window import MEMBER
 from tricord.protocol.identifiers import UserId
 
 Element = tuple[str | None, str | None]
