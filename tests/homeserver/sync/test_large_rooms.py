@@ -100,7 +100,6 @@ def _but_for_members(state: dict[tuple[str, str], Any]) -> dict[tuple[str, str],
 async def test_who_begins_is_told_who_is_there_of_those_they_know(
     alice: Follower, people: People, monkeypatch: pytest.MonkeyPatch, most_asked: int, at_least: int
 ) -> None:
-    monkeypatch.setattr(presence, "_MOST_ASKED", most_asked)
     room = await alice.create_room(preset="public_chat")
     guests = [people(f"guest{number}") for number in range(5)]
     for guest in guests:
@@ -115,6 +114,7 @@ async def test_who_begins_is_told_who_is_there_of_those_they_know(
     with trio.fail_after(60):
         while not here <= heard:
             heard |= _present(await alice.news(wait=60))
+    monkeypatch.setattr(presence, "_MOST_ASKED", most_asked)
     told = _present(await alice.sync())
     # Of many, those are looked through who were told of last, and the stranger may be among them.
     assert here >= told
