@@ -12,10 +12,10 @@ from trio.testing import MockClock
 
 from tests.federation.servers import HERE, THERE, HandClock, Request, ScriptedNetwork, new_key
 from tricord.federation.answers import read_answer
-from tricord.federation.calls import Peers
 from tricord.federation.client import FederationClient
 from tricord.federation.errors import PeerAnswerInvalid, PeerRefused, PeerUnreachable
 from tricord.federation.health import PeerHealth
+from tricord.federation.peers import Peers
 from tricord.federation.request_auth import RequestAuthenticator
 from tricord.federation.transport import Response
 from tricord.protocol.errors import BadJson

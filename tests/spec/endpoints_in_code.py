@@ -83,20 +83,24 @@ def uses(methods: Mapping[str, set[Operation]], holders: set[str], *folders: Pat
 
 
 def endpoints_of_methods(owner: type) -> dict[str, set[Operation]]:
-    """Return for each method of a class the endpoints that it names, itself or in a method that it calls."""
-    module = importlib.import_module(owner.__module__)
+    """Return for each method of a class the endpoints that it names, itself or in a method that it calls.
+
+    The class may be made of others.
+    """
     named: dict[str, set[Operation]] = {}
     inner: dict[str, set[str]] = {}
-    for function in ast.walk(ast.parse(inspect.getsource(owner))):
-        if not isinstance(function, ast.AsyncFunctionDef):
-            continue
-        found = _endpoints_named_in(function, module)
-        named[function.name] = {operation(endpoint.method, endpoint.path) for endpoint in found}
-        inner[function.name] = {
-            call.func.attr
-            for call in _calls(function)
-            if isinstance(call.func, ast.Attribute) and _last_name(call.func.value) == "self"
-        }
+    for part in owner.__mro__[:-1]:
+        module = importlib.import_module(part.__module__)
+        for function in ast.walk(ast.parse(inspect.getsource(part))):
+            if not isinstance(function, ast.AsyncFunctionDef):
+                continue
+            found = _endpoints_named_in(function, module)
+            named[function.name] = {operation(endpoint.method, endpoint.path) for endpoint in found}
+            inner[function.name] = {
+                call.func.attr
+                for call in _calls(function)
+                if isinstance(call.func, ast.Attribute) and _last_name(call.func.value) == "self"
+            }
     return {name: found.union(*(named.get(other, set()) for other in inner[name])) for name, found in named.items()}
 
 

@@ -6,8 +6,8 @@ import pytest
 
 from tests.homeserver.cli.commands import in_process
 from tests.spec.endpoints_in_code import FEDERATION, HOMESERVER, endpoints_of_methods, operation, routes, uses
-from tricord.federation.calls import Peers
 from tricord.federation.media import RemoteFiles
+from tricord.federation.peers import Peers
 from tricord.homeserver.specification import EndpointTable, endpoint_tables
 
 # What goes by these names is `Peers`, or the part of it that somebody needs.

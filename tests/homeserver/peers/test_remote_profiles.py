@@ -6,9 +6,9 @@ import pytest
 import trio
 from trio.testing import MockClock
 
-from tricord.federation.calls import Peers
 from tricord.federation.client import FederationClient
 from tricord.federation.errors import PeerError, PeerRefused, PeerUnreachable
+from tricord.federation.peers import Peers
 from tricord.federation.transport import NoNetwork
 from tricord.homeserver.peers.remote_profiles import RemoteProfiles
 from tricord.protocol.errors import NotFound

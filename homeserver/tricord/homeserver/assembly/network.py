@@ -6,13 +6,13 @@ import contextlib
 from collections.abc import AsyncIterator
 
 from tricord.federation.addresses import AllowedAddresses
-from tricord.federation.calls import Peers
 from tricord.federation.client import FederationClient
 from tricord.federation.dns import SystemDns
 from tricord.federation.health import PeerHealth
 from tricord.federation.https import HttpsTransport
 from tricord.federation.keys import KeyRing
 from tricord.federation.media import RemoteFiles
+from tricord.federation.peers import Peers
 from tricord.federation.request_auth import RequestAuthenticator
 from tricord.federation.transport import NoNetwork, Transport
 from tricord.federation.way_out import WayOut

@@ -35,9 +35,9 @@ def peer(name: str, config_file: Path | None, data_dir: Path | None, server_name
 
 
 async def _ask(settings: Settings, server: ServerName) -> None:
-    from tricord.federation.calls import Peers
     from tricord.federation.client import FederationClient
     from tricord.federation.key_documents import read_document
+    from tricord.federation.peers import Peers
     from tricord.homeserver.assembly.network import open_transport
     from tricord.protocol.identifiers import ServerName
     from tricord.protocol.signing import SigningKey

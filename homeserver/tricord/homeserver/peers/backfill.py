@@ -15,8 +15,8 @@ from contextlib import asynccontextmanager
 import structlog
 import trio
 
-from tricord.federation.calls import Peers
 from tricord.federation.errors import PeerError
+from tricord.federation.peers import Peers
 from tricord.homeserver.peers.early_history import EarlyHistory
 from tricord.homeserver.peers.past import Past, PastStates
 from tricord.homeserver.peers.trunk import trunk

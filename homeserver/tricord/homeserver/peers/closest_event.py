@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import structlog
 
-from tricord.federation.calls import Peers
 from tricord.federation.errors import PeerError
+from tricord.federation.peers import Peers
 from tricord.homeserver.peers.backfill import Backfill
 from tricord.homeserver.rooms.residence import Residence
 from tricord.homeserver.rooms.stored_event import StoredEvent

@@ -15,8 +15,8 @@ from collections.abc import Iterator, Sequence
 import structlog
 import trio
 
-from tricord.federation.calls import Peers
 from tricord.federation.errors import PeerError, PeerRefused
+from tricord.federation.peers import Peers
 from tricord.homeserver.clock import Clock
 from tricord.homeserver.peers.backfill import Backfill
 from tricord.homeserver.peers.early_history import EarlyHistory

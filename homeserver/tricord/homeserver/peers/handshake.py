@@ -14,7 +14,7 @@ from typing import TypeVar
 
 import structlog
 
-from tricord.federation.calls import Template
+from tricord.federation.calls.membership import Template
 from tricord.federation.errors import PeerError, PeerRefused
 from tricord.homeserver.rooms.chain import Signer
 from tricord.protocol.errors import (

@@ -9,7 +9,8 @@ from collections.abc import Collection, Mapping, Sequence
 
 import structlog
 
-from tricord.federation.calls import Peers, SendJoin
+from tricord.federation.calls.membership import SendJoin
+from tricord.federation.peers import Peers
 from tricord.homeserver.peers.handshake import Handshake, candidates, event_from, first_that_answers
 from tricord.homeserver.rooms.cached_rooms import CachedRoom
 from tricord.homeserver.rooms.chain import Signer

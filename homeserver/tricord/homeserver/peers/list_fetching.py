@@ -8,9 +8,9 @@ from __future__ import annotations
 import structlog
 import trio
 
-from tricord.federation.calls import Peers
 from tricord.federation.errors import PeerError, PeerRefused, PeerUnreachable
 from tricord.federation.health import PeerHealth
+from tricord.federation.peers import Peers
 from tricord.homeserver.encryption.remote_lists import RemoteLists, WholeList
 from tricord.homeserver.storage.errors import DatabaseError
 from tricord.homeserver.storage.remote_devices import RemoteList

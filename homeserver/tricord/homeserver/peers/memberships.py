@@ -11,8 +11,8 @@ from collections.abc import Sequence
 
 import structlog
 
-from tricord.federation.calls import Peers
 from tricord.federation.errors import PeerError, PeerRefused
+from tricord.federation.peers import Peers
 from tricord.homeserver.peers.handshake import as_refusal, candidates, event_from, first_that_answers
 from tricord.homeserver.peers.joining import RemoteJoins
 from tricord.homeserver.peers.told_state import ToldState

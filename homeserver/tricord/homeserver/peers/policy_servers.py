@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import orjson
 
-from tricord.federation.calls import Peers
 from tricord.federation.errors import PeerError, PeerRefused
+from tricord.federation.peers import Peers
 from tricord.homeserver.peers.recommendations import Recommendations
 from tricord.homeserver.rooms.memberships import Memberships
 from tricord.homeserver.rooms.state import RoomState

@@ -10,8 +10,8 @@ from dataclasses import dataclass, field
 
 import trio
 
-from tricord.federation.calls import Peers
 from tricord.federation.errors import PeerError
+from tricord.federation.peers import Peers
 from tricord.homeserver.encryption.cross_signing_forms import MASTER, SELF_SIGNING
 from tricord.homeserver.encryption.remote_forms import claimed_keys, device_json, remote_device, remote_identity
 from tricord.homeserver.encryption.remote_lists import RemoteLists

@@ -16,8 +16,9 @@ import trio
 from pydantic import ValidationError
 
 from tricord.clients.api.spaces import RoomSummary
-from tricord.federation.calls import Hierarchy, Peers
+from tricord.federation.calls.queries import Hierarchy
 from tricord.federation.errors import PeerError
+from tricord.federation.peers import Peers
 from tricord.homeserver.rooms.hierarchy import RemotePreview
 from tricord.homeserver.rooms.previews import SPACE, Preview
 from tricord.homeserver.rooms.space_children import children_of

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 import orjson
 import trio
 
-from tricord.federation.calls import Peers
 from tricord.federation.errors import PeerError, PeerRefused
+from tricord.federation.peers import Peers
 from tricord.protocol.errors import NotFound
 from tricord.protocol.identifiers import UserId, server_name_of
 from tricord.protocol.strict_json import JsonObject

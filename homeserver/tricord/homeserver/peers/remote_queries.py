@@ -6,8 +6,8 @@ https://spec.matrix.org/v1.19/server-server-api/#querying-for-information
 from __future__ import annotations
 
 from tricord.clients.api.directory import DirectoryFilter, PublicRoomsPage
-from tricord.federation.calls import Peers
 from tricord.federation.errors import PeerError, PeerRefused
+from tricord.federation.peers import Peers
 from tricord.homeserver.rooms.directory import Networks
 from tricord.protocol.errors import Forbidden, MatrixError, NotFound, Unknown
 from tricord.protocol.identifiers import RoomAlias, RoomId, ServerName, server_name_of

@@ -14,8 +14,8 @@ from typing import Any
 import structlog
 
 from tricord.federation.api.third_party import Invitation
-from tricord.federation.calls import Peers
 from tricord.federation.errors import PeerError
+from tricord.federation.peers import Peers
 from tricord.homeserver.peers.memberships import RemoteMemberships
 from tricord.homeserver.rooms.append import Log
 from tricord.homeserver.rooms.drafts import Draft
