@@ -6,13 +6,14 @@ import hashlib
 import os
 import socket
 from pathlib import Path
+from urllib.parse import parse_qsl, quote, urlsplit
 
 import httpx
 import orjson
 import pytest
 import trio
-from cryptography.hazmat.primitives import serialization
-from cryptography.hazmat.primitives.asymmetric import rsa
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import padding, rsa
 
 from tests.homeserver.media.images import image
 from tests.homeserver.media.people import uploader
@@ -182,15 +183,33 @@ async def test_downloads_are_redirected_to_a_store_that_can_give_the_same(
 
 
 async def test_a_key_of_google_signs_without_asking_anybody() -> None:
-    key = rsa.generate_private_key(65537, 2048).private_bytes(
+    key = rsa.generate_private_key(65537, 2048)
+    written = key.private_bytes(
         serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
     )
-    said = {"client_email": "us@project.example", "private_key": key.decode(), "private_key_id": "1"}
+    said = {"client_email": "us@project.example", "private_key": written.decode(), "private_key_id": "1"}
     settings = {"kind": "gcs", "bucket": "blobs", "secret_key": orjson.dumps(said).decode(), "redirect_seconds": 60}
     url = await store_of(Settings(media_store=MediaStoreSettings.model_validate(settings))).url_of(b"x" * 32)
     assert url is not None
     assert url.startswith("https://storage.googleapis.com/blobs/7878")
     assert "X-Goog-Expires=60" in url
+    signature, signed = signed_for_google(url)
+    key.public_key().verify(signature, signed, padding.PKCS1v15(), hashes.SHA256())
+
+
+def signed_for_google(url: str) -> tuple[bytes, bytes]:
+    """Return the signature of a URL, and what it is to be of: nothing has yet been redirected to Google itself.
+
+    https://cloud.google.com/storage/docs/authentication/canonical-requests
+    """
+    parts = urlsplit(url)
+    query, _, signature = parts.query.partition("&X-Goog-Signature=")
+    said = dict(parse_qsl(query, strict_parsing=True))
+    in_order = "&".join(f"{name}={quote(value, safe='')}" for name, value in sorted(said.items()))
+    request = f"GET\n{parts.path}\n{in_order}\nhost:{parts.netloc}\n\nhost\nUNSIGNED-PAYLOAD"
+    scope = said["X-Goog-Credential"].partition("/")[2]
+    digest = hashlib.sha256(request.encode()).hexdigest()
+    return bytes.fromhex(signature), f"GOOG4-RSA-SHA256\n{said['X-Goog-Date']}\n{scope}\n{digest}".encode()
 
 
 async def test_a_store_that_does_not_answer_is_a_clear_error(database_url: str, tmp_path: Path) -> None:
@@ -214,6 +233,7 @@ async def test_a_store_that_does_not_answer_is_a_clear_error(database_url: str, 
     [
         {"kind": "s3"},
         {"kind": "gcs", "bucket": "b", "secret_key": "{}"},
+        {"kind": "gcs", "bucket": "b", "endpoint": "https://storage.google.example", "redirect_seconds": "60"},
         {"kind": "directory", "redirect_seconds": "60"},
     ],
 )

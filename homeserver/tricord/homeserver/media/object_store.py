@@ -148,6 +148,8 @@ def bucket_of(settings: MediaStoreSettings) -> Bucket:
             }
             return S3Store(settings.bucket, prefix=prefix, client_options=client, retry_config=retry, **_set(given))
         case "gcs":
+            if settings.endpoint and settings.redirect_seconds:
+                raise ValueError("URLs are signed for storage.googleapis.com only: redirect_seconds, or endpoint")
             if settings.endpoint:
                 secret = orjson.dumps({**orjson.loads(secret or b"{}"), "gcs_base_url": settings.endpoint}).decode()
             given = {"service_account_key": secret}
