@@ -45,7 +45,7 @@ class Glob:
 class WordGlob:
     """A pattern for any part of a text that starts and ends at a word boundary, whatever the case.
 
-    https://spec.matrix.org/v1.19/client-server-api/#conditions-1 (the special case of `content.body`)
+    https://spec.matrix.org/v1.19/client-server-api/#push-rules (the special case of `content.body`)
     """
 
     __slots__ = ("_first", "_last", "_middle", "cost", "pattern")

@@ -1,6 +1,6 @@
 """Who may see an event, by the history visibility of the room at that event.
 
-https://spec.matrix.org/v1.19/client-server-api/#server-behaviour-5
+https://spec.matrix.org/v1.19/client-server-api/#room-history-visibility
 """
 
 from __future__ import annotations

@@ -161,7 +161,7 @@ class Megolm:
         device, identity = self._origin(key, UserId(sender))
         if not stored.claim_index(self._store, room_id, session_id, index, EventId(event_id)):
             raise CannotDecrypt(Reason.REPLAYED, session_id=session_id)
-        # https://spec.matrix.org/v1.19/client-server-api/#relationships-in-encrypted-rooms
+        # https://spec.matrix.org/v1.19/client-server-api/#forming-relationships-between-events
         opened.pop("m.relates_to", None)
         if isinstance(content.get("m.relates_to"), dict):
             opened["m.relates_to"] = content["m.relates_to"]

@@ -90,7 +90,7 @@ class Sharing:
             raise KeysNotShared(f"not everybody in {room_id} has the key yet")
         session = self._sessions.current(room_id)
         assert session is not None  # noqa: S101  # it has just been prepared
-        # https://spec.matrix.org/v1.19/client-server-api/#relationships-in-encrypted-rooms
+        # https://spec.matrix.org/v1.19/client-server-api/#forming-relationships-between-events
         hidden = {key: value for key, value in content.items() if key != "m.relates_to"}
         plaintext = {"type": event_type, "content": hidden, "room_id": room_id}
         limit = self._room(room_id).rotation_messages

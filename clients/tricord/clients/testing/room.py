@@ -195,7 +195,7 @@ class Room:
     def visible(self, user_id: UserId, *, after: int = 0, upto: int | None = None) -> Iterator[Stored]:
         """Return what a user may see of what happened after one position and up to another.
 
-        https://spec.matrix.org/v1.19/client-server-api/#server-behaviour-5
+        https://spec.matrix.org/v1.19/client-server-api/#room-history-visibility
         """
         joins = [change.position for change in self.changes_of(user_id) if change.membership == "join"]
         last_join = joins[-1] if joins else 0

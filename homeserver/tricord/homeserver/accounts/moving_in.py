@@ -1,7 +1,7 @@
 """What a user takes along from a room into the one that replaces it: tags, push rules, that it is a direct chat.
 
 "When a user joins the new room, the server should automatically transfer/replicate some of the user's personalized
-settings": https://spec.matrix.org/v1.19/client-server-api/#server-behaviour-18
+settings": https://spec.matrix.org/v1.19/client-server-api/#room-upgrades
 """
 
 from __future__ import annotations

@@ -57,7 +57,7 @@ class ProfileApi:
 def _check_guest(call: Call[Any, Any], name: str) -> None:
     """Refuse guests who want to change more than their name.
 
-    https://spec.matrix.org/v1.19/client-server-api/#client-behaviour-19
+    https://spec.matrix.org/v1.19/client-server-api/#guest-access
     """
     if call.requester.is_guest and name != "displayname":
         raise GuestAccessForbidden("guests may change their `displayname` only")

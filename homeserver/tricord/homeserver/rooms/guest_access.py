@@ -1,7 +1,7 @@
 """Turning guests out of rooms that no longer admit them.
 
 "If the `m.room.guest_access` event is changed to stop this from being the case, the server MUST set those users'
-`m.room.member` state to `leave`": https://spec.matrix.org/v1.19/client-server-api/#server-behaviour-17
+`m.room.member` state to `leave`": https://spec.matrix.org/v1.19/client-server-api/#guest-access
 """
 
 from __future__ import annotations

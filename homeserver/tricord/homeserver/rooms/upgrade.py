@@ -1,6 +1,6 @@
 """Upgrading a room: a new one takes its place, and the old one points to it.
 
-https://spec.matrix.org/v1.19/client-server-api/#server-behaviour-18
+https://spec.matrix.org/v1.19/client-server-api/#room-upgrades
 """
 
 from __future__ import annotations

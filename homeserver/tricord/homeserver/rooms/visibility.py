@@ -3,7 +3,7 @@
 From coarse to fine: `reading` says whether they may read the room's state, and as of when; `seen` says which of some
 events they may see, by the history visibility of the room at each of them.
 
-https://spec.matrix.org/v1.19/client-server-api/#server-behaviour-5
+https://spec.matrix.org/v1.19/client-server-api/#room-history-visibility
 """
 
 from __future__ import annotations

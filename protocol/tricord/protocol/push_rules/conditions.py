@@ -1,7 +1,7 @@
 """Conditions of push rules, compiled to functions of the event and of the user's display name in the room.
 
 What cannot be understood never matches: "Unrecognised conditions MUST NOT match any events".
-https://spec.matrix.org/v1.19/client-server-api/#conditions-1
+https://spec.matrix.org/v1.19/client-server-api/#push-rules
 """
 
 from __future__ import annotations
