@@ -439,13 +439,18 @@ def _device(user_id: UserId, device_id: str) -> Any:
     return Stored.parse(user_id, DeviceId(device_id), device_keys(user_id, device_id))
 
 
-def test_one_device_accepts_and_the_others_are_told() -> None:
+@pytest.fixture
+def ours() -> tuple[Talker, Talker, Talker]:
     directory = Directory()
-    old = Talker(directory, ALICE, "OLD")
-    second, third = Talker(directory, ALICE, "SECOND"), Talker(directory, ALICE, "THIRD")
-    for device in (old, second, third):
+    devices = Talker(directory, ALICE, "OLD"), Talker(directory, ALICE, "SECOND"), Talker(directory, ALICE, "THIRD")
+    for device in devices:
         device.query()
-    wire = Wire(old, second, third)
+    return devices
+
+
+def test_one_device_accepts_and_the_others_are_told(ours: tuple[Talker, Talker, Talker]) -> None:
+    old, second, third = ours
+    wire = Wire(*ours)
     asked = old.flow.request(ALICE, NOW)
     wire.carry()
     second.only().accept()
@@ -456,13 +461,9 @@ def test_one_device_accepts_and_the_others_are_told() -> None:
     assert wire.codes(old) == ["m.accepted"]
 
 
-def test_one_device_refuses_and_the_others_are_told() -> None:
-    directory = Directory()
-    old = Talker(directory, ALICE, "OLD")
-    second, third = Talker(directory, ALICE, "SECOND"), Talker(directory, ALICE, "THIRD")
-    for device in (old, second, third):
-        device.query()
-    wire = Wire(old, second, third)
+def test_one_device_refuses_and_the_others_are_told(ours: tuple[Talker, Talker, Talker]) -> None:
+    old, second, third = ours
+    wire = Wire(*ours)
     asked = old.flow.request(ALICE, NOW)
     wire.carry()
     second.only().cancel()

@@ -12,7 +12,7 @@ from collections.abc import Callable
 import structlog
 import trio
 
-from tricord.homeserver.storage.database import Database
+from tricord.homeserver.storage.database import Database, Transaction
 from tricord.homeserver.storage.errors import DatabaseError
 from tricord.homeserver.storage.leases import attend, attendance, end_leases, try_leases
 
@@ -50,24 +50,27 @@ class Leases:
                 async with self._database.session() as session:
                     await attend(session, self._kind)
                     while True:
-                        share = -(-PARTS // max(1, await attendance(session, self._kind)))
-                        surplus = sorted(self.held)[share:]
-                        if surplus:
-                            self._hold(self.held.difference(surplus), on_change)
-                            await end_leases(session, self._kind, surplus)
-                        wanted = share - len(self.held)
-                        if wanted > 0:
-                            free = [part for part in range(PARTS) if part not in self.held]
-                            taken = await try_leases(session, self._kind, free)
-                            if taken[wanted:]:
-                                await end_leases(session, self._kind, taken[wanted:])
-                            if taken:
-                                self._hold(self.held.union(taken[:wanted]), on_change)
+                        await self._hold_fair_share(session, on_change)
                         await trio.sleep(self._look_seconds)
             except DatabaseError as error:
                 _logger.warning("leases are lost with their connection", reason=str(error))
                 self._hold(frozenset(), on_change)
                 await trio.sleep(min(1, self._look_seconds))
+
+    async def _hold_fair_share(self, session: Transaction, on_change: Callable[[], None]) -> None:
+        share = -(-PARTS // max(1, await attendance(session, self._kind)))
+        surplus = sorted(self.held)[share:]
+        if surplus:
+            self._hold(self.held.difference(surplus), on_change)
+            await end_leases(session, self._kind, surplus)
+        wanted = share - len(self.held)
+        if wanted > 0:
+            free = [part for part in range(PARTS) if part not in self.held]
+            taken = await try_leases(session, self._kind, free)
+            if taken[wanted:]:
+                await end_leases(session, self._kind, taken[wanted:])
+            if taken:
+                self._hold(self.held.union(taken[:wanted]), on_change)
 
     def _hold(self, parts: frozenset[int], on_change: Callable[[], None]) -> None:
         if parts != self.held:

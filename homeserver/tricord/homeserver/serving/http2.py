@@ -31,7 +31,8 @@ from hypercorn.utils import filter_pseudo_headers
 from tricord.homeserver.serving.asgi import BARE_QUERY, Application
 from tricord.homeserver.serving.date import date
 from tricord.homeserver.serving.errors import ClientDisconnected, Refused
-from tricord.homeserver.serving.framing import HTTP2_PREFACE, check_target
+from tricord.homeserver.serving.frame_lengths import FrameLengths
+from tricord.homeserver.serving.framing import check_target
 from tricord.homeserver.serving.limits import Limits
 
 _log = structlog.get_logger(__name__)
@@ -39,35 +40,8 @@ _log = structlog.get_logger(__name__)
 _READ = 65_536
 # Of one stream: RFC 9113's default, which clients need not be told.
 _WINDOW = 65_535
-_LONGEST_FRAME = 16_384
-_FRAME_HEADER = 9
 
 Stream = trio.SocketStream | trio.SSLStream[trio.SocketStream]
-
-
-class _FrameLengths:
-    """Follows the frames of a connection. h2 looks at the length of a frame, up to 16 MiB, only once it is complete."""
-
-    def __init__(self) -> None:
-        self._skip = len(HTTP2_PREFACE)
-        self._header = b""
-
-    def are_bounded(self, data: bytes) -> bool:
-        """Whether all frames that begin in the next bytes are of a length that we have agreed to."""
-        at = 0
-        while True:
-            skipped = min(self._skip, len(data) - at)
-            at += skipped
-            self._skip -= skipped
-            taken = data[at : at + _FRAME_HEADER - len(self._header)]
-            self._header += taken
-            at += len(taken)
-            if len(self._header) < _FRAME_HEADER:
-                return True
-            self._skip = int.from_bytes(self._header[:3], "big")
-            self._header = b""
-            if self._skip > _LONGEST_FRAME:
-                return False
 
 
 async def serve_http2(
@@ -118,7 +92,7 @@ class _Connection:
                     self._idle[self._patience] = math.inf
                     await protocol.initiate()
                     data = read or bytes(await self._stream.receive_some(_READ))
-                    frames = _FrameLengths()
+                    frames = FrameLengths()
                     while data and not protocol.closed and frames.are_bounded(data):
                         await protocol.handle(RawData(data))
                         data = bytes(await self._stream.receive_some(_READ))
