@@ -229,14 +229,17 @@ async def test_a_store_that_does_not_answer_is_a_clear_error(database_url: str, 
 
 
 @pytest.mark.parametrize(
-    "wrong",
+    ("wrong", "words"),
     [
-        {"kind": "s3"},
-        {"kind": "gcs", "bucket": "b", "secret_key": "{}"},
-        {"kind": "gcs", "bucket": "b", "endpoint": "https://storage.google.example", "redirect_seconds": "60"},
-        {"kind": "directory", "redirect_seconds": "60"},
+        ({"kind": "s3"}, "bucket must be given"),
+        ({"kind": "gcs", "bucket": "b", "secret_key": "{}"}, "missing field"),
+        (
+            {"kind": "gcs", "bucket": "b", "endpoint": "https://storage.example", "redirect_seconds": "60"},
+            "signed for storage.googleapis.com only",
+        ),
+        ({"kind": "directory", "redirect_seconds": "60"}, "nothing can be redirected to a directory"),
     ],
 )
-def test_settings_that_are_wrong_are_explained(wrong: dict[str, str]) -> None:
-    with pytest.raises(SettingsError, match="media_store"):
+def test_settings_that_are_wrong_are_explained(wrong: dict[str, str], words: str) -> None:
+    with pytest.raises(SettingsError, match=f"media_store: .*{words}"):
         store_of(Settings(media_store=MediaStoreSettings.model_validate(wrong)))
