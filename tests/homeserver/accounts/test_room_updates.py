@@ -12,6 +12,7 @@ from tricord.homeserver.accounts.deactivation import Deactivation
 from tricord.homeserver.accounts.profiles import Profiles
 from tricord.homeserver.accounts.room_updates import RoomUpdates
 from tricord.homeserver.storage.database import Database
+from tricord.homeserver.storage.errors import DatabaseUnavailable
 from tricord.homeserver.storage.room_updates import Act
 from tricord.protocol.errors import Forbidden
 from tricord.protocol.identifiers import RoomId, UserId
@@ -117,3 +118,25 @@ async def test_what_a_dead_process_had_begun_is_told_when_its_lease_ends(
     clock.advance(10 * 60)
     await updates.tell_all(rooms)
     assert len(rooms.told) == 2
+
+
+@pytest.mark.parametrize("where", ["to_tell", "tell"])
+async def test_what_a_database_that_is_away_interrupts_is_told_later(
+    alice: UserId,
+    profiles: Profiles,
+    updates: RoomUpdates,
+    clock: SetClock,
+    monkeypatch: pytest.MonkeyPatch,
+    where: str,
+) -> None:
+    async def away(*_: object) -> None:
+        raise DatabaseUnavailable("it is away")
+
+    rooms = NotedRooms()
+    await profiles.set(alice, "displayname", "Alice")
+    with monkeypatch.context() as patch:
+        patch.setattr(rooms, where, away)
+        await updates.tell_all(rooms)
+    clock.advance(10 * 60)
+    await updates.tell_all(rooms)
+    assert rooms.told == [(alice, "profile", room_id) for room_id in ROOMS]

@@ -14,7 +14,7 @@ import trio
 
 from tricord.homeserver.clock import Clock
 from tricord.homeserver.storage.database import Database
-from tricord.homeserver.storage.errors import DatabaseError
+from tricord.homeserver.storage.errors import DatabaseError, DatabaseUnavailable
 from tricord.homeserver.storage.room_updates import Act, RoomUpdate, finish_room_update, lease_room_updates
 from tricord.protocol.errors import MatrixError
 from tricord.protocol.identifiers import RoomId, UserId
@@ -76,15 +76,26 @@ class RoomUpdates:
         )
 
     async def _tell(self, rooms: MemberRooms, update: RoomUpdate) -> None:
-        for room_id in await rooms.to_tell(update.user_id, update.act):
-            try:
-                await rooms.tell(update.user_id, update.act, room_id)
-            except MatrixError as error:
-                _logger.info("a room cannot be told", **_about(update, room_id), reason=error.message)
-            except Exception:
-                # One room must not keep the others from hearing of it.
-                _logger.exception("telling a room failed", **_about(update, room_id))
-        await self._database.run(finish_room_update, update)
+        """Tell one user's rooms; what is interrupted is done again when the lease has ended."""
+        try:
+            for room_id in await rooms.to_tell(update.user_id, update.act):
+                await self._tell_one(rooms, update, room_id)
+            await self._database.run(finish_room_update, update)
+        except DatabaseError as error:
+            _logger.warning("telling rooms is interrupted", user_id=update.user_id, reason=str(error))
+        except Exception:
+            _logger.exception("telling rooms failed", user_id=update.user_id, act=update.act)
+
+    async def _tell_one(self, rooms: MemberRooms, update: RoomUpdate, room_id: RoomId) -> None:
+        try:
+            await rooms.tell(update.user_id, update.act, room_id)
+        except MatrixError as error:
+            _logger.info("a room cannot be told", **_about(update, room_id), reason=error.message)
+        except DatabaseUnavailable:
+            raise  # the others could not be told either
+        except Exception:
+            # One room must not keep the others from hearing of it.
+            _logger.exception("telling a room failed", **_about(update, room_id))
 
 
 def _about(update: RoomUpdate, room_id: RoomId) -> Mapping[str, Any]:
