@@ -33,7 +33,7 @@ SHARED_SECRET = "for the tests only"
 # Argon2 at its cheapest: what it costs is not what these tests are about.
 CHEAP = HashCost(time=1, memory_kib=8, parallelism=1)
 _ANNOUNCED = re.compile(r"serves \S+ at (\S+?),")
-_START_SECONDS = 30
+_START_SECONDS = 120
 # How many processes a homeserver of the tests is: they all run in this one, but share nothing else than real ones do.
 PROCESSES = int(os.environ.get("TRICORD_TEST_PROCESSES", "1"))
 

@@ -366,7 +366,7 @@ async def test_a_signal_ends_a_bot_in_peace(real: RealServer, stop: signal.Signa
     arguments = [sys.executable, "-c", BOT_PROGRAM, real.url, PASSWORD]
     async with trio.open_nursery() as nursery:
         process: trio.Process = await nursery.start(partial(trio.run_process, arguments, check=False))
-        with trio.fail_after(20):
+        with trio.fail_after(60):
             room_id = await alice.create_room(invite=[UserId(BOT)])
             while UserId(BOT) not in await alice.joined_members(room_id):
                 await trio.lowlevel.checkpoint()

@@ -49,7 +49,7 @@ async def test_the_echo_bot_echoes(server: EitherServer, example: Any) -> None:
     bot = example("echo_bot")
     async with server.running(bot):
         alice = await server.user("alice")
-        with trio.fail_after(10):
+        with trio.fail_after(60):
             room_id = await alice.room_with(bot.user_id)
             await alice.send_text(room_id, "!echo Hello  there")
             assert (await alice.hears(room_id)).text == "Hello  there"
@@ -61,7 +61,7 @@ async def test_the_reminder_bot_reminds(server: EitherServer, example: Any) -> N
     bot = example("reminder_bot")
     async with server.running(bot):
         alice = await server.user("alice")
-        with trio.fail_after(10):
+        with trio.fail_after(60):
             room_id = await alice.room_with(bot.user_id)
             said = await alice.send_text(room_id, "!remind 0 water the plants")
             heard = await alice.hears(room_id)

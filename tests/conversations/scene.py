@@ -23,7 +23,7 @@ from tricord.homeserver.storage.database import Database, open_database
 from tricord.protocol.identifiers import EventId, RoomId, ServerName, UserId
 
 # Far more than it takes on a machine that does nothing else.
-_PROMPT_SECONDS = 10
+_PROMPT_SECONDS = 30
 
 
 @dataclass

@@ -28,7 +28,7 @@ from tricord.protocol.identifiers import RoomId, ServerName, UserId, server_name
 
 _STEPS = 14
 _STORIES_AT_A_PLACE = 20
-_PATIENCE_SECONDS = 30
+_PATIENCE_SECONDS = 60
 
 State = dict[tuple[str, str], str]
 

@@ -58,7 +58,7 @@ def update(user_id: UserId, device_id: str, stream_id: int, *prev_ids: int, **mo
 
 async def told(peer: Peer, kind: str, user_id: UserId, count: int) -> list[dict[str, Any]]:
     """Wait until a peer was told something of a user so many times."""
-    with trio.fail_after(20):
+    with trio.fail_after(60):
         while True:
             found = [
                 edu["content"]
@@ -72,7 +72,7 @@ async def told(peer: Peer, kind: str, user_id: UserId, count: int) -> list[dict[
 
 async def kept(scene: Scene, peer: Peer, user_id: UserId, by: Client, devices: set[str]) -> None:
     """Ask until the list is kept here."""
-    with trio.fail_after(20):
+    with trio.fail_after(60):
         while True:
             await settles(user_id, by, devices)
             before = len(peer.asked)

@@ -60,7 +60,7 @@ async def space_of_alice(scene: Scene, room_id: RoomId = THERE) -> RoomId:
 
 
 async def walked(scene: Scene, space: RoomId) -> list[str]:
-    with trio.fail_after(40):
+    with trio.fail_after(60):
         return [room.room_id async for room in scene.alice.rooms_of_space(space)]
 
 
@@ -130,5 +130,5 @@ async def test_spaces_within_spaces_without_end_come_to_an_end(scene: Scene) -> 
 
 
 async def walked_to(scene: Scene, space: RoomId, depth: int) -> list[str]:
-    with trio.fail_after(40):
+    with trio.fail_after(60):
         return [room.room_id async for room in scene.alice.rooms_of_space(space, max_depth=depth)]

@@ -23,7 +23,7 @@ _STATE = "/_matrix/federation/v1/state/"
 _BACKFILL = "/_matrix/federation/v1/backfill/"
 _LAZY = {"room": {"state": {"lazy_load_members": True}}}
 _SOUTH = ServerName("south.test")
-_PATIENCE_SECONDS = 30
+_PATIENCE_SECONDS = 60
 
 
 @pytest.fixture

@@ -81,7 +81,7 @@ async def test_what_one_process_is_told_those_who_wait_at_the_other_hear(databas
                     heard.extend(event["event_id"] for event in joined["timeline"]["events"])
                     heard.append(answer.json()["next_batch"])
 
-                with trio.fail_after(5):
+                with trio.fail_after(15):
                     async with trio.open_nursery() as waiting:
                         waiting.start_soon(wait)
                         await trio.sleep(0.1)

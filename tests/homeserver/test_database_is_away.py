@@ -51,7 +51,7 @@ class Outage:
 async def survives(outage: Outage, run: Callable[[], Awaitable[None]]) -> None:
     async with trio.open_nursery() as nursery:
         nursery.start_soon(run)
-        with trio.fail_after(30):
+        with trio.fail_after(60):
             await outage.is_over.wait()
         nursery.cancel_scope.cancel()
 
@@ -119,6 +119,6 @@ async def test_waking_who_sends_what_introduces_users(
     introductions.on_edus(wake)
     async with trio.open_nursery() as nursery:
         nursery.start_soon(introductions.run)
-        with trio.fail_after(30):
+        with trio.fail_after(60):
             await woken.wait()
         nursery.cancel_scope.cancel()

@@ -75,7 +75,7 @@ async def test_requests_over_a_websocket_count_too(database_url: str, tmp_path: 
                 {"type": "request", "id": 1, "method": "GET", "path": "/_matrix/client/v3/joined_rooms", "body": {}},
             ):
                 await socket.send_message(orjson.dumps(message).decode())
-            with trio.fail_after(30):
+            with trio.fail_after(60):
                 while '"response"' not in (answer := await socket.get_message()):
                     pass
         assert orjson.loads(answer)["status"] == 200

@@ -23,7 +23,7 @@ async def test_reads_go_on_at_the_same_time_and_answer_in_their_order() -> None:
         answered.set()
         return 42
 
-    with trio.fail_after(10):
+    with trio.fail_after(60):
         assert await together(question(), answer()) == ("question", 42)
 
 
@@ -32,7 +32,7 @@ async def test_what_fails_is_raised_as_if_it_stood_alone_and_ends_the_others() -
         await trio.lowlevel.checkpoint()
         raise NotThere
 
-    with trio.fail_after(10), pytest.raises(NotThere):
+    with trio.fail_after(60), pytest.raises(NotThere):
         await together(trio.Event().wait(), fails())
 
 

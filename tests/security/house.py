@@ -148,14 +148,14 @@ async def _shared_room(house: House, version: str) -> str:
 
 async def _check_well(house: House) -> None:
     """The server answers, and two who behave still talk: over `/sync` and over the WebSocket."""
-    with trio.fail_after(20):
+    with trio.fail_after(60):
         assert (await house.http.get("/_matrix/client/versions")).status_code == 200
     ann, ben = await house.somebody("ann"), await house.somebody("ben")
     room = await ann.create_room(preset="public_chat")
     await ben.granted("POST", f"/v3/rooms/{room}/join")
     since = (await ben.sync())["next_batch"]
     async with ben.websocket(position=since) as socket:
-        with trio.fail_after(20):
+        with trio.fail_after(60):
             said = await ann.say(room, "still well")
             told = await ben.sync(since, timeout=30_000)
             assert [event["event_id"] for event in told["rooms"]["join"][room]["timeline"]["events"]] == [said]

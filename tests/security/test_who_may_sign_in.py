@@ -226,7 +226,7 @@ async def test_signing_out_closes_the_websocket(house: House) -> None:
     async with phone.websocket() as socket:
         assert "signed_in" in await socket.get_message()
         await phone.granted("POST", "/v3/logout")
-        with trio.fail_after(20):
+        with trio.fail_after(60):
             assert await close_code(socket) == 4001
 
 
@@ -252,7 +252,7 @@ async def test_what_is_open_with_a_token_ends_when_the_one_that_replaces_it_is_u
         while "pong" not in await socket.get_message():
             pass
         assert refused == []
-        with trio.fail_after(30):
+        with trio.fail_after(60):
             async with new.websocket(position=since) as other:
                 assert "signed_in" in await other.get_message()
                 nursery.start_soon(wait, new)

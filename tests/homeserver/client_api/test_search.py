@@ -299,7 +299,7 @@ async def test_long_searches_are_answered(alice: Person, term: str) -> None:
     room = await alice.create_room()
     await alice.say(room, term)
     await alice.say(room, "ﷺ" * 20_000)
-    with trio.fail_after(20):
+    with trio.fail_after(60):
         assert (await search(alice, term))["count"] >= 1
 
 

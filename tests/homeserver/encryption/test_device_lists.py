@@ -141,7 +141,7 @@ async def test_a_client_that_waits_is_woken_by_new_keys_of_others_also_with_a_fi
     nothing: dict[str, Any] = {"room": {"timeline": {"types": []}, "state": {"types": []}}}
     position = (await alice.client.sync(sync_filter=nothing))["next_batch"]
     told: list[str] = []
-    with trio.fail_after(30):
+    with trio.fail_after(60):
         async with trio.open_nursery() as nursery:
             nursery.start_soon(bob.client.upload_keys, bob.keys())
             nursery.start_soon(carol.client.join, room)

@@ -54,7 +54,7 @@ async def test_a_list_that_goes_out_of_date_during_the_last_look_is_fetched(data
         fetching = ListFetching(SERVER, peers, hasty())
         lists = LateLists(house.database, DeviceChanges(SERVER, house.publisher, house.memberships), fetching.wake)
         nursery.start_soon(fetching.run, lists)
-        with trio.fail_after(30):
+        with trio.fail_after(60):
             await lists.begin(ALICE, [ZOE])
             assert await peers.asked.receive() == ZOE
             await lists.is_late.wait()

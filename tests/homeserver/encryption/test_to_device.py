@@ -81,7 +81,7 @@ async def test_a_device_that_waits_is_woken_by_a_message(alice: Device, bob: Dev
             position = answer["next_batch"]
             found.extend(numbers(answer))
 
-    with trio.fail_after(30):
+    with trio.fail_after(60):
         async with trio.open_nursery() as nursery:
             nursery.start_soon(wait)
             await send(alice, bob.client, 7)

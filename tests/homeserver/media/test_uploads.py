@@ -254,7 +254,7 @@ async def test_an_upload_that_breaks_off_leaves_nothing(database_url: str, tmp_p
     async with person(database_url, tmp_path) as http:
         with pytest.raises(Enough):
             await http.post(UPLOAD, content=parts())
-        with trio.fail_after(20):
+        with trio.fail_after(60):
             while files_in(tmp_path / "media"):  # noqa: ASYNC110  # a look at a folder is all there is
                 await trio.sleep(0.01)
 

@@ -234,7 +234,7 @@ async def test_two_processes_append_to_the_same_room(database_url: str) -> None:
             for number in range(60):
                 nursery.start_soon(one.say, room_id, f"one {number}")
                 nursery.start_soon(other.say, room_id, f"other {number}", BOB)
-        with trio.fail_after(30):
+        with trio.fail_after(60):
             while one.publisher.position != other.publisher.position:  # noqa: ASYNC110
                 await trio.sleep(0.01)
         said = await one.bodies(room_id)

@@ -54,7 +54,7 @@ async def said(alice: Client, room_id: RoomId) -> list[str]:
 
 
 async def until_finalised(alice: Client, delay_id: str) -> Any:
-    with trio.fail_after(30):
+    with trio.fail_after(60):
         while (event := await alice.delayed_event(delay_id)).outcome is None:  # noqa: ASYNC110 - nothing else says it
             await trio.sleep(0.02)
     return event

@@ -109,7 +109,7 @@ async def test_typing_that_nobody_ends_is_ended(parts: Parts) -> None:
         nursery.start_soon(typing.run)
         await typing.start(ROOM, ALICE, timeout_ms=200)
         await typing.start(ROOM, BOB, timeout_ms=60)
-        with trio.fail_after(30), parts.publisher.subscribe(ALICE, [ROOM]) as subscription:
+        with trio.fail_after(60), parts.publisher.subscribe(ALICE, [ROOM]) as subscription:
             while await typing_now(parts):
                 await subscription.wait()
         nursery.cancel_scope.cancel()
@@ -120,7 +120,7 @@ async def test_what_was_typed_before_a_restart_ends_after_it(parts: Parts) -> No
     await Typing(parts.database, parts.publisher, TrioClock()).start(ROOM, ALICE, timeout_ms=60)
     later = Typing(parts.database, parts.publisher, TrioClock())
     async with trio.open_nursery() as nursery:
-        with trio.fail_after(30), parts.publisher.subscribe(ALICE, [ROOM]) as subscription:
+        with trio.fail_after(60), parts.publisher.subscribe(ALICE, [ROOM]) as subscription:
             nursery.start_soon(later.run)
             while await typing_now(parts):
                 await subscription.wait()
@@ -135,7 +135,7 @@ async def test_what_is_typed_during_a_start_ends_after_it(parts: Parts, monkeypa
         await answer.is_there.wait()
         await typing.start(ROOM, ALICE, timeout_ms=60)
         answer.go.set()
-        with trio.fail_after(30), parts.publisher.subscribe(ALICE, [ROOM]) as subscription:
+        with trio.fail_after(60), parts.publisher.subscribe(ALICE, [ROOM]) as subscription:
             while await typing_now(parts):
                 await subscription.wait()
         nursery.cancel_scope.cancel()

@@ -23,7 +23,7 @@ from tricord.protocol.errors import UnknownToken
 from tricord.protocol.identifiers import DeviceId, ServerName, UserId
 from tricord.protocol.strict_json import JsonObject
 
-PATIENCE_SECONDS = 20
+PATIENCE_SECONDS = 60
 LARGE = 8 << 20
 
 

@@ -69,7 +69,7 @@ QUERIES = [plain_query, prepared_query, large_result, large_argument, locked_ins
 async def test_a_cancelled_query_ends_at_once_and_its_connection_answers_the_next(
     connection: Connection, watcher: Watcher, query: Callable[[Connection], Awaitable[None]], seconds: float
 ) -> None:
-    with trio.fail_after(20):
+    with trio.fail_after(60):
         with trio.move_on_after(seconds) as patience:
             await query(connection)
         assert patience.cancelled_caught
@@ -86,7 +86,7 @@ async def test_a_query_that_waits_for_a_lock_can_be_cancelled(
     async with database.transaction() as tx:
         await tx.execute("LOCK TABLE locked, numbers")
         for act in (query_of_a_locked_table, locked_copy):
-            with trio.fail_after(20):
+            with trio.fail_after(60):
                 with trio.move_on_after(0.1) as patience:
                     await act(connection)
                 assert patience.cancelled_caught

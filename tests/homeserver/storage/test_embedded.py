@@ -40,7 +40,7 @@ def start(folder: Path) -> subprocess.Popen[str]:
 
 async def url_of(process: subprocess.Popen[str]) -> str:
     assert process.stdout is not None
-    with trio.fail_after(30):
+    with trio.fail_after(60):
         return (await trio.to_thread.run_sync(read_url, process, abandon_on_cancel=True)).strip()
 
 

@@ -63,7 +63,7 @@ async def watching(url: str) -> AsyncIterator[Watcher]:
 
 async def becomes(count: Callable[[], Awaitable[int]], expected: int) -> None:
     """Wait until a count is what is expected; the server's own tables lag a little."""
-    with trio.fail_after(30):
+    with trio.fail_after(60):
         while await count() != expected:  # noqa: ASYNC110  # the server does not tell us
             await trio.sleep(0.005)
 
@@ -85,7 +85,7 @@ class Heard:
 
     async def holds(self, *payloads: str) -> None:
         """Wait until exactly these have come."""
-        with trio.fail_after(30):
+        with trio.fail_after(60):
             while self.payloads != list(payloads):
                 self._changed = trio.Event()
                 await self._changed.wait()

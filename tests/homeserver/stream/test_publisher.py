@@ -138,7 +138,7 @@ async def test_who_watches_more_rooms_is_woken_since_something_may_have_been_pub
         publisher.publish(at(1))
         await trio.testing.wait_all_tasks_blocked()
         subscription.rooms = frozenset([ROOM])
-        with trio.fail_after(30):
+        with trio.fail_after(60):
             await subscription.wait()
         subscription.rooms = frozenset([ROOM])
         subscription.rooms = frozenset()
@@ -170,7 +170,7 @@ async def test_what_nobody_publishes_is_looked_for_however_much_is_published_mea
     await database.run(take_positions, 10_000)
     async with trio.open_nursery() as nursery:
         nursery.start_soon(publisher.run)
-        with trio.fail_after(30):
+        with trio.fail_after(60):
             for position in range(2, 10_000):
                 publisher.publish(at(position))
                 if publisher.position:
@@ -197,7 +197,7 @@ async def test_what_was_missed_is_looked_for_until_the_database_answers(
     async with trio.open_nursery() as nursery:
         nursery.start_soon(publisher.run)
         publisher._take_notification("")
-        with trio.fail_after(30):
+        with trio.fail_after(60):
             await looked.wait()
         nursery.cancel_scope.cancel()
     assert not failures
