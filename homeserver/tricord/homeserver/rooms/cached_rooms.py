@@ -111,8 +111,8 @@ class CachedRooms:
         publisher: Publisher,
         siblings: Siblings | None = None,
         *,
-        budget: int = 64 << 20,
-        tail_budget: int = 512 << 10,
+        budget: int = 48 << 20,
+        tail_budget: int = 384 << 10,
     ) -> None:
         self._database = database
         self._budget = budget
