@@ -66,19 +66,19 @@ ServerNames = Annotated[tuple[str, ...], AfterValidator(_server_names)]
 
 
 class DatabaseSettings(Section):
-    """Where rooms and accounts are kept."""
+    """The database that rooms and accounts are kept in."""
 
     url: SecretStr = Field(
         SecretStr(""),
         description="postgresql://user:password@host/name of a PostgreSQL ≥ 14; empty: an embedded one in data_dir",
     )
-    connections: int = Field(12, ge=2, le=200, description="connections kept open at most, per process")
+    connections: int = Field(12, ge=2, le=200, description="how many connections each process keeps open at most")
 
 
 class ListenerSettings(Section):
-    """An address to answer on."""
+    """An address to listen on."""
 
-    bind: Address = Field(description="ADDRESS:PORT; port 0 takes a free one")
+    bind: Address = Field(description="ADDRESS:PORT; port 0: any free port")
     serves: tuple[Literal["client", "federation"], ...] = Field(
         ("client",), min_length=1, description='"client", "federation", or both'
     )
@@ -90,44 +90,48 @@ class ListenerSettings(Section):
 
 
 class FederationSettings(Section):
-    """How this server meets others."""
+    """How this server talks to others."""
 
-    presence: bool = Field(True, description="whether to tell other servers which of our users are there")
-    device_names: bool = Field(False, description="whether to tell other servers what our users call their devices")
+    presence: bool = Field(True, description="whether to tell other servers which of our users are online")
+    device_names: bool = Field(False, description="whether to tell other servers the names of our users' devices")
     notaries: ServerNames = Field(
-        (), description="servers to ask for the keys of those that do not answer themselves, in this order"
+        (), description="servers to ask, in this order, for the keys of servers that do not answer"
     )
-    trusted_ca: Path | None = Field(None, description="PEM file of further authorities to trust for other servers")
+    trusted_ca: Path | None = Field(
+        None, description="PEM file of additional certificate authorities to trust for other servers"
+    )
     allowed_addresses: Networks = Field(
-        (), description="networks that are not public and may still be called, such as 127.0.0.0/8"
+        (), description="private networks that requests may nevertheless go to, such as 127.0.0.0/8"
     )
     address_overrides: dict[str, str] = Field(
-        {}, description='where to find a server without asking DNS: { "hs2.example" = "192.0.2.7:8448" }'
+        {}, description='where to find certain servers, instead of asking DNS: { "hs2.example" = "192.0.2.7:8448" }'
     )
 
 
 class IdentityServerSettings(Section):
-    """Who is asked whose an e-mail address or telephone number is, when somebody is invited by it."""
+    """Who is asked whose e-mail address or telephone number it is when somebody is invited by one."""
 
     trusted: ServerNames = Field(
-        (), description='identity servers that users may have asked, such as "matrix.org"; none: invitations by user id'
+        (),
+        description='identity servers that users may have us ask, such as "matrix.org"; none: people are invited '
+        "by user id only",
     )
 
 
 class PolicyServerSettings(Section):
-    """Whether rooms may use this server as their policy server, and what it recommends.
+    """Whether rooms may use this server as their policy server, and which events it approves.
 
     A room does by the state event `m.room.policy`, with this server's name and the key that
     `/.well-known/matrix/policy_server` tells, while a user of this server is in the room. Patterns have `*` for any
     text and `?` for any character. Words in encrypted messages are not seen.
     """
 
-    enabled: bool = Field(False, description="whether events are recommended at all")
+    enabled: bool = Field(False, description="whether this server acts as a policy server")
     allowed_servers: tuple[str, ...] = Field(("*",), description="patterns of servers whose users may send")
-    denied_servers: tuple[str, ...] = Field((), description="patterns of servers whose users may not")
+    denied_servers: tuple[str, ...] = Field((), description="patterns of servers whose users may not send")
     allowed_users: tuple[str, ...] = Field(("*",), description="patterns of users who may send")
-    denied_users: tuple[str, ...] = Field((), description="patterns of users who may not")
-    denied_words: tuple[str, ...] = Field((), description="patterns of words and phrases that no text may have")
+    denied_users: tuple[str, ...] = Field((), description="patterns of users who may not send")
+    denied_words: tuple[str, ...] = Field((), description="patterns of words and phrases that no text may contain")
 
 
 class WellKnownSettings(Section):
@@ -135,29 +139,29 @@ class WellKnownSettings(Section):
 
     client_base_url: str = Field(
         "",
-        description="base URL for clients, who are told it when they sign in, too; empty: https:// and the server "
+        description="base URL for clients, also told to them when they sign in; empty: https:// and the server "
         "name, unless that is localhost",
     )
-    server: str = Field("", description="HOST:PORT other servers shall use; empty: the document is not served")
-    support_email: str = Field("", description="whom to write to about this server")
+    server: str = Field("", description="HOST:PORT that other servers should use; empty: the document is not served")
+    support_email: str = Field("", description="e-mail address for questions about this server")
     support_page: str = Field("", description="a web page about getting help")
 
 
 class TurnSettings(Section):
-    """Relays for calls, which clients get time-limited credentials for."""
+    """Relays for calls, for which clients get temporary credentials."""
 
     uris: tuple[Annotated[str, StringConstraints(pattern=r"^turns?:\S+$")], ...] = Field(
-        (), description='the relays, such as "turn:turn.example.org:3478?transport=udp"; none: no relays'
+        (), description='the relays, such as "turn:turn.example.org:3478?transport=udp"; none: there are none'
     )
     shared_secret: SecretStr = Field(
-        SecretStr(""), description="the secret that the relays know too: `static-auth-secret` of coturn"
+        SecretStr(""), description="the secret shared with the relays: `static-auth-secret` in coturn"
     )
-    lifetime: int = Field(86_400, ge=60, description="seconds that credentials are good for")
+    lifetime: int = Field(86_400, ge=60, description="for how many seconds credentials are valid")
     guests: bool = Field(False, description="whether guests get credentials too")
 
 
 class RtcSettings(Section):
-    """Calls of many, as Element Call makes them."""
+    """Group calls, as in Element Call."""
 
     livekit_service_urls: tuple[str, ...] = Field(
         (), description="URLs of the MatrixRTC authorization services in front of LiveKit, the preferred one first"
@@ -168,17 +172,18 @@ class PushSettings(Section):
     """Notifications to browsers and phones."""
 
     contact: str = Field(
-        "", description="mailto: or https: URL by which push services reach you; empty: https:// and the server name"
+        "",
+        description="mailto: or https: URL at which push services can reach you; empty: https:// and the server name",
     )
 
 
 class MetricsSettings(Section):
-    """Figures for Prometheus: requests and what they took, connections, what waits, memory."""
+    """Metrics for Prometheus: requests and how long they took, connections, queues, memory."""
 
     bind: Address | Literal[""] = Field(
         "",
-        description="ADDRESS:PORT where anybody is told them at /metrics; each further process has the next port; "
-        "empty: nowhere",
+        description="ADDRESS:PORT where anybody can read them at /metrics; each further process uses the next "
+        "port; empty: nowhere",
     )
 
 
@@ -203,13 +208,13 @@ class Settings(Section):
     )
     data_dir: Path = Field(
         Path("tricord-data"),
-        description="folder of the keys, of media, and of the embedded database",
+        description="directory for keys, media, and the embedded database",
     )
     default_room_version: Annotated[str, AfterValidator(_room_version)] = Field(
-        "12", description="the version of rooms created here, unless a client asks for another"
+        "12", description="the version of rooms created here, unless the client asks for another one"
     )
     processes: int = Field(
-        1, ge=1, le=64, description="how many processes serve; as many as there are processor cores for them, at most"
+        1, ge=1, le=64, description="how many processes serve; no more than there are processor cores to spare"
     )
     database: DatabaseSettings = DatabaseSettings()
     listeners: tuple[ListenerSettings, ...] = Field(

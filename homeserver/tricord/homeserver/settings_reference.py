@@ -21,18 +21,18 @@ _OPENING = """\
 
 <!-- Written by `tricord config reference`; the tests compare. -->
 
-`tricord serve --config FILE` reads a TOML file; without one it reads `./tricord.toml`, if that is there. `tricord init`
-writes such a file, with every setting explained where it stands, and `tricord config check` says what is wrong with it.
+`tricord serve --config FILE` reads a TOML file; without `--config` it reads `./tricord.toml`, if there is one.
+`tricord init` writes such a file, with an explanation of every setting, and `tricord config check` validates it.
 
-What is set in several places comes from the last of: the file, the environment, the flags `--data-dir` and
+A setting given in several places is taken from the last of these: the file, the environment, the flags `--data-dir` and
 `--server-name`.
 
-- **Environment:** `TRICORD__` and the key, in capitals, with `__` for each step down: `[database] url` is
+- **Environment:** `TRICORD__` and the key in capitals, with `__` for each level: `[database] url` is
   `TRICORD__DATABASE__URL`. Lists and tables are written as in TOML: `TRICORD__LISTENERS='[{ bind = "0.0.0.0:8008" }]'`.
-- **Secrets** may lie in files of their own: `url_file` instead of `url`, `TRICORD__DATABASE__URL_FILE` instead of
+- **Secrets** can be kept in files of their own: `url_file` instead of `url`, `TRICORD__DATABASE__URL_FILE` instead of
   `TRICORD__DATABASE__URL`.
-- **Paths** in the file start at the file's folder, those in the environment and in flags at the working directory.
-- A setting that does not exist is an error, not ignored.
+- **Paths** in the file are relative to its directory, those in the environment and in flags to the working directory.
+- An unknown setting is an error.
 """
 
 _WORDS = {

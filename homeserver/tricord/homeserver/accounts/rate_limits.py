@@ -12,9 +12,9 @@ from tricord.homeserver.stream.common_memory import Buckets
 
 
 class RateLimitSettings(Section):
-    """How often things may be done; each is a bucket that holds `burst` and regains `per_second`."""
+    """How often things may be done. Each limit is a bucket that holds `burst` and is refilled by `per_second`."""
 
-    enabled: bool = Field(True, description="false for tests and benchmarks only")
+    enabled: bool = Field(True, description="whether there are limits; false for tests and benchmarks only")
     login_by_address: Rate = Field(Rate(per_second=0.5, burst=20), description="attempts to sign in from one address")
     login_failures: Rate = Field(
         Rate(per_second=0.05, burst=10), description="wrong passwords for one account from one address"
@@ -22,23 +22,23 @@ class RateLimitSettings(Section):
     login_failures_by_account: Rate = Field(
         Rate(per_second=0.1, burst=60), description="wrong passwords for one account from anywhere"
     )
-    registration: Rate = Field(Rate(per_second=0.1, burst=10), description="accounts made from one address")
+    registration: Rate = Field(Rate(per_second=0.1, burst=10), description="accounts created from one address")
     account_probes: Rate = Field(
-        Rate(per_second=1, burst=30), description="questions about names, tokens and flows from one address"
+        Rate(per_second=1, burst=30), description="queries about user names, tokens and login flows from one address"
     )
-    requests: Rate = Field(Rate(per_second=50, burst=500), description="requests of one user, whatever they ask")
-    messages: Rate = Field(Rate(per_second=20, burst=200), description="events that one user sends, whatever they are")
+    requests: Rate = Field(Rate(per_second=50, burst=500), description="requests of one user, of any kind")
+    messages: Rate = Field(Rate(per_second=20, burst=200), description="events that one user sends, of any kind")
     joins: Rate = Field(Rate(per_second=0.5, burst=30), description="rooms that one user joins or knocks on")
     invites: Rate = Field(Rate(per_second=0.5, burst=50), description="people whom one user invites")
-    rooms: Rate = Field(Rate(per_second=0.1, burst=20), description="rooms that one user makes")
+    rooms: Rate = Field(Rate(per_second=0.1, burst=20), description="rooms that one user creates")
     uploads: Rate = Field(Rate(per_second=2, burst=50), description="files that one user uploads or announces")
     downloads: Rate = Field(Rate(per_second=20, burst=300), description="files and thumbnails that one user asks for")
     previews: Rate = Field(Rate(per_second=0.5, burst=30), description="previews of URLs that one user asks for")
-    profile: Rate = Field(Rate(per_second=0.2, burst=20), description="profile changes of one user")
+    profile: Rate = Field(Rate(per_second=0.2, burst=20), description="profile changes by one user")
     lookups: Rate = Field(
-        Rate(per_second=5, burst=100), description="searches for rooms and people, and looks into spaces, of one user"
+        Rate(per_second=5, burst=100), description="searches for rooms and people, and views of spaces, by one user"
     )
-    reports: Rate = Field(Rate(per_second=0.02, burst=20), description="reports of one user to the operator")
+    reports: Rate = Field(Rate(per_second=0.02, burst=20), description="reports that one user makes to the operator")
 
 
 def address_key(address: str) -> str:

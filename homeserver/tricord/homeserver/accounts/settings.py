@@ -23,26 +23,33 @@ class TermsDocument(Section):
 
 
 class RegistrationSettings(Section):
-    """Who may make an account."""
+    """Who may create an account."""
 
-    enabled: bool = Field(False, description="people may register by themselves")
-    token_required: bool = Field(False, description="those who register need a token, made with: tricord token create")
+    enabled: bool = Field(False, description="whether people may register themselves")
+    token_required: bool = Field(
+        False, description="whether registering takes a token, made with: tricord token create"
+    )
     terms: tuple[TermsDocument, ...] = Field(
         (),
-        description='what they accept: [{ id = "terms_of_service", version = "1", name = "Terms", url = "https://…" }]',
+        description='what they must accept: [{ id = "terms_of_service", version = "1", name = "Terms", url = '
+        '"https://…" }]',
     )
     shared_secret: SecretStr | None = Field(
-        None, description="lets scripts that know it make accounts, administrators too; empty: nobody"
+        None, description="lets scripts that know it create accounts, including administrators; none: no script can"
     )
-    guests: bool = Field(False, description="people may come in as guests, to read and speak where rooms allow them")
+    guests: bool = Field(
+        False, description="whether people may come in as guests, to read and write in rooms that allow it"
+    )
     minimum_password_length: int = Field(1, ge=1, le=128, description="shorter new passwords are refused")
 
 
 class UserDirectorySettings(Section):
-    """Whom people find when they search for others."""
+    """Whom users find when they search for others."""
 
     all_local_users: bool = Field(
-        False, description="everybody of this server; false: those in rooms shared with the searcher or open to all"
+        False,
+        description="true: everybody on this server; false: only users in public rooms or in rooms shared with "
+        "the searcher",
     )
 
 
@@ -63,8 +70,8 @@ class LoginSettings(Section):
         description="seconds that an access token lasts for other clients; 0: until the user signs out",
     )
     login_tokens: bool = Field(
-        True, description="a signed-in client may, after asking for the password, sign in another one"
+        True, description="whether a signed-in client may sign in another one, after asking for the password"
     )
     concurrent_password_checks: int = Field(
-        2, ge=1, le=64, description="password hashes that a process computes at a time; each takes 64 MiB"
+        2, ge=1, le=64, description="how many password hashes a process computes at a time; each takes 64 MiB"
     )

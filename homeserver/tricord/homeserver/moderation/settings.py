@@ -19,20 +19,22 @@ def _room_id(text: str) -> str:
 
 
 class ModerationSettings(Section):
-    """What is done against abuse."""
+    """Protection against abuse."""
 
     policy_lists: tuple[Annotated[str, AfterValidator(_room_id)], ...] = Field(
         (),
-        description="ids of rooms with policies, which somebody of this server is in: whom they ban cannot invite our "
-        "users, nor come into rooms by this server",
+        description="ids of policy rooms that somebody on this server has joined; whoever they ban can neither "
+        "invite our users nor join rooms through this server",
     )
 
 
 class ServerNoticeSettings(Section):
-    """Messages of the operator to users, in a room of its own for each; sent with: tricord notice send."""
+    """Messages from the operator to users, each in a room of their own; sent with: tricord notice send."""
 
-    localpart: str = Field("", description="the user whom notices come from, such as notices; empty: there are none")
+    localpart: str = Field(
+        "", description="localpart of the user who sends notices, such as notices; empty: notices cannot be sent"
+    )
     display_name: str = Field("Server Notices", description="the name of that user")
-    avatar_url: str = Field("", description="the picture of that user, an mxc:// address")
+    avatar_url: str = Field("", description="the avatar of that user, as an mxc:// URI")
     room_name: str = Field("Server Notices", description="the name of the rooms")
     room_topic: str = Field("", description="the topic of the rooms")

@@ -8,9 +8,12 @@ from tricord.homeserver.section import Section
 
 
 class DelayedEventSettings(Section):
-    """Events that clients send for later: calls end by them when somebody's connection breaks."""
+    """Events that clients schedule for later; with them, calls end when somebody's connection breaks."""
 
     longest_delay_seconds: int = Field(
-        24 * 3600, ge=0, le=366 * 24 * 3600, description="how much later an event may be sent; 0: not at all"
+        24 * 3600,
+        ge=0,
+        le=366 * 24 * 3600,
+        description="how far in the future an event may be sent; 0: events cannot be delayed",
     )
-    most_per_user: int = Field(100, ge=1, le=10_000, description="how many of one user may wait at a time")
+    most_per_user: int = Field(100, ge=1, le=10_000, description="how many delayed events one user may have at a time")

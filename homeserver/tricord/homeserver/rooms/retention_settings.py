@@ -10,23 +10,28 @@ from tricord.homeserver.section import Section
 
 
 class RetentionSettings(Section):
-    """How long messages are kept. A room says it by the state event `m.room.retention`, within these bounds.
+    """How long messages are kept. A room says so in the state event `m.room.retention`, within these bounds.
 
     A message whose time is over is shown to nobody from then on, is told to other servers without its content, and is
     deleted soon. docs/retention.md says more.
     """
 
-    enabled: bool = Field(False, description="whether messages are ever deleted for their age")
+    enabled: bool = Field(False, description="whether messages are deleted because of their age")
     default_hours: int = Field(
-        0, ge=0, description="how long messages are kept in rooms that say nothing; 0: for ever, or `longest_hours`"
+        0,
+        ge=0,
+        description="how long messages are kept in rooms that say nothing; 0: for `longest_hours`, or for ever "
+        "if that is 0, too",
     )
-    shortest_hours: int = Field(24, ge=0, description="they are kept at least so long, whatever a room says")
-    longest_hours: int = Field(0, ge=0, description="they are kept at most so long; 0: rooms may keep them for ever")
-    purge_every_minutes: int = Field(60, ge=1, le=10_080, description="how often what is over is deleted")
+    shortest_hours: int = Field(24, ge=0, description="how long messages are kept at least, whatever a room says")
+    longest_hours: int = Field(
+        0, ge=0, description="how long messages are kept at most; 0: rooms may keep them for ever"
+    )
+    purge_every_minutes: int = Field(60, ge=1, le=10_080, description="how often expired messages are deleted")
     files_too: bool = Field(
         False,
-        description="whether the files go too that a deleted message of their uploader shows in the clear, unless a "
-        "profile shows them; they are then gone wherever else they were posted",
+        description="whether to delete files along with the unencrypted message by which their uploader posted "
+        "them, unless they are in a profile; they are then gone from wherever else they were posted",
     )
 
     @model_validator(mode="after")
