@@ -39,6 +39,7 @@ from tricord.homeserver.rooms.state import RoomState
 from tricord.homeserver.serving.asgi import Application
 from tricord.homeserver.serving.call import Route, WebSocketRoute
 from tricord.homeserver.serving.dispatch import Dispatcher
+from tricord.homeserver.serving.front_page import FrontPageApi
 from tricord.homeserver.serving.health import HealthApi
 from tricord.homeserver.serving.server import Listener, listening
 from tricord.homeserver.settings import ListenerSettings, Settings
@@ -120,6 +121,7 @@ class _House:
         self.client_routes: list[Route] = [
             route
             for department in (
+                FrontPageApi(base.server_name),
                 server_info,
                 RtcApi(settings.rtc),
                 self.accounts,

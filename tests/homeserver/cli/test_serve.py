@@ -38,6 +38,10 @@ def test_without_arguments_it_serves_this_machine_and_says_how_to_go_on(tmp_path
         assert data_dir.stat().st_mode & 0o777 == 0o700
         assert (data_dir / "signing.key").stat().st_mode & 0o777 == 0o600
         assert httpx.get(f"{server.url}/_matrix/client/versions").json()["versions"]
+        front = httpx.get(server.url)
+        assert "localhost</h1>" in front.text
+        assert front.headers["content-type"] == "text/html; charset=utf-8"
+        assert "frame-ancestors 'none'" in front.headers["content-security-policy"]
 
         added = tricord(tmp_path, "user", "add", "alice", "--admin", "--password-stdin", text=f"{PASSWORD}\n").good()
         assert added == "@alice:localhost can sign in now, as an administrator.\n"

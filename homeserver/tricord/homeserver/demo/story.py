@@ -32,8 +32,8 @@ async def tell(folder: Path, once: bool) -> None:
         await _start(console, servers)
         async with trio.open_nursery() as nursery:
             await _converse(console, servers, nursery)
-            _invite(console, servers, folder)
             if not once:
+                _invite(console, servers, folder)
                 await trio.sleep_forever()
             nursery.cancel_scope.cancel()
     finally:
