@@ -20,6 +20,7 @@ from tests.conversations.network import Network
 from tests.conversations.towns import towns
 from tests.federation.web import Seen
 from tests.postgres import PostgresServer
+from tricord.clients import Client
 from tricord.clients.errors import ClientError
 from tricord.protocol.events import VerifiedEvent
 from tricord.protocol.identifiers import EventId
@@ -34,6 +35,10 @@ _STATM = Path("/proc/self/statm")
 
 def _memory_kib() -> int:
     return int(_STATM.read_text().split()[1]) * 4 if _STATM.exists() else 0
+
+
+async def _found(person: Client, term: str) -> list[str]:
+    return [one.user_id for one in (await person.search_users(term)).results]
 
 
 async def test_a_room_with_many_members_is_joined(postgres: PostgresServer, tmp_path: Path) -> None:
@@ -93,6 +98,9 @@ async def test_a_room_with_many_members_is_joined(postgres: PostgresServer, tmp_
                 while len(joined) != _MEMBERS + 2:
                     with contextlib.suppress(ClientError):  # it takes longer than a request may
                         joined = set(await town["xenia"].joined_members(room.room_id))
+                last_one = big.user(f"user{_MEMBERS - 1}")
+                while last_one not in await _found(town["xenia"], f"number {_MEMBERS - 1}"):  # noqa: ASYNC110
+                    await trio.sleep(0.1)  # the directory follows
                 nursery.cancel_scope.cancel()
         print(
             f"{_MEMBERS} members, {len(state) >> 20} MiB of state: readable after {readable:.2f} s, complete after "

@@ -9,6 +9,7 @@ from typing import NamedTuple
 from tricord.homeserver.storage.database import Transaction
 from tricord.homeserver.storage.room_servers import RemoteMemberRow, memberships_before, note_members
 from tricord.homeserver.storage.stream import current_position, take_positions
+from tricord.homeserver.storage.user_directory import follow_again
 from tricord.protocol.identifiers import EventId, RoomId, ServerName
 
 CHANNEL = "tricord_partial_rooms"
@@ -249,6 +250,7 @@ async def complete_room(tx: Transaction, completion: Completion) -> int | None:
     )
     await _put_state(tx, completion)
     await _put_members(tx, completion)
+    await follow_again(tx, completion.join_position)
     await note_members(tx, completion.remote_members, before, {}, {nid: completion.join_position})
     await tx.execute(
         "UPDATE room_servers SET until = $2 WHERE room_nid = $1 AND until IS NULL AND joined <= 0",

@@ -108,6 +108,13 @@ async def set_followed_place(tx: Transaction, place: Place) -> None:
     await tx.execute("UPDATE user_directory_place SET position = $1, user_id = $2", *place)
 
 
+async def follow_again(tx: Transaction, position: int) -> None:
+    """Have memberships from a position on followed again: some have been written there afterwards."""
+    await tx.execute(
+        "UPDATE user_directory_place SET position = $1, user_id = '' WHERE (position, user_id) > ($1, '')", position
+    )
+
+
 async def memberships_after(tx: Transaction, place: Place, limit: int) -> list[Change]:
     """Return the memberships that changed after a place, in order."""
     rows = await tx.fetch(
