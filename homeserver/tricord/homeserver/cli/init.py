@@ -73,7 +73,7 @@ def init(server_name: str | None, config_file: Path, data_dir: Path) -> None:
         config_file.parent.mkdir(parents=True, exist_ok=True)
         _write_private(config_file, settings_file(chosen))
 
-    click.echo(f"{config_file}: settings, each explained where it stands")
+    click.echo(f"{config_file}: the settings, each with an explanation")
     click.echo(f"{data_dir}: signing key {key.key_id} and the registration secret. Keep a copy of this folder.")
     click.echo("")
     click.echo("Next:")
@@ -84,7 +84,7 @@ def init(server_name: str | None, config_file: Path, data_dir: Path) -> None:
         click.echo(f"  - let a reverse proxy with a certificate forward https://{server_name}/_matrix and")
         click.echo(f"    /.well-known/matrix to http://{_ADDRESS}, or give a [[listeners]] table tls_certificate and")
         click.echo("    tls_key; people and other servers come the same way (docs/operating.md, and [well_known]);")
-        click.echo(f"  - {how_to('doctor', config_file)} checks it all and says the fix.")
+        click.echo(f"  - {how_to('doctor', config_file)} checks all of it and says how to fix it.")
 
 
 def _behind_a_proxy(server_name: str) -> dict[str, Any]:
