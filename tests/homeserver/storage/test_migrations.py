@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from urllib.parse import urlsplit
 
 import pytest
 import trio
@@ -24,6 +25,17 @@ async def empty_url(postgres: PostgresServer) -> AsyncIterator[str]:
     url = await postgres.empty()
     yield url
     await postgres.drop(url)
+
+
+TABLES = "SELECT table_name FROM information_schema.tables WHERE table_schema = 'public'"
+
+
+async def run(url: str, sql: str) -> None:
+    connection = await Connection.open(url)
+    try:
+        await connection.execute(sql)
+    finally:
+        await connection.aclose()
 
 
 async def column(url: str, sql: str) -> list[object]:
@@ -58,6 +70,29 @@ def test_no_two_files_have_a_number_and_each_says_why_it_is_there() -> None:
     numbers = [migration.number for migration in migrations]
     assert numbers == sorted(set(numbers))
     assert all(migration.sql.startswith("--") for migration in migrations)
+
+
+async def test_a_database_that_cannot_hold_every_character_is_refused_in_words(empty_url: str) -> None:
+    url = urlsplit(empty_url)
+    name = f"{url.path[1:]}_ascii"
+    await run(empty_url, f"CREATE DATABASE {name} ENCODING 'SQL_ASCII' LOCALE 'C' TEMPLATE template0")
+    with pytest.raises(DatabaseError, match=r"encoding is SQL_ASCII.*: make a new one with CREATE DATABASE"):
+        await migrate(url._replace(path=f"/{name}").geturl(), [FIRST])
+    assert await column(url._replace(path=f"/{name}").geturl(), TABLES) == []
+    await run(empty_url, f"DROP DATABASE {name}")
+
+
+async def test_a_user_who_may_not_make_tables_is_told_what_to_do(empty_url: str) -> None:
+    url = urlsplit(empty_url)
+    name = f"{url.path[1:]}_guest"
+    await run(empty_url, f"CREATE ROLE {name} LOGIN PASSWORD 'guest'")
+    await run(empty_url, "REVOKE CREATE ON SCHEMA public FROM PUBLIC")
+    try:
+        at = url.netloc.rpartition("@")[2]
+        with pytest.raises(DatabaseError, match=r"permission denied .*: let the user .* own the database"):
+            await migrate(url._replace(netloc=f"{name}:guest@{at}").geturl(), [FIRST])
+    finally:
+        await run(empty_url, f"DROP ROLE {name}")
 
 
 async def test_processes_that_start_together_run_each_file_once(empty_url: str) -> None:

@@ -20,6 +20,9 @@ from tricord.homeserver.storage.errors import DatabaseError, DatabaseTooNew, Dat
 _NAME = re.compile(r"^(\d{4})_\w+\.sql$")
 # Any number will do, as long as nothing else takes an advisory lock with it.
 _LOCK = 0x7472_6963_6F72_6401
+_OLDEST = 14
+_VERSION = "SELECT current_setting('server_version_num')::integer / 10000"
+_NOT_ALLOWED = "42501"
 
 _log = structlog.get_logger(__name__)
 
@@ -46,20 +49,16 @@ def known_migrations() -> list[Migration]:
 async def migrate(url: str, migrations: Sequence[Migration] | None = None) -> list[str]:
     """Bring the schema up to date and return the names of the files that ran.
 
-    Raises DatabaseTooNew if the database has migrations that are not known here.
+    Raises DatabaseTooNew if the database has migrations that are not known here, and DatabaseError if it is none that
+    could have them.
     """
     if migrations is None:
         migrations = known_migrations()
     connection = await Connection.open(url, application_name="tricord migration")
     try:
         await connection.execute("SELECT pg_advisory_lock($1)", _LOCK)
-        await connection.execute(
-            """
-            CREATE TABLE IF NOT EXISTS schema_migrations (
-                number integer PRIMARY KEY, name text NOT NULL, ran_at timestamptz NOT NULL DEFAULT now()
-            )
-            """
-        )
+        if not await connection.fetchval("SELECT to_regclass('schema_migrations')::text"):
+            await _begin(connection)
         rows = await connection.fetch("SELECT number, name FROM schema_migrations")
         done = {row["number"]: row["name"] for row in rows}
         unknown = sorted(name for number, name in done.items() if number not in {m.number for m in migrations})
@@ -88,3 +87,31 @@ async def migrate(url: str, migrations: Sequence[Migration] | None = None) -> li
     finally:
         # Closing the session also gives the lock back.
         await connection.aclose()
+
+
+async def _begin(connection: Connection) -> None:
+    """Begin the schema of a new database, if it is one that can hold it."""
+    version, number = await connection.fetchval("SHOW server_version"), await connection.fetchval(_VERSION)
+    if number < _OLDEST:
+        raise DatabaseError(f"PostgreSQL {version} is too old: upgrade it to {_OLDEST} or newer")
+    encoding = await connection.fetchval("SHOW server_encoding")
+    if encoding != "UTF8":
+        raise DatabaseError(
+            f"the database's encoding is {encoding}, in which not everything can be said: make a new one with "
+            "CREATE DATABASE tricord ENCODING 'UTF8' TEMPLATE template0"
+        )
+    try:
+        await connection.execute(
+            """
+            CREATE TABLE schema_migrations (
+                number integer PRIMARY KEY, name text NOT NULL, ran_at timestamptz NOT NULL DEFAULT now()
+            )
+            """
+        )
+    except DatabaseError as error:
+        if error.sqlstate == _NOT_ALLOWED:
+            raise DatabaseError(
+                f"{error}: let the user of database.url own the database, with ALTER DATABASE … OWNER TO …",
+                sqlstate=error.sqlstate,
+            ) from error
+        raise
