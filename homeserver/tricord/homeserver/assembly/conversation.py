@@ -140,7 +140,7 @@ class Conversation:
         self._threads = ThreadList(
             database, timeline, rooms.visibility, rooms.preferences, rooms.aggregations, rooms.client_events
         )
-        self._thread_updates, self._memberships = rooms.thread_updates, memberships
+        self._thread_updates = rooms.thread_updates
         self._user_rooms = UserRooms(memberships, state, rooms.log, self.changes, profiles)
 
     @property
