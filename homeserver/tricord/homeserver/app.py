@@ -82,7 +82,6 @@ class _House:
     def __init__(
         self, base: Foundation, transport: Transport, outside: Outside, password_cost: HashCost | None
     ) -> None:
-        settings = base.settings
         self.publisher, self.observe = base.publisher, base.observe
         self.network = Network(base, transport)
         self.rooms = Rooms(base, self.network)
@@ -102,28 +101,13 @@ class _House:
         self.exchange = exchange
         media = Media(base, self.network)
         upkeep = Upkeep(base, self.rooms)
-        server_info = ServerInfoApi(
-            base.server_name,
-            settings.default_room_version,
-            settings.well_known,
-            settings.login,
-            policy_key=base.policy_key,
-            rtc=settings.rtc,
-            unstable_features={
-                websocket.FEATURE: True,
-                "org.matrix.simplified_msc3575": True,
-                "org.matrix.msc3814": True,
-                "org.matrix.msc4140": settings.delayed_events.longest_delay_seconds > 0,
-            },
-            web_push_key=push.vapid.public,
-        )
         self.health_routes = HealthApi(lambda: base.database.read(_answers)).routes()
         self.client_routes: list[Route] = [
             route
             for department in (
                 FrontPageApi(base.server_name),
-                server_info,
-                RtcApi(settings.rtc),
+                _server_info(base, push),
+                RtcApi(base.settings.rtc),
                 self.accounts,
                 conversation,
                 discovery,
@@ -158,6 +142,25 @@ class _House:
             give_back_memory,
             *(run for department in departments for run in department.run),
         ]
+
+
+def _server_info(base: Foundation, push: Push) -> ServerInfoApi:
+    settings = base.settings
+    return ServerInfoApi(
+        base.server_name,
+        settings.default_room_version,
+        settings.well_known,
+        settings.login,
+        policy_key=base.policy_key,
+        rtc=settings.rtc,
+        unstable_features={
+            websocket.FEATURE: True,
+            "org.matrix.simplified_msc3575": True,
+            "org.matrix.msc3814": True,
+            "org.matrix.msc4140": settings.delayed_events.longest_delay_seconds > 0,
+        },
+        web_push_key=push.vapid.public,
+    )
 
 
 @contextlib.asynccontextmanager
