@@ -20,6 +20,7 @@ from tricord.homeserver.peers.incoming import IncomingTransactions
 from tricord.homeserver.rooms import typing
 from tricord.homeserver.rooms.typing import Typing
 from tricord.homeserver.storage.database import Database
+from tricord.homeserver.storage.devices import Sighting
 from tricord.homeserver.storage.errors import DatabaseUnavailable
 from tricord.homeserver.stream.publisher import Publisher
 from tricord.protocol.identifiers import DeviceId, ServerName
@@ -79,6 +80,26 @@ async def test_noting_when_devices_were_seen(database: Database, outage: Outage)
     seen = Sightings(database, FixedClock())
     seen.note(ALICE, DeviceId("PHONE"), address="192.0.2.1", user_agent="tests")
     await survives(outage, seen.run)
+
+
+async def test_noting_when_devices_were_seen_until_the_end(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sightings, "_WRITE_EVERY_SECONDS", 0.01)
+    begun, written = trio.Event(), []
+
+    async def slow(_function: object, seen: list[Sighting]) -> None:
+        if not begun.is_set():
+            begun.set()
+            await trio.sleep_forever()
+        written.extend(seen)
+
+    monkeypatch.setattr(database, "run", slow)
+    seen = Sightings(database, FixedClock())
+    seen.note(ALICE, DeviceId("PHONE"), address="192.0.2.1", user_agent="tests")
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(seen.run)
+        await begun.wait()
+        nursery.cancel_scope.cancel()
+    assert [one.device_id for one in written] == ["PHONE"]
 
 
 async def test_telling_other_processes_who_is_here(database: Database, outage: Outage) -> None:

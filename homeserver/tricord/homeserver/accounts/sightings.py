@@ -55,7 +55,7 @@ class Sightings:
             unwritten, self._unwritten = self._unwritten, {}
             try:
                 await self._database.run(record_sightings, list(unwritten.values()))
-            except DatabaseError:
+            except BaseException:  # cancelled, too: it is tried once more at the end
                 self._unwritten = unwritten | self._unwritten
                 raise
 

@@ -51,6 +51,6 @@ class Uses:
             unwritten, self._unwritten = self._unwritten, {}
             try:
                 await self._database.run(note_uses, unwritten)
-            except DatabaseError:
+            except BaseException:  # cancelled, too: it is tried once more at the end
                 self._unwritten = unwritten | self._unwritten
                 raise
