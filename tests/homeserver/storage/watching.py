@@ -32,6 +32,13 @@ class Watcher:
             part,
         )
 
+    async def waiting(self) -> int:
+        """How many others wait for a lock."""
+        return await self._count(
+            "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid() "
+            "AND wait_event_type = 'Lock'"
+        )
+
     async def locks(self) -> int:
         """How many locks on this database's tables others hold or wait for."""
         return await self._count(

@@ -170,11 +170,18 @@ async def record_sightings(tx: Transaction, sightings: Sequence[Sighting]) -> No
     """Note when and where from devices were last seen."""
     await tx.execute(
         """
-        UPDATE devices SET last_seen_ts = seen.ts, last_seen_ip = seen.ip, last_seen_user_agent = seen.user_agent
-        FROM unnest($1::text[], $2::text[], $3::bigint[], $4::text[], $5::text[])
-             AS seen (user_id, device_id, ts, ip, user_agent)
-        WHERE devices.user_id = seen.user_id AND devices.device_id = seen.device_id
-        AND (devices.last_seen_ts IS NULL OR devices.last_seen_ts < seen.ts)
+        WITH seen AS (
+            SELECT * FROM unnest($1::text[], $2::text[], $3::bigint[], $4::text[], $5::text[])
+                AS t (user_id, device_id, ts, ip, user_agent)
+        ), locked AS (
+            -- In one order everywhere, so that two who have seen the same do not wait for each other in a circle.
+            SELECT user_id, device_id FROM devices d JOIN seen USING (user_id, device_id)
+            ORDER BY user_id, device_id FOR NO KEY UPDATE OF d
+        )
+        UPDATE devices d SET last_seen_ts = seen.ts, last_seen_ip = seen.ip, last_seen_user_agent = seen.user_agent
+        FROM seen JOIN locked USING (user_id, device_id)
+        WHERE d.user_id = seen.user_id AND d.device_id = seen.device_id
+        AND (d.last_seen_ts IS NULL OR d.last_seen_ts < seen.ts)
         """,
         [seen.user_id for seen in sightings],
         [seen.device_id for seen in sightings],

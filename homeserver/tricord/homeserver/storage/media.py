@@ -211,9 +211,15 @@ async def note_uses(tx: Transaction, uses: Mapping[Mxc, int]) -> None:
     """Write when media was last asked for."""
     await tx.execute(
         """
-        UPDATE media SET last_used_ts = used.ts
-        FROM unnest($1::text[], $2::text[], $3::bigint[]) AS used (server_name, media_id, ts)
-        WHERE media.server_name = used.server_name AND media.media_id = used.media_id AND media.last_used_ts < used.ts
+        WITH used AS (
+            SELECT * FROM unnest($1::text[], $2::text[], $3::bigint[]) AS t (server_name, media_id, ts)
+        ), locked AS (
+            -- In one order everywhere, so that two who note the same do not wait for each other in a circle.
+            SELECT server_name, media_id FROM media m JOIN used USING (server_name, media_id)
+            ORDER BY server_name, media_id FOR NO KEY UPDATE OF m
+        )
+        UPDATE media m SET last_used_ts = used.ts FROM used JOIN locked USING (server_name, media_id)
+        WHERE m.server_name = used.server_name AND m.media_id = used.media_id AND m.last_used_ts < used.ts
         """,
         [mxc.server_name for mxc in uses],
         [mxc.media_id for mxc in uses],

@@ -47,6 +47,8 @@ async def move_receipts(tx: Transaction, receipts: Sequence[Receipt]) -> list[Re
         INSERT INTO receipts AS old
             (room_id, user_id, receipt_type, thread_id, event_id, event_position, received_ts, position)
         SELECT *, 0 FROM unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::text[], $6::bigint[], $7::bigint[])
+        -- In one order everywhere, so that two who move the same do not wait for each other in a circle.
+        ORDER BY 1, 2, 3, 4
         ON CONFLICT (room_id, user_id, receipt_type, thread_id) DO UPDATE
         SET event_id = excluded.event_id, event_position = excluded.event_position,
             received_ts = excluded.received_ts

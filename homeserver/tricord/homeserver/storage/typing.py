@@ -14,6 +14,8 @@ async def start_typing(tx: Transaction, typing: Sequence[tuple[RoomId, UserId, i
         """
         WITH noted AS (
             INSERT INTO typing (room_id, user_id, until_ts) SELECT * FROM unnest($1::text[], $2::text[], $3::bigint[])
+            -- In one order everywhere, so that two who note the same do not wait for each other in a circle.
+            ORDER BY 1, 2
             ON CONFLICT (room_id, user_id) DO UPDATE SET until_ts = excluded.until_ts
             RETURNING room_id, xmax = 0 AS inserted
         )
