@@ -255,10 +255,10 @@ class History:
             if filling is Filling.NOTHING:
                 return page, ()
             if filling is Filling.LATER:
-                return _upto(page, gaps[0]), gaps
+                return _upto(page, gaps[0], start), gaps
             page = await self._timeline.page(room_id, start, end, direction, limit)
         gaps = await self._kept(room_id, page.gaps)
-        return (_upto(page, gaps[0]) if gaps and not is_patient else page), ()
+        return (_upto(page, gaps[0], start) if gaps and not is_patient else page), ()
 
     async def _fill(self, room_id: RoomId, gaps: Sequence[StoredEvent], *, patiently: bool) -> Filling:
         """Fetch what is missing before some events."""
@@ -274,8 +274,10 @@ class History:
         return [stored for stored in gaps if stored.event.origin_server_ts > horizon]
 
 
-def _upto(page: Page, stored: StoredEvent) -> Page:
-    """Return a page, read backwards, up to one of its events: the next one begins with that."""
+def _upto(page: Page, stored: StoredEvent, start: Place) -> Page:
+    """Return a page, read backwards from a place, up to one of its events: the next one begins with that."""
+    if stored not in page.events:
+        return Page((), start)  # it is the one before
     return Page(page.events[: page.events.index(stored)], stored.place, parents=page.parents)
 
 

@@ -18,6 +18,7 @@ from tricord.homeserver.storage.events import (
     newest_events,
 )
 from tricord.homeserver.stream.tokens import Place
+from tricord.protocol.events import VerifiedEvent
 from tricord.protocol.identifiers import EventId, RoomId
 
 _TAIL_EVENTS = 50
@@ -36,6 +37,8 @@ class Stretch:
 
     events: tuple[StoredEvent, ...]
     limited: bool
+    is_cut: bool = False
+    """Whether it begins where this server lacks what was before: see `Timeline.unbroken`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +49,7 @@ class Page:
     next: Place | None
     """Where reading goes on; None at the end."""
     gaps: tuple[StoredEvent, ...] = ()
-    """Those of the events that name one before them which is not here."""
+    """Those of the events that name one before them which is not here; read backwards, also of the event before."""
     parents: frozenset[EventId] = frozenset()
     """Those of the events to which anything relates."""
 
@@ -69,6 +72,27 @@ class Timeline:
     async def recent_between(self, between: Mapping[RoomId, tuple[int, int]], *, limit: int) -> dict[RoomId, Stretch]:
         """Return the same for many rooms at once, each between two positions of its own."""
         return await self._recent(between, limit)
+
+    async def unbroken(self, stretches: Mapping[RoomId, Stretch]) -> dict[RoomId, Stretch]:
+        """Return stretches from where nothing is missing in them any more.
+
+        While this server was not in a room, more was said than it was told. That is fetched when somebody reads
+        backwards, and does not come into any stretch: who was told what is on both sides of it would never ask.
+        """
+        doubtful = {room_id: some for room_id, one in stretches.items() if (some := _doubtful(one))}
+        if not doubtful:
+            return dict(stretches)
+        before = {
+            event_id for of_room in doubtful.values() for _, stored in of_room for event_id in stored.event.prev_events
+        }
+        known = await self.events(before)
+        live = {event_id for event_id, one in known.items() if one.rejected or (one.position and not one.backfill_rank)}
+        found = dict(stretches)
+        for room_id, of_room in doubtful.items():
+            cuts = [place for place, stored in of_room if live.isdisjoint(stored.event.prev_events)]
+            if cuts:
+                found[room_id] = Stretch(stretches[room_id].events[max(cuts) :], limited=True, is_cut=True)
+        return found
 
     async def last_until(self, positions: Mapping[RoomId, int]) -> dict[RoomId, StoredEvent]:
         """Return the last live event of each room at or before a position; rooms that have none are absent."""
@@ -107,6 +131,10 @@ class Timeline:
         shown = rows[:limit]
         events = tuple(row.stored for row in shown)
         gaps = tuple(row.stored for row in shown if row.names_missing)
+        if direction is Direction.BACKWARD and start.rank < 0 and not (events and events[0].place == start):
+            # Reading goes on before an event that was told already, and there is nothing that leads up to it.
+            above = await self._database.read(events_after, room_id, start, None, 1)
+            gaps = (*(row.stored for row in above if row.names_missing), *gaps)
         parents = frozenset(row.stored.event.event_id for row in shown if row.has_children)
         if len(rows) <= limit:
             return Page(events, None, gaps, parents)
@@ -127,3 +155,22 @@ class Timeline:
         """Return the first event at or after a time, or the last at or before it, by the senders' clocks."""
         read = last_event_until if direction is Direction.BACKWARD else first_event_since
         return await self._database.read(read, room_id, ts)
+
+
+def _doubtful(stretch: Stretch) -> list[tuple[int, StoredEvent]]:
+    """Return the events that may come after something that is missing, and their places in a stretch.
+
+    What follows another event of the stretch does not. Of the first, only joins are looked at: nobody else comes anew.
+    """
+    doubtful = []
+    earlier: set[EventId] = set()
+    for place, stored in enumerate(stretch.events):
+        event = stored.event
+        if event.prev_events and earlier.isdisjoint(event.prev_events) and (place or _is_join(event)):
+            doubtful.append((place, stored))
+        earlier.add(event.event_id)
+    return doubtful
+
+
+def _is_join(event: VerifiedEvent) -> bool:
+    return event.type == "m.room.member" and event.content.get("membership") == "join"

@@ -36,6 +36,14 @@ class Place(NamedTuple):
     rank: int = 0
 
 
+def before_stretch(start: int, upto: int) -> Place:
+    """Return where reading backwards goes on from a stretch of live events, which begins right after a position.
+
+    History that leads up to the first of them has its position, and was not told with it.
+    """
+    return Place(start + 1, -1) if start < upto else Place(start)
+
+
 def encode_token(position: int, *, messages_upto: int | None = None, left_out: Mapping[str, int] | None = None) -> str:
     """Return the token that stands right after a position.
 
@@ -49,7 +57,8 @@ def encode_token(position: int, *, messages_upto: int | None = None, left_out: M
 
 def decode_token(text: str) -> int:
     """Return the position of a token; raise InvalidParam for anything else."""
-    return decode_place(text).position
+    place = decode_place(text)
+    return place.position - 1 if place.rank < 0 else place.position
 
 
 def decode_messages_upto(text: str) -> int | None:

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 
 from tricord.homeserver.encryption.device_lists import NO_NEWS, ListNews
 from tricord.homeserver.push.counts import Count
+from tricord.homeserver.stream.tokens import Place
 from tricord.protocol.identifiers import EventId, RoomId
 from tricord.protocol.strict_json import JsonObject
 
@@ -23,8 +24,8 @@ class Timeline:
     events: tuple[Json, ...]
     # Whether it does not reach back to where the user was: there is more between.
     limited: bool
-    # The position just before the first event, where reading backwards goes on.
-    prev_batch: int
+    # The place just before the first event, where reading backwards goes on.
+    prev_batch: Place
 
 
 @dataclass(slots=True)

@@ -10,7 +10,7 @@ from collections.abc import Iterable
 import orjson
 
 from tricord.homeserver.push.counts import Count
-from tricord.homeserver.stream.tokens import encode_token
+from tricord.homeserver.stream.tokens import encode_place, encode_token
 from tricord.homeserver.sync.delta import Delta, DeviceNews, JoinedRoom, Json, LeftRoom, RoomNews
 from tricord.homeserver.sync.room_reads import marks_of
 from tricord.protocol.identifiers import RoomId
@@ -106,7 +106,7 @@ def room_news(news: RoomNews) -> bytes:
                 % (
                     b",".join(timeline.events),
                     b"true" if timeline.limited else b"false",
-                    encode_token(timeline.prev_batch).encode(),
+                    encode_place(timeline.prev_batch).encode(),
                 )
             )
         if news.ephemeral:

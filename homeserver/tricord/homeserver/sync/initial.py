@@ -13,7 +13,7 @@ from tricord.homeserver.rooms.client_events import ClientEvents
 from tricord.homeserver.rooms.memberships import Membership, Memberships
 from tricord.homeserver.rooms.timeline import Timeline
 from tricord.homeserver.serving.call import Requester
-from tricord.homeserver.stream.tokens import encode_token
+from tricord.homeserver.stream.tokens import encode_place, encode_token
 from tricord.homeserver.sync.delta import Delta, Json, RoomNews
 from tricord.homeserver.sync.engine import SyncEngine
 from tricord.homeserver.sync.filters import SyncFilters
@@ -104,7 +104,7 @@ def _room(
     account_data: Sequence[Json],
 ) -> bytes:
     timeline = news.timeline
-    start = encode_token(delta.upto if timeline is None else timeline.prev_batch)
+    start = encode_token(delta.upto) if timeline is None else encode_place(timeline.prev_batch)
     return (
         b'{"room_id":%b,"membership":"%b","visibility":"%b","messages":{"start":"%b","end":"%b","chunk":[%b]},'
         b'"state":[%b],"account_data":[%b]}'

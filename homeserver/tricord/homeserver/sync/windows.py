@@ -177,7 +177,7 @@ class Windows:
 
     async def _unfiltered(self, stretches: Collection[Stretch], limit: int) -> dict[RoomId, Window]:
         between = {stretch.room_id: (stretch.after, stretch.upto) for stretch in stretches}
-        read = await self._timeline.recent_between(between, limit=max(limit, 1))
+        read = await self._timeline.unbroken(await self._timeline.recent_between(between, limit=max(limit, 1)))
         return {stretch.room_id: _window(stretch, read.get(stretch.room_id, _NOTHING), limit) for stretch in stretches}
 
     async def _filtered(self, stretch: Stretch, limit: int, wanted: RoomEventFilter) -> Window:
@@ -185,14 +185,16 @@ class Windows:
         passed_over: list[StoredEvent] = []
         upto, more = stretch.upto, True
         for _ in range(_MOST_PAGES):
-            read = await self._timeline.recent(stretch.room_id, after=stretch.after, upto=upto, limit=_PAGE)
+            part = {stretch.room_id: (stretch.after, upto)}
+            page = await self._timeline.unbroken(await self._timeline.recent_between(part, limit=_PAGE))
+            read = page[stretch.room_id]
             for stored in reversed(read.events):
                 if len(kept) == limit:
                     break
                 upto = stored.place.position - 1
                 (kept if wanted.allows(stored.event) else passed_over).append(stored)
             more = read.limited or (upto > stretch.after and len(kept) == limit)
-            if not read.limited or len(kept) == limit:
+            if not read.limited or read.is_cut or len(kept) == limit:
                 break
         window = _window(stretch, Read(tuple(reversed(kept)), limited=more), limit)
         window.start = upto

@@ -14,6 +14,7 @@ from tricord.homeserver.rooms.aggregations import Aggregation
 from tricord.homeserver.rooms.client_format import Reader, client_event_for
 from tricord.homeserver.rooms.receipts import shown_to
 from tricord.homeserver.rooms.stored_event import StateKey, StoredEvent
+from tricord.homeserver.stream.tokens import before_stretch
 from tricord.homeserver.sync.delta import Json, RoomNews, Timeline
 from tricord.homeserver.sync.sections.ephemeral import receipt_event, typing_event
 from tricord.homeserver.sync.viewer import Viewer
@@ -98,7 +99,7 @@ def _render(
     timeline = None
     if events or window.limited or window.stretch.full_state:
         encoded = tuple(as_json(e, "join" if memberships is None else memberships.get(e)) for e in events)
-        timeline = Timeline(encoded, window.limited, window.start)
+        timeline = Timeline(encoded, window.limited, before_stretch(window.start, window.stretch.upto))
     state_is_said = state or (viewer.use_state_after and timeline is not None) or window.stretch.full_state
     return RoomNews(
         timeline=timeline,

@@ -23,7 +23,7 @@ from tricord.homeserver.rooms.threads import MAIN
 from tricord.homeserver.rooms.timeline import Timeline
 from tricord.homeserver.rooms.unanswered import Unanswered
 from tricord.homeserver.rooms.visibility import Visibility
-from tricord.homeserver.stream.tokens import encode_token
+from tricord.homeserver.stream.tokens import before_stretch, encode_place
 from tricord.homeserver.sync.delta import Json
 from tricord.homeserver.sync.plan import Stretch
 from tricord.homeserver.sync.sections.summary import SummarySection
@@ -197,8 +197,10 @@ class RoomReader:
         for room in rooms:
             alike.setdefault((room.wish.limit, room.upto), []).append(room)
         for (limit, upto), some in alike.items():
-            read = await self._timeline.recent_in_rooms(
-                dict.fromkeys((room.room_id for room in some), 0), upto=upto, limit=max(limit, 1)
+            read = await self._timeline.unbroken(
+                await self._timeline.recent_in_rooms(
+                    dict.fromkeys((room.room_id for room in some), 0), upto=upto, limit=max(limit, 1)
+                )
             )
             for room in some:
                 stretch = read[room.room_id]
@@ -364,7 +366,7 @@ def _section(room: Room, facts: _Facts, reader: Reader, since: int | None, now_m
         section["timeline"] = [
             render(stored, "join" if not room.memberships else room.memberships.get(stored)) for stored in room.events
         ]
-        section["prev_batch"] = encode_token(room.start)
+        section["prev_batch"] = encode_place(before_stretch(room.start, room.upto))
         section["limited"] = room.limited
         live = 0 if since is None else sum(stored.place.position > since for stored in room.events)
         section["num_live"] = live
