@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 import trio
+from structlog.testing import capture_logs
 
 from tests.conversations.scene import Scene, hostile_scene
 from tests.conversations.towns import heard
@@ -436,3 +437,67 @@ async def test_what_passes_is_only_believed_of_a_servers_own_users(scene: Scene)
         for event in room.get("ephemeral", {}).get("events", []):
             assert set(event["content"].get("user_ids", [])) <= {scene.mallory}
             assert frank not in repr(event["content"])
+
+
+def _with_each_leaf(value: Any, leaf: Any) -> Iterator[Any]:
+    """Yield a value with one leaf after the other replaced."""
+    if isinstance(value, dict):
+        for key, inner in value.items():
+            for changed in _with_each_leaf(inner, leaf):
+                yield {**value, key: changed}
+    elif isinstance(value, list):
+        for place, inner in enumerate(value):
+            for changed in _with_each_leaf(inner, leaf):
+                yield [*value[:place], changed, *value[place + 1 :]]
+    else:
+        yield leaf
+
+
+async def test_values_that_cannot_be_kept_spoil_nothing_of_what_passes(scene: Scene) -> None:
+    mallory, alice = scene.mallory, scene.alice.user_id
+    room_id, event_id = scene.room.room_id, scene.room.ends[0].event_id
+    keys = {"user_id": mallory, "usage": ["master"], "keys": {"ed25519:x": "x"}, "signatures": {mallory: {"a:b": "c"}}}
+    device = {"user_id": mallory, "device_id": "D", "algorithms": ["a"], "keys": {"ed25519:D": "x"}}
+    presence = {"user_id": mallory, "presence": "online", "last_active_ago": 1, "status_msg": "x"}
+    edus: list[tuple[str, Any]] = [
+        ("m.typing", {"room_id": room_id, "user_id": mallory, "typing": True}),
+        (
+            "m.receipt",
+            {room_id: {"m.read": {mallory: {"event_ids": [event_id], "data": {"ts": 1, "thread_id": "main"}}}}},
+        ),
+        ("m.presence", {"push": [presence]}),
+        (
+            "m.device_list_update",
+            {
+                "user_id": mallory,
+                "device_id": "D",
+                "device_display_name": "x",
+                "stream_id": 1,
+                "prev_id": [1],
+                "deleted": False,
+                "keys": device,
+            },
+        ),
+        ("m.signing_key_update", {"user_id": mallory, "master_key": keys, "self_signing_key": keys}),
+        (
+            "m.direct_to_device",
+            {"sender": mallory, "type": "m.odd", "message_id": "1", "messages": {alice: {"*": {"x": [1]}}}},
+        ),
+    ]
+    leaves: tuple[Any, ...] = (10**40, -(10**19), 2**63, 1.5, "\0", "x\0y", True, None, [], {})
+    odd = [
+        {"edu_type": kind, "content": content}
+        for leaf in leaves
+        for kind, whole in edus
+        for content in _with_each_leaf(whole, leaf)
+    ]
+    for start in range(0, len(odd), 90):
+        said = scene.evil.says(scene.room, scene.mallory, f"beside {start}")
+        scene.room.take_in(said)
+        with capture_logs() as logs:
+            answer = await scene.evil.send(scene.hs, [said], odd[start : start + 90])
+        assert answer.status_code == 200, answer.text
+        assert answer.json()["pdus"] == {said.event_id: {}}
+        assert not [line for line in logs if line["log_level"] in ("error", "critical")]
+    for person in (scene.alice, scene.bob):
+        assert said.event_id in repr(await person.sync())

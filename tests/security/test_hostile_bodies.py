@@ -82,6 +82,30 @@ async def test_the_largest_integers_are_kept_and_minus_zero_is_zero(house: House
     assert b'"n":%d' % kept in raw
 
 
+async def test_integers_that_nobody_can_write_down_again_are_refused(house: House) -> None:
+    alice, room = house.alice, house.room
+    wide = b'{"order":1%s,"auth_data":{"x":-1%s},"algorithm":"a"}' % (b"0" * 19, b"0" * 19)
+    for method, path in (
+        ("PUT", f"/v3/user/{alice.user_id}/account_data/org.example"),
+        ("PUT", f"/v3/user/{alice.user_id}/rooms/{room}/account_data/org.example"),
+        ("PUT", f"/v3/user/{alice.user_id}/rooms/{room}/tags/u.x"),
+        ("POST", f"/v3/user/{alice.user_id}/filter"),
+        ("POST", "/v3/room_keys/version"),
+    ):
+        assert await alice.refused(method, path, content=wide) in UNFIT, path
+    too_late = f"/v1/rooms/{room}/timestamp_to_event?dir=b&ts={2**63}"
+    assert await alice.refused("GET", too_late) == (400, "M_INVALID_PARAM")
+
+
+async def test_a_nul_is_refused_where_the_database_cannot_keep_it(house: House) -> None:
+    alice = house.alice
+    status = {"presence": "online", "status_msg": "a\0b"}
+    assert await alice.refused("PUT", f"/v3/presence/{alice.user_id}/status", status) in UNFIT
+    delayed = "/unstable/org.matrix.msc4140/delayed_events"
+    for path in (f"/v1/rooms/{house.room}/hierarchy?from=%00", f"{delayed}?room_id=%00", f"{delayed}?type=a%00"):
+        assert await alice.refused("GET", path) == (400, "M_INVALID_PARAM"), path
+
+
 async def test_a_hundred_thousand_brackets_are_refused_at_once(house: House) -> None:
     started = time.process_time()
     assert (await house.alice.refused("PUT", send(house.room, "t1"), content=b"[" * 100_000))[0] == 400

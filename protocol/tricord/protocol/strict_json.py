@@ -24,23 +24,34 @@ MAX_INTEGER = 2**53 - 1
 _SHORTEST_EXPONENT = 1e16
 
 
-def parse_json(data: bytes | str, *, max_depth: int = MAX_DEPTH) -> Any:
-    """Return the value that `data` spells; raise NotJson if it is not JSON, BadJson if it is nested too deep."""
+def parse_json(data: bytes | str, *, max_depth: int = MAX_DEPTH, parse_int: Callable[[str], int] = int) -> Any:
+    """Return the value that `data` spells; raise NotJson if it is not JSON, BadJson if it is nested too deep.
+
+    `parse_int` reads integers beyond 64 bits, and perhaps others.
+    """
     try:
         value = orjson.loads(data)
     except orjson.JSONDecodeError as error:
         raise NotJson(f"not JSON: {error}") from error
     if _has_floats(value, max_depth):
-        return _parse_again(data, parse_float=_finite)
+        return _parse_again(data, parse_float=_finite, parse_int=parse_int)
     return value
 
 
-def parse_object(data: bytes | str) -> JsonObject:
-    """Return the JSON object that `data` spells; raise NotJson or BadJson."""
-    value = parse_json(data)
+def parse_object(data: bytes | str, *, parse_int: Callable[[str], int] = int) -> JsonObject:
+    """Return the JSON object that `data` spells; raise NotJson or BadJson. `parse_int` is as for `parse_json`."""
+    value = parse_json(data, parse_int=parse_int)
     if type(value) is not dict:
         raise BadJson("not a JSON object")
     return value
+
+
+def integer_of_64_bits(text: str) -> int:
+    """Read an integer that everybody can write down again; raise BadJson for others."""
+    number = int(text)
+    if not -(2**63) <= number < 2**63:
+        raise BadJson("an integer has more than 64 bits")
+    return number
 
 
 def parse_event_object(data: bytes, *, strict: bool) -> JsonObject:

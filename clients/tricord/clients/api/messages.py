@@ -12,6 +12,7 @@ from pydantic import Field
 
 from tricord.clients.endpoint import Authentication, Endpoint, Model
 from tricord.protocol.identifiers import EventId
+from tricord.protocol.strict_json import MAX_INTEGER
 
 Direction = Literal["b", "f"]
 
@@ -130,7 +131,7 @@ class TimestampToEvent(Endpoint):
     class Query(Model):
         """Milliseconds since 1970, and where to look from there."""
 
-        ts: int
+        ts: int = Field(ge=-MAX_INTEGER, le=MAX_INTEGER)
         dir: Direction
 
     class Response(Model):

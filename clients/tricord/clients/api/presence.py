@@ -25,7 +25,7 @@ class SetPresence(Endpoint):
         """The new state."""
 
         presence: Literal["online", "offline", "unavailable"]
-        status_msg: str | None = Field(None, max_length=1024)
+        status_msg: str | None = Field(None, max_length=1024, pattern=r"^[^\x00]*$")
 
 
 class GetPresence(Endpoint):

@@ -52,7 +52,7 @@ from tricord.protocol.errors import (
     UserSuspended,
 )
 from tricord.protocol.identifiers import ServerName
-from tricord.protocol.strict_json import JsonObject, parse_object
+from tricord.protocol.strict_json import JsonObject, integer_of_64_bits, parse_object
 
 _log = structlog.get_logger(__name__)
 
@@ -226,7 +226,9 @@ class Dispatcher:
         if reads_json(endpoint, request.method):
             data = await read_body(request.body, _content_length(request.headers), endpoint.max_body)
             if data:
-                body = parse_object(data)
+                # What clients say is kept, and told again; what servers say may be signed as it is.
+                is_signed = endpoint.authentication is Authentication.SIGNED_REQUEST
+                body = parse_object(data, parse_int=int if is_signed else integer_of_64_bits)
         origin = None
         if endpoint.authentication is Authentication.SIGNED_REQUEST:
             origin = await self._signer(request, body)
@@ -355,6 +357,8 @@ def _query(model: type[BaseModel] | None, parameters: Mapping[str, list[str]]) -
     for name, info in model.model_fields.items():
         values = parameters.get(info.alias or name)
         if values is not None:
+            if any("\0" in value for value in values):
+                raise InvalidParam(f"`{info.alias or name}` holds a NUL")
             given[info.alias or name] = values if get_origin(info.annotation) is list else values[-1]
     try:
         return model.model_validate(given)

@@ -39,7 +39,7 @@ from tricord.homeserver.sync.frames import FellBehind, FrameWriter, Gone
 from tricord.homeserver.sync.http import delta_token, encode_sections
 from tricord.homeserver.sync.viewer import Viewer
 from tricord.protocol.errors import BadJson, InvalidParam, MatrixError, MissingToken, NotJson
-from tricord.protocol.strict_json import JsonObject, parse_object
+from tricord.protocol.strict_json import JsonObject, integer_of_64_bits, parse_object
 
 if TYPE_CHECKING:
     from trio_websocket import WebSocketConnection
@@ -260,7 +260,7 @@ class _Client:
         if isinstance(message, bytes) or len(message) > LONGEST_MESSAGE:
             raise _End(Close.BAD_MESSAGE)
         try:
-            return parse_object(message.encode())
+            return parse_object(message.encode(), parse_int=integer_of_64_bits)
         except (NotJson, BadJson) as error:
             raise _End(Close.BAD_MESSAGE) from error
 
