@@ -1,14 +1,16 @@
 """Sync over a WebSocket: deltas go down as they commit, requests go up, as `spec/websocket.md` says.
 
-A connection is four tasks: one pushes deltas, one reads, one keeps the heartbeat, one waits for the access token to
-end. Whichever ends first ends the connection, with the close code of its reason.
+While nothing happens, a connection is two tasks: one pushes deltas, one reads, and sees when it is time for a heartbeat
+or a look at the access token, each of which then is a short task of its own. Whichever fails ends the connection, with
+the close code of its reason. There may be thousands of them, and most of what each takes is its tasks.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+import math
+from collections.abc import Callable, Mapping
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, Any, NoReturn, Protocol
 
 import orjson
@@ -90,8 +92,9 @@ class WebSocketSync:
         """Serve one connection to its end."""
         client = _Client(connection)
         try:
-            requester, viewer, sign_in, token = await self._signed_in(client, headers, client_address)
-            with self._presences.syncing(requester.user_id, sign_in.set_presence):
+            requester, viewer, set_presence, token = await self._signed_in(client, headers, client_address)
+            del headers  # nobody needs them for as long as the connection lasts
+            with self._presences.syncing(requester.user_id, set_presence):
                 await self._converse(client, requester, viewer, token, client_address)
         except _End as end:
             await client.close(end.code)
@@ -105,7 +108,7 @@ class WebSocketSync:
 
     async def _signed_in(
         self, client: _Client, headers: Mapping[str, str], client_address: str
-    ) -> tuple[Requester, Viewer, SignIn, str]:
+    ) -> tuple[Requester, Viewer, str, str]:
         with trio.move_on_after(SIGN_IN_WITHIN_SECONDS):
             message = await client.receive()
             try:
@@ -130,7 +133,7 @@ class WebSocketSync:
             client.token = sign_in.position or client.token
             if client.position is not None:
                 await self._engine.note_received(viewer, client.position)
-            return requester, viewer, sign_in, token
+            return requester, viewer, sign_in.set_presence, token
         raise _End(Close.NOT_SIGNED_IN)
 
     async def _converse(
@@ -146,9 +149,11 @@ class WebSocketSync:
         try:
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(self._push, client, viewer)
-                nursery.start_soon(self._take_requests, client, requester, viewer, client_address)
-                nursery.start_soon(_mind_heartbeat, client)
-                nursery.start_soon(self._mind_token, token, requester.session_id, client_address)
+                look = partial(nursery.start_soon, self._look_at_token, token, client_address)
+                # From here on nothing is missed, so that the token is looked at inside.
+                with self._sessions.when_ended(requester.session_id, look):
+                    look()
+                    await self._listen(client, requester, viewer, client_address, nursery, look)
         except BaseExceptionGroup as group:
             # Only the first reason counts; the others came of its cancelling them.
             reasons, others = group.split((_End, Gone))
@@ -168,39 +173,53 @@ class WebSocketSync:
                 await _send_delta(client, await following.next_delta(client.position))
         raise AssertionError("the loop ends by an exception")
 
-    async def _mind_token(self, token: str, session_id: int, client_address: str) -> NoReturn:
-        """End the connection when the token ends; look for ourselves too, for what nobody announces: its age."""
-        while True:
-            news = trio.Event()
-            # From here on nothing is missed, so that the token is looked at inside.
-            with self._sessions.when_ended(session_id, news.set):
-                try:
-                    await self._authenticator.authenticate(token, client_address=client_address, user_agent="")
-                except MatrixError:
-                    raise _End(Close.SIGNED_OUT) from None
-                with trio.move_on_after(_TOKEN_CHECK_SECONDS):
-                    await news.wait()
+    async def _look_at_token(self, token: str, client_address: str) -> None:
+        """End the connection if the token has ended."""
+        try:
+            await self._authenticator.authenticate(token, client_address=client_address, user_agent="")
+        except MatrixError:
+            raise _End(Close.SIGNED_OUT) from None
 
-    async def _take_requests(
-        self, client: _Client, requester: Requester, viewer: Viewer, client_address: str
+    async def _listen(
+        self,
+        client: _Client,
+        requester: Requester,
+        viewer: Viewer,
+        client_address: str,
+        nursery: trio.Nursery,
+        look_at_token: Callable[[], None],
     ) -> NoReturn:
+        """Take what the client says, and begin what is due.
+
+        That is a ping to a silent client, and a look at the token, for what nobody announces: its age.
+        """
         free = trio.Semaphore(MOST_UNANSWERED)
-        async with trio.open_nursery() as nursery:
-            while True:
+        request: Request | None = None
+        looked_at, pinged_at = trio.current_time(), -math.inf
+        while True:
+            ping_at, look_at = max(client.heard_at, pinged_at) + HEARTBEAT_SECONDS, looked_at + _TOKEN_CHECK_SECONDS
+            message: JsonObject | None = None
+            with trio.CancelScope(deadline=min(ping_at, look_at)):
+                if request is not None:
+                    # Taken here and given back there: what is read is bounded by what is answered.
+                    await free.acquire()
+                    nursery.start_soon(self._answer, client, requester, request, client_address, free)
+                    request = None
                 message = await client.receive()
-                if message.get("type") == "ping":
-                    await client.send({"type": "pong", "position": client.token})
-                    continue
-                if message.get("type") == "received":
-                    await self._note_received(client, viewer, message)
-                    continue
-                try:
-                    request = Request.model_validate(message)
-                except ValidationError as error:
-                    raise _End(Close.BAD_MESSAGE) from error
-                # Taken here and given back there: what is read is bounded by what is answered.
-                await free.acquire()
-                nursery.start_soon(self._answer, client, requester, request, client_address, free)
+            now = trio.current_time()
+            if now >= look_at:
+                looked_at = now
+                look_at_token()
+            if message is None:
+                if now >= ping_at:
+                    pinged_at = now
+                    nursery.start_soon(client.ping)
+            elif message.get("type") == "ping":
+                await client.send({"type": "pong", "position": client.token})
+            elif message.get("type") == "received":
+                await self._note_received(client, viewer, message)
+            else:
+                request = _request(message)
         raise AssertionError("the loop ends by an exception")
 
     async def _note_received(self, client: _Client, viewer: Viewer, message: JsonObject) -> None:
@@ -244,6 +263,10 @@ class _Client:
     """The other side: its messages, parsed, and how far it is."""
 
     def __init__(self, connection: WebSocketConnection) -> None:
+        # It was loaded with the first connection: see lane.py.
+        from trio_websocket import ConnectionClosed
+
+        self._closed = ConnectionClosed
         self._connection = connection
         self._writer = FrameWriter(connection)
         # The last position sent; None before the initial sync.
@@ -254,8 +277,10 @@ class _Client:
 
     async def receive(self) -> JsonObject:
         """Return the next message."""
-        with _gone_if_closed():
+        try:
             message = await self._connection.get_message()
+        except self._closed as error:
+            raise Gone from error
         self.heard_at = trio.current_time()
         if isinstance(message, bytes) or len(message) > LONGEST_MESSAGE:
             raise _End(Close.BAD_MESSAGE)
@@ -277,10 +302,15 @@ class _Client:
             raise _End(Close.BEHIND) from None
 
     async def ping(self) -> None:
-        """Ask for a sign of life."""
-        with _gone_if_closed():
-            await self._connection.ping()
-        self.heard_at = trio.current_time()
+        """Ask for a sign of life; end the connection if there is none."""
+        with trio.move_on_after(HEARTBEAT_SECONDS):
+            try:
+                await self._connection.ping()
+            except self._closed as error:
+                raise Gone from error
+            self.heard_at = trio.current_time()
+            return
+        raise _End(Close.UNHEARD)
 
     async def refuse(self, error: MatrixError) -> None:
         """Say why the client may not sign in, and close."""
@@ -297,18 +327,6 @@ class _Client:
             await self._connection.aclose(code, code.name.lower().replace("_", " "))
 
 
-@contextmanager
-def _gone_if_closed() -> Iterator[None]:
-    """Raise Gone when the connection is closed."""
-    # It was loaded with the first connection: see lane.py.
-    from trio_websocket import ConnectionClosed
-
-    try:
-        yield
-    except ConnectionClosed as error:
-        raise Gone from error
-
-
 async def _send_delta(client: _Client, delta: Delta) -> None:
     """Send what changed, and note how far the client is then."""
     sections = b"".join(b",%b" % section for section in encode_sections(delta))
@@ -317,15 +335,11 @@ async def _send_delta(client: _Client, delta: Delta) -> None:
     client.position, client.token = delta.upto, token.decode()
 
 
-async def _mind_heartbeat(client: _Client) -> NoReturn:
-    while True:
-        await trio.sleep_until(client.heard_at + HEARTBEAT_SECONDS)
-        if trio.current_time() < client.heard_at + HEARTBEAT_SECONDS:
-            continue
-        with trio.move_on_after(HEARTBEAT_SECONDS):
-            await client.ping()
-            continue
-        raise _End(Close.UNHEARD)
+def _request(message: JsonObject) -> Request:
+    try:
+        return Request.model_validate(message)
+    except ValidationError as error:
+        raise _End(Close.BAD_MESSAGE) from error
 
 
 def _token(sign_in: SignIn, headers: Mapping[str, str]) -> str:
