@@ -128,7 +128,7 @@ async def opened_house(url: str, common: Common | None = None) -> AsyncIterator[
             rooms = CachedRooms(database, publisher)
         else:
             publisher = Publisher(database, position, common.memory.frontier, common.siblings)
-            others = OtherWriters(common.siblings, common.memory.writers, publisher)
+            others = OtherWriters(common.siblings, common.memory, publisher)
             rooms = CachedRooms(database, publisher, common.siblings)
         memberships = Memberships(database, publisher)
         log = Log(database, publisher, rooms, nodes, memberships, Signer(SERVER, KEY, clock), others=others)

@@ -10,9 +10,11 @@ import trio
 from tests.homeserver.rooms.house import BOB, House, opened_house
 from tests.servers import in_common
 from tricord.homeserver.assembly.foundation import Common
+from tricord.homeserver.rooms import cached_rooms
 from tricord.homeserver.rooms.drafts import Draft
 from tricord.homeserver.rooms.stored_event import StoredEvent
-from tricord.homeserver.stream import publisher, siblings
+from tricord.homeserver.stream import common_memory, publisher, siblings
+from tricord.homeserver.stream.siblings import Topic
 from tricord.protocol.errors import Forbidden
 from tricord.protocol.identifiers import RoomId, UserId
 
@@ -109,6 +111,62 @@ async def test_what_one_has_written_the_other_need_not_read(pair: Pair, monkeypa
     assert redacted.redacted_because == redaction.event.event_id
     assert others == [*written[1:], redaction]
     assert [one.event.json for one in others[:-1]] == [one.event.json for one in written[1:]]
+
+
+async def test_what_is_lost_with_a_connection_is_found_though_nobody_asks_and_nothing_follows(
+    pair: Pair, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ours, lost = pair.commons[1].siblings, trio.Event()
+
+    async def notify(_channel: str, _payload: str) -> None:
+        raise AssertionError("it was told directly")
+
+    monkeypatch.setattr(pair.one.database, "notify", notify)
+    with monkeypatch.context() as deaf:
+        deaf.setitem(ours._listeners, Topic.COMMITS, lambda _news: lost.set())
+        stored = await pair.one.say(pair.room_id, "hello", BOB)
+        with trio.fail_after(_PATIENCE_SECONDS):
+            await lost.wait()
+    assert stored.position is not None
+    assert pair.other.publisher.position < stored.position
+    await ours._lines[0]._stream.aclose()
+    with trio.fail_after(_PATIENCE_SECONDS):
+        while pair.other.publisher.position < stored.position:  # noqa: ASYNC110
+            await trio.sleep(0.01)
+    assert await pair.other.bodies(pair.room_id) == ["hello"]
+
+
+async def test_a_room_that_nobody_asks_for_is_forgotten_when_much_is_told_of_it(
+    pair: Pair, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cached_rooms, "_MOST_TOLD_BYTES", 5_000)
+    await pair.other.rooms.room(pair.room_id)
+    for number in range(20):
+        await pair.one.say(pair.room_id, f"{number}")
+    with trio.fail_after(_PATIENCE_SECONDS):
+        while pair.other.publisher.position < pair.one.publisher.position:  # noqa: ASYNC110
+            await trio.sleep(0.01)
+    assert pair.room_id not in pair.other.rooms._rooms
+    assert pair.other.rooms._size == 0
+    assert await pair.other.bodies(pair.room_id) == [f"{number}" for number in range(20)]
+
+
+async def test_whoever_has_waited_longest_goes_first_and_who_takes_too_long_is_not_waited_for(
+    pair: Pair, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one, other = (common.memory.turns for common in pair.commons)
+    with monkeypatch.context() as patient:
+        patient.setattr(common_memory, "TURN_SECONDS", 3_600)
+        one.begin()
+        other.begin()
+        assert (one.has_come, other.has_come) == (True, False)
+        one.end()
+        assert other.has_come
+        other.end()
+    one.begin()
+    await pair.other.say(pair.room_id, "hello", BOB)
+    one.end()
+    assert await pair.other.bodies(pair.room_id) == ["hello"]
 
 
 async def _after(house: House, room_id: RoomId, position: int) -> list[StoredEvent]:

@@ -91,6 +91,21 @@ async def test_one_that_dies_leaves_questions_open_and_is_replaced(tmp_path: Pat
         nursery.cancel_scope.cancel()
 
 
+async def test_both_look_for_what_is_lost_when_a_connection_begins_and_when_it_ends(tmp_path: Path) -> None:
+    one, other = (Siblings(tmp_path, place, 2) for place in range(2))
+    looked: list[Siblings] = []
+    one.when_lost(lambda: looked.append(one))
+    other.when_lost(lambda: looked.append(other))
+    async with trio.open_nursery() as nursery:
+        killed = await start(nursery, one)
+        await start(nursery, other)
+        await until(lambda: {*looked} == {one, other})
+        looked.clear()
+        killed.cancel()
+        await until(lambda: {*looked} == {one, other})
+        nursery.cancel_scope.cancel()
+
+
 async def test_what_waits_for_one_that_does_not_keep_up_is_bounded(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

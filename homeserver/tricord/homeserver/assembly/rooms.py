@@ -53,7 +53,7 @@ class Rooms:
             self.memberships,
             base.signer,
             self.policy,
-            None if common is None else OtherWriters(common.siblings, common.memory.writers, publisher),
+            None if common is None else OtherWriters(common.siblings, common.memory, publisher),
         )
         self.partial = PartialRooms(database)
         self.preferences = Preferences(database, publisher)

@@ -46,6 +46,8 @@ from tricord.protocol.strict_json import JsonObject
 __all__ = ["ClientTransaction", "Draft", "Log"]
 
 _MOST_EVENTS = 200
+# Where so much waits, what is spared by more is little.
+_MANY_EVENTS = 50
 # A room that moves each time is moved by others that get on; still, nobody should wait for ever.
 _MOST_TRIES = 100
 # So often a policy server is asked before others have to wait for its answer too.
@@ -213,19 +215,28 @@ class Log:
             nursery.start_soon(self._prune)
             nursery.start_soon(self._new_rooms.run)
             while True:
-                group = self._next_group()
-                if not group:
+                while not any(request.is_wanted and request.room_id not in self._held for request in self._waiting):
                     self._has_work = trio.Event()
                     await self._has_work.wait()
-                    continue
-                self._in_group = frozenset(request.room_id for request in group)
-                try:
-                    await self._write(group)
-                finally:
-                    self._in_group = frozenset()
-                    self._hand_over()
+                if self._others is None:
+                    await self._write_group()
+                else:
+                    with self._others.turn():
+                        if len(self._waiting) < _MANY_EVENTS:
+                            await self._others.let_go_first()
+                        await self._write_group()
                 # So that who waits to hold a room gets its turn.
                 await trio.lowlevel.checkpoint()
+
+    async def _write_group(self) -> None:
+        """Write what waits now."""
+        group = self._next_group()
+        self._in_group = frozenset(request.room_id for request in group)
+        try:
+            await self._write(group)
+        finally:
+            self._in_group = frozenset()
+            self._hand_over()
 
     def _hand_over(self) -> None:
         self._changed_hands.set()

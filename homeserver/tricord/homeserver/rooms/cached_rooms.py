@@ -1,9 +1,10 @@
 """What this process remembers of rooms: the head, a part of the current state, and the tail of the timeline.
 
 What is remembered of a room belongs to one head. The log moves it along with what it commits, and tells other processes
-on this machine, which do the same: at their own times, so that they go on with another object, and who holds the one
-before finds nothing changed. Where the move to a head was not told, or the one before it, the room is forgotten whole.
-An append on top of something out of date is refused by the database, so being late costs time and nothing else.
+on this machine, which do the same once somebody asks for the room there: they go on with another object, and who holds
+the one before finds nothing changed. Where the move to a head was not told, or the one before it, or where much has
+been told and nobody asked, the room is forgotten whole. An append on top of something out of date is refused by the
+database, so being late costs time and nothing else.
 """
 
 from __future__ import annotations
@@ -29,6 +30,8 @@ _KEY_BYTES = 200
 _MOST_STATE = 20_000
 # Of more than this, other processes read what they need.
 _MOST_TOLD = 1_000
+# In a room that nobody has asked for while so much was told of it.
+_MOST_TOLD_BYTES = 64 << 10
 _UNTOLD = ToldMove(RoomId(""), 0, 0, b"")
 
 
@@ -50,10 +53,18 @@ class CachedRoom:
     redactions: int = 0
     """Goes up when events in it are redacted: what was read meanwhile may still have their content."""
     position: int = 0
-    """What was committed up to here is in it, as far as is known; it may be newer."""
+    """What was committed up to here is in it, as far as is known, or has been told; it may be newer."""
+    told: list[ToldMove] = field(default_factory=list)
+    """What another process has told of it since, from one head to the next; not in it yet."""
     counted: int = 0
     """The bytes that count towards the budget."""
     _state_size: int = 0
+    _told_size: int = 0
+
+    @property
+    def last_head(self) -> int:
+        """The last head that is known."""
+        return self.told[-1].head if self.told else self.head
 
     def set_state(self, key: StateKey, stored: StoredEvent | None) -> None:
         """Remember what is set for a key."""
@@ -65,9 +76,18 @@ class CachedRoom:
         )
         self.state[key] = stored
 
-    def moved(self) -> CachedRoom:
-        """Return the room for another head to be given to; whoever has this one keeps what they have."""
-        return replace(self, state=self.state.copy(), counted=0)
+    def hear(self, told: ToldMove) -> bool:
+        """Keep the next move for later; return False if that is too much by now."""
+        self.told.append(told)
+        self._told_size += len(told.encoded)
+        return self._told_size <= _MOST_TOLD_BYTES
+
+    def moved(self, *, tail_budget: int) -> CachedRoom:
+        """Return the room as it has become by what was told; whoever has this one keeps what they have."""
+        room = replace(self, state=self.state.copy(), counted=0, told=[], _told_size=0)
+        for told in self.told:
+            room.move(told.move(), tail_budget=tail_budget)
+        return room
 
     def move(self, move: Move, *, tail_budget: int) -> None:
         """Take in what has been committed on top of the head."""
@@ -92,7 +112,7 @@ class CachedRoom:
     @property
     def size(self) -> int:
         """About how many bytes all this takes."""
-        return _ROOM_BYTES + self._state_size + (0 if self.tail is None else self.tail.size)
+        return _ROOM_BYTES + self._state_size + self._told_size + (0 if self.tail is None else self.tail.size)
 
 
 @dataclass(slots=True, eq=False)
@@ -131,11 +151,11 @@ class CachedRooms:
         found = {}
         unknown = []
         for room_id in room_ids:
-            room = self._rooms.pop(room_id, None)
+            room = self._known(room_id)
             if room is None:
                 unknown.append(room_id)
             else:
-                found[room_id] = self._rooms[room_id] = room
+                found[room_id] = room
         if unknown:
             readings = {room_id: self._reading.setdefault(room_id, _Reading()) for room_id in unknown}
             try:
@@ -149,7 +169,7 @@ class CachedRooms:
 
     async def room(self, room_id: RoomId) -> CachedRoom | None:
         """Return a room, if it is here."""
-        return self._rooms.get(room_id) or (await self.rooms([room_id])).get(room_id)
+        return self._known(room_id) or (await self.rooms([room_id])).get(room_id)
 
     async def read_state(self, wanted: Iterable[tuple[CachedRoom, Collection[StateKey]]]) -> None:
         """See to it that `state` of each room has the keys."""
@@ -236,15 +256,28 @@ class CachedRooms:
 
     def outdate(self, room: CachedRoom) -> None:
         """Forget a room that is no longer where it was; unless it has been moved there since."""
-        if self._rooms.get(room.room_id) is room:
+        if self._rooms.get(room.room_id) is room and not room.told:
             self.forget(room.room_id)
+
+    def _known(self, room_id: RoomId) -> CachedRoom | None:
+        """Return a room that is remembered, with all that has been told of it; it is the one used last."""
+        room = self._rooms.pop(room_id, None)
+        if room is None:
+            return None
+        if not room.told:
+            self._rooms[room_id] = room
+            return room
+        self._size -= room.counted
+        room = room.moved(tail_budget=self._tail_budget)
+        self._add(room)
+        return room
 
     def _add(self, room: CachedRoom) -> None:
         self._rooms[room.room_id] = room
         self._account([room])
 
     def _read_or_known(self, row: RoomRow, reading: _Reading) -> CachedRoom:
-        if (known := self._rooms.get(row.room_id)) is not None:
+        if (known := self._known(row.room_id)) is not None:
             return known  # another task was quicker, and the log may have moved it on since
         extremities = tuple(Extremity(*extremity) for extremity in row.extremities)
         room = CachedRoom(
@@ -256,22 +289,18 @@ class CachedRooms:
         return room
 
     def _hear(self, news: bytes) -> None:
-        """Follow another process that has moved a room."""
+        """Take notice of another process that has moved a room."""
         told = ToldMove.of(news)
         room_id = told.room_id
         if (reading := self._reading.get(room_id)) is not None:
             reading.told = told
         if (room := self._rooms.get(room_id)) is None:
             return
-        if room.head == told.head - 1:
+        if told.head > room.last_head and not (told.head == room.last_head + 1 and room.hear(told)):
             self.forget(room_id)
-            room = room.moved()
-            room.move(told.move(), tail_budget=self._tail_budget)
-            self._add(room)
-        elif room.head >= told.head:
-            room.position = max(room.position, told.position)
         else:
-            self.forget(room_id)
+            room.position = max(room.position, told.position)
+            self._account([room])
 
     def _forget_changed(self, commit: Commit) -> None:
         if commit.has_events:

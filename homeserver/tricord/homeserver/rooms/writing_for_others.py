@@ -4,20 +4,25 @@ Any process may write to any room, since an append on top of something out of da
 where two write to one room all the time, both compute in vain. So who has written to a room is its writer for a moment,
 and the others ask it to append for them. Whatever the writer does not do, for whatever reason, who asked does alone;
 the log finds out if it has been done after all, by the transaction of the request, or because the state is set already.
+
+Different rooms are written by several at once, but committed one after the other, since each commit takes the next
+positions. So who has little to write lets the others finish first: what comes meanwhile goes along, with one commit.
 """
 
 from __future__ import annotations
 
 import pickle
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from contextlib import contextmanager
 
 import structlog
+import trio
 
 from tricord.homeserver.rooms.drafts import Draft
 from tricord.homeserver.rooms.moves import decode_events, encode_events
 from tricord.homeserver.rooms.stored_event import StoredEvent
-from tricord.homeserver.stream.common_memory import Writers
-from tricord.homeserver.stream.publisher import Publisher
+from tricord.homeserver.stream.common_memory import TURN_SECONDS, CommonMemory
+from tricord.homeserver.stream.publisher import Commit, Publisher
 from tricord.homeserver.stream.siblings import Siblings
 
 Append = Callable[[Sequence[Draft]], Awaitable[list[StoredEvent] | None]]
@@ -30,10 +35,13 @@ _logger = structlog.get_logger(__name__)
 class OtherWriters:
     """The other processes, as writers of rooms; and this one, for them."""
 
-    def __init__(self, siblings: Siblings, writers: Writers, publisher: Publisher) -> None:
+    def __init__(self, siblings: Siblings, memory: CommonMemory, publisher: Publisher) -> None:
         self._publisher = publisher
         self._siblings = siblings
-        self._writers = writers
+        self._writers = memory.writers
+        self._turns = memory.turns
+        self._have_written = trio.Event()
+        publisher.observe_other_processes(self._note_commit, lambda _position: None)
         self._append: Append | None = None
         siblings.answer_with(self._answer)
 
@@ -59,9 +67,27 @@ class OtherWriters:
         self._writers.note(room_id)
         return None
 
+    @contextmanager
+    def turn(self) -> Iterator[None]:
+        """Let the others know that there is something to write here, while the block lasts."""
+        self._turns.begin()
+        try:
+            yield
+        finally:
+            self._turns.end()
+
+    async def let_go_first(self) -> None:
+        """Wait until those who have waited longer have written, or take too long."""
+        with trio.move_on_after(TURN_SECONDS):
+            while not self._turns.has_come:
+                await self._have_written.wait()
+
+    def _note_commit(self, _commit: Commit) -> None:
+        self._have_written.set()
+        self._have_written = trio.Event()
+
     async def _answer(self, question: bytes) -> bytes:
         drafts: Sequence[Draft] = pickle.loads(question)  # noqa: S301  # our own sibling wrote it
-        self._writers.note(drafts[0].room_id)
         try:
             events = None if self._append is None else await self._append(drafts)
         except Exception as error:  # noqa: BLE001  # who asked tries it, and is refused in the same way

@@ -7,7 +7,8 @@ costs a look at memory as a rule, and nobody has to send a client to the process
 
 How often things were done lately, so that limits are those of the whole homeserver.
 
-Which of them writes to a room now, so that others hand it what they have for the room.
+Which of them writes to a room now, so that others hand it what they have for the room; and which of them has waited
+longest to write, so that they do not get into each other's way.
 """
 
 from __future__ import annotations
@@ -21,14 +22,17 @@ MOST_PROCESSES = 64
 # A cache line each, so that writers do not slow each other down.
 _STRIDE = 8
 _FRONTIER = MOST_PROCESSES * _STRIDE * 8
+_TURNS = _FRONTIER + MOST_PROCESSES * _STRIDE * 8
 # A tag, a number and a time for each bucket; those with the same set share its ways.
 _SETS, _WAYS, _FIELDS = 1 << 15, 4, 3
-_BUCKETS = _FRONTIER + _SETS * _WAYS * _FIELDS * 8
+_BUCKETS = _TURNS + _SETS * _WAYS * _FIELDS * 8
 # Rooms with the same place in the table have the same writer.
 _ROOMS = 1 << 14
 SIZE = _BUCKETS + _ROOMS * 8
 # A process that has had nothing to write to a room for so long is its writer no more.
 _WRITER_MS = 1_000
+# Whoever takes longer to write is not waited for.
+TURN_SECONDS = 0.03
 
 
 class CommonMemory:
@@ -39,6 +43,7 @@ class CommonMemory:
         self.frontier = Frontier(memory, place, processes)
         self.buckets = Buckets(memory)
         self.writers = Writers(memory, place)
+        self.turns = Turns(memory, place, processes)
 
 
 class Frontier:
@@ -69,7 +74,7 @@ class Buckets:
     """
 
     def __init__(self, memory: mmap.mmap) -> None:
-        table = memoryview(memory)[_FRONTIER:_BUCKETS]
+        table = memoryview(memory)[_TURNS:_BUCKETS]
         self._tags = table.cast("Q")
         self._numbers = table.cast("d")
 
@@ -116,6 +121,34 @@ class Writers:
     def note(self, room_id: Hashable) -> None:
         """Be the one that writes to a room, from now on."""
         self._notes[_tag("writer", room_id) % _ROOMS] = _now_ms() << 8 | self._place
+
+
+class Turns:
+    """Since when each process has had something to write: the one that has waited longest is the next.
+
+    Nothing is locked: two that begin at the very same moment may both go on.
+    """
+
+    def __init__(self, memory: mmap.mmap, place: int, processes: int) -> None:
+        self._since = memoryview(memory)[_FRONTIER:_TURNS].cast("q")
+        self._place = place * _STRIDE
+        self._others = [other * _STRIDE for other in range(processes) if other != place]
+        self.end()
+
+    def begin(self) -> None:
+        """Note that this process has something to write from now on."""
+        self._since[self._place] = time.monotonic_ns()
+
+    def end(self) -> None:
+        """Note that it has written."""
+        self._since[self._place] = 0
+
+    @property
+    def has_come(self) -> bool:
+        """Whether no other process has waited for longer, and writes now or will in a moment."""
+        ours = self._since[self._place]
+        earliest = time.monotonic_ns() - int(TURN_SECONDS * 1e9)
+        return not any(earliest < self._since[other] < ours for other in self._others)
 
 
 def _now_ms() -> int:

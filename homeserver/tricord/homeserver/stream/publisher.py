@@ -7,12 +7,12 @@ another process. Its announcement comes within moments. Where it does not come (
 NOTIFY), everybody looks again. Nobody is told while nobody listens (`company.py`).
 
 Notifications come in order: what is told by another one before a commit is heard before it. What changed nothing but
-rooms needs none of that, so that it is also told to siblings directly, which is quicker.
+rooms needs none of that, so that siblings are told of it directly, which is quicker and costs no transaction. Should
+one of them not hear it, it finds in the memory that they share that something has been committed, and looks.
 """
 
 from __future__ import annotations
 
-import secrets
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
@@ -174,8 +174,7 @@ class Publisher:
         self.watchers_of_rooms = Watchers()
         self.watchers_of_users = Watchers()
         self._database = database
-        self._origin = secrets.token_hex(8)
-        self._company = Company(self._origin, alone=frontier is None)
+        self._company = Company(None if siblings is None else siblings.family)
         self._on_commit: list[Callable[[Commit], None]] = []
         self._on_hearing: list[Callable[[Commit], None]] = []
         self._on_other_commit: list[Callable[[Commit], None]] = []
@@ -195,6 +194,7 @@ class Publisher:
         database.listen(_CHANNEL, self._take_notification)
         if siblings is not None:
             siblings.listen(Topic.COMMITS, self._hear_sibling)
+            siblings.when_lost(self._look_if_behind)
 
     def observe(
         self,
@@ -233,10 +233,11 @@ class Publisher:
         """Announce a commit of this process; call it right after COMMIT, before anything is awaited."""
         if self._frontier is not None:
             self._frontier.note(commit.position)
-        if self.has_others and not self._is_told_directly(commit):
-            self._is_urgent.set()
+        siblings_know = not self.has_others or self._is_told_directly(commit)
         self.hear(commit)
-        if not self._company.is_alone:
+        if not siblings_know:
+            self._is_urgent.set()
+        if not siblings_know or not self._company.is_alone:
             self._untold.append(commit)
             self._work.set()
         self._take(commit)
@@ -412,7 +413,7 @@ class Publisher:
             del self._untold[: len(untold)]
 
     async def _tell(self, commits: Collection[Commit]) -> None:
-        payloads = list(_payloads(self._origin, commits))
+        payloads = list(_payloads(self._company.origin, commits))
         if len(payloads) > _MOST_NOTIFICATIONS:
             payloads = [LOOK_AT_EVERYTHING]
         for payload in payloads:
@@ -425,7 +426,7 @@ class Publisher:
             self._work.set()
             return
         origin, *told = orjson.loads(payload)
-        if origin == self._origin:
+        if origin == self._company.origin:
             return
         if self._company.meet(origin):
             self._work.set()
@@ -443,6 +444,11 @@ class Publisher:
                 self._incomplete[origin] = commit
             else:
                 self._hear_other(commit)
+
+    def _look_if_behind(self) -> None:
+        if self.is_behind:
+            self._is_lost = True
+            self._work.set()
 
     def _hear_sibling(self, told: bytes) -> None:
         self._hear_other(_commit_of(orjson.loads(told)))

@@ -1,8 +1,9 @@
 """What the processes of a homeserver on one machine tell and ask each other, by a socket between each two of them.
 
 PostgreSQL's notifications are short, cost a transaction each, and say only that something is new. Siblings tell each
-other what it is, at once. Nothing depends on it: what is told may be lost with a connection, and is then learned from
-a notification and the database; a question may stay without an answer, and who asked does the work alone.
+other what it is, at once. Nothing depends on it: what is told may be lost, but only together with a connection, so that
+both look into the database when one ends and when the next one begins; and who knows that somebody is not reached tells
+everybody by a notification. A question may stay without an answer, and who asked does the work alone.
 
 The sockets are in a folder that nobody else may enter. Each process listens at one, and calls those before it.
 """
@@ -24,7 +25,7 @@ __all__ = ["Siblings", "Topic"]
 
 # The length of what follows, what it is, and of a question or an answer its number.
 _HEAD = struct.Struct("!IBQ")
-_QUESTION, _ANSWER = 0, 1
+_QUESTION, _ANSWER, _GREETING = 0, 1, 2
 # Of one that does not read, no more than this is kept.
 _MOST_UNSENT = 16 << 20
 _READ = 1 << 18
@@ -39,8 +40,8 @@ Answer = Callable[[bytes], Awaitable[bytes]]
 class Topic(IntEnum):
     """What something is told about."""
 
-    COMMITS = 2
-    ROOMS = 3
+    COMMITS = 3
+    ROOMS = 4
 
 
 class Siblings:
@@ -53,6 +54,12 @@ class Siblings:
         self._lines: dict[int, _Line] = {}
         self._listeners: dict[int, Callable[[bytes], None]] = {}
         self._answer: Answer | None = None
+        self._on_loss: Callable[[], None] | None = None
+
+    @property
+    def family(self) -> str:
+        """A name that all of them have in common, and nobody else has."""
+        return self._folder.name
 
     @property
     def reached(self) -> frozenset[int]:
@@ -62,6 +69,10 @@ class Siblings:
     def listen(self, topic: Topic, hear: Callable[[bytes], None]) -> None:
         """Call `hear` with all that the others tell about a topic, in the order in which each tells it."""
         self._listeners[topic] = hear
+
+    def when_lost(self, look: Callable[[], None]) -> None:
+        """Call `look` whenever something may have been told that was not heard: all until now has been told by then."""
+        self._on_loss = look
 
     def answer_with(self, answer: Answer) -> None:
         """Answer the others' questions so. It raises nothing."""
@@ -113,6 +124,7 @@ class Siblings:
     async def _speak(self, place: int, stream: trio.SocketStream) -> None:
         async with stream, trio.open_nursery() as nursery:
             line = self._lines[place] = _Line(stream)
+            line.send(_GREETING, 0, b"")
             nursery.start_soon(line.write)
             try:
                 await line.read(partial(self._hear, nursery, line))
@@ -121,6 +133,7 @@ class Siblings:
                 if self._lines.get(place) is line:
                     del self._lines[place]
                 line.end()
+                self._look()
             nursery.cancel_scope.cancel()
 
     def _hear(self, nursery: trio.Nursery, line: _Line, kind: int, number: int, said: bytes) -> None:
@@ -128,8 +141,14 @@ class Siblings:
             line.take_answer(number, said)
         elif kind == _QUESTION:
             nursery.start_soon(self._answer_to, line, number, said)
+        elif kind == _GREETING:
+            self._look()
         elif (hear := self._listeners.get(kind)) is not None:
             hear(said)
+
+    def _look(self) -> None:
+        if self._on_loss is not None:
+            self._on_loss()
 
     async def _answer_to(self, line: _Line, number: int, question: bytes) -> None:
         if self._answer is not None:
