@@ -10,13 +10,17 @@ import pytest
 import trio
 
 from tests.homeserver.cli.commands import Outcome, tricord
+from tests.servers import PROCESSES
 from tricord.clients import Client, Refused
 from tricord.homeserver.app import Homeserver
-from tricord.homeserver.moderation.server_notices import NoticeQueue
-from tricord.homeserver.storage.database import open_database
-from tricord.protocol.identifiers import RoomId
+from tricord.homeserver.moderation import server_notices
+from tricord.homeserver.moderation.server_notices import NoticeQueue, ServerNotices
+from tricord.homeserver.storage.database import Transaction, open_database
+from tricord.homeserver.storage.server_notices import notice_room_of
+from tricord.protocol.identifiers import RoomId, UserId
 
 _PATIENCE_SECONDS = 60
+in_this_process = pytest.mark.skipif(PROCESSES > 1, reason="nothing can be put in the way of other processes")
 SENDER = "@notices:hs.test"
 
 
@@ -82,6 +86,43 @@ async def test_each_user_has_one_room_and_comes_back_to_it(alice: Client, queue:
     await alice.leave(room_id)
     await queue.put("third", alice.user_id)
     assert await invited(alice) == room_id
+
+
+@in_this_process
+async def test_two_who_send_to_one_user_at_the_same_time_send_into_one_room(
+    alice: Client, queue: NoticeQueue, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await queue.put("first", alice.user_id)
+    room_id = await invited(alice)
+    await alice.join(room_id)
+    await noticed(alice, room_id, 1)
+    asked: list[UserId] = []
+
+    async def before_the_other(tx: Transaction, user_id: UserId) -> RoomId | None:
+        asked.append(user_id)
+        return None if len(asked) == 1 else await notice_room_of(tx, user_id)
+
+    monkeypatch.setattr(server_notices, "notice_room_of", before_the_other)
+    await queue.put("second", alice.user_id)
+    assert [one["content"]["body"] for one in await noticed(alice, room_id, 2)] == ["first", "second"]
+    assert "invite" not in (await alice.sync()).get("rooms", {})
+
+
+@in_this_process
+async def test_what_fails_for_one_does_not_keep_it_from_others(
+    alice: Client, bob: Client, queue: NoticeQueue, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    room_of = ServerNotices._room_of
+
+    async def fails_for_alice(notices: ServerNotices, sender: UserId, user_id: UserId) -> RoomId:
+        if user_id == alice.user_id:
+            raise RuntimeError("something is wrong with her room")
+        return await room_of(notices, sender, user_id)
+
+    monkeypatch.setattr(ServerNotices, "_room_of", fails_for_alice)
+    await queue.put("to all", None)
+    await invited(bob)
+    assert "invite" not in (await alice.sync()).get("rooms", {})
 
 
 async def test_everybody_is_told_once(database_url: str, alice: Client, bob: Client, queue: NoticeQueue) -> None:

@@ -166,16 +166,21 @@ class ServerNotices:
             await self._log.append(Draft(room_id, sender, "m.room.message", None, content, transaction=transaction))
         except MatrixError as error:
             _logger.warning("a notice could not be sent", user_id=user_id, reason=error.message)
+        except DatabaseError:
+            raise  # the others could not be sent it either
+        except Exception:
+            # One user must not keep the others from hearing of it.
+            _logger.exception("sending a notice failed", user_id=user_id)
 
     async def _room_of(self, sender: UserId, user_id: UserId) -> RoomId:
         """Return the room in which a user gets notices; one who has left it is invited again."""
-        room_id = await self._database.read(notice_room_of, user_id)
-        if room_id is not None and room_id in await self._memberships.joined_rooms(sender):
-            now = await self._memberships.membership(user_id, room_id)
+        before = await self._database.read(notice_room_of, user_id)
+        if before is not None and before in await self._memberships.joined_rooms(sender):
+            now = await self._memberships.membership(user_id, before)
             if now is None or now.membership not in {"join", "invite"}:
-                await self._changes.invite(sender, room_id, user_id)
-                await self._tag(user_id, room_id)
-            return room_id
+                await self._changes.invite(sender, before, user_id)
+                await self._tag(user_id, before)
+            return before
         room_id = await self._creation.create(
             sender,
             CreateRoom.Body(
@@ -186,7 +191,11 @@ class ServerNotices:
             ),
         )
         # First this: by it the invitation is known as one that cannot be declined.
-        await self._database.run(put_notice_room, user_id, room_id)
+        kept = await self._database.run(put_notice_room, user_id, room_id, instead_of=before)
+        if kept != room_id:
+            # Another process sends them another notice at the same time, and invites them there.
+            await self._changes.leave(sender, room_id)
+            return kept
         await self._changes.invite(sender, room_id, user_id)
         await self._tag(user_id, room_id)
         return room_id

@@ -59,13 +59,16 @@ async def notice_room_of(tx: Transaction, user_id: UserId) -> RoomId | None:
     return room_id
 
 
-async def put_notice_room(tx: Transaction, user_id: UserId, room_id: RoomId) -> None:
-    """Let a user get notices in a room."""
-    await tx.execute(
+async def put_notice_room(tx: Transaction, user_id: UserId, room_id: RoomId, *, instead_of: RoomId | None) -> RoomId:
+    """Let a user get notices in a room, unless they get them by now in another; return where they do."""
+    kept: RoomId = await tx.fetchval(
         """
-        INSERT INTO server_notice_rooms (user_id, room_id) VALUES ($1, $2)
-        ON CONFLICT (user_id) DO UPDATE SET room_id = excluded.room_id
+        INSERT INTO server_notice_rooms AS r (user_id, room_id) VALUES ($1, $2)
+        ON CONFLICT (user_id) DO UPDATE SET room_id = CASE WHEN r.room_id = $3 THEN excluded.room_id ELSE r.room_id END
+        RETURNING room_id
         """,
         user_id,
         room_id,
+        instead_of,
     )
+    return kept
