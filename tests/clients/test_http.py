@@ -114,12 +114,15 @@ async def test_a_request_that_never_left_is_repeated_whatever_it_is(autojump_clo
     assert await client_of(network).create_room() == ROOM
 
 
-async def test_our_patience_has_an_end(autojump_clock: MockClock) -> None:
+async def test_our_patience_has_an_end(autojump_clock: MockClock, caplog: pytest.LogCaptureFixture) -> None:
     network = Network(BROKEN)
     with pytest.raises(Unreachable, match=r"PUT http://homeserver.test/.*ReadError"):
         await client_of(network).send_text(ROOM, "Hello")
     assert 20 < network.times[-1] - network.times[0] <= 60
     assert len(network.requests) > 5
+    (told,) = caplog.messages
+    assert "ReadError" in told
+    assert "trying again" in told
 
 
 async def test_what_time_will_not_heal_is_not_repeated(autojump_clock: MockClock) -> None:

@@ -10,6 +10,7 @@ An access token that has expired is renewed, if there is a refresh token, and th
 from __future__ import annotations
 
 import contextlib
+import logging
 import secrets
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
@@ -26,6 +27,8 @@ from tricord.clients.errors import Refused, SignedOut, UnexpectedAnswer, Unreach
 
 M = TypeVar("M", bound=BaseModel)
 
+_log = logging.getLogger(__name__)
+
 _SAFE_TO_REPEAT = frozenset({"GET", "PUT", "DELETE"})
 _GATEWAY_ERRORS = frozenset({502, 503, 504})
 # The homeserver itself says these with such a status, and would say them again.
@@ -36,6 +39,8 @@ _NEVER_SENT = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout)
 _HOPELESS = (httpx.UnsupportedProtocol, httpx.LocalProtocolError)
 _FIRST_PAUSE_SECONDS = 0.5
 _LONGEST_PAUSE_SECONDS = 30
+# A pause after which somebody may wonder why nothing happens.
+_LONG_PAUSE_SECONDS = 2
 # Between two parts of a file, and for the homeserver to have it, which may fetch it from far away.
 _FILE_PAUSE_SECONDS = 120
 _CLOSE_SECONDS = 2
@@ -251,6 +256,8 @@ class Http:
                 if isinstance(reason, Refused) and reason.status == 429:
                     raise reason
                 raise Unreachable(f"{_shown(request)}: {reason!r}") from reason
+            if pause == _LONG_PAUSE_SECONDS:
+                _log.warning("%s: %r; trying again for %.0f s", _shown(request), reason, deadline - trio.current_time())
             await trio.sleep(wait)
             pause = min(pause * 2, _LONGEST_PAUSE_SECONDS)
 

@@ -1,5 +1,5 @@
 """`python -m tricord.homeserver`: the `tricord` command, for where scripts are not on the path."""
 
-from tricord.homeserver.cli import main
+from tricord.homeserver.command import main
 
-main(prog_name="tricord")
+main()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -110,3 +112,10 @@ def test_versions_are_printed() -> None:
 )
 def test_the_page_lists(key: str) -> None:
     assert key in settings_reference()
+
+
+def test_where_only_the_sdk_is_installed_the_command_says_what_it_takes() -> None:
+    code = "import sys; sys.modules['click'] = None; from tricord.homeserver.command import main; main()"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert done.stderr == ("Error: the homeserver is not installed (click is missing): pip install 'tricord[server]'\n")
