@@ -24,13 +24,19 @@ class Stems:
 
     async def of(self, tx: Transaction, words: Collection[str]) -> dict[str, frozenset[str]]:
         """Return each word with its stems, itself included."""
-        unknown = [word for word in set(words) if word not in self._known]
-        found = {word: frozenset((word, *stems)) for word, stems in await stems_of(tx, unknown)} if unknown else {}
-        for word in words:
-            if word in self._known:
-                found[word] = self._known[word]
+        found: dict[str, frozenset[str]] = {}
+        unknown: list[str] = []
+        for word in set(words):
+            if (known := self._known.get(word)) is None:
+                unknown.append(word)
+            else:
+                # Taken now: while this asks for the others, somebody else may have it forgotten.
+                found[word] = known
                 self._known.move_to_end(word)
-        self._known.update(found)
-        while len(self._known) > _MOST_REMEMBERED:
-            self._known.popitem(last=False)
+        if unknown:
+            read = {word: frozenset((word, *stems)) for word, stems in await stems_of(tx, unknown)}
+            found |= read
+            self._known.update(read)
+            while len(self._known) > _MOST_REMEMBERED:
+                self._known.popitem(last=False)
         return found
