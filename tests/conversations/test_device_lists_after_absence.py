@@ -67,11 +67,6 @@ class Place:
 
 
 @pytest.fixture
-def network() -> Network:
-    return Network()
-
-
-@pytest.fixture
 async def places(postgres: PostgresServer, tmp_path: Path, network: Network) -> AsyncIterator[list[Place]]:
     found = []
     for name, person in (("north", "alice"), ("south", "bob")):

@@ -2,21 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-from pathlib import Path
-
 import pytest
 
-from tests.conversations.network import Network
-from tests.conversations.towns import Town, towns
-from tests.postgres import PostgresServer
+from tests.conversations.towns import Town
 from tricord.clients import Refused
-
-
-@pytest.fixture
-async def both(postgres: PostgresServer, tmp_path: Path) -> AsyncIterator[list[Town]]:
-    async with towns(postgres, tmp_path, Network(), north=["alice"], south=["bob"]) as found:
-        yield found
 
 
 async def test_rooms_are_found_by_their_words_their_kind_and_their_network(both: list[Town]) -> None:

@@ -2,36 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-from pathlib import Path
 from typing import Any
 
-import pytest
 import trio
 
 from tests.conversations.network import Network
 from tests.conversations.test_what_passes import shared_room
-from tests.conversations.towns import Town, towns
+from tests.conversations.towns import Town
 from tests.homeserver.encryption.devices import ALGORITHM, Device, another_device
 from tests.homeserver.encryption.identities import Identity
-from tests.postgres import PostgresServer
 from tests.servers import PASSWORD
 from tricord.clients import Client
 from tricord.protocol.identifiers import DeviceId, UserId
 
 KIND = "org.example.note"
 _PATIENCE_SECONDS = 60
-
-
-@pytest.fixture
-def network() -> Network:
-    return Network()
-
-
-@pytest.fixture
-async def both(postgres: PostgresServer, tmp_path: Path, network: Network) -> AsyncIterator[list[Town]]:
-    async with towns(postgres, tmp_path, network, north=["alice"], south=["bob"]) as found:
-        yield found
 
 
 class Ear:

@@ -32,12 +32,6 @@ ROWS = [row for row in TABLE.rows if row.path.startswith("/_matrix/")]
 
 
 @pytest.fixture
-def network() -> Network:
-    """The network of the town and the peer."""
-    return Network()
-
-
-@pytest.fixture
 async def town(postgres: PostgresServer, tmp_path: Path, network: Network) -> AsyncIterator[Town]:
     """A town that is a policy server too, so that nothing is left out."""
     async with towns(postgres, tmp_path, network, {"policy_server": {"enabled": True}}, hs=["alice"]) as [found]:

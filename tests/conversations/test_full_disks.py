@@ -4,13 +4,10 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from pathlib import Path
 
 import httpx
-import pytest
 
-from tests.conversations.scene import Scene, hostile_scene
-from tests.postgres import PostgresServer
+from tests.conversations.scene import Scene
 
 # As PostgreSQL says it: https://www.postgresql.org/docs/current/errcodes-appendix.html
 FILL = """
@@ -20,12 +17,6 @@ BEGIN
 END $$;
 CREATE TRIGGER no_space BEFORE INSERT ON events EXECUTE FUNCTION no_space();
 """
-
-
-@pytest.fixture
-async def scene(postgres: PostgresServer, tmp_path: Path) -> AsyncIterator[Scene]:
-    async with hostile_scene(postgres, tmp_path) as found:
-        yield found
 
 
 @asynccontextmanager

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs
 
@@ -13,10 +11,9 @@ import trio
 import trio.lowlevel
 
 from tests.conversations.hostile import Room
-from tests.conversations.scene import Scene, hostile_scene
+from tests.conversations.scene import Scene
 from tests.conversations.towns import heard
 from tests.federation.web import Seen
-from tests.postgres import PostgresServer
 from tricord.clients import Refused
 from tricord.protocol.event_format import MAX_PREV_EVENTS, write_references
 from tricord.protocol.events import Event, VerifiedEvent, parse_event
@@ -25,18 +22,6 @@ from tricord.protocol.signing import SigningKey
 
 # More than one request for history brings.
 _MANY = 130
-
-
-@pytest.fixture
-async def scene(postgres: PostgresServer, tmp_path: Path) -> AsyncIterator[Scene]:
-    async with hostile_scene(postgres, tmp_path) as found:
-        yield found
-
-
-@pytest.fixture(params=["1", "11", "12"])
-async def any_scene(postgres: PostgresServer, tmp_path: Path, request: pytest.FixtureRequest) -> AsyncIterator[Scene]:
-    async with hostile_scene(postgres, tmp_path, request.param) as found:
-        yield found
 
 
 async def is_refused_to_xenia(scene: Scene, room_id: RoomId) -> None:

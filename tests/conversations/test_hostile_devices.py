@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -24,12 +23,6 @@ from tricord.protocol.signing import SigningKey, sign_json
 from tricord.protocol.unpadded_base64 import encode_base64
 
 KIND = "org.example.note"
-
-
-@pytest.fixture
-async def scene(postgres: PostgresServer, tmp_path: Path) -> AsyncIterator[Scene]:
-    async with hostile_scene(postgres, tmp_path) as found:
-        yield found
 
 
 def keys_of(user_id: UserId, device_id: str, **changed: Any) -> dict[str, Any]:

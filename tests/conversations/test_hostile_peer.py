@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -21,18 +21,6 @@ from tricord.protocol.identifiers import EventId, ServerName, UserId
 from tricord.protocol.signing import SigningKey, sign_json
 
 _NOW = "/_matrix/federation/v1/version"
-
-
-@pytest.fixture
-async def scene(postgres: PostgresServer, tmp_path: Path) -> AsyncIterator[Scene]:
-    async with hostile_scene(postgres, tmp_path) as found:
-        yield found
-
-
-@pytest.fixture(params=["1", "11", "12"])
-async def any_scene(postgres: PostgresServer, tmp_path: Path, request: pytest.FixtureRequest) -> AsyncIterator[Scene]:
-    async with hostile_scene(postgres, tmp_path, request.param) as found:
-        yield found
 
 
 # Requests

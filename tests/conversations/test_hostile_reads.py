@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -18,12 +17,6 @@ from tricord.protocol.identifiers import EventId, RoomId
 from tricord.protocol.room_versions import room_version
 
 _FEDERATION = "/_matrix/federation/v1"
-
-
-@pytest.fixture
-async def scene(postgres: PostgresServer, tmp_path: Path) -> AsyncIterator[Scene]:
-    async with hostile_scene(postgres, tmp_path) as found:
-        yield found
 
 
 def questions(room_id: RoomId, event_id: EventId) -> list[tuple[str, str, Any]]:

@@ -2,28 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
 
 import pytest
 import trio
 
-from tests.conversations.scene import Scene, hostile_scene
+from tests.conversations.scene import Scene
 from tests.federation.web import Seen
-from tests.postgres import PostgresServer
 from tricord.clients import Refused
 from tricord.protocol.identifiers import RoomId
 from tricord.protocol.strict_json import JsonObject
 
 THERE = RoomId("!there:evil.test")
-
-
-@pytest.fixture
-async def scene(postgres: PostgresServer, tmp_path: Path) -> AsyncIterator[Scene]:
-    async with hostile_scene(postgres, tmp_path) as found:
-        yield found
 
 
 def summary(room_id: str, **more: Any) -> dict[str, Any]:

@@ -2,32 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-from pathlib import Path
 from typing import Literal
 
 import pytest
 
 from tests.conversations.network import Network
-from tests.conversations.towns import Town, towns
-from tests.postgres import PostgresServer
+from tests.conversations.towns import Town
 from tricord.clients import Client, Refused
 from tricord.protocol.identifiers import EventId, RoomId
 
 MESSAGES = 260
-
-
-@pytest.fixture
-def network() -> Network:
-    """The network between the towns."""
-    return Network()
-
-
-@pytest.fixture
-async def both(postgres: PostgresServer, tmp_path: Path, network: Network) -> AsyncIterator[list[Town]]:
-    """Two towns, with alice in the one and bob in the other."""
-    async with towns(postgres, tmp_path, network, north=["alice"], south=["bob"]) as found:
-        yield found
 
 
 async def room_with_a_past(both: list[Town]) -> tuple[RoomId, list[EventId]]:

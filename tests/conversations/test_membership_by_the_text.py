@@ -29,12 +29,6 @@ from tricord.protocol.strict_json import JsonObject
 _FEDERATION = "/_matrix/federation"
 
 
-@pytest.fixture
-async def scene(postgres: PostgresServer, tmp_path: Path) -> AsyncIterator[Scene]:
-    async with hostile_scene(postgres, tmp_path) as found:
-        yield found
-
-
 @pytest.fixture(params=["11", "12"])
 async def any_scene(postgres: PostgresServer, tmp_path: Path, request: pytest.FixtureRequest) -> AsyncIterator[Scene]:
     async with hostile_scene(postgres, tmp_path, request.param) as found:

@@ -24,12 +24,6 @@ from tricord.protocol.unpadded_base64 import decode_base64
 
 
 @pytest.fixture
-def network() -> Network:
-    """The network of the town and the peer."""
-    return Network()
-
-
-@pytest.fixture
 async def town(postgres: PostgresServer, tmp_path: Path, network: Network) -> AsyncIterator[Town]:
     """A town with alice."""
     async with towns(postgres, tmp_path, network, hs=["alice"]) as [found]:

@@ -5,25 +5,14 @@ https://spec.matrix.org/v1.19/server-server-api/#retrieving-events
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-from pathlib import Path
 from typing import Any
 from urllib.parse import quote, urlencode
 
-import pytest
-
-from tests.conversations.scene import Scene, hostile_scene
-from tests.postgres import PostgresServer
+from tests.conversations.scene import Scene
 from tricord.protocol.identifiers import EventId, RoomId
 
 _FEDERATION = "/_matrix/federation/v1"
 NONE = EventId("$" + "x" * 43)
-
-
-@pytest.fixture
-async def scene(postgres: PostgresServer, tmp_path: Path) -> AsyncIterator[Scene]:
-    async with hostile_scene(postgres, tmp_path) as found:
-        yield found
 
 
 def uri_of(path: str, query: dict[str, Any]) -> str:

@@ -18,11 +18,6 @@ SPACE = {"type": "m.space"}
 
 
 @pytest.fixture
-def network() -> Network:
-    return Network()
-
-
-@pytest.fixture
 async def both(postgres: PostgresServer, tmp_path: Path, network: Network) -> AsyncIterator[list[Town]]:
     async with towns(postgres, tmp_path, network, north=["alice", "carol"], south=["bob"]) as found:
         yield found

@@ -25,12 +25,6 @@ TOKEN = "abc123"
 
 
 @pytest.fixture
-def network() -> Network:
-    """The network between the towns."""
-    return Network()
-
-
-@pytest.fixture
 async def both(postgres: PostgresServer, tmp_path: Path, network: Network) -> AsyncIterator[list[Town]]:
     """Two towns; alice invites."""
     async with towns(postgres, tmp_path, network, north=["alice", "anna"], south=["bob"]) as found:

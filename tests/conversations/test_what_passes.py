@@ -2,32 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
-from pathlib import Path
+from collections.abc import Callable
 from typing import Any
 
-import pytest
 import trio
 
 from tests.conversations.network import Network
-from tests.conversations.towns import Town, heard, towns
-from tests.postgres import PostgresServer
+from tests.conversations.towns import Town, heard
 from tests.servers import signed_in
 from tricord.clients import Client
 from tricord.protocol.identifiers import RoomId
 
 _PATIENCE_SECONDS = 60
-
-
-@pytest.fixture
-def network() -> Network:
-    return Network()
-
-
-@pytest.fixture
-async def both(postgres: PostgresServer, tmp_path: Path, network: Network) -> AsyncIterator[list[Town]]:
-    async with towns(postgres, tmp_path, network, north=["alice"], south=["bob"]) as found:
-        yield found
 
 
 async def shared_room(alice: Client, bob: Client, through: Town) -> RoomId:
