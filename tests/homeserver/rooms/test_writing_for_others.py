@@ -7,11 +7,15 @@ from collections.abc import AsyncIterator, Sequence
 import pytest
 import trio
 
+from tests.homeserver.rooms.foreign import ZOE, Foreign
 from tests.homeserver.rooms.house import BOB, House, opened_house
 from tests.servers import in_common
 from tricord.homeserver.assembly.foundation import Common
 from tricord.homeserver.rooms import cached_rooms
 from tricord.homeserver.rooms.drafts import Draft
+from tricord.homeserver.rooms.placement import Arrival, Outcome, Placement, Verdict
+from tricord.homeserver.rooms.resolution import StateResolver
+from tricord.homeserver.rooms.room_write import RoomWrite
 from tricord.homeserver.rooms.stored_event import StoredEvent
 from tricord.homeserver.stream import common_memory, publisher, siblings
 from tricord.homeserver.stream.siblings import Topic
@@ -229,3 +233,39 @@ async def test_a_message_that_nobody_could_tell_from_its_double_is_not_handed_ov
     pair.let_one_write()
     await pair.other.say(pair.room_id, "hello", BOB)
     assert not asked
+
+
+async def test_what_comes_from_elsewhere_gets_its_place_however_busy_the_other_process_is(pair: Pair) -> None:
+    """It takes longer to place than to append, so that each time the other would have written something meanwhile."""
+    house = pair.other
+    resolver = StateResolver(house.database, house.nodes)
+    placement = Placement(house.database, house.log, house.rooms, house.nodes, resolver)
+    join = await Foreign(house, pair.room_id).joins(ZOE)
+    write, has_said, said = house.log.write, [trio.Event()], list[str]()
+    others = house.log._others
+    assert others is not None
+
+    async def append_for_one(drafts: Sequence[Draft]) -> list[StoredEvent] | None:
+        has_said[-1].set()
+        return await house.log._append_for_another(drafts)
+
+    async def say() -> None:
+        said.append(f"{len(said)}")
+        stored = await pair.one.say(pair.room_id, said[-1], BOB, transaction_id=said[-1])
+        assert stored.position is not None
+        has_said[-1].set()
+
+    async def write_late(late: RoomWrite) -> bool:
+        has_said.append(trio.Event())
+        nursery.start_soon(say)
+        await has_said[-1].wait()
+        return await write(late)
+
+    others.write_with(append_for_one)
+    house.log.write = write_late  # type: ignore[method-assign]  # to make it late
+    pair.let_one_write()
+    with trio.fail_after(_PATIENCE_SECONDS):
+        async with trio.open_nursery() as nursery:
+            outcomes = await placement.place(pair.room_id, [Arrival(join)])
+    assert outcomes == {join.event_id: Outcome(Verdict.ACCEPTED)}
+    assert sorted(await house.bodies(pair.room_id)) == sorted(said)

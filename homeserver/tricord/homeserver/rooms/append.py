@@ -202,12 +202,19 @@ class Log:
             self._has_work.set()
 
     async def write(self, write: RoomWrite) -> bool:
-        """Write to a room that is held; return False, with nothing written, if the room is no longer where it was."""
+        """Write to a room that is held; return False, with nothing written, if the room is no longer where it was.
+
+        The others hand what they have for it to this process then: who tries again would otherwise, while they are
+        busy, find the room moved each time.
+        """
         # Once written, it must also be announced, whoever asked for it.
         with trio.CancelScope(shield=True):
             moved, positions = await self._committer.put([write])
             self._committer.take_in([write], moved, positions)
-        return write.room.nid in moved
+        is_written = write.room.nid in moved
+        if not is_written and self._others is not None:
+            self._others.claim(write.room.room_id)
+        return is_written
 
     async def run(self) -> None:
         """Write what is appended, for ever."""

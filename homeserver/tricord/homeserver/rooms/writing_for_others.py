@@ -24,6 +24,7 @@ from tricord.homeserver.rooms.stored_event import StoredEvent
 from tricord.homeserver.stream.common_memory import TURN_SECONDS, CommonMemory
 from tricord.homeserver.stream.publisher import Commit, Publisher
 from tricord.homeserver.stream.siblings import Siblings
+from tricord.protocol.identifiers import RoomId
 
 Append = Callable[[Sequence[Draft]], Awaitable[list[StoredEvent] | None]]
 
@@ -66,6 +67,10 @@ class OtherWriters:
                 return None  # it is there, and goes on with what others want
         self._writers.note(room_id)
         return None
+
+    def claim(self, room_id: RoomId) -> None:
+        """Be who writes to a room, from now on."""
+        self._writers.note(room_id)
 
     @contextmanager
     def turn(self) -> Iterator[None]:
