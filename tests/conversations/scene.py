@@ -23,7 +23,7 @@ from tricord.homeserver.storage.database import Database, open_database
 from tricord.protocol.identifiers import EventId, RoomId, ServerName, UserId
 
 # Far more than it takes on a machine that does nothing else.
-_PROMPT_SECONDS = 30
+_PROMPT_SECONDS = 60
 
 
 @dataclass
@@ -70,6 +70,8 @@ class Scene:
         await self.fair.join(self.hs, room_id, self.frank)
         room = await self.evil.join(self.hs, room_id, self.mallory)
         await self.town_knows(room_id, self.frank)
+        with trio.fail_after(_PROMPT_SECONDS):
+            await self.fair.heard(room_id, room.ends[-1].event_id)
         return room
 
     async def town_knows(self, room_id: RoomId, user_id: UserId) -> None:

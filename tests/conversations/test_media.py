@@ -16,6 +16,7 @@ from tests.conversations.towns import Town, towns
 from tests.federation.web import Host, Seen, hosting, reply
 from tests.homeserver.media.images import image, opened
 from tests.postgres import PostgresServer
+from tests.servers import PROCESSES
 from tricord.clients import Client
 from tricord.federation.multipart import part_head
 from tricord.protocol.identifiers import ServerName
@@ -73,7 +74,8 @@ async def test_a_file_is_fetched_once_and_kept(postgres: PostgresServer, tmp_pat
         async with south["bob"].download(uri, first_byte=2_499_990) as download:
             assert await download.read() == data[-10:]
         asked = [uri for _, _, _, uri in network.requests if "/media/" in uri]
-        assert len(asked) == 1
+        # Until it is kept, each process fetches it for itself.
+        assert 1 <= len(asked) <= PROCESSES
 
 
 async def test_an_announced_file_is_waited_for_across_servers(postgres: PostgresServer, tmp_path: Path) -> None:
@@ -95,7 +97,8 @@ async def test_what_is_not_there_is_not_asked_for_again_and_again(postgres: Post
     async with towns(postgres, tmp_path, network, north=["alice"], south=["bob"]) as (north, south):
         for _ in range(3):
             assert await refusal_of(south["bob"], f"mxc://{north.name}/nothing") == (404, "M_NOT_FOUND")
-        assert len([uri for _, _, _, uri in network.requests if "/media/" in uri]) == 1
+        # Each process remembers it for itself.
+        assert 1 <= len([uri for _, _, _, uri in network.requests if "/media/" in uri]) <= PROCESSES
         # Others get our own files here, and nobody else's.
         assert await refusal_of(north["alice"], f"mxc://{north.name}/nothing") == (404, "M_NOT_FOUND")
 

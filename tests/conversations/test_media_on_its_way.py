@@ -17,6 +17,7 @@ from tests.conversations.network import Network
 from tests.conversations.towns import Town, towns
 from tests.federation.web import LOOPBACK
 from tests.postgres import PostgresServer
+from tests.servers import PROCESSES
 from tricord.federation.multipart import part_head
 from tricord.homeserver.storage.database import open_database
 from tricord.protocol.identifiers import ServerName
@@ -115,7 +116,7 @@ async def test_all_read_one_transfer_while_it_goes_on(postgres: PostgresServer, 
         again = Reader(north, "bob")
         await again.read(Range="bytes=2999990-3000009")
         assert bytes(again.data) == FIRST[-10:] + REST[:10]
-        assert slow.asked == 1
+        assert 1 <= slow.asked <= PROCESSES  # on its way, it is each one's own
 
 
 async def test_a_part_is_given_when_all_is_here(postgres: PostgresServer, tmp_path: Path) -> None:
@@ -129,7 +130,7 @@ async def test_a_part_is_given_when_all_is_here(postgres: PostgresServer, tmp_pa
             assert not part.data
             slow.go_on.set()
         assert part.data == REST[-10:]
-        assert slow.asked == 1
+        assert 1 <= slow.asked <= PROCESSES  # on its way, it is each one's own
 
 
 async def test_who_hangs_up_harms_no_other(postgres: PostgresServer, tmp_path: Path) -> None:
@@ -146,7 +147,7 @@ async def test_who_hangs_up_harms_no_other(postgres: PostgresServer, tmp_path: P
             await second.has_first.wait()
             slow.go_on.set()
         assert second.data == FIRST + REST
-        assert slow.asked == 1
+        assert 1 <= slow.asked <= PROCESSES  # on its way, it is each one's own
 
 
 @pytest.mark.parametrize("length", [None, len(FIRST + REST), len(FIRST + REST) + 10])

@@ -11,6 +11,7 @@ import pytest
 from tests.conversations.network import Network
 from tests.conversations.towns import Town, towns
 from tests.postgres import PostgresServer
+from tests.servers import PROCESSES
 from tricord.clients import Client, Refused
 from tricord.protocol.identifiers import RoomId
 
@@ -148,8 +149,10 @@ async def test_spaces_and_rooms_of_other_servers_are_asked_for_there(both: list[
     await bob.set_state(house, "m.space.child", {"via": ["silent.test"]}, RoomId("!gone:silent.test"))
     assert await names(bob, house) == ["House", "Here", "Kitchen", "Tea"]
     asked = [request for request in network.requests if "/hierarchy/" in request[3]]
-    assert await names(bob, house) == ["House", "Here", "Kitchen", "Tea"]
-    assert asked == [request for request in network.requests if "/hierarchy/" in request[3]]
+    for _ in range(3):
+        assert await names(bob, house) == ["House", "Here", "Kitchen", "Tea"]
+    # Each process remembers it for itself.
+    assert len([request for request in network.requests if "/hierarchy/" in request[3]]) <= PROCESSES * len(asked)
 
 
 async def test_what_this_server_knows_itself_it_does_not_let_others_tell(both: list[Town]) -> None:

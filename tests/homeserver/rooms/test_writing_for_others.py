@@ -241,7 +241,7 @@ async def test_what_comes_from_elsewhere_gets_its_place_however_busy_the_other_p
     resolver = StateResolver(house.database, house.nodes)
     placement = Placement(house.database, house.log, house.rooms, house.nodes, resolver)
     join = await Foreign(house, pair.room_id).joins(ZOE)
-    write, has_said, said = house.log.write, [trio.Event()], list[str]()
+    write_now, has_said, said = house.log.write, [trio.Event()], list[str]()
     others = house.log._others
     assert others is not None
 
@@ -255,11 +255,11 @@ async def test_what_comes_from_elsewhere_gets_its_place_however_busy_the_other_p
         assert stored.position is not None
         has_said[-1].set()
 
-    async def write_late(late: RoomWrite) -> bool:
+    async def write_late(write: RoomWrite) -> bool:
         has_said.append(trio.Event())
         nursery.start_soon(say)
         await has_said[-1].wait()
-        return await write(late)
+        return await write_now(write)
 
     others.write_with(append_for_one)
     house.log.write = write_late  # type: ignore[method-assign]  # to make it late
