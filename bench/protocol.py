@@ -142,13 +142,14 @@ def main() -> None:
     room.levels(users={ALICE: 100})
     content = {"msgtype": "m.text", "body": "x" * 300, "m.mentions": {"user_ids": [ALICE]}, "format": "y" * 100}
     event = room.event(ALICE, "m.room.message", None, content)
+    pdu = event.pdu
     keys = {(server_name_of(ALICE), KEY.key_id): ServerKey(KEY.public_key, 2**60)}
 
     def receive() -> None:
         authorize(verify(parse_event(event.json, V11), keys), room.state)
 
     calls: dict[str, Callable[[], object]] = {
-        "canonical_json": lambda: canonical_json(event.pdu),
+        "canonical_json": lambda: canonical_json(pdu),
         "parse_object": lambda: parse_object(event.json),
         "parse_event": lambda: parse_event(event.json, V11),
         "from_stored": lambda: VerifiedEvent.from_stored(event.json, V11, event.event_id),
