@@ -23,12 +23,18 @@ WORKERS = ["-n", "3", "--dist", "loadgroup"]
 # What is told again to homeservers of two processes, which are asked in turn.
 SEVERAL = {"TRICORD_TEST_PROCESSES": "2"}
 TOLD_TO_SEVERAL = [
+    "tests/clients/test_every_call.py",
     "tests/clients/test_follow.py",
+    "tests/clients/test_sliding_sync.py",
+    "tests/conversations/test_every_server_endpoint.py",
+    "tests/conversations/test_media.py",
+    "tests/conversations/test_media_on_its_way.py",
     "tests/conversations/test_two_towns.py",
     "tests/homeserver/encryption/test_to_device.py",
     "tests/homeserver/test_guests.py",
     "tests/homeserver/test_two_people_chat.py",
     "tests/peers/test_matrix_nio.py",
+    "tests/security/test_outsiders_learn_nothing.py",
     "tests/security/test_rate_limits.py",
 ]
 
