@@ -241,6 +241,9 @@ class Socket:
         signal.raise_signal(signal.SIGINT)
         return sent
 
+# Whoever runs tests in the background may have told all to ignore it.
+signal.signal(signal.SIGINT, signal.default_int_handler)
+
 async def main():
     connection = await Connection.open(sys.argv[1])
     numbers = "SELECT * FROM generate_series(1, $1::int)"

@@ -86,10 +86,9 @@ class Timeline:
             event_id for of_room in doubtful.values() for _, stored in of_room for event_id in stored.event.prev_events
         }
         known = await self.events(before)
-        live = {event_id for event_id, one in known.items() if one.rejected or (one.position and not one.backfill_rank)}
         found = dict(stretches)
         for room_id, of_room in doubtful.items():
-            cuts = [place for place, stored in of_room if live.isdisjoint(stored.event.prev_events)]
+            cuts = [place for place, stored in of_room if not _follows_any(stored, known)]
             if cuts:
                 found[room_id] = Stretch(stretches[room_id].events[max(cuts) :], limited=True, is_cut=True)
         return found
@@ -170,6 +169,15 @@ def _doubtful(stretch: Stretch) -> list[tuple[int, StoredEvent]]:
             doubtful.append((place, stored))
         earlier.add(event.event_id)
     return doubtful
+
+
+def _follows_any(stored: StoredEvent, known: Mapping[EventId, StoredEvent]) -> bool:
+    """Return whether an event came after one that is known, be it long ago, and not only after what it left out.
+
+    What was fetched since, because it leads up to the event, shares its position.
+    """
+    before = [known[event_id] for event_id in stored.event.prev_events if event_id in known]
+    return any(one.rejected or (one.position is not None and one.position < (stored.position or 0)) for one in before)
 
 
 def _is_join(event: VerifiedEvent) -> bool:
