@@ -76,7 +76,7 @@ for _ in range(3):
     before = library.mallinfo2().arena
     block = filled(20 << 20)
     during = resident()
-    assert library.mallinfo2().arena == before
+    assert library.mallinfo2().arena < before + (1 << 20), "it is among the small ones"
     library.free(block)
     assert resident() < during - (19 << 20)
 """)
