@@ -10,6 +10,7 @@ await converse(async (person) => {
     await start(bob);
 
     const { room_id: roomId } = await alice.createRoom({ name: "Tea", topic: "Green", preset: "private_chat" });
+    await eventually(() => alice.getRoom(roomId));
     await alice.invite(roomId, bob.getUserId());
     await eventually(() => bob.getRoom(roomId)?.getMyMembership() === "invite");
     await eventually(() => bob.getRoom(roomId).name === "Tea");
