@@ -8,11 +8,12 @@ import pytest
 import trio
 
 from tests.homeserver.storage.watching import becomes, watching
+from tricord.homeserver.storage.cross_signing import KeySignature, delete_identity, put_key_signatures
 from tricord.homeserver.storage.database import Database, Transaction
 from tricord.homeserver.storage.devices import Sighting, record_sightings
 from tricord.homeserver.storage.media import note_uses
 from tricord.homeserver.storage.receipts import Receipt, move_receipts
-from tricord.homeserver.storage.typing import start_typing
+from tricord.homeserver.storage.typing import change_typing, end_typing_until
 from tricord.protocol.identifiers import DeviceId, EventId, RoomId, ServerName, UserId
 from tricord.protocol.media import Mxc
 
@@ -34,8 +35,36 @@ async def receipts(tx: Transaction) -> None:
 
 
 async def typing(tx: Transaction) -> None:
-    await start_typing(tx, [(RoomId(name), ALICE, 5) for name in ("B", "A")])
+    await change_typing(tx, [(RoomId(name), ALICE, 5) for name in ("B", "A")])
 
+
+async def ends_of_typing(tx: Transaction) -> None:
+    await end_typing_until(tx, 5)
+
+
+async def typing_here_and_there(tx: Transaction) -> None:
+    await change_typing(tx, [(RoomId("B"), ALICE, 5), (RoomId("A"), ALICE, None)])
+
+
+async def signatures(tx: Transaction) -> None:
+    await put_key_signatures(tx, [KeySignature(ALICE, name, ALICE, "ed25519:key", "c2ln") for name in ("B", "A")])
+
+
+async def ends_of_signatures(tx: Transaction) -> None:
+    await delete_identity(tx, ALICE)
+
+
+TYPING = (
+    "typing WHERE room_id = $1",
+    "INSERT INTO typing (room_id, user_id, until_ts) VALUES ('B', $1, 0), ('A', $1, 0)",
+)
+SIGNATURES = (
+    "key_signatures WHERE name = $1",
+    (
+        "INSERT INTO key_signatures (user_id, name, signer, key_id, signature, position) "
+        "VALUES ($1, 'B', $1, 'ed25519:key', '', 0), ($1, 'A', $1, 'ed25519:key', '', 0)"
+    ),
+)
 
 # The row of B, and how both are made, the other way round.
 ROWS: Mapping[Callable[[Transaction], Awaitable[None]], tuple[str, str]] = {
@@ -57,10 +86,11 @@ ROWS: Mapping[Callable[[Transaction], Awaitable[None]], tuple[str, str]] = {
             "VALUES ('B', $1, 'm.read', '', '$before', 0, 0), ('A', $1, 'm.read', '', '$before', 0, 0)"
         ),
     ),
-    typing: (
-        "typing WHERE room_id = $1",
-        "INSERT INTO typing (room_id, user_id, until_ts) VALUES ('B', $1, 0), ('A', $1, 0)",
-    ),
+    typing: TYPING,
+    ends_of_typing: TYPING,
+    typing_here_and_there: TYPING,
+    signatures: SIGNATURES,
+    ends_of_signatures: SIGNATURES,
 }
 
 

@@ -11,14 +11,12 @@ import orjson
 
 from tricord.homeserver.rooms.memberships import Memberships
 from tricord.homeserver.storage.account_data import (
-    AccountDatum,
     account_data_content,
     account_data_of_room,
     lock_account_data,
     put_account_data,
 )
 from tricord.homeserver.storage.database import Database, Transaction
-from tricord.homeserver.storage.stream import take_positions
 from tricord.homeserver.stream.publisher import Commit, Publisher
 from tricord.protocol.errors import BadJson, Forbidden, InvalidParam, NotFound, TooLarge
 from tricord.protocol.identifiers import RoomId, UserId, fits
@@ -123,7 +121,10 @@ class AccountData:
         encoded = orjson.dumps(content)
         if len(encoded) > _MAXIMUM_CONTENT_BYTES:
             raise TooLarge(f"account data has at most {_MAXIMUM_CONTENT_BYTES} bytes")
-        self._publish(user_id, await self._database.run(_write, user_id, room_id, data_type, encoded))
+        position = await self._database.run_one(put_account_data, user_id, room_id, data_type, encoded)
+        if position is None:
+            raise NotFound(f"there is no user {user_id}")
+        self._publish(user_id, position)
 
     async def _change_tag(self, user_id: UserId, room_id: RoomId, tag: str, content: JsonObject | None) -> None:
         position = await self._database.run(_write_tag, user_id, room_id, tag, content)
@@ -140,12 +141,6 @@ def check_type(data_type: str) -> None:
         raise InvalidParam("a type of account data has 1 to 255 bytes")
 
 
-async def _write(tx: Transaction, user_id: UserId, room_id: RoomId | None, data_type: str, content: bytes) -> int:
-    position = await take_positions(tx, 1)
-    await put_account_data(tx, [AccountDatum(user_id, room_id, data_type, content, position)])
-    return position
-
-
 async def _write_tag(
     tx: Transaction, user_id: UserId, room_id: RoomId, tag: str, content: JsonObject | None
 ) -> int | None:
@@ -159,7 +154,7 @@ async def _write_tag(
         tags[tag] = content
     if len(tags) > _MAXIMUM_TAGS:
         raise TooLarge(f"a room has at most {_MAXIMUM_TAGS} tags")
-    return await _write(tx, user_id, room_id, TAGS, orjson.dumps({"tags": tags}))
+    return await put_account_data(tx, user_id, room_id, TAGS, orjson.dumps({"tags": tags}))
 
 
 async def _write_changed(
@@ -172,7 +167,9 @@ async def _write_changed(
     await lock_account_data(tx, user_id, room_id, data_type)
     content = await account_data_content(tx, user_id, room_id, data_type)
     changed = act({} if content is None else orjson.loads(content))
-    return None if changed is None else await _write(tx, user_id, room_id, data_type, orjson.dumps(changed))
+    if changed is None:
+        return None
+    return await put_account_data(tx, user_id, room_id, data_type, orjson.dumps(changed))
 
 
 def _tags(content: bytes | None) -> JsonObject:

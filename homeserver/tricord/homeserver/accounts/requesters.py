@@ -88,7 +88,7 @@ class Requesters:
 
     async def _end_replaced(self, holder: Holder, replaced: int) -> None:
         """End the tokens that this one replaces, now that the client is known to have it."""
-        await self._database.run(delete_token_pair, replaced)
+        await self._database.run(delete_token_pair, holder.session_id, replaced)
         await self._revocations.announce_replaced(holder.session_id)
 
     def _remember(self, hashed: bytes, entry: _Entry) -> None:

@@ -100,11 +100,11 @@ class Sessions:
         """Sign devices out, and forget them."""
         # PostgreSQL refuses NUL, and no device has one.
         known = [device_id for device_id in device_ids if "\0" not in device_id]
-        await self._announce(user_id, await self._database.run(delete_devices, user_id, known))
+        await self._announce(user_id, await self._database.run(_end, user_id, known))
 
     async def end_all(self, user_id: UserId, *, but: DeviceId | None = None) -> None:
         """Sign all devices of a user out, and forget them; or all but one."""
-        await self._announce(user_id, await self._database.run(delete_devices, user_id, None, keep=but))
+        await self._announce(user_id, await self._database.run(_end, user_id, None, keep=but))
 
     async def _announce(self, user_id: UserId, ended: Ended) -> None:
         # All of it, also where one of these sessions has asked for it and ends before it is answered.
@@ -142,7 +142,7 @@ class Sessions:
         if holder.locked:
             raise UserLocked
         if holder.replaces is not None:
-            await delete_token_pair(tx, holder.replaces)
+            await delete_token_pair(tx, holder.session_id, holder.replaces)
         await insert_token_pair(tx, holder.session_id, pair, replaces=holder.pair_id)
         return None if holder.replaces is None else holder.session_id
 
@@ -162,6 +162,13 @@ class Sessions:
             refresh_token_hash=None if tokens.refresh_token is None else token_hash(tokens.refresh_token),
             refresh_expires_ts=_expiry(now, settings.refresh_token_lifetime) if refreshable else None,
         )
+
+
+async def _end(
+    tx: Transaction, user_id: UserId, device_ids: Sequence[DeviceId] | None, *, keep: DeviceId | None = None
+) -> Ended:
+    await locked_account(tx, user_id)
+    return await delete_devices(tx, user_id, device_ids, keep=keep)
 
 
 def check_device_id(text: str) -> DeviceId:

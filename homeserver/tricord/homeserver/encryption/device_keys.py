@@ -23,6 +23,7 @@ from tricord.homeserver.encryption.key_forms import (
     signing_key_of,
 )
 from tricord.homeserver.storage import device_keys as storage
+from tricord.homeserver.storage.accounts import locked_account
 from tricord.homeserver.storage.cross_signing import delete_signatures_on, is_cross_signing_key
 from tricord.homeserver.storage.database import Database, Transaction
 from tricord.homeserver.storage.device_keys import ClaimedKey, StoredPreKey, Wanted
@@ -166,6 +167,9 @@ def _checked(user_id: UserId, device_id: DeviceId, upload: Upload, known: bytes 
 
 async def _put(tx: Transaction, user_id: UserId, device_id: DeviceId, keys: CheckedUpload) -> tuple[int | None, bool]:
     """Write keys; return the position if anything is new, and whether it is for others."""
+    if keys.device_keys is not None:
+        # They take signatures with them. As for every change of an account: its lock comes first.
+        await locked_account(tx, user_id)
     is_new, for_others = await put_keys(tx, user_id, device_id, keys)
     if for_others:
         return await put_device_list_changes(tx, user_id, devices=[device_id]), True

@@ -16,7 +16,8 @@ from tricord.homeserver.encryption.cross_signing_forms import MASTER, SELF_SIGNI
 from tricord.homeserver.encryption.device_changes import DeviceChanges
 from tricord.homeserver.encryption.device_keys import DeviceKeys, DevicesByUser
 from tricord.homeserver.encryption.key_forms import ED25519, check_public_key
-from tricord.homeserver.storage.cross_signing import KeySignature, put_key_signatures
+from tricord.homeserver.storage.accounts import locked_account
+from tricord.homeserver.storage.cross_signing import KeySignature, place_key_signatures, put_key_signatures
 from tricord.homeserver.storage.database import Database, Transaction
 from tricord.homeserver.storage.device_lists import put_device_list_changes
 from tricord.homeserver.storage.stream import take_positions
@@ -64,7 +65,7 @@ class KeySignatures:
         good, failures = await trio.to_thread.run_sync(judge.sort, uploaded)
         if good:
             about_self = any(one.user_id == signer for one in good)
-            position = await self._database.run(_put, signer, good, set(devices.get(signer, ())))
+            position = await self._database.run(put_signatures, signer, good, set(devices.get(signer, ())))
             if about_self:
                 await self._changes.announce(signer, position)
             else:
@@ -156,17 +157,19 @@ def _unsigned(key: JsonObject) -> bytes:
     return orjson.dumps(members, option=orjson.OPT_SORT_KEYS)
 
 
-async def _put(tx: Transaction, signer: UserId, signatures: list[KeySignature], devices: Collection[DeviceId]) -> int:
-    own = [one for one in signatures if one.user_id == signer]
-    if not own:
+async def put_signatures(
+    tx: Transaction, signer: UserId, signatures: Collection[KeySignature], devices: Collection[DeviceId]
+) -> int:
+    """Write signatures of a user, who has these devices; return the position."""
+    # As for every change of an account: its lock comes first, and that of the stream last.
+    await locked_account(tx, signer)
+    await put_key_signatures(tx, signatures)
+    signed = {DeviceId(one.name) for one in signatures if one.user_id == signer}
+    if signed:
+        position = await put_device_list_changes(
+            tx, signer, devices=signed & set(devices), has_new_identity=bool(signed - set(devices))
+        )
+    else:
         position = await take_positions(tx, 1)
-        await put_key_signatures(tx, signatures, position)
-        return position
-    # Before others are told of them; where they stand in the stream matters for others' keys only.
-    await put_key_signatures(tx, own, 0)
-    signed = {DeviceId(one.name) for one in own}
-    position = await put_device_list_changes(
-        tx, signer, devices=signed & set(devices), has_new_identity=bool(signed - set(devices))
-    )
-    await put_key_signatures(tx, [one for one in signatures if one.user_id != signer], position)
+    await place_key_signatures(tx, [one for one in signatures if one.user_id != signer], position)
     return position

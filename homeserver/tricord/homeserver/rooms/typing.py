@@ -16,13 +16,7 @@ from tricord.homeserver.storage.database import Database, Transaction
 from tricord.homeserver.storage.errors import DatabaseError
 from tricord.homeserver.storage.grouped_writes import GroupedWrites
 from tricord.homeserver.storage.stream import take_positions
-from tricord.homeserver.storage.typing import (
-    end_typing_until,
-    next_typing_end,
-    place_typing,
-    start_typing,
-    stop_typing,
-)
+from tricord.homeserver.storage.typing import change_typing, end_typing_until, next_typing_end, place_typing
 from tricord.homeserver.stream.publisher import Commit, Publisher
 from tricord.protocol.identifiers import RoomId, UserId
 
@@ -110,14 +104,7 @@ class Typing:
 
 
 async def _write_changes(tx: Transaction, changes: Sequence[_Change]) -> tuple[set[RoomId], int]:
-    rooms: set[RoomId] = set()
-    started = [(c.room_id, c.user_id, c.until_ts) for c in changes if c.until_ts is not None]
-    stopped = [(c.room_id, c.user_id) for c in changes if c.until_ts is None]
-    if started:
-        rooms |= await start_typing(tx, started)
-    if stopped:
-        rooms |= await stop_typing(tx, stopped)
-    return await _placed(tx, rooms)
+    return await _placed(tx, await change_typing(tx, [(c.room_id, c.user_id, c.until_ts) for c in changes]))
 
 
 async def _end_until(tx: Transaction, now_ms: int) -> tuple[set[RoomId], int]:

@@ -20,20 +20,32 @@ class AccountDatum:
     position: int
 
 
-async def put_account_data(tx: Transaction, data: Sequence[AccountDatum]) -> None:
-    """Write account data; the keys must differ. Positions are taken last, so this is the transaction's end."""
-    await tx.execute(
+async def put_account_data(
+    tx: Transaction, user_id: UserId, room_id: RoomId | None, data_type: str, content: bytes
+) -> int | None:
+    """Write a piece and return its position; None, and nothing is written, if the user's account is no more.
+
+    One statement, which is a transaction by itself, or the end of one. The account is locked before the stream, as by
+    its deactivation: which therefore deletes all pieces, or else nothing is added.
+    """
+    position: int | None = await tx.fetchval(
         """
+        WITH held AS MATERIALIZED (
+            SELECT FROM accounts WHERE user_id = $1 AND NOT deactivated FOR KEY SHARE
+        ), taken AS (
+            UPDATE stream SET position = position + 1 WHERE (SELECT count(*) FROM held) > 0 RETURNING position
+        )
         INSERT INTO account_data (user_id, room_id, type, content, position)
-        SELECT * FROM unnest($1::text[], $2::text[], $3::text[], $4::bytea[], $5::bigint[])
+        SELECT $1, $2, $3, $4, position FROM taken
         ON CONFLICT (user_id, room_id, type) DO UPDATE SET content = excluded.content, position = excluded.position
+        RETURNING position
         """,
-        [datum.user_id for datum in data],
-        [datum.room_id or "" for datum in data],
-        [datum.type for datum in data],
-        [datum.content for datum in data],
-        [datum.position for datum in data],
+        user_id,
+        room_id or "",
+        data_type,
+        content,
     )
+    return position
 
 
 async def account_data_content(

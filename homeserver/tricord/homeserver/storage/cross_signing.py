@@ -44,10 +44,14 @@ async def put_cross_signing_keys(tx: Transaction, keys: Sequence[CrossSigningKey
             SELECT k.user_id, k.public_key FROM cross_signing_keys k
             JOIN unnest($1::text[], $2::text[], $3::text[]) AS t (user_id, usage, public_key) USING (user_id, usage)
             WHERE k.public_key <> t.public_key
+        ), worthless AS MATERIALIZED (
+            SELECT s.user_id, s.name, s.signer, s.key_id FROM key_signatures s JOIN old
+            ON (s.user_id = old.user_id AND s.name = old.public_key)
+                OR (s.signer = old.user_id AND s.key_id = 'ed25519:' || old.public_key)
+            ORDER BY 1, 2, 3, 4 FOR UPDATE OF s
         )
-        DELETE FROM key_signatures s USING old
-        WHERE (s.user_id = old.user_id AND s.name = old.public_key)
-            OR (s.signer = old.user_id AND s.key_id = 'ed25519:' || old.public_key)
+        DELETE FROM key_signatures s USING worthless w
+        WHERE (s.user_id, s.name, s.signer, s.key_id) = (w.user_id, w.name, w.signer, w.key_id)
         """,
         [key.user_id for key in keys],
         [key.usage for key in keys],
@@ -74,24 +78,50 @@ async def delete_cross_signing_keys(tx: Transaction, user_id: UserId, usages: Co
 async def delete_identity(tx: Transaction, user_id: UserId) -> bool:
     """Delete all keys of a user who is no more, and what they have signed; return whether they had any."""
     deleted = await tx.execute("DELETE FROM cross_signing_keys WHERE user_id = $1", user_id)
-    await tx.execute("DELETE FROM key_signatures WHERE user_id = $1 OR signer = $1", user_id)
+    await tx.execute(
+        """
+        WITH worthless AS MATERIALIZED (
+            SELECT user_id, name, signer, key_id FROM key_signatures WHERE user_id = $1 OR signer = $1
+            ORDER BY 1, 2, 3, 4 FOR UPDATE
+        )
+        DELETE FROM key_signatures s USING worthless w
+        WHERE (s.user_id, s.name, s.signer, s.key_id) = (w.user_id, w.name, w.signer, w.key_id)
+        """,
+        user_id,
+    )
     return deleted != "DELETE 0"
 
 
-async def put_key_signatures(tx: Transaction, signatures: Sequence[KeySignature], position: int) -> None:
-    """Write signatures; the position has been taken."""
+async def put_key_signatures(tx: Transaction, signatures: Collection[KeySignature]) -> None:
+    """Write signatures; those on others' keys are placed in the stream afterwards."""
     await tx.execute(
         """
         INSERT INTO key_signatures (user_id, name, signer, key_id, signature, position)
-        SELECT *, $6 FROM unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::text[])
-        ON CONFLICT (user_id, name, signer, key_id) DO UPDATE
-        SET signature = excluded.signature, position = excluded.position
+        SELECT *, 0 FROM unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::text[])
+        -- In one order everywhere, so that two who write or delete the same do not wait for each other in a circle.
+        ORDER BY 1, 2, 3, 4
+        ON CONFLICT (user_id, name, signer, key_id) DO UPDATE SET signature = excluded.signature
         """,
         [one.user_id for one in signatures],
         [one.name for one in signatures],
         [one.signer for one in signatures],
         [one.key_id for one in signatures],
         [one.signature for one in signatures],
+    )
+
+
+async def place_key_signatures(tx: Transaction, signatures: Collection[KeySignature], position: int) -> None:
+    """Note the place in the stream of signatures that this transaction has written."""
+    await tx.execute(
+        """
+        UPDATE key_signatures s SET position = $5
+        FROM unnest($1::text[], $2::text[], $3::text[], $4::text[]) AS t (user_id, name, signer, key_id)
+        WHERE (s.user_id, s.name, s.signer, s.key_id) = (t.user_id, t.name, t.signer, t.key_id)
+        """,
+        [one.user_id for one in signatures],
+        [one.name for one in signatures],
+        [one.signer for one in signatures],
+        [one.key_id for one in signatures],
         position,
     )
 

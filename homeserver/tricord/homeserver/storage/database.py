@@ -14,7 +14,7 @@ import structlog
 import trio
 
 from tricord.homeserver.storage.connection import Connection, Record
-from tricord.homeserver.storage.errors import DatabaseUnavailable, SchemaChanged
+from tricord.homeserver.storage.errors import DatabaseUnavailable, SchemaChanged, SerializationFailure
 from tricord.homeserver.storage.pool import Pool
 
 __all__ = ["Database", "Record", "Transaction", "open_database"]
@@ -83,12 +83,16 @@ class Database:
     ) -> T:
         """Run a storage function in a transaction of its own and return what it returns, after COMMIT.
 
-        It is run a second time, in another transaction, if the schema was changed under its prepared statements.
+        It is run a second time, in another transaction, if it lost against another one, or if the schema was changed
+        under its prepared statements.
         """
         try:
             async with self.transaction() as tx:
                 return await function(tx, *args, **kwargs)
-        except SchemaChanged:
+        except SerializationFailure as failure:
+            if not isinstance(failure, SchemaChanged):
+                # Rows are locked in one order everywhere, so this should never be; but nobody's request need fail.
+                _log.warning("a transaction is run again", function=function.__qualname__, reason=str(failure))
             async with self.transaction() as tx:
                 return await function(tx, *args, **kwargs)
 

@@ -99,7 +99,10 @@ async def rename_device(
 async def delete_devices(
     tx: Transaction, user_id: UserId, device_ids: Sequence[DeviceId] | None, *, keep: DeviceId | None = None
 ) -> Ended:
-    """Delete these devices (None: all) but `keep`, with their sessions and keys; the last act of a transaction."""
+    """Delete these devices (None: all) but `keep`, with their sessions and keys; the last act of a transaction.
+
+    It has locked the user's account: a sign-in on one of the devices would want what this has, and have what it wants.
+    """
     # Before their rows go; and first of all, so that no keys come meanwhile.
     with_keys = await tx.fetch(
         """

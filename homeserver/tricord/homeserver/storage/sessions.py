@@ -44,7 +44,9 @@ _HOLDER = """
 _HOLDER_OF_ACCESS_TOKEN = _HOLDER.format(expires="access_expires_ts") + "WHERE access_token_hash = $1"
 _HOLDER_OF_REFRESH_TOKEN = (
     # Two refreshes with the same token at once would both make a pair; the second waits, and replaces the first's.
-    _HOLDER.format(expires="refresh_expires_ts") + "WHERE refresh_token_hash = $1 FOR UPDATE OF pairs"
+    # The session is locked first: who ends it takes its pairs along, and who ends a pair changes the one after it.
+    _HOLDER.format(expires="refresh_expires_ts")
+    + "WHERE refresh_token_hash = $1 FOR NO KEY UPDATE OF sessions FOR UPDATE OF pairs"
 )
 
 
@@ -98,8 +100,9 @@ async def holder_of_refresh_token(tx: Transaction, token_hash: bytes) -> Holder 
     return None if row is None else Holder(*row)
 
 
-async def delete_token_pair(tx: Transaction, pair_id: int) -> None:
-    """Delete tokens that have been replaced."""
+async def delete_token_pair(tx: Transaction, session_id: int, pair_id: int) -> None:
+    """Delete tokens of a session that have been replaced."""
+    await tx.execute("SELECT FROM sessions WHERE session_id = $1 FOR NO KEY UPDATE", session_id)
     await tx.execute("DELETE FROM token_pairs WHERE pair_id = $1", pair_id)
 
 

@@ -8,8 +8,29 @@ from tricord.homeserver.storage.database import Transaction
 from tricord.protocol.identifiers import RoomId, UserId
 
 
-async def start_typing(tx: Transaction, typing: Sequence[tuple[RoomId, UserId, int]]) -> set[RoomId]:
-    """Note (room, user, until) of some users; return the rooms in which one of them was not typing before."""
+async def change_typing(tx: Transaction, changes: Sequence[tuple[RoomId, UserId, int | None]]) -> set[RoomId]:
+    """Note until when some users type, None: no longer; return the rooms in which one of them began to, or ended."""
+    started = [(room_id, user_id, until) for room_id, user_id, until in changes if until is not None]
+    stopped = [(room_id, user_id) for room_id, user_id, until in changes if until is None]
+    if stopped:
+        # What is started is locked in order of itself; what is stopped is not, nor are both together.
+        await _lock(tx, [(room_id, user_id) for room_id, user_id, _ in changes])
+    changed = await _start(tx, started) if started else set()
+    return changed | (await _stop(tx, stopped) if stopped else set())
+
+
+async def _lock(tx: Transaction, typing: Sequence[tuple[RoomId, UserId]]) -> None:
+    await tx.execute(
+        """
+        SELECT FROM typing JOIN unnest($1::text[], $2::text[]) AS t (room_id, user_id) USING (room_id, user_id)
+        ORDER BY room_id, user_id FOR UPDATE OF typing
+        """,
+        [room_id for room_id, _ in typing],
+        [user_id for _, user_id in typing],
+    )
+
+
+async def _start(tx: Transaction, typing: Sequence[tuple[RoomId, UserId, int]]) -> set[RoomId]:
     rows = await tx.fetch(
         """
         WITH noted AS (
@@ -28,8 +49,7 @@ async def start_typing(tx: Transaction, typing: Sequence[tuple[RoomId, UserId, i
     return {row[0] for row in rows}
 
 
-async def stop_typing(tx: Transaction, typing: Sequence[tuple[RoomId, UserId]]) -> set[RoomId]:
-    """Note that some users no longer type; return the rooms in which one of them did."""
+async def _stop(tx: Transaction, typing: Sequence[tuple[RoomId, UserId]]) -> set[RoomId]:
     rows = await tx.fetch(
         """
         WITH over AS (
@@ -48,7 +68,14 @@ async def stop_typing(tx: Transaction, typing: Sequence[tuple[RoomId, UserId]]) 
 async def end_typing_until(tx: Transaction, now_ms: int) -> set[RoomId]:
     """Remove those whose time is up, and return the rooms that changed."""
     rows = await tx.fetch(
-        "WITH over AS (DELETE FROM typing WHERE until_ts <= $1 RETURNING room_id) SELECT DISTINCT room_id FROM over",
+        """
+        WITH ended AS MATERIALIZED (
+            SELECT room_id, user_id FROM typing WHERE until_ts <= $1 ORDER BY room_id, user_id FOR UPDATE
+        ), over AS (
+            DELETE FROM typing t USING ended e WHERE (t.room_id, t.user_id) = (e.room_id, e.user_id) RETURNING t.room_id
+        )
+        SELECT DISTINCT room_id FROM over
+        """,
         now_ms,
     )
     return {row[0] for row in rows}
