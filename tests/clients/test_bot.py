@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import signal
 import sys
 from functools import partial
@@ -356,6 +357,14 @@ async def answer(message: Message) -> None:
     await message.reply("here")
 bot.run()
 """
+
+
+async def test_a_wrong_password_is_told_in_a_line(real: RealServer) -> None:
+    arguments = [sys.executable, "-c", BOT_PROGRAM, real.url, "wrong"]
+    with trio.fail_after(60):
+        done = await trio.run_process(arguments, capture_stderr=True, check=False)
+    assert done.returncode == 1
+    assert re.fullmatch(rb"@bot:localhost has stopped: M_FORBIDDEN \(403\): .+\n", done.stderr), done.stderr
 
 
 @pytest.mark.parametrize("stop", [signal.SIGINT, signal.SIGTERM])

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import signal
+import sys
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -151,8 +152,14 @@ class Bot:
         self._nursery.start_soon(_logged, function, arguments)
 
     def run(self) -> None:
-        """Sign in and answer, until SIGINT (Ctrl-C) or SIGTERM. Raises what `serve` raises."""
-        trio.run(self._run)
+        """Sign in and answer, until SIGINT (Ctrl-C) or SIGTERM: the whole of a program.
+
+        What `serve` raises on purpose, such as that the password is wrong, ends the program with a line that says it.
+        """
+        try:
+            trio.run(self._run)
+        except ClientError as error:
+            sys.exit(f"{self.user_id} has stopped: {error}")
 
     async def serve(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Sign in and answer, for ever; reports to a nursery's `start` once everything from now on will be seen.

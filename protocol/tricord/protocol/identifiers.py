@@ -35,7 +35,7 @@ def parse_server_name(text: str) -> ServerName:
     """Return `text` as a server name, or raise InvalidParam."""
     match = _SERVER_NAME.fullmatch(text)
     if match is None or len(text) > MAX_ID_BYTES or not (match[1] is None or _is_ipv6(match[1])):
-        raise InvalidParam(f"{_shown(text)} is not a server name")
+        raise InvalidParam(f"{_shown(text)} is not a server name, such as example.org or example.org:8448")
     return ServerName(text)
 
 

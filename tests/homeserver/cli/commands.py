@@ -10,7 +10,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
@@ -50,19 +50,34 @@ def environment(given: dict[str, str] | None = None) -> dict[str, str]:
     return kept | {"PYTHONUNBUFFERED": "1", "NO_COLOR": "1"} | (given or {})
 
 
-def tricord(folder: Path, *words: str | Path, text: str = "", env: dict[str, str] | None = None) -> Outcome:
-    """Run a command in a folder, with `text` as its input."""
-    done = subprocess.run(
-        [*_COMMAND, *words],
-        cwd=folder,
-        input=text,
-        capture_output=True,
-        text=True,
-        timeout=PATIENCE_SECONDS,
-        env=environment(env),
-        check=False,
-    )
+def tricord(
+    folder: Path, *words: str | Path, text: str = "", env: dict[str, str] | None = None, at_a_terminal: bool = False
+) -> Outcome:
+    """Run a command in a folder, with `text` as its input; or with a terminal at which nobody sits."""
+    with _terminal() if at_a_terminal else nullcontext() as terminal:
+        done = subprocess.run(
+            [*_COMMAND, *words],
+            cwd=folder,
+            input=text if terminal is None else None,
+            stdin=terminal,
+            capture_output=True,
+            text=True,
+            timeout=PATIENCE_SECONDS,
+            env=environment(env),
+            start_new_session=at_a_terminal,
+            check=False,
+        )
     return Outcome(done.returncode, done.stdout, done.stderr)
+
+
+@contextmanager
+def _terminal() -> Iterator[int]:
+    ours, theirs = os.openpty()
+    try:
+        yield theirs
+    finally:
+        os.close(theirs)
+        os.close(ours)
 
 
 def in_process(*words: str | Path, env: dict[str, str] | None = None) -> Outcome:

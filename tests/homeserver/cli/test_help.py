@@ -98,7 +98,33 @@ def test_the_page_of_settings_can_be_printed() -> None:
 
 
 def test_versions_are_printed() -> None:
-    assert CliRunner().invoke(main, ["version"]).output.startswith("tricord 0.")
+    for words in (["version"], ["--version"]):
+        assert CliRunner().invoke(main, words).output.startswith("tricord 0.")
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (["serv"], "No such command 'serv'. Did you mean 'serve'?"),
+        (["user", "ad", "alice"], "No such command 'ad'. Did you mean 'add'?"),
+        (["frobnicate"], "No such command 'frobnicate'."),
+        (["--frobnicate"], "No such option '--frobnicate'."),
+        (["init", "--server-name", "https://example.org"], "'https://example.org' is not a server name, such as"),
+        (["key", "list"], "there is no signing key in tricord-data: `tricord serve` makes one; run this in its folder"),
+        (["peer", "example.org"], 'this server meets no others: add "federation" to `serves`'),
+        (["user", "list"], "there is no server in tricord-data: run this in the folder of `tricord serve`"),
+        (["serve", "--processes", "0"], "processes: must be at least 1"),
+        (["user", "add", "alice"], "there is no terminal to ask for the password at: use --password-stdin"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+)
+def test_a_wrong_use_is_told_what_is_right(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, words: list[str], told: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    done = CliRunner().invoke(main, words, prog_name="tricord")
+    assert done.exit_code in (1, 2)
+    assert f"Error: {told}" in done.stderr
 
 
 @pytest.mark.parametrize(

@@ -184,6 +184,19 @@ def test_accounts_are_refused_with_a_sentence(tmp_path: Path, database_url: str)
     assert tricord(tmp_path, "user", "list", env=env).good() == ""
 
 
+def test_nothing_is_asked_about_users_who_are_not_there(tmp_path: Path, database_url: str) -> None:
+    env = {"TRICORD__DATABASE__URL": database_url}
+    for verb in ("password", "deactivate"):
+        outcome = tricord(tmp_path, "user", verb, "nobody", env=env, at_a_terminal=True)
+        assert (outcome.fault(), outcome.output) == ("there is no user nobody", "")
+    tricord(tmp_path, "user", "add", "alice", "--password-stdin", text=f"{PASSWORD}\n", env=env).good()
+    outcome = tricord(tmp_path, "user", "add", "alice", env=env, at_a_terminal=True)
+    assert (outcome.fault(), outcome.output) == ("@alice:localhost is taken", "")
+    outcome = tricord(tmp_path, "user", "deactivate", "alice", text="n\n", env=env)
+    assert outcome.output == "End the account of @alice:localhost for good? [y/N]: "
+    assert outcome.errors == "Aborted!\n"
+
+
 def test_no_database_is_made_where_there_is_no_server(tmp_path: Path) -> None:
     fault = tricord(tmp_path, "user", "add", "alice", "--password-stdin", text="x\n").fault()
     assert fault.startswith("there is no server in tricord-data")

@@ -48,12 +48,16 @@ class Administration:
 
     async def create_user(self, username: str, password: str | None, *, is_admin: bool = False) -> UserId:
         """Make an account of a localpart or user id; without a password nobody can sign in to it for now."""
+        user_id = await self.check_new(username)
+        await self.registration.create(user_id, password, is_admin=is_admin)
+        return user_id
+
+    async def check_new(self, username: str) -> UserId:
+        """Return the user id of a localpart or user id; raise if it is taken, or cannot be one."""
         of_here = f":{self.server_name}"
         if username.startswith("@") and username.endswith(of_here):
             username = username[1 : -len(of_here)]
-        user_id = await self.registration.check_available(username)
-        await self.registration.create(user_id, password, is_admin=is_admin)
-        return user_id
+        return await self.registration.check_available(username)
 
     async def users(self) -> AsyncIterator[Account]:
         """Go through all accounts in the order of their user ids."""

@@ -26,8 +26,36 @@ class _Verbs(click.Group):
         verb: click.Command = getattr(import_module(f"{__name__}.{cmd_name}"), cmd_name)
         return verb
 
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """Find a verb; one that is none is told which it may have been."""
+        name = args[0]
+        if name not in _VERBS and not name.startswith("-"):
+            from difflib import get_close_matches
+
+            close = get_close_matches(name, _VERBS)
+            ctx.fail(f"No such command {name!r}." + (f" Did you mean {close[0]!r}?" if close else ""))
+        return super().resolve_command(ctx, args)
+
+
+def _print_version(ctx: click.Context, _: click.Parameter, is_wanted: bool) -> None:  # click's own
+    if is_wanted:
+        from tricord.homeserver.cli.version import version
+
+        ctx.invoke(version)
+        ctx.exit()
+
 
 @click.group(cls=_Verbs, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.option(
+    "--version",
+    is_flag=True,
+    is_eager=True,
+    expose_value=False,
+    callback=_print_version,
+    help="Print versions.",
+)
 def main() -> None:
     """Tricord, a Matrix homeserver.
 

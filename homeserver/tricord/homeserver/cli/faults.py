@@ -16,7 +16,11 @@ def faults_explained() -> Iterator[None]:
     except click.ClickException:
         raise
     except Exception as error:
-        words = [_words(fault) for fault in _leaves(error)]
+        faults = _leaves(error)
+        if any(isinstance(fault, click.Abort) for fault in faults):
+            # At a question: no, or Ctrl-C.
+            raise click.Abort from None
+        words = [_words(fault) for fault in faults]
         known = [each for each in words if each is not None]
         if len(known) < len(words):
             raise

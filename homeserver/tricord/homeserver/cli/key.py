@@ -51,7 +51,10 @@ def _key_in_use(data_dir: Path) -> str:
     from tricord.homeserver.signing_key import FILE_NAME, load_or_create_signing_key
 
     if not (data_dir / FILE_NAME).exists():
-        raise click.ClickException(f"there is no signing key in {data_dir}; `tricord serve` makes one")
+        raise click.ClickException(
+            f"there is no signing key in {data_dir}: `tricord serve` makes one; run this in its folder, or give its "
+            "--config or --data-dir"
+        )
     return load_or_create_signing_key(data_dir).key_id
 
 

@@ -43,7 +43,9 @@ async def _ask(settings: Settings, server: ServerName) -> None:
     from tricord.protocol.signing import SigningKey
 
     if not any("federation" in listener.serves for listener in settings.listeners):
-        raise click.ClickException('no listener serves "federation", so this server meets no others')
+        raise click.ClickException(
+            'this server meets no others: add "federation" to `serves` of one of its [[listeners]]'
+        )
     async with open_transport(settings) as transport:
         # Any key will do: nothing that is asked here needs a signature.
         peers = Peers(FederationClient(transport, ServerName(settings.server_name), SigningKey.generate()))

@@ -38,10 +38,11 @@ def add(
 ) -> None:
     """Make an account for NAME, a user id or the part of it before the colon."""
     settings = read_settings(config_file, data_dir, server_name)
-    password = _password(from_stdin=password_stdin)
+    _check_there_is_whom_to_ask(from_stdin=password_stdin)
 
     async def act(administration: Administration) -> str:
-        return await administration.create_user(name, password, is_admin=admin)
+        await administration.check_new(name)
+        return await administration.create_user(name, _password(from_stdin=password_stdin), is_admin=admin)
 
     user_id = administer(settings, act)
     click.echo(f"{user_id} can sign in now{', as an administrator' if admin else ''}.")
@@ -82,8 +83,13 @@ def password(
 ) -> None:
     """Give NAME another password, and sign them out everywhere."""
     settings = read_settings(config_file, data_dir, server_name)
-    new = _password(from_stdin=password_stdin)
-    administer(settings, lambda administration: administration.set_password(name, new))
+    _check_there_is_whom_to_ask(from_stdin=password_stdin)
+
+    async def act(administration: Administration) -> None:
+        await administration.user(name)
+        await administration.set_password(name, _password(from_stdin=password_stdin))
+
+    administer(settings, act)
     click.echo(f"{name} has another password, and is signed out everywhere.")
 
 
@@ -102,9 +108,14 @@ def deactivate(
 ) -> None:
     """End NAME's account for good: they leave every room, and the name is never given again."""
     settings = read_settings(config_file, data_dir, server_name)
-    if not yes:
-        click.confirm(f"End the account of {name} for good?", abort=True)
-    administer(settings, lambda administration: administration.deactivate(name, erase=erase))
+
+    async def act(administration: Administration) -> None:
+        account = await administration.user(name)
+        if not yes:
+            click.confirm(f"End the account of {account.user_id} for good?", abort=True)
+        await administration.deactivate(name, erase=erase)
+
+    administer(settings, act)
     click.echo(f"{name} is deactivated.")
 
 
@@ -142,10 +153,13 @@ def suspend(
     click.echo(f"{name} is {'no longer ' if undo else ''}suspended.")
 
 
+def _check_there_is_whom_to_ask(*, from_stdin: bool) -> None:
+    if not from_stdin and not sys.stdin.isatty():
+        raise click.UsageError("there is no terminal to ask for the password at: use --password-stdin")
+
+
 def _password(*, from_stdin: bool) -> str:
     if from_stdin:
         return sys.stdin.readline().rstrip("\n")
-    if not sys.stdin.isatty():
-        raise click.UsageError("there is no terminal to ask for the password at: use --password-stdin")
     entered: str = click.prompt("Password", hide_input=True, confirmation_prompt=True)
     return entered
