@@ -7,13 +7,12 @@ from types import TracebackType
 from typing import Any, Self
 from urllib.parse import urlsplit
 
-import httptools
 import orjson
 import trio
 
+from bench.answer import Answer, Refused
 
-class Refused(Exception):
-    """An answer of 400 or above."""
+__all__ = ["Connection", "Refused"]
 
 
 class Connection:
@@ -51,32 +50,22 @@ class Connection:
     async def call_raw(self, method: str, path: str, body: Any = None, content_type: str = "application/json") -> bytes:
         """Return the answer's bytes, not parsed. Bytes are sent as they are, all else as JSON. Raises Refused."""
         assert self._stream is not None
+        await self._stream.send_all(self.request(method, path, body, content_type))
+        answer = Answer()
+        while not answer.is_whole:
+            data = await self._stream.receive_some(1 << 18)
+            if not data:
+                raise ConnectionError(f"{method} {path}: the server closed the connection")
+            answer.feed(bytes(data))
+        if answer.status >= 400:
+            raise Refused(f"{method} {path}: {answer.status} {answer.body()[:300]!r}")
+        return answer.body()
+
+    def request(self, method: str, path: str, body: Any = None, content_type: str = "application/json") -> bytes:
+        """Return a request as it is sent."""
         content = b"" if body is None else body if isinstance(body, bytes) else orjson.dumps(body)
         head = (
             f"{method} {path} HTTP/1.1\r\nHost: {self._host}\r\n{self._token}"
             f"Content-Type: {content_type}\r\nContent-Length: {len(content)}\r\n\r\n"
         )
-        await self._stream.send_all(head.encode() + content)
-        answer = _Answer()
-        parser = httptools.HttpResponseParser(answer)
-        while not answer.complete:
-            data = await self._stream.receive_some(1 << 18)
-            if not data:
-                raise ConnectionError(f"{method} {path}: the server closed the connection")
-            parser.feed_data(data)
-        status = parser.get_status_code()
-        if status >= 400:
-            raise Refused(f"{method} {path}: {status} {b''.join(answer.parts)[:300]!r}")
-        return b"".join(answer.parts)
-
-
-class _Answer:
-    def __init__(self) -> None:
-        self.parts: list[bytes] = []
-        self.complete = False
-
-    def on_body(self, part: bytes) -> None:
-        self.parts.append(part)
-
-    def on_message_complete(self) -> None:
-        self.complete = True
+        return head.encode() + content
