@@ -37,7 +37,8 @@ async def reads(bench: Bench) -> None:
 
 async def _rate(bench: Bench, name: str, readers: list[User], path: str) -> None:
     requests = [bench.connection(user).request("GET", path) for user in readers]
-    answered = await trio.to_thread.run_sync(ask, bench.base_url, [itertools.repeat(each) for each in requests], bench.seconds)
+    again_and_again = [itertools.repeat(request) for request in requests]
+    answered = await trio.to_thread.run_sync(ask, bench.base_url, again_and_again, bench.seconds)
     # How far the load generator is from being what is measured.
     at_most = await trio.to_thread.run_sync(ceiling, answered, requests[0], len(requests), _CEILING_SECONDS)
     rate, latencies = answered.per_second, answered.latencies

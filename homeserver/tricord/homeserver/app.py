@@ -254,9 +254,10 @@ async def run_on(
             for run in house.run:
                 nursery.start_soon(run)
             place = 0 if common is None else common.memory.place
+            share = None if common is None or not sockets else common.share
             async with (
                 telling(metrics, settings.metrics, place, house.accounts.requesters) as metrics_url,
-                listening(listeners, sockets=sockets, drain_seconds=DRAIN_SECONDS) as urls,
+                listening(listeners, sockets=sockets, share=share, drain_seconds=DRAIN_SECONDS) as urls,
             ):
                 administration = house.accounts.book.administration
                 yield Homeserver(settings, database, urls, administration, house.rooms.state, metrics_url)

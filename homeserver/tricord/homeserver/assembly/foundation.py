@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from tricord.homeserver.clock import Clock
 from tricord.homeserver.rooms.chain import Signer
 from tricord.homeserver.serving.dispatch import Observer
+from tricord.homeserver.serving.shares import Share
 from tricord.homeserver.settings import Settings
 from tricord.homeserver.storage.database import Database
 from tricord.homeserver.stream.common_memory import CommonMemory
@@ -27,6 +28,11 @@ class Common:
 
     memory: CommonMemory
     siblings: Siblings
+
+    @property
+    def share(self) -> Share:
+        """Return the share of the connections to sockets that they have in common."""
+        return Share(self.memory.connections, lambda: self.siblings.reached)
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,9 +1,8 @@
 """Watching over processes that serve as one.
 
-All of them accept from the same sockets, which they inherit: a connection goes to whichever is free first, none is lost
-when one of them dies, and a replacement finds the sockets open. (With SO_REUSEPORT each would have sockets of its own:
-measured, connections spread a little more evenly, 51 to 62 per cent at the fuller one of two against 50 to 68, but
-those that wait at the socket of a process that dies are lost, and only Linux spreads them at all.)
+All of them accept from the same sockets, which they inherit: no connection is lost when one of them dies, a replacement
+finds the sockets open, and each takes its share (`serving/shares.py`). With SO_REUSEPORT each would have sockets of its
+own, and those that wait at the socket of a process that dies are lost; only Linux spreads them at all, by chance.
 """
 
 from __future__ import annotations

@@ -16,6 +16,7 @@ from tricord.homeserver.serving.asgi import Application
 from tricord.homeserver.serving.call import WebSocketRoute
 from tricord.homeserver.serving.lane import Lane
 from tricord.homeserver.serving.limits import Limits
+from tricord.homeserver.serving.shares import Share, SharedListener
 from tricord.homeserver.serving.sockets import CannotListen, base_url, open_socket
 
 _log = structlog.get_logger(__name__)
@@ -35,16 +36,21 @@ class Listener:
 
 @contextlib.asynccontextmanager
 async def listening(
-    listeners: Sequence[Listener], *, sockets: Sequence[socket.socket] = (), drain_seconds: float = 8
+    listeners: Sequence[Listener],
+    *,
+    sockets: Sequence[socket.socket] = (),
+    share: Share | None = None,
+    drain_seconds: float = 8,
 ) -> AsyncIterator[list[str]]:
     """Serve while inside the block, which gets the base URLs; then drain for at most `drain_seconds`.
 
-    `sockets` are those of the listeners, where they are open already. Raises CannotListen.
+    `sockets` are those of the listeners, where they are open already; others who accept from them leave us our share.
+    Raises CannotListen.
     """
     with contextlib.ExitStack() as stack:
         if not sockets:
             sockets = [stack.enter_context(open_socket(each.bind)) for each in listeners]
-        opened = [_Opened(each, sock, _tls_context(each)) for each, sock in zip(listeners, sockets, strict=True)]
+        opened = [_Opened(each, sock, _tls_context(each), share) for each, sock in zip(listeners, sockets, strict=True)]
         async with trio.open_nursery() as connections:
             async with trio.open_nursery() as accepting:
                 for each in opened:
@@ -62,19 +68,29 @@ async def listening(
 class _Opened:
     """A listener with its socket."""
 
-    def __init__(self, listener: Listener, sock: socket.socket, tls: ssl.SSLContext | None) -> None:
+    def __init__(
+        self, listener: Listener, sock: socket.socket, tls: ssl.SSLContext | None, share: Share | None
+    ) -> None:
         self.lane = Lane(listener.application, listener.websockets, listener.limits)
         self.url = base_url(sock, is_secure=listener.tls_certificate is not None)
         self._sock = sock
         self._tls = tls
+        self._share = share
 
     async def accept(self, connections: trio.Nursery) -> None:
         """Accept connections until cancelled; they go on in `connections`."""
         listener: trio.abc.Listener[trio.SocketStream | trio.SSLStream[trio.SocketStream]]
-        listener = trio.SocketListener(trio.socket.from_stdlib_socket(self._sock))
+        if self._share is None:
+            listener = trio.SocketListener(trio.socket.from_stdlib_socket(self._sock))
+        else:
+            listener = SharedListener(self._sock, self._share)
         if self._tls is not None:
             listener = trio.SSLListener(listener, self._tls, https_compatible=True)
-        await trio.serve_listeners(self.lane.serve, [listener], handler_nursery=connections)
+        await trio.serve_listeners(self._serve, [listener], handler_nursery=connections)
+
+    async def _serve(self, stream: trio.SocketStream | trio.SSLStream[trio.SocketStream]) -> None:
+        with contextlib.nullcontext() if self._share is None else self._share.held():
+            await self.lane.serve(stream)
 
 
 def _tls_context(listener: Listener) -> ssl.SSLContext | None:

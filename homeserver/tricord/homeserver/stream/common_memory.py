@@ -9,6 +9,8 @@ How often things were done lately, so that limits are those of the whole homeser
 
 Which of them writes to a room now, so that others hand it what they have for the room; and which of them has waited
 longest to write, so that they do not get into each other's way.
+
+How many connections each of them has, so that new ones go to who has fewest.
 """
 
 from __future__ import annotations
@@ -28,7 +30,8 @@ _SETS, _WAYS, _FIELDS = 1 << 15, 4, 3
 _BUCKETS = _TURNS + _SETS * _WAYS * _FIELDS * 8
 # Rooms with the same place in the table have the same writer.
 _ROOMS = 1 << 14
-SIZE = _BUCKETS + _ROOMS * 8
+_WRITERS = _BUCKETS + _ROOMS * 8
+SIZE = _WRITERS + MOST_PROCESSES * _STRIDE * 8
 # A process that has had nothing to write to a room for so long is its writer no more.
 _WRITER_MS = 1_000
 # Whoever takes longer to write is not waited for.
@@ -44,6 +47,7 @@ class CommonMemory:
         self.buckets = Buckets(memory)
         self.writers = Writers(memory, place)
         self.turns = Turns(memory, place, processes)
+        self.connections = Connections(memory, place)
 
 
 class Frontier:
@@ -110,7 +114,7 @@ class Writers:
 
     def __init__(self, memory: mmap.mmap, place: int) -> None:
         # The time in milliseconds, and behind it a byte for the place.
-        self._notes = memoryview(memory)[_BUCKETS:SIZE].cast("Q")
+        self._notes = memoryview(memory)[_BUCKETS:_WRITERS].cast("Q")
         self._place = place
 
     def other(self, room_id: Hashable) -> int | None:
@@ -149,6 +153,29 @@ class Turns:
         ours = self._since[self._place]
         earliest = time.monotonic_ns() - int(TURN_SECONDS * 1e9)
         return not any(earliest < self._since[other] < ours for other in self._others)
+
+
+class Connections:
+    """How many connections each process has; this one writes its own number."""
+
+    def __init__(self, memory: mmap.mmap, place: int) -> None:
+        self._counts = memoryview(memory)[_WRITERS:SIZE].cast("q")
+        self._place = place * _STRIDE
+        # The process that was in this place before has taken its own with it.
+        self._counts[self._place] = 0
+
+    @property
+    def count(self) -> int:
+        """How many this process has."""
+        return self._counts[self._place]
+
+    def add(self, number: int) -> None:
+        """Have so many more."""
+        self._counts[self._place] += number
+
+    def elsewhere(self, place: int) -> int:
+        """Return how many the process in a place has."""
+        return self._counts[place * _STRIDE]
 
 
 def _now_ms() -> int:
