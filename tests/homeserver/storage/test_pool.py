@@ -48,6 +48,36 @@ async def test_one_task_may_hold_several_connections(database: Database) -> None
         assert await one.fetchval("SELECT pg_backend_pid()") != await other.fetchval("SELECT pg_backend_pid()")
 
 
+async def test_work_goes_to_the_connection_that_has_done_the_like_of_it(database_url: str) -> None:
+    pool = Pool(database_url, size=3)
+    async with pool.connection("rare"), pool.connection("other") as other, pool.connection("other") as last:
+        pass
+    async with pool.connection("rare") as rare:
+        assert rare not in (other, last)
+    async with pool.connection("other") as again:
+        # Its nearest kin is the one used last of those that know the work.
+        assert again is other
+        async with pool.connection("rare") as same, pool.connection("new") as left:
+            assert (same, left) == (rare, last)
+    async with pool.connection("unheard of") as any_one:
+        assert any_one is again
+    await pool.aclose()
+
+
+async def test_functions_within_functions_are_the_same_work_every_time(database: Database) -> None:
+    async def backend() -> int:
+        async def read(tx: Transaction) -> int:
+            number: int = await tx.fetchval("SELECT pg_backend_pid()")
+            return number
+
+        return await database.read(read)
+
+    async with database.transaction(), database.transaction():
+        first = await backend()
+    assert database.pool.idle == 3
+    assert await backend() == first
+
+
 async def test_connections_that_were_ended_while_idle_are_replaced_without_an_error(
     database: Database, database_url: str
 ) -> None:

@@ -42,6 +42,7 @@ class MakeJoin(Endpoint):
 
     method = "GET"
     path = "/_matrix/federation/v1/make_join/{room_id}/{user_id}"
+    hot = True
     authentication = Authentication.SIGNED_REQUEST
     body_kind = "none"
     Query = VersionsQuery
@@ -56,6 +57,7 @@ class SendJoin(Endpoint):
 
     method = "PUT"
     path = "/_matrix/federation/v2/send_join/{room_id}/{event_id}"
+    hot = True
     authentication = Authentication.SIGNED_REQUEST
     max_body = MAX_EVENT_BODY
 

@@ -7,7 +7,7 @@ an open one.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Hashable, Iterable, Sequence
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
 import structlog
@@ -73,9 +73,12 @@ class Database:
         self._listeners: dict[str, list[Callable[[str], None]]] = {}
 
     @contextlib.asynccontextmanager
-    async def transaction(self) -> AsyncIterator[Transaction]:
-        """Open a transaction; it is committed when the block ends, and rolled back when it raises."""
-        async with self.pool.connection() as connection, connection.transaction():
+    async def transaction(self, work: Hashable = None) -> AsyncIterator[Transaction]:
+        """Open a transaction; it is committed when the block ends, and rolled back when it raises.
+
+        `work` names what is done in it, for a connection that has done it before.
+        """
+        async with self.pool.connection(work) as connection, connection.transaction():
             yield Transaction(connection)
 
     async def run(
@@ -87,13 +90,13 @@ class Database:
         under its prepared statements.
         """
         try:
-            async with self.transaction() as tx:
+            async with self.transaction(_work(function)) as tx:
                 return await function(tx, *args, **kwargs)
         except SerializationFailure as failure:
             if not isinstance(failure, SchemaChanged):
                 # Rows are locked in one order everywhere, so this should never be; but nobody's request need fail.
                 _log.warning("a transaction is run again", function=function.__qualname__, reason=str(failure))
-            async with self.transaction() as tx:
+            async with self.transaction(_work(function)) as tx:
                 return await function(tx, *args, **kwargs)
 
     async def run_one(
@@ -112,7 +115,7 @@ class Database:
 
         Cheaper by two round trips, and enough for one statement, or for reads that need no common snapshot.
         """
-        async with self.pool.connection() as connection:
+        async with self.pool.connection(_work(function)) as connection:
             return await function(Transaction(connection), *args, **kwargs)
 
     @contextlib.asynccontextmanager
@@ -167,6 +170,11 @@ class Database:
     async def aclose(self) -> None:
         """Close the pool."""
         await self.pool.aclose()
+
+
+def _work(function: Callable[..., object]) -> Hashable:
+    """Return what stands for the statements of a function: its code, since a function within another is ever new."""
+    return getattr(function, "__code__", None)
 
 
 @contextlib.asynccontextmanager

@@ -9,12 +9,15 @@ from tricord.homeserver.storage.database import Transaction
 
 async def auth_chain_nids(tx: Transaction, nids: Collection[int]) -> list[int]:
     """Return the numbers of all events that vouch for some events, directly or not; without these themselves."""
+    # PostgreSQL takes the chain for a hundred times longer than it is, and would rather read the whole table than look
+    # up so much. `LATERAL (… OFFSET 0)` leaves it no choice.
     rows = await tx.fetch(
         """
         WITH RECURSIVE chain (event_nid) AS (
             SELECT unnest(e.auth_nids) FROM events e WHERE e.event_nid = ANY($1)
           UNION
-            SELECT unnest(e.auth_nids) FROM chain JOIN events e USING (event_nid)
+            SELECT unnest(e.auth_nids) FROM chain
+                CROSS JOIN LATERAL (SELECT auth_nids FROM events WHERE event_nid = chain.event_nid OFFSET 0) AS e
         )
         SELECT event_nid FROM chain
         """,
