@@ -30,6 +30,7 @@ from tricord.homeserver.rooms.append import Log
 from tricord.homeserver.rooms.cached_rooms import CachedRooms
 from tricord.homeserver.rooms.chain import Signer
 from tricord.homeserver.rooms.client_events import ClientEvents
+from tricord.homeserver.rooms.commit import Committer
 from tricord.homeserver.rooms.create import RoomCreation
 from tricord.homeserver.rooms.delayed_events import DelayedEvents
 from tricord.homeserver.rooms.delayed_settings import DelayedEventSettings
@@ -123,7 +124,8 @@ async def everybody(database: Database) -> AsyncIterator[Everybody]:
     memberships = Memberships(database, publisher)
     partial_rooms = PartialRooms(database)
     signer = Signer(HERE, SigningKey.generate(), clock)
-    log = Log(database, publisher, cached_rooms, nodes, memberships, signer)
+    committer = Committer(database, publisher, cached_rooms, nodes, memberships, signer)
+    log = Log(database, cached_rooms, committer, signer)
     state = RoomState(database, cached_rooms, nodes)
     timeline = Timeline(database, cached_rooms)
     preferences = Preferences(database, publisher)

@@ -13,6 +13,7 @@ from tricord.homeserver.assembly.foundation import Common
 from tricord.homeserver.rooms.append import Draft, Log
 from tricord.homeserver.rooms.cached_rooms import CachedRooms
 from tricord.homeserver.rooms.chain import Signer
+from tricord.homeserver.rooms.commit import Committer
 from tricord.homeserver.rooms.drafts import ClientTransaction
 from tricord.homeserver.rooms.memberships import Memberships
 from tricord.homeserver.rooms.node_cache import NodeCache
@@ -131,7 +132,9 @@ async def opened_house(url: str, common: Common | None = None) -> AsyncIterator[
             others = OtherWriters(common.siblings, common.memory, publisher)
             rooms = CachedRooms(database, publisher, common.siblings)
         memberships = Memberships(database, publisher)
-        log = Log(database, publisher, rooms, nodes, memberships, Signer(SERVER, KEY, clock), others=others)
+        signer = Signer(SERVER, KEY, clock)
+        committer = Committer(database, publisher, rooms, nodes, memberships, signer)
+        log = Log(database, rooms, committer, signer, others=others)
         await nursery.start(database.run_listeners)
         if common is not None:
             await nursery.start(common.siblings.run)

@@ -11,6 +11,7 @@ from tricord.homeserver.rooms.aggregations import Aggregations
 from tricord.homeserver.rooms.append import Log
 from tricord.homeserver.rooms.cached_rooms import CachedRooms
 from tricord.homeserver.rooms.client_events import ClientEvents
+from tricord.homeserver.rooms.commit import Committer
 from tricord.homeserver.rooms.invite import Invitations
 from tricord.homeserver.rooms.memberships import Memberships
 from tricord.homeserver.rooms.node_cache import NodeCache
@@ -47,10 +48,8 @@ class Rooms:
         self.policy = PolicyServers(base.server_name, self.state, self.memberships, network.peers, self.recommendations)
         self.log = Log(
             database,
-            publisher,
             self.cached,
-            self.nodes,
-            self.memberships,
+            Committer(database, publisher, self.cached, self.nodes, self.memberships, base.signer),
             base.signer,
             self.policy,
             None if common is None else OtherWriters(common.siblings, common.memory, publisher),

@@ -213,18 +213,15 @@ class Backfill:
         known = await self._outliers.heard_of(named | events.keys())
         past = Past(self._states, room, known, await self._states.redactions(events))
         await self._add(past, server, ordered, holes)
-        rows = past.rows(parts)
-        if not rows:
+        history = past.batch(parts)
+        if not history.rows:
             return False
-        nodes = list(past.made.items())
         try:
-            await self._database.run(
-                write_history, room.nid, rows, nodes, past.missing, past.relations(), past.redactions()
-            )
+            await self._database.run(write_history, room.nid, history)
         except UniqueViolation:
             return True  # another process has just fetched the same
         self._nodes.add(past.made)
-        _logger.info("history was fetched", room_id=room.room_id, server=server, events=len(rows))
+        _logger.info("history was fetched", room_id=room.room_id, server=server, events=len(history.rows))
         return True
 
     async def _add(

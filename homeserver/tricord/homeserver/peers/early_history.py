@@ -107,21 +107,18 @@ class EarlyHistory:
                 root = await self._states.applied(root, {(_MEMBER, event.state_key or ""): None}, past.made)
         for event in reversed(line):
             await past.add_unjudged(roots[event.event_id], event)
-        rows = past.rows(parts)
-        if not rows:
+        history = past.batch(parts)
+        if not history.rows:
             return False
-        nodes = list(past.made.items())
         try:
-            written = await self._database.run(
-                write_early_history, room.nid, rows, nodes, past.missing, past.relations(), past.redactions()
-            )
+            written = await self._database.run(write_early_history, room.nid, history)
         except UniqueViolation:
             return True  # another process has just fetched the same
         if not written:
             return False
         self._nodes.add(past.made)
         self._partial_rooms.look_again()
-        _logger.info("early history was fetched", room_id=room.room_id, server=server, events=len(rows))
+        _logger.info("early history was fetched", room_id=room.room_id, server=server, events=len(history.rows))
         return True
 
     async def judge(self, room: CachedRoom, join: StoredEvent) -> None:

@@ -16,7 +16,7 @@ from tricord.homeserver.rooms.state_map import EMPTY, NodeId, Overlay, StateRoot
 from tricord.homeserver.rooms.stored_event import StateKey, StoredEvent
 from tricord.homeserver.storage.database import Database
 from tricord.homeserver.storage.events import events_by_id, events_by_nid
-from tricord.homeserver.storage.history import HistoryRow, Part, Redactions
+from tricord.homeserver.storage.history import HistoryBatch, HistoryRow, Part, Redactions
 from tricord.homeserver.storage.missing_events import redactions_waiting_for
 from tricord.protocol.authorization import auth_event_keys, authorize, may_redact
 from tricord.protocol.errors import EventRejected, ResolutionTooLarge
@@ -160,8 +160,13 @@ class Past:
             self._add(StoredEvent(event, await self._number(event), None, root))
             self._redact(event, {key: stored.event for key, stored in state.items()})
 
-    def rows(self, parts: Mapping[EventId, Part]) -> list[HistoryRow]:
-        """Return the events that are to be written, each at the beginning of its part."""
+    def batch(self, parts: Mapping[EventId, Part]) -> HistoryBatch:
+        """Return what is to be written, each event at the beginning of its part."""
+        return HistoryBatch(
+            self._rows(parts), list(self.made.items()), self.missing, self._relations(), self._redactions_done()
+        )
+
+    def _rows(self, parts: Mapping[EventId, Part]) -> list[HistoryRow]:
         rows: list[HistoryRow] = []
         written: Counter[Part] = Counter()
         for stored in reversed(self.added.values()):
@@ -190,12 +195,10 @@ class Past:
             )
         return rows
 
-    def redactions(self) -> Redactions:
-        """Return what the redactions among the events do to what is elsewhere."""
+    def _redactions_done(self) -> Redactions:
         return Redactions(self.waiting, [(one.nid, one.event.json, str(one.redacted_because)) for one in self.redacted])
 
-    def relations(self) -> list[tuple[str, str, int, str, str]]:
-        """Return the relations of the events to others."""
+    def _relations(self) -> list[tuple[str, str, int, str, str]]:
         return [
             (*relation, stored.nid, stored.event.type, stored.event.sender)
             for stored in self.added.values()

@@ -26,9 +26,7 @@ from tricord.homeserver.rooms.commit import Committer
 from tricord.homeserver.rooms.drafts import ClientTransaction, Draft, check_storable
 from tricord.homeserver.rooms.event_numbers import EventNumbers
 from tricord.homeserver.rooms.event_policy import EventPolicy
-from tricord.homeserver.rooms.memberships import Memberships
 from tricord.homeserver.rooms.new_rooms import NewRooms
-from tricord.homeserver.rooms.node_cache import NodeCache
 from tricord.homeserver.rooms.room_write import Link, RoomWrite
 from tricord.homeserver.rooms.stored_event import StoredEvent
 from tricord.homeserver.rooms.writing_for_others import OtherWriters
@@ -36,7 +34,6 @@ from tricord.homeserver.storage.client_transactions import prune_client_transact
 from tricord.homeserver.storage.database import Database
 from tricord.homeserver.storage.errors import DatabaseError, DatabaseUnavailable, SerializationFailure
 from tricord.homeserver.storage.events import events_by_id
-from tricord.homeserver.stream.publisher import Publisher
 from tricord.protocol.errors import NotFound
 from tricord.protocol.events import VerifiedEvent
 from tricord.protocol.identifiers import RoomId, UserId
@@ -64,10 +61,8 @@ class Log:
     def __init__(
         self,
         database: Database,
-        publisher: Publisher,
         rooms: CachedRooms,
-        nodes: NodeCache,
-        memberships: Memberships,
+        committer: Committer,
         signer: Signer,
         policy: EventPolicy | None = None,
         others: OtherWriters | None = None,
@@ -87,8 +82,8 @@ class Log:
         self._changed_hands = trio.Event()
         self._numbers = EventNumbers(database)
         self._repetitions = Repetitions(database)
-        self._committer = Committer(database, publisher, rooms, nodes, memberships, signer)
-        self._new_rooms = NewRooms(database, rooms, signer, self._numbers, self._committer)
+        self._committer = committer
+        self._new_rooms = NewRooms(database, rooms, signer, self._numbers, committer)
 
     async def append(self, draft: Draft) -> StoredEvent:
         """Append an event; return it once it is committed.

@@ -7,20 +7,12 @@ from collections.abc import Collection, Sequence
 from tricord.homeserver.rooms.stored_event import StoredEvent
 from tricord.homeserver.storage.database import Transaction
 from tricord.homeserver.storage.events import events_by_nid
-from tricord.homeserver.storage.history import HistoryRow, Redactions, write_history
+from tricord.homeserver.storage.history import HistoryBatch, write_history
 from tricord.homeserver.storage.partial_rooms import tell_of_room
 from tricord.protocol.identifiers import EventId
 
 
-async def write_early_history(
-    tx: Transaction,
-    room_nid: int,
-    rows: Sequence[HistoryRow],
-    nodes: Sequence[tuple[bytes, bytes]],
-    missing: Sequence[tuple[str, int]],
-    relations: Sequence[tuple[str, str, int, str, str]],
-    redactions: Redactions,
-) -> bool:
+async def write_early_history(tx: Transaction, room_nid: int, history: HistoryBatch) -> bool:
     """Write events of the past of a room that is not complete; return False, with nothing written, if it is by now."""
     await tx.execute("SELECT 1 FROM rooms WHERE room_nid = $1 FOR UPDATE", room_nid)
     is_partial = await tx.fetchval(
@@ -29,11 +21,11 @@ async def write_early_history(
     )
     if not is_partial:
         return False
-    await write_history(tx, room_nid, rows, nodes, missing, relations, redactions)
+    await write_history(tx, room_nid, history)
     await tx.execute(
         "INSERT INTO early_history (event_nid, room_nid) SELECT nid, $2 FROM unnest($1::bigint[]) AS nid "
         "ON CONFLICT DO NOTHING",
-        [row.event_nid for row in rows],
+        [row.event_nid for row in history.rows],
         room_nid,
     )
     await tell_of_room(tx, room_nid)

@@ -8,6 +8,7 @@ later. Part 0 ends at the event itself, and the higher the number of a part, the
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from tricord.homeserver.storage.database import Transaction
@@ -64,6 +65,19 @@ class HistoryRow(NamedTuple):
     json: bytes
 
 
+@dataclass(frozen=True, slots=True)
+class HistoryBatch:
+    """Events of the past of one room, with all that is written along with them."""
+
+    rows: Sequence[HistoryRow]
+    nodes: Sequence[tuple[bytes, bytes]]
+    missing: Sequence[tuple[str, int]]
+    """Events that are not here, and the numbers of those that name them."""
+    relations: Sequence[tuple[str, str, int, str, str]]
+    """Parent, type, child number, child type and sender."""
+    redactions: Redactions
+
+
 async def new_part(tx: Transaction, room_nid: int, depth: int) -> Part | None:
     """Return a new part for events of about a depth: between the parts there are, where something is missing.
 
@@ -94,38 +108,27 @@ async def new_part(tx: Transaction, room_nid: int, depth: int) -> Part | None:
     return Part(newer.position, number) if newer.number < number < _MOST_PARTS else None
 
 
-async def write_history(
-    tx: Transaction,
-    room_nid: int,
-    rows: Sequence[HistoryRow],
-    nodes: Sequence[tuple[bytes, bytes]],
-    missing: Sequence[tuple[str, int]],
-    relations: Sequence[tuple[str, str, int, str, str]],
-    redactions: Redactions,
-) -> None:
-    """Write events of the past of one room; those that are in their place already stay there.
-
-    `missing` are events that are not here and the numbers of those that name them; `relations` parent, type, child
-    number, child type and sender.
-    """
+async def write_history(tx: Transaction, room_nid: int, history: HistoryBatch) -> None:
+    """Write events of the past of one room; those that are in their place already stay there."""
+    rows = history.rows
     await tx.execute("SELECT 1 FROM rooms WHERE room_nid = $1 FOR UPDATE", room_nid)
     await _put_events(tx, room_nid, rows)
     await tx.execute(
         """
         INSERT INTO state_nodes (node_id, node) SELECT * FROM unnest($1::bytea[], $2::bytea[]) ON CONFLICT DO NOTHING
         """,
-        *_columns(nodes, 2),
+        *_columns(history.nodes, 2),
     )
     await _link(tx, rows)
-    await _redact(tx, rows, redactions)
+    await _redact(tx, rows, history.redactions)
     await tx.execute(
         """
         INSERT INTO missing_events (event_id, named_by) SELECT * FROM unnest($1::text[], $2::bigint[])
         ON CONFLICT DO NOTHING
         """,
-        *_columns(missing, 2),
+        *_columns(history.missing, 2),
     )
-    await _put_relations(tx, room_nid, relations)
+    await _put_relations(tx, room_nid, history.relations)
     await tx.execute(
         "INSERT INTO search_queue (event_nid) SELECT * FROM unnest($1::bigint[]) ON CONFLICT DO NOTHING",
         [row.event_nid for row in rows if row.type in SEARCHED_TYPES],
