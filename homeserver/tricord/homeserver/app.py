@@ -26,6 +26,7 @@ from tricord.homeserver.assembly.moderation import Moderation
 from tricord.homeserver.assembly.network import Network, open_transport, open_way_out
 from tricord.homeserver.assembly.personal import Personal
 from tricord.homeserver.assembly.push import Push
+from tricord.homeserver.assembly.reading import Reading
 from tricord.homeserver.assembly.rooms import Rooms
 from tricord.homeserver.assembly.searching import Searching
 from tricord.homeserver.assembly.shared_rooms import SharedRooms
@@ -89,8 +90,9 @@ class _House:
         self.accounts = Accounts(base, self.network, password_cost, encryption.device_changes.announce)
         shared = SharedRooms(base, self.network, self.rooms, self.accounts.profiles)
         personal = Personal(base, self.rooms)
-        conversation = Conversation(base, self.network, self.accounts, self.rooms, shared, personal, outside)
-        discovery = Discovery(base, self.network, self.rooms, conversation)
+        reading = Reading(base, self.rooms, shared)
+        conversation = Conversation(base, self.network, self.accounts, self.rooms, shared, personal, reading, outside)
+        discovery = Discovery(base, self.network, self.rooms, personal, reading, conversation)
         searching = Searching(base, self.rooms)
         moderation = Moderation(base, self.accounts, self.rooms, personal, conversation)
         push = Push(base, self.rooms, personal, outside)
@@ -109,6 +111,7 @@ class _House:
                 _server_info(base, push),
                 RtcApi(base.settings.rtc),
                 self.accounts,
+                reading,
                 conversation,
                 discovery,
                 searching,

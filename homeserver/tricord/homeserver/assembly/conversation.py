@@ -1,4 +1,4 @@
-"""What users do in rooms, and what they read there."""
+"""What users do in rooms."""
 
 from __future__ import annotations
 
@@ -8,18 +8,16 @@ from tricord.homeserver.assembly.accounts import Accounts
 from tricord.homeserver.assembly.foundation import Foundation, Run
 from tricord.homeserver.assembly.network import Network
 from tricord.homeserver.assembly.personal import Personal
+from tricord.homeserver.assembly.reading import Reading
 from tricord.homeserver.assembly.rooms import Rooms
 from tricord.homeserver.assembly.shared_rooms import SharedRooms
 from tricord.homeserver.client_api.delayed_events import DelayedEventsApi
 from tricord.homeserver.client_api.directory import DirectoryApi
 from tricord.homeserver.client_api.membership import MembershipApi
 from tricord.homeserver.client_api.messages import MessagesApi
-from tricord.homeserver.client_api.previews import PreviewsApi
-from tricord.homeserver.client_api.relations import RelationsApi
 from tricord.homeserver.client_api.room_creation import RoomCreationApi
 from tricord.homeserver.client_api.room_upgrades import RoomUpgradesApi
 from tricord.homeserver.client_api.rooms import RoomsApi
-from tricord.homeserver.client_api.threads import ThreadsApi
 from tricord.homeserver.moderation.server_notices import NoticeRooms
 from tricord.homeserver.peers.identity_servers import IdentityServers
 from tricord.homeserver.rooms.aliases import Aliases
@@ -27,21 +25,16 @@ from tricord.homeserver.rooms.create import RoomCreation
 from tricord.homeserver.rooms.delayed_events import DelayedEvents
 from tricord.homeserver.rooms.directory import Directory
 from tricord.homeserver.rooms.guest_access import GuestAccess
-from tricord.homeserver.rooms.history import History
 from tricord.homeserver.rooms.membership_changes import MembershipChanges
-from tricord.homeserver.rooms.peeking import Peeking
 from tricord.homeserver.rooms.relation_checks import RelationChecks
-from tricord.homeserver.rooms.relations import Relations
 from tricord.homeserver.rooms.send import Sending
-from tricord.homeserver.rooms.state_view import StateView
 from tricord.homeserver.rooms.third_parties import ThirdPartyInvitations
-from tricord.homeserver.rooms.thread_list import ThreadList
 from tricord.homeserver.rooms.upgrade import RoomUpgrade
 from tricord.homeserver.serving.call import Route
 
 
 class Conversation:
-    """Creating and joining rooms, finding them, sending and reading."""
+    """Creating and joining rooms, giving them names, and sending."""
 
     def __init__(
         self,
@@ -51,11 +44,13 @@ class Conversation:
         rooms: Rooms,
         shared: SharedRooms,
         personal: Personal,
+        reading: Reading,
         outside: Outside,
     ) -> None:
         database, state, memberships, timeline = base.database, rooms.state, rooms.memberships, rooms.timeline
         profiles, server_name, clock = accounts.profiles, base.server_name, base.clock
         self._memberships = memberships
+        self._reading = reading
         self._room_updates = accounts.room_updates
         self.changes = MembershipChanges(
             rooms.log,
@@ -111,36 +106,9 @@ class Conversation:
         self._delayed = DelayedEvents(database, self._sending, memberships, clock, base.settings.delayed_events)
         self._clock = clock
         self._unanswered = rooms.unanswered
-        self._history = History(
-            state,
-            timeline,
-            rooms.visibility,
-            rooms.client_events,
-            base.publisher,
-            older=shared.backfill,
-            elsewhere=shared.closest,
-            retention=rooms.retention,
-        )
-        self._state_view = StateView(state, timeline, rooms.visibility, rooms.client_events, rooms.partial)
-        self._peeking = Peeking(
-            self._history,
-            self._state_view,
-            timeline,
-            rooms.visibility,
-            rooms.client_events,
-            memberships,
-            self.directory,
-            base.publisher,
-            personal.account_data.of_room,
-        )
-        self._relations = Relations(database, timeline, rooms.visibility, rooms.client_events)
         self._guest_access = GuestAccess(
             database, base.publisher, rooms.log, state, guests_come=base.settings.registration.guests
         )
-        self._threads = ThreadList(
-            database, timeline, rooms.visibility, rooms.preferences, rooms.aggregations, rooms.client_events
-        )
-        self._thread_updates = rooms.thread_updates
         self._user_rooms = UserRooms(memberships, state, rooms.log, self.changes, profiles)
 
     @property
@@ -157,12 +125,9 @@ class Conversation:
             RoomCreationApi(self.creation),
             RoomUpgradesApi(self._upgrade),
             MembershipApi(self.changes, self._memberships, self.aliases, self._third_parties),
-            RoomsApi(self._sending, self._delayed, self._state_view),
-            MessagesApi(self._sending, self._delayed, self._history, self._unanswered),
+            RoomsApi(self._sending, self._delayed, self._reading.state_view),
+            MessagesApi(self._sending, self._delayed, self._reading.history, self._unanswered),
             DelayedEventsApi(self._delayed, self._clock),
-            PreviewsApi(self._peeking),
-            RelationsApi(self._relations),
-            ThreadsApi(self._threads, self._thread_updates, self._memberships),
             DirectoryApi(self.aliases, self.directory),
         )
         return [route for api in apis for route in api.routes()]
