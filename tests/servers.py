@@ -15,6 +15,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import httpx
 import trio
 
 from tests.alternating import alternating
@@ -32,6 +33,8 @@ PASSWORD = "correct horse battery staple"
 SHARED_SECRET = "for the tests only"
 # Argon2 at its cheapest: what it costs is not what these tests are about.
 CHEAP = HashCost(time=1, memory_kib=8, parallelism=1)
+# What HTTP clients check certificates by: reading that takes 35 ms, and there are thousands of them.
+AUTHORITIES = httpx.create_ssl_context()
 _ANNOUNCED = re.compile(r"serves \S+ at (\S+?),")
 _START_SECONDS = 120
 # How many processes a homeserver of the tests is: they all run in this one, but share nothing else than real ones do.
@@ -129,10 +132,18 @@ class ServerProcess:
     process: subprocess.Popen[bytes] | None = None
     url: str = ""
 
+    @property
+    def log(self) -> str:
+        """What it has said since it was started last."""
+        return self._log_file.read_text(encoding="utf-8", errors="replace")
+
+    @property
+    def _log_file(self) -> Path:
+        return self.config_file.with_suffix(".log")
+
     async def start(self) -> None:
         """Start it, and return once it says where it answers."""
-        log = self.config_file.with_suffix(".log")
-        with log.open("wb") as output:
+        with self._log_file.open("wb") as output:
             self.process = subprocess.Popen(  # noqa: ASYNC220  # our own program
                 [
                     *(sys.executable, "-m", "tricord.homeserver", "serve", "--config", str(self.config_file)),
@@ -144,9 +155,9 @@ class ServerProcess:
                 env=os.environ | {"PYTHONUNBUFFERED": "1"},
             )
         with trio.fail_after(_START_SECONDS):
-            while (found := _ANNOUNCED.search(log.read_text(errors="replace"))) is None:
+            while (found := _ANNOUNCED.search(self.log)) is None:
                 if self.process.poll() is not None:
-                    raise AssertionError(f"it ended with status {self.process.returncode}:\n{log.read_text()}")
+                    raise AssertionError(f"it ended with status {self.process.returncode}:\n{self.log}")
                 await trio.sleep(0.02)
         self.url = found[1]
         settings = self.config_file.read_text(encoding="utf-8")

@@ -60,9 +60,8 @@ class JsPerson:
 async def js_person(js: Path, url: str, name: str) -> AsyncIterator[JsPerson]:
     """Let somebody in who has just signed in; their first device makes the account."""
     command = ["node", "by_order/person.mjs", url, name]
-    process = await trio.lowlevel.open_process(
-        command, cwd=js, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
-    )
+    # What it says of errors is shown along with the test's own output, if that fails.
+    process = await trio.lowlevel.open_process(command, cwd=js, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
     try:
         person = JsPerson(process)
         await person.signs_in()

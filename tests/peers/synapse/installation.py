@@ -8,31 +8,21 @@ It is installed once for each state of `requirements.lock`, which is written ane
 
 from __future__ import annotations
 
-import fcntl
-import hashlib
-import os
-import shutil
 import subprocess
 import sys
 from pathlib import Path
+
+from tests.installations import installation
 
 LOCK = Path(__file__).with_name("requirements.lock")
 
 
 def synapse_python() -> Path:
     """Return the Python that has Synapse; the first time, this takes as long as installing it."""
-    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "tricord-tests"
-    cache.mkdir(parents=True, exist_ok=True)
-    wanted = hashlib.sha256(LOCK.read_bytes() + sys.version.encode()).hexdigest()[:16]
-    folder = cache / f"synapse-{wanted}"
-    python, complete = folder / "bin/python", folder / "complete"
-    with (cache / "lock").open("w") as lock:
-        # Another run may be installing it.
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        if not complete.exists():
-            shutil.rmtree(folder, ignore_errors=True)
-            subprocess.run([sys.executable, "-m", "venv", str(folder)], check=True)
-            pip = [str(python), "-m", "pip", "install", "-q", "--require-hashes", "-r", str(LOCK)]
-            subprocess.run(pip, check=True)
-            complete.touch()
-    return python
+
+    def install(folder: Path) -> None:
+        subprocess.run([sys.executable, "-m", "venv", str(folder)], check=True)
+        pip = [str(folder / "bin/python"), "-m", "pip", "install", "-q", "--require-hashes", "-r", str(LOCK)]
+        subprocess.run(pip, check=True)
+
+    return installation("synapse", LOCK.read_bytes() + sys.version.encode(), install) / "bin/python"
