@@ -21,6 +21,7 @@ import trio
 
 from tests.conversations.network import Network
 from tests.federation.web import Host, Seen, hosting, reply
+from tests.servers import AUTHORITIES
 from tricord.federation.key_documents import own_document
 from tricord.federation.request_auth import authorization_header
 from tricord.homeserver.clock import SystemClock
@@ -82,7 +83,7 @@ class Peer:
         self._network = network
         self._news = trio.Event()
         self._numbers = itertools.count(1)
-        self._http = httpx.AsyncClient(timeout=60)
+        self._http = httpx.AsyncClient(verify=AUTHORITIES, timeout=60)
         self._ts = SystemClock().now_ms()
         host.answer = self._answer
         network.urls[self.name] = f"http://127.0.0.1:{host.port}"

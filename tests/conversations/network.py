@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 import httpx
 import trio
 
+from tests.servers import AUTHORITIES
 from tricord.federation.errors import HostUnreachable, PeerAnswerInvalid, PeerUnreachable
 from tricord.federation.transport import OpenResponse, Outside, Response
 from tricord.protocol.identifiers import ServerName
@@ -53,7 +54,7 @@ class Road:
     def __init__(self, network: Network, origin: ServerName) -> None:
         self._network = network
         self._origin = origin
-        self._client = httpx.AsyncClient(timeout=30)
+        self._client = httpx.AsyncClient(verify=AUTHORITIES, timeout=30)
 
     async def send(
         self,

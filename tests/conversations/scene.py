@@ -18,6 +18,7 @@ from tests.conversations.network import Network
 from tests.conversations.towns import Town, heard, towns
 from tests.memory import memory_kib
 from tests.postgres import PostgresServer
+from tests.servers import AUTHORITIES
 from tricord.clients import Client
 from tricord.homeserver.storage.database import Database, open_database
 from tricord.protocol.identifiers import EventId, RoomId, ServerName, UserId
@@ -96,7 +97,7 @@ class Scene:
 
     async def check_well(self) -> None:
         """Everybody who behaves is served as before: our own users, the fair peer, and the hostile one if it does."""
-        async with httpx.AsyncClient() as http:
+        async with httpx.AsyncClient(verify=AUTHORITIES) as http:
             with trio.fail_after(_PROMPT_SECONDS):
                 url = self.town.homeserver.urls[0]
                 assert (await http.get(f"{url}/_matrix/client/versions")).status_code == 200

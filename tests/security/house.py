@@ -16,7 +16,7 @@ from structlog.testing import capture_logs
 from trio_websocket import WebSocketConnection, open_websocket_url
 
 from tests.memory import memory_kib
-from tests.servers import PASSWORD, running_homeserver
+from tests.servers import AUTHORITIES, PASSWORD, running_homeserver
 from tricord.clients.api.websocket import PATH as WEBSOCKET_PATH
 from tricord.homeserver.app import Homeserver
 
@@ -113,7 +113,8 @@ class House:
 
 
 def _client(homeserver: Homeserver) -> httpx.AsyncClient:
-    return httpx.AsyncClient(base_url=homeserver.urls[0], timeout=20, limits=httpx.Limits(max_connections=100))
+    limits = httpx.Limits(max_connections=100)
+    return httpx.AsyncClient(verify=AUTHORITIES, base_url=homeserver.urls[0], timeout=20, limits=limits)
 
 
 @asynccontextmanager

@@ -7,13 +7,13 @@ from contextlib import asynccontextmanager
 
 import httpx
 
-from tests.servers import PASSWORD
+from tests.servers import AUTHORITIES, PASSWORD
 
 
 @asynccontextmanager
 async def uploader(url: str, name: str) -> AsyncIterator[httpx.AsyncClient]:
     """Register somebody, and give the client that sends their token along."""
-    async with httpx.AsyncClient(base_url=url, timeout=60) as http:
+    async with httpx.AsyncClient(verify=AUTHORITIES, base_url=url, timeout=60) as http:
         body = {"username": name, "password": PASSWORD, "auth": {"type": "m.login.dummy"}}
         answer = await http.post("/_matrix/client/v3/register", json=body)
         http.headers["Authorization"] = f"Bearer {answer.json()['access_token']}"

@@ -48,7 +48,10 @@ class Router:
                 node.parameter = node.parameter or _Node()
                 node = node.parameter
             else:
-                node = node.children.setdefault(segment, _Node())
+                child = node.children.get(segment)
+                if child is None:
+                    child = node.children[segment] = _Node()
+                node = child
         if route.endpoint.method in node.by_method:
             raise ValueError(f"two routes for {route.endpoint.method} {path}")
         node.by_method[route.endpoint.method] = (route, tuple(names))
