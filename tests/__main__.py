@@ -1,6 +1,7 @@
 """Every check of the project in one command: `python tests`. Arguments go to pytest; `--only-tests` runs just that.
 
-Tests run in several workers, each with a PostgreSQL of its own: conversations wait more than they compute.
+Tests run in several workers, each with a PostgreSQL of its own: conversations wait more than they compute. What is
+checked without running anything, and takes long, is checked meanwhile.
 """
 
 from __future__ import annotations
@@ -9,6 +10,8 @@ import os
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -16,10 +19,13 @@ CHECKS = {
     "locks hold names, versions and hashes": ["tests/check_locks.py"],
     "ruff": ["-m", "ruff", "check", "."],
     "ruff format": ["-m", "ruff", "format", "--check", "."],
+}
+CHECKS_BESIDE_THE_TESTS = {
     "mypy": ["-m", "mypy"],
     "import directions": ["-c", "from importlinter.cli import lint_imports_command; lint_imports_command()"],
 }
-WORKERS = ["-n", "3", "--dist", "loadgroup"]
+# conftest.py says what comes first.
+WORKERS = ["-n", str(2 * (os.cpu_count() or 2)), "--maxprocesses", "8", "--dist", "loadgroup", "--no-loadscope-reorder"]
 # What is told again to homeservers of two processes, which are asked in turn.
 SEVERAL = {"TRICORD_TEST_PROCESSES": "2"}
 TOLD_TO_SEVERAL = [
@@ -40,28 +46,49 @@ TOLD_TO_SEVERAL = [
 
 
 def main(arguments: list[str]) -> int:
-    """Run the checks and then the tests; return 0 only if all of them passed."""
+    """Run the checks and the tests; return 0 only if all of them passed."""
     failed = []
-    if "--only-tests" in arguments:
-        arguments.remove("--only-tests")
-    else:
-        for name, command in CHECKS.items():
-            started = time.monotonic()
+    with ThreadPoolExecutor(max_workers=1) as beside:
+        checks = {}
+        if "--only-tests" in arguments:
+            arguments.remove("--only-tests")
+        else:
+            checks = {name: beside.submit(_run, command) for name, command in CHECKS_BESIDE_THE_TESTS.items()}
+            failed = [name for name, command in CHECKS.items() if not _passed(name, _run(command))]
+        runs: dict[str, tuple[list[str], dict[str, str]]] = {"tests": (arguments, {})}
+        if not arguments:
+            runs["tests with two processes"] = (TOLD_TO_SEVERAL, SEVERAL)
+        for name, (chosen, environment) in runs.items():
             print(f"── {name}", flush=True)
-            if subprocess.run([sys.executable, *command], cwd=ROOT, check=False).returncode:
+            command = [sys.executable, "-m", "pytest", *WORKERS, *chosen]
+            if subprocess.run(command, cwd=ROOT, env=os.environ | environment, check=False).returncode:
                 failed.append(name)
-            print(f"   {time.monotonic() - started:.1f} s", flush=True)
-    runs: dict[str, tuple[list[str], dict[str, str]]] = {"tests": (arguments, {})}
-    if not arguments:
-        runs["tests with two processes"] = (TOLD_TO_SEVERAL, SEVERAL)
-    for name, (chosen, environment) in runs.items():
-        print(f"── {name}", flush=True)
-        command = [sys.executable, "-m", "pytest", *WORKERS, *chosen]
-        if subprocess.run(command, cwd=ROOT, env=os.environ | environment, check=False).returncode:
-            failed.append(name)
+        failed += [name for name, check in checks.items() if not _passed(name, check.result())]
     if failed:
         print(f"FAILED: {', '.join(failed)}", flush=True)
     return 1 if failed else 0
+
+
+@dataclass(frozen=True)
+class _Outcome:
+    status: int
+    output: str
+    seconds: float
+
+
+def _run(command: list[str]) -> _Outcome:
+    """Run a check."""
+    started = time.monotonic()
+    done = subprocess.run(
+        [sys.executable, *command], cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False
+    )
+    return _Outcome(done.returncode, done.stdout, time.monotonic() - started)
+
+
+def _passed(name: str, outcome: _Outcome) -> bool:
+    """Print what came of a check; return whether it passed."""
+    print(f"── {name}\n{outcome.output}   {outcome.seconds:.1f} s", flush=True)
+    return outcome.status == 0
 
 
 if __name__ == "__main__":

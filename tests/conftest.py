@@ -12,18 +12,37 @@ from tricord.homeserver.storage.database import Database, open_database
 
 _TESTS = Path(__file__).parent
 _SYNAPSE, _CONVERSATIONS = _TESTS / "peers" / "synapse", _TESTS / "conversations"
+# What takes longest in one piece.
+_LONG = (
+    _SYNAPSE,
+    _TESTS / "peers",
+    _TESTS / "durability",
+    _TESTS / "processes",
+    _TESTS / "browser",
+    _TESTS / "homeserver" / "cli",
+    _TESTS / "homeserver",
+)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Where several workers run, keep together what shares a fixture that takes long: a file, and all of a Synapse's.
 
-    Conversations share nothing, and some take long.
+    Conversations share nothing, and some take long. They come last, and what cannot be divided comes first, so that no
+    worker is left with much to do when the others have finished.
     """
     for item in items:
         if _SYNAPSE in item.path.parents:
             item.add_marker(pytest.mark.xdist_group("synapse"))
         elif _CONVERSATIONS not in item.path.parents:
             item.add_marker(pytest.mark.xdist_group(str(item.path)))
+    items.sort(key=_turn)
+
+
+def _turn(item: pytest.Item) -> int:
+    folders = item.path.parents
+    if _CONVERSATIONS in folders:
+        return len(_LONG) + 1
+    return next((turn for turn, folder in enumerate(_LONG) if folder in folders), len(_LONG))
 
 
 @pytest.fixture(scope="session")
