@@ -6,6 +6,7 @@ import contextlib
 import socket
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import trio
 
@@ -140,9 +141,16 @@ class _House:
             media,
             upkeep,
         )
+        let_go = [
+            base.database.pool.let_go,
+            *self.rooms.let_go,
+            *self.accounts.let_go,
+            *push.let_go,
+            *sync.let_go,
+        ]
         self.run: list[Run] = [
             base.publisher.run,
-            give_back_memory,
+            partial(give_back_memory, let_go),
             *(run for department in departments for run in department.run),
         ]
 

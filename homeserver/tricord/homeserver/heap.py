@@ -1,13 +1,14 @@
-"""What the C library keeps of the memory that a server no longer needs. Only glibc can be told; elsewhere nothing is.
+"""Every minute: let go of what nobody has asked for lately, and give back to the system what has become free.
 
-It has a heap for each of several threads, and gives back only what is free at the end of one: after a busy hour, a
-server would stay half as large again as it has to be. And it learns to keep large blocks among the small ones, where
-what is left of a long answer keeps the next one from fitting.
+Only glibc can be told to; other C libraries do as they like. It has a heap for each of several threads, and gives back
+only what is free at the end of one: after a busy hour, a server would stay half as large again as it has to be. And it
+learns to keep large blocks among the small ones, where what is left of a long answer keeps the next one from fitting.
 """
 
 from __future__ import annotations
 
 import ctypes
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import trio
@@ -31,12 +32,15 @@ def keep_one_heap() -> None:
         library.mallopt(_M_TRIM_THRESHOLD, _SLACK)
 
 
-async def give_back_memory() -> None:
-    """Give back to the system what is free, every minute, for ever."""
+async def give_back_memory(let_go: Iterable[Callable[[], None]] = ()) -> None:
+    """Let go, and give back to the system what is free, every minute, for ever."""
     library = _glibc()
-    while library is not None:
+    while True:
         await trio.sleep(_PAUSE_SECONDS)
-        await trio.to_thread.run_sync(library.malloc_trim, 0)
+        for forget in let_go:
+            forget()
+        if library is not None:
+            await trio.to_thread.run_sync(library.malloc_trim, 0)
 
 
 def _glibc() -> Any:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 import trio
+from trio.testing import MockClock
 
 from tests.homeserver.accounts.conftest import SetClock
 from tricord.homeserver.accounts.deactivation import Deactivation
@@ -50,6 +51,20 @@ async def test_a_token_names_its_user_and_device(sessions: Sessions, requesters:
     for _ in range(2):
         requester = await who(requesters, session.tokens.access_token)
         assert (requester.user_id, requester.device_id) == (alice, "PHONE")
+
+
+async def test_whose_token_it_is_is_forgotten_once_it_would_be_looked_up_again(
+    sessions: Sessions, requesters: Requesters, alice: UserId, mock_clock: MockClock
+) -> None:
+    one, other = [(await sessions.start(alice)).tokens.access_token for _ in range(2)]
+    await who(requesters, one)
+    mock_clock.jump(59)
+    await who(requesters, other)
+    mock_clock.jump(2)
+    requesters.let_go()
+    assert list(requesters._entries) == [token_hash(other)]
+    for token in (one, other):
+        assert (await who(requesters, token)).user_id == alice
 
 
 async def test_no_token_is_in_the_database(sessions: Sessions, database: Database, alice: UserId) -> None:

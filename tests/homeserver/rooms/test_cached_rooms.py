@@ -9,7 +9,14 @@ import trio
 
 from tests.homeserver.late_answers import LateAnswers
 from tests.homeserver.rooms.house import House, opened_house
-from tricord.homeserver.rooms.cached_rooms import _all_current_events, _current_events
+from tricord.homeserver.rooms.cached_rooms import (
+    _KEY_BYTES,
+    _MINUTES,
+    _ROOM_BYTES,
+    _all_current_events,
+    _current_events,
+)
+from tricord.homeserver.rooms.tail import memory_of
 from tricord.homeserver.storage.events import newest_events
 from tricord.homeserver.storage.rooms import rooms_by_id
 from tricord.protocol.identifiers import RoomId
@@ -96,3 +103,38 @@ async def test_a_room_that_is_forgotten_and_read_while_it_is_written_to_lacks_no
         assert await bodies(house, room_id) == []
         before_the_write.go.set()
     assert await bodies(house, room_id) == ["hello"]
+
+
+async def test_what_is_counted_of_a_room_is_what_is_kept_of_it(house: House) -> None:
+    room_id = await house.create()
+    room = await house.rooms.room(room_id)
+    assert room is not None
+    for number in range(300):
+        await house.set(room_id, f"org.example.{number % 150}", "", {"text": "x" * 1000})
+        await house.say(room_id, "x" * 100)
+        if number == 200:
+            # What is read again lies in part before the tail, and in part in it.
+            house.rooms.forget(room_id)
+            room = await house.rooms.room(room_id)
+            assert room is not None
+            await house.state.current_all(room_id)
+            await bodies(house, room_id)
+    assert room.tail is not None
+    tail = room.tail.newest(after=room.tail.floor, upto=2**62, limit=10_000)
+    assert tail is not None
+    inside = {stored.nid for stored in tail[0]}
+    beside = [stored for stored in room.state.values() if stored is not None and stored.nid not in inside]
+    assert inside
+    assert beside
+    assert room.size - room.tail.size == sum(map(memory_of, beside)) + _KEY_BYTES * len(room.state) + _ROOM_BYTES
+
+
+async def test_a_room_that_nobody_asks_for_is_forgotten_after_some_minutes(house: House) -> None:
+    busy, quiet = await house.create(), await house.create()
+    remembered = await house.rooms.rooms([busy, quiet])
+    for _ in range(_MINUTES):
+        assert (await house.rooms.room(busy)) is remembered[busy]
+        house.rooms.let_go()
+    assert (await house.rooms.room(busy)) is remembered[busy]
+    assert (await house.rooms.room(quiet)) is not remembered[quiet]
+    assert await bodies(house, quiet) == []

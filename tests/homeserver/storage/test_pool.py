@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 from pathlib import Path
@@ -15,7 +16,7 @@ from tests.postgres import FAST
 from tricord.homeserver.storage.database import Database, Transaction, open_database
 from tricord.homeserver.storage.embedded import embedded_postgres
 from tricord.homeserver.storage.errors import DatabaseUnavailable
-from tricord.homeserver.storage.pool import Pool
+from tricord.homeserver.storage.pool import _UNUSED_MINUTES, Pool
 
 
 async def test_connections_are_lent_in_order_of_arrival_and_kept(database_url: str) -> None:
@@ -76,6 +77,25 @@ async def test_functions_within_functions_are_the_same_work_every_time(database:
         first = await backend()
     assert database.pool.idle == 3
     assert await backend() == first
+
+
+async def test_connections_that_nobody_needs_for_some_minutes_are_closed(database_url: str) -> None:
+    pool = Pool(database_url, size=6)
+    async with watching(database_url) as watcher, contextlib.AsyncExitStack() as lent:
+        for _ in range(6):
+            await lent.enter_async_context(pool.connection())
+        await lent.aclose()
+        for needed, kept in ((6, 6), (4, 4), (0, 2)):
+            for _ in range(_UNUSED_MINUTES):
+                assert await watcher.sessions() >= kept
+                async with contextlib.AsyncExitStack() as again:
+                    for _ in range(needed):
+                        await again.enter_async_context(pool.connection())
+                pool.let_go()
+            await becomes(watcher.sessions, kept)
+        async with pool.connection() as connection:
+            assert await connection.fetchval("SELECT 1") == 1
+        await pool.aclose()
 
 
 async def test_connections_that_were_ended_while_idle_are_replaced_without_an_error(

@@ -34,10 +34,19 @@ class Sightings:
             return
         if len(self._noted_ts) >= _REMEMBERED:
             self._noted_ts.clear()
+        self._noted_ts.pop(key, None)  # so that the oldest is the first
         self._noted_ts[key] = now
         self._unwritten[key] = Sighting(
             user_id, device_id, now, address[:64].replace("\0", ""), user_agent[:255].replace("\0", "")
         )
+
+    def let_go(self) -> None:
+        """Forget which devices need no note any more not to be written down again; called every minute."""
+        before = self._clock.now_ms() - _AT_MOST_EVERY_MS
+        for key, noted_ts in list(self._noted_ts.items()):
+            if noted_ts > before:
+                break
+            del self._noted_ts[key]
 
     async def run(self) -> None:
         """Write what has been noted, now and then, and once more at the end."""

@@ -24,7 +24,7 @@ from tricord.homeserver.accounts.room_updates import RoomUpdates
 from tricord.homeserver.accounts.sessions import KeysChanged, Sessions
 from tricord.homeserver.accounts.sightings import Sightings
 from tricord.homeserver.accounts.stages import Stages, terms_params
-from tricord.homeserver.assembly.foundation import Foundation, Run
+from tricord.homeserver.assembly.foundation import Foundation, LetGo, Run
 from tricord.homeserver.assembly.network import Network
 from tricord.homeserver.client_api.account import AccountApi
 from tricord.homeserver.client_api.administration import AdministrationApi
@@ -116,6 +116,11 @@ class Accounts:
     def run(self) -> list[Run]:
         """Return the parts that live long."""
         return [self._sightings.run]
+
+    @property
+    def let_go(self) -> list[LetGo]:
+        """Return how they forget."""
+        return [self.requesters.let_go, self._sightings.let_go]
 
     def routes(self) -> list[Route]:
         """Return what clients are answered about accounts."""

@@ -21,6 +21,9 @@ from tricord.protocol.verify import ServerKey
 Run = Callable[[], Awaitable[None]]
 """The life of a part that lives as long as the server."""
 
+LetGo = Callable[[], None]
+"""How a part forgets what nobody has asked it for lately; called every minute."""
+
 
 @dataclass(frozen=True, slots=True)
 class Common:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from tricord.federation.transport import Outside
-from tricord.homeserver.assembly.foundation import Foundation, Run
+from tricord.homeserver.assembly.foundation import Foundation, LetGo, Run
 from tricord.homeserver.assembly.personal import Personal
 from tricord.homeserver.assembly.rooms import Rooms
 from tricord.homeserver.client_api.pushers import PushersApi
@@ -56,6 +56,11 @@ class Push:
     def run(self) -> list[Run]:
         """Return the parts that live long."""
         return [self._notifier.run]
+
+    @property
+    def let_go(self) -> list[LetGo]:
+        """Return how they forget."""
+        return [self.counts.let_go]
 
     def routes(self) -> list[Route]:
         """Return what clients are answered about them."""

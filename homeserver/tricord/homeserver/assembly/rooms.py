@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tricord.homeserver.assembly.foundation import Foundation, Run
+from tricord.homeserver.assembly.foundation import Foundation, LetGo, Run
 from tricord.homeserver.assembly.network import Network
 from tricord.homeserver.moderation.policy_lists import PolicyLists
 from tricord.homeserver.peers.policy_servers import PolicyServers
@@ -74,3 +74,8 @@ class Rooms:
     def run(self) -> list[Run]:
         """Return the parts that live long."""
         return [self.log.run]
+
+    @property
+    def let_go(self) -> list[LetGo]:
+        """Return how they forget."""
+        return [self.cached.let_go, self.nodes.let_go]

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from tricord.clients.api.websocket import PATH as WEBSOCKET_PATH
 from tricord.homeserver.assembly.accounts import Accounts
 from tricord.homeserver.assembly.encryption import Encryption
-from tricord.homeserver.assembly.foundation import Foundation
+from tricord.homeserver.assembly.foundation import Foundation, LetGo
 from tricord.homeserver.assembly.personal import Personal
 from tricord.homeserver.assembly.push import Push
 from tricord.homeserver.assembly.rooms import Rooms
@@ -54,7 +54,7 @@ class Sync:
         self._filters = SyncFilters(database)
         self._database = database
         self._publisher, self._observe = base.publisher, base.observe
-        windows = Windows(database, timeline, state, rooms.changes, rooms.retention)
+        self._windows = windows = Windows(database, timeline, state, rooms.changes, rooms.retention)
         account_data = AccountDataSection(database, personal.push_rules)
         invites = InviteSection(timeline, state, rooms.preferences)
         summaries = SummarySection(memberships, state)
@@ -130,6 +130,11 @@ class Sync:
                 rooms.thread_updates,
             ),
         )
+
+    @property
+    def let_go(self) -> list[LetGo]:
+        """Return how the parts forget."""
+        return [self._windows.let_go]
 
     async def _published(self) -> frozenset[RoomId]:
         return frozenset(await self._database.read(published_rooms))

@@ -16,6 +16,7 @@ from collections.abc import Collection, Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
+from tricord.homeserver.generations import Generations
 from tricord.homeserver.push.rules import PushRules, UserRules
 from tricord.homeserver.rooms.memberships import Memberships
 from tricord.homeserver.rooms.preferences import Preferences
@@ -147,7 +148,7 @@ class NotificationCounts:
         self._counted: OrderedDict[tuple[UserId, RoomId], _Counted] = OrderedDict()
         self._size = 0
         # Events as push rules see them: made once, evaluated for every member.
-        self._events: OrderedDict[int, _Pushed] = OrderedDict()
+        self._events: Generations[int, _Pushed] = Generations(_MOST_EVENTS)
         # The last redaction after which they were all made anew.
         self._redacted_upto = 0
 
@@ -319,10 +320,13 @@ class NotificationCounts:
             sender_level=0 if power is None else power.of_user(event.sender),
             notification_levels=notifications if isinstance(notifications, dict) else None,
         )
-        made = self._events[stored.nid] = _Pushed(pushed, await self._thread_of(stored))
-        if len(self._events) > _MOST_EVENTS:
-            self._events.popitem(last=False)
+        made = _Pushed(pushed, await self._thread_of(stored))
+        self._events.put(stored.nid, made)
         return made
+
+    def let_go(self) -> None:
+        """Forget how push rules see events for whom nobody has been counted lately; called every minute."""
+        self._events.age()
 
     def _make_events_anew(self, redacted_upto: int) -> None:
         """Forget how push rules see events; once for all users who come by the same redaction."""

@@ -24,6 +24,9 @@ from tricord.homeserver.stream.siblings import Siblings, Topic
 from tricord.protocol.identifiers import RoomId
 from tricord.protocol.room_versions import RoomVersion, room_version
 
+_BUDGET, _TAIL_BUDGET = 24 << 20, 256 << 10
+# A room that nobody has asked for in so many minutes is forgotten.
+_MINUTES = 10
 _ROOM_BYTES = 2_000
 _KEY_BYTES = 200
 # Of rooms with more state than this, it is not all kept.
@@ -58,6 +61,9 @@ class CachedRoom:
     """What another process has told of it since, from one head to the next; not in it yet."""
     counted: int = 0
     """The bytes that count towards the budget."""
+    minute: int = 0
+    """When it was asked for last, as `CachedRooms` counts."""
+    # Without what is in the tail, too.
     _state_size: int = 0
     _told_size: int = 0
 
@@ -69,11 +75,7 @@ class CachedRoom:
     def set_state(self, key: StateKey, stored: StoredEvent | None) -> None:
         """Remember what is set for a key."""
         before = self.state.get(key)
-        self._state_size += (
-            _KEY_BYTES * (key not in self.state)
-            + (0 if stored is None else memory_of(stored))
-            - (0 if before is None else memory_of(before))
-        )
+        self._state_size += _KEY_BYTES * (key not in self.state) + self._beside(stored) - self._beside(before)
         self.state[key] = stored
 
     def hear(self, told: ToldMove) -> bool:
@@ -95,12 +97,12 @@ class CachedRoom:
         self.position = max(self.position, move.position)
         self.state_root = move.state_root
         self.extremities = move.extremities
+        if move.events and self.tail is None:
+            self.tail = Tail(move.events[0].place.position - 1, budget=tail_budget)
         for key, became in move.state.items():
             self.set_state(key, became)
-        if move.events:
-            if self.tail is None:
-                self.tail = Tail(move.events[0].place.position - 1, budget=tail_budget)
-            self.tail.append(move.events)
+        if self.tail is not None:
+            self._state_size += self._of_state(self.tail.append(move.events))
         for stored in move.redacted:
             self.redactions += 1
             own_key = stored.key
@@ -108,6 +110,23 @@ class CachedRoom:
                 self.set_state(own_key, stored)
             if stored.position is not None and self.tail is not None:
                 self.tail.replace(stored)
+
+    def reach_back(self, events: Sequence[StoredEvent], floor: int, *, tail_budget: int) -> Tail:
+        """Let the tail begin with events before those that are in it, if there are any: all after a floor."""
+        if self.tail is None:
+            self.tail = Tail(events[-1].place.position if events else 0, budget=tail_budget)
+        self._state_size -= self._of_state(events)
+        self._state_size += self._of_state(self.tail.prepend(events, floor))
+        return self.tail
+
+    def _beside(self, stored: StoredEvent | None) -> int:
+        """Return what a piece of state takes that is not in the tail anyway."""
+        return 0 if stored is None or (self.tail is not None and self.tail.has(stored)) else memory_of(stored)
+
+    def _of_state(self, events: Iterable[StoredEvent]) -> int:
+        """Return what those of some events take that are what is set now."""
+        state = self.state
+        return sum(memory_of(stored) for stored in events if (key := stored.key) and state.get(key) == stored)
 
     @property
     def size(self) -> int:
@@ -123,7 +142,7 @@ class _Reading:
 
 
 class CachedRooms:
-    """The rooms used last, within a budget of bytes."""
+    """The rooms used last, within a budget of bytes, and none that nobody has used for long."""
 
     def __init__(
         self,
@@ -131,13 +150,15 @@ class CachedRooms:
         publisher: Publisher,
         siblings: Siblings | None = None,
         *,
-        budget: int = 48 << 20,
-        tail_budget: int = 384 << 10,
+        budget: int = _BUDGET,
+        tail_budget: int = _TAIL_BUDGET,
     ) -> None:
         self._database = database
         self._budget = budget
         self._tail_budget = tail_budget
         self._size = 0
+        self._minute = 0
+        # The one used last is the last.
         self._rooms: dict[RoomId, CachedRoom] = {}
         # Rooms being read, by one or several at once: to forget one meanwhile is to not keep it afterwards.
         self._reading: dict[RoomId, _Reading] = {}
@@ -222,9 +243,8 @@ class CachedRooms:
         if room.tail is not tail or (tail is not None and tail.floor != floor) or room.redactions != redactions:
             return await self.read_tail(room, limit)  # it has changed meanwhile, and might not join up
         events = read.get(room.room_id, [])
-        if tail is None:
-            tail = room.tail = Tail(events[-1].place.position if events else 0, budget=self._tail_budget)
-        tail.prepend(events, events[0].place.position - 1 if len(events) == limit else 0)
+        floor = events[0].place.position - 1 if len(events) == limit else 0
+        tail = room.reach_back(events, floor, tail_budget=self._tail_budget)
         self._account([room])
         return tail
 
@@ -259,12 +279,21 @@ class CachedRooms:
         if self._rooms.get(room.room_id) is room and not room.told:
             self.forget(room.room_id)
 
+    def let_go(self) -> None:
+        """Forget the rooms that nobody has asked for lately; called every minute."""
+        self._minute += 1
+        for room in list(self._rooms.values()):
+            if room.minute > self._minute - _MINUTES:
+                break
+            self.forget(room.room_id)
+
     def _known(self, room_id: RoomId) -> CachedRoom | None:
         """Return a room that is remembered, with all that has been told of it; it is the one used last."""
         room = self._rooms.pop(room_id, None)
         if room is None:
             return None
         if not room.told:
+            room.minute = self._minute
             self._rooms[room_id] = room
             return room
         self._size -= room.counted
@@ -273,6 +302,7 @@ class CachedRooms:
         return room
 
     def _add(self, room: CachedRoom) -> None:
+        room.minute = self._minute
         self._rooms[room.room_id] = room
         self._account([room])
 

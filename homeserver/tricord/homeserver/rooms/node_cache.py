@@ -8,6 +8,7 @@ from typing import TypeVar
 
 import trio
 
+from tricord.homeserver.generations import Generations
 from tricord.homeserver.rooms.state_map import NodeId, Nodes, NodesMissing, Overlay, StateRoot, apply, hash_key
 from tricord.homeserver.storage.database import Database
 from tricord.homeserver.storage.state_nodes import nodes_by_id
@@ -17,17 +18,19 @@ Key = TypeVar("Key")
 
 # What a node costs beside its bytes: two objects, and its place in the dictionary.
 _OVERHEAD = 150
+_BUDGET = 8 << 20
+# What has not been used for so many minutes, or for twice as many, is forgotten.
+_MINUTES = 10
 _CHANGES_AT_A_TIME = 2_000
 
 
 class NodeCache:
-    """The nodes used last, within a budget of bytes. A node never changes, so none is ever out of date."""
+    """The nodes used lately, within a budget of bytes. A node never changes, so none is ever out of date."""
 
-    def __init__(self, database: Database, *, budget: int = 16 << 20) -> None:
+    def __init__(self, database: Database, *, budget: int = _BUDGET) -> None:
         self._database = database
-        self._budget = budget
-        self._size = 0
-        self._nodes: dict[NodeId, bytes] = {}
+        self._nodes: Generations[NodeId, bytes] = Generations(budget, lambda node: len(node) + _OVERHEAD)
+        self._minutes = 0
 
     async def using(self, function: Callable[[Nodes], T]) -> T:
         """Call a function of the state map, as often as it takes to have all the nodes it wants.
@@ -76,20 +79,18 @@ class NodeCache:
 
     def get(self, node_id: NodeId) -> bytes | None:
         """Return a node that is in memory."""
-        node = self._nodes.pop(node_id, None)
-        if node is not None:
-            self._nodes[node_id] = node
-        return node
+        return self._nodes.get(node_id)
 
     def add(self, nodes: Mapping[NodeId, bytes]) -> None:
         """Keep nodes that have been read, or written."""
         for node_id, node in nodes.items():
-            if node_id not in self._nodes:
-                self._nodes[node_id] = node
-                self._size += len(node) + _OVERHEAD
-        while self._size > self._budget:
-            oldest = next(iter(self._nodes))
-            self._size -= len(self._nodes.pop(oldest)) + _OVERHEAD
+            self._nodes.put(node_id, node)
+
+    def let_go(self) -> None:
+        """Forget the nodes that nobody has used lately; called every minute."""
+        self._minutes += 1
+        if self._minutes % _MINUTES == 0:
+            self._nodes.age()
 
 
 def _with_changes(

@@ -27,8 +27,8 @@ class Tail:
         self._positions: list[int] = []
         self._events: list[StoredEvent] = []
 
-    def append(self, events: Sequence[StoredEvent]) -> None:
-        """Add what was committed; what is there already stays as it is."""
+    def append(self, events: Sequence[StoredEvent]) -> list[StoredEvent]:
+        """Add what was committed; what is there already stays as it is. Returns what had to go for it."""
         last = self._positions[-1] if self._positions else self.floor
         for stored in events:
             position = stored.place.position
@@ -36,15 +36,15 @@ class Tail:
                 self._positions.append(position)
                 self._events.append(stored)
                 self.size += memory_of(stored)
-        self._trim()
+        return self._trim()
 
-    def prepend(self, events: Sequence[StoredEvent], floor: int) -> None:
-        """Add what is before the floor: all that there is after the new one."""
+    def prepend(self, events: Sequence[StoredEvent], floor: int) -> list[StoredEvent]:
+        """Add what is before the floor: all that there is after the new one. Returns what had to go for it."""
         self._positions[:0] = [stored.place.position for stored in events]
         self._events[:0] = events
         self.size += sum(memory_of(stored) for stored in events)
         self.floor = floor
-        self._trim()
+        return self._trim()
 
     def replace(self, stored: StoredEvent) -> None:
         """Put an event in place of its former self: it has been redacted."""
@@ -61,13 +61,19 @@ class Tail:
             return self._events[end - limit : end], True
         return (self._events[start:end], False) if after >= self.floor else None
 
-    def _trim(self) -> None:
+    def has(self, stored: StoredEvent) -> bool:
+        """Return whether an event is here, if it has a place in the room at all."""
+        return stored.position is not None and stored.position > self.floor and not stored.backfill_rank
+
+    def _trim(self) -> list[StoredEvent]:
         if self.size <= self._budget:
-            return
+            return []
         # By half, so that not every append moves all that stays.
         count = 0
         while self.size > self._budget // 2 and count < len(self._events) - 1:
             self.size -= memory_of(self._events[count])
             count += 1
+        gone = self._events[:count]
         self.floor = self._positions[count - 1]
         del self._positions[:count], self._events[:count]
+        return gone

@@ -1,4 +1,4 @@
-"""Connections kept open, the most recently used first.
+"""Connections kept open, the most recently used first; those that nobody has needed for some minutes are closed.
 
 PostgreSQL parses and plans a statement anew in each connection: for the large ones that takes 5 to 15 ms, many times
 what they take afterwards. So work goes to a connection that has done the like of it before, if one is free.
@@ -18,6 +18,10 @@ import trio
 from tricord.homeserver.storage.connection import Connection
 from tricord.homeserver.storage.errors import SchemaChanged
 
+# Each keeps the statements that it has prepared, here and in PostgreSQL.
+_UNUSED_MINUTES = 10
+_LEAST_KEPT = 2
+
 
 class Pool:
     """At most `size` connections to one URL. Who finds none free waits, in order of arrival."""
@@ -25,6 +29,9 @@ class Pool:
     def __init__(self, url: str, *, size: int) -> None:
         self._url = url
         self._free: list[Connection] = []
+        # In which minute they came back.
+        self._came_back: weakref.WeakKeyDictionary[Connection, int] = weakref.WeakKeyDictionary()
+        self._minute = 0
         # Counts what changes of the schema were noticed, and which of them each connection is younger than.
         self._schema = 0
         self._age: weakref.WeakKeyDictionary[Connection, int] = weakref.WeakKeyDictionary()
@@ -78,6 +85,16 @@ class Pool:
         finally:
             self._slots.release_on_behalf_of(holder)
 
+    def let_go(self) -> None:
+        """Close connections that nobody has needed for some minutes; called every minute."""
+        self._minute += 1
+        # Whichever came back last is the last.
+        for connection in self._free[:-_LEAST_KEPT]:
+            if self._came_back[connection] > self._minute - _UNUSED_MINUTES:
+                break
+            self._free.remove(connection)
+            connection.terminate()
+
     def _outdate(self, connection: Connection) -> None:
         """Use no connection any more that has prepared statements from before the schema changed."""
         if self._age.get(connection) == self._schema:
@@ -101,6 +118,7 @@ class Pool:
         if self._closed or self._age.get(connection) != self._schema:
             connection.terminate()
         elif not connection.is_closed:
+            self._came_back[connection] = self._minute
             self._free.append(connection)
 
     async def aclose(self) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Collection
+from typing import NamedTuple
 
 from tricord.homeserver.stream.publisher import Commit, Publisher
 from tricord.protocol.identifiers import RoomId, UserId
@@ -18,6 +19,14 @@ _MOST_COMMITS = 20_000
 _MOST_NAMES = 100_000
 _MOST_LOOKED_AT = 1_000
 _NEVER = (0, 0, 0)
+
+
+class _Part(NamedTuple):
+    """What is to be known of a commit, in a quarter of the memory."""
+
+    position: int
+    rooms: tuple[RoomId, ...]
+    users: tuple[UserId, ...] = ()
 
 
 class RecentChanges:
@@ -36,9 +45,9 @@ class RecentChanges:
         self._rooms: dict[RoomId, tuple[int, int, int]] = {}
         self._users: dict[UserId, int] = {}
         self._passing: dict[RoomId, int] = {}
-        # The commits in which somebody came to a room or left one, and those in which somebody's presence changed.
-        self._movements: list[Commit] = []
-        self._presences: list[Commit] = []
+        # Where who came or left, and where somebody's presence changed.
+        self._movements: list[_Part] = []
+        self._presences: list[_Part] = []
         publisher.observe(self._note, self._lose_track)
 
     def rooms_changed(self, among: Collection[RoomId], after: int, upto: int) -> list[RoomId] | None:
@@ -90,7 +99,8 @@ class RecentChanges:
         first = bisect_right(self._movements, after, key=_position)
         last = bisect_right(self._movements, upto, key=_position)
         return last - first > _MOST_LOOKED_AT or any(
-            user_id in commit.users or not commit.rooms.isdisjoint(rooms) for commit in self._movements[first:last]
+            user_id in part.users or any(room_id in rooms for room_id in part.rooms)
+            for part in self._movements[first:last]
         )
 
     def presence_changed(self, rooms: Collection[RoomId], after: int, upto: int) -> bool:
@@ -100,7 +110,7 @@ class RecentChanges:
         first = bisect_right(self._presences, after, key=_position)
         last = bisect_right(self._presences, upto, key=_position)
         return last - first > _MOST_LOOKED_AT or any(
-            not commit.presence_in.isdisjoint(rooms) for commit in self._presences[first:last]
+            room_id in rooms for part in self._presences[first:last] for room_id in part.rooms
         )
 
     def passing_changed(self, room_id: RoomId, after: int) -> bool:
@@ -116,9 +126,11 @@ class RecentChanges:
         self._names_of.insert(place, _names_in(commit))
         self._names += self._names_of[place]
         if commit.has_events and commit.users:
-            self._movements.insert(bisect_right(self._movements, commit.position, key=_position), commit)
+            part = _Part(commit.position, self._rooms_of[place], tuple(commit.users))
+            self._movements.insert(bisect_right(self._movements, commit.position, key=_position), part)
         if commit.presence_in:
-            self._presences.insert(bisect_right(self._presences, commit.position, key=_position), commit)
+            part = _Part(commit.position, tuple(commit.presence_in))
+            self._presences.insert(bisect_right(self._presences, commit.position, key=_position), part)
         for room_id in commit.rooms:
             before, start, last = self._rooms.get(room_id, (0, 0, self._known_after))
             if commit.position > last:
@@ -144,8 +156,8 @@ class RecentChanges:
     def _forget_first(self, count: int) -> None:
         del self._positions[:count], self._rooms_of[:count], self._names_of[:count]
         self._names = sum(self._names_of)
-        for commits in (self._movements, self._presences):
-            del commits[: bisect_right(commits, self._known_after, key=_position)]
+        for parts in (self._movements, self._presences):
+            del parts[: bisect_right(parts, self._known_after, key=_position)]
         for room_id in [room_id for room_id, (_, _, last) in self._rooms.items() if last <= self._known_after]:
             del self._rooms[room_id]
         for user_id in [user_id for user_id, position in self._users.items() if position <= self._known_after]:
@@ -158,5 +170,5 @@ def _names_in(commit: Commit) -> int:
     return len(commit.rooms) + len(commit.users) + len(commit.presence_in) + len(commit.keys)
 
 
-def _position(commit: Commit) -> int:
-    return commit.position
+def _position(part: _Part) -> int:
+    return part.position

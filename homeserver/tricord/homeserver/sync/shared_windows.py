@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections import OrderedDict
 from typing import NamedTuple
 
+import trio
+
 from tricord.homeserver.sync.plan import Stretch
 from tricord.homeserver.sync.window import Window
 from tricord.protocol.identifiers import RoomId
@@ -12,6 +14,8 @@ from tricord.protocol.identifiers import RoomId
 _MOST_SHARED = 1_000
 # How many bytes the windows together take that are kept, and one of them may take: an event can be of any size.
 _BUDGET, _LARGEST_KEPT = 32 << 20, 8 << 20
+# Those who wait for the same news ask at once; and memory has it for some time after that.
+_LAST_SECONDS = 60
 
 
 class WindowKey(NamedTuple):
@@ -61,6 +65,12 @@ class SharedWindows:
                 self._beginnings[key.beginning] = key
         while len(self._windows) > _MOST_SHARED or self._memory > _BUDGET:
             self._drop(next(iter(self._windows)))
+
+    def let_go(self) -> None:
+        """Forget what was read a while ago; called every minute."""
+        before = trio.current_time() - _LAST_SECONDS
+        for key in [key for key, (window, _) in self._windows.items() if window.read_at < before]:
+            self._drop(key)
 
     def _drop(self, key: WindowKey | None) -> None:
         if key is not None and (kept := self._windows.pop(key, None)) is not None:

@@ -95,6 +95,10 @@ class Windows:
             else:
                 await self._loading[missing[0]].wait()
 
+    def let_go(self) -> None:
+        """Forget what was shared a while ago; called every minute."""
+        self._shared.let_go()
+
     async def _load_shared(self, keys: Collection[WindowKey], limit: int) -> dict[RoomId, Window]:
         loading = trio.Event()
         self._loading.update(dict.fromkeys(keys, loading))
