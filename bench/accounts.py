@@ -14,6 +14,7 @@ from bench.connection import Connection
 
 PASSWORD = "bench-password"
 _AT_ONCE = 4
+_GUESTS_AT_ONCE = 8
 
 
 @dataclass(frozen=True)
@@ -64,3 +65,21 @@ async def _register(base_url: str, shared_secret: str, count: int, note: Callabl
                 },
             )
             note(User(answer["user_id"], answer["access_token"]))
+
+
+async def guests(base_url: str, count: int, *, on_each: Callable[[], None] = lambda: None) -> list[User]:
+    """Make `count` guests, who cost no password to be hashed."""
+    made: list[User] = []
+    numbers = iter(range(count))
+
+    async def some() -> None:
+        async with Connection(base_url) as connection:
+            for _ in numbers:
+                answer = await connection.call("POST", "/_matrix/client/v3/register?kind=guest", {})
+                made.append(User(answer["user_id"], answer["access_token"]))
+                on_each()
+
+    async with trio.open_nursery() as nursery:
+        for _ in range(_GUESTS_AT_ONCE):
+            nursery.start_soon(some)
+    return made

@@ -26,7 +26,7 @@ _ALGORITHM = "signed_curve25519"
 
 async def keys(bench: Bench) -> None:
     """Measure queries for the keys of 1 and of 1,000 users, and claims of 1 and of 1,000 keys."""
-    users = await accounts.register(bench.base_url, bench.shared_secret, _USERS)
+    users = await accounts.guests(bench.base_url, bench.size(_USERS))
     devices: dict[str, str] = {}
     started = time.perf_counter()
 
@@ -37,18 +37,18 @@ async def keys(bench: Bench) -> None:
     async with trio.open_nursery() as nursery:
         for number in range(_SENDERS):
             nursery.start_soon(upload, users[number::_SENDERS])
-    rate = _USERS / (time.perf_counter() - started)
+    rate = len(users) / (time.perf_counter() - started)
     bench.figures.add(f"keys/upload, {_KEYS_EACH} one-time keys", f"{rate:.0f}/s", per_second=rate)
     everybody = list(devices)
-    for names in (everybody[:1], everybody):
+    for count, names in (("1 user", everybody[:1]), (f"{_USERS:,} users", everybody)):
         wanted: dict[str, list[str]] = {name: [] for name in names}
         body: dict[str, object] = {"device_keys": wanted}
-        await _time(bench, f"keys/query, {len(names)} users", "keys/query", body, rounds=_ROUNDS)
+        await _time(bench, f"keys/query, {count}", "keys/query", body, rounds=_ROUNDS)
     # Not more than there are: what is claimed then is a fallback key, and costs less.
     claims: list[dict[str, object]] = [{"one_time_keys": {name: {devices[name]: _ALGORITHM}}} for name in everybody]
     await _time(bench, "keys/claim, 1 key", "keys/claim", claims.pop(), rounds=1)
     whole = {"one_time_keys": {name: {devices[name]: _ALGORITHM} for name in everybody}}
-    await _time(bench, f"keys/claim, {len(everybody)} keys", "keys/claim", whole, rounds=1)
+    await _time(bench, f"keys/claim, {_USERS:,} keys", "keys/claim", whole, rounds=1)
     queries = [_query_of(name) for name in everybody] * _ROUNDS
     await _rate(bench, f"keys/query, 1 user, {_AT_ONCE} at once", "keys/query", queries)
     await _rate(bench, f"keys/claim, 1 key, {_AT_ONCE} at once", "keys/claim", claims)

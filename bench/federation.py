@@ -1,73 +1,83 @@
-r"""Measure what two homeservers do together, over their Client-Server APIs alone; the same command measures any others.
+r"""What two homeservers do together, over their Client-Server APIs alone.
 
-    python -m bench.federation [--only joins,latency,burst,outage] [--members 10,500,2000]
     python -m bench.federation --first URL --first-secret SECRET --second URL --second-secret SECRET \
         [--stop-second COMMAND --start-second COMMAND]
-    python -m bench.federation --synapse-python /tmp/synapse/bin/python
 
-Without URLs, two servers are started, each a process with a PostgreSQL of its own, and TLS between them. Servers that
-run already must reach each other, have a registration secret, and no rate limits. With `--synapse-python`, two Synapses
-are measured first, then ours, and a table compares them.
+This measures servers that run already; `python -m bench --only remote_joins,…` starts two, and two Synapses beside
+them. They must reach each other, have a registration secret, guests, and no rate limits.
 """
 
 from __future__ import annotations
 
 import argparse
 import secrets
-import signal
 import statistics
-import sys
-import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
 import trio
 
+from bench import accounts, scenario
 from bench.accounts import User
 from bench.connection import Connection, Refused
-from bench.figures import Figures, cpu_seconds, milliseconds, percentile
+from bench.figures import Figures, milliseconds, percentile
 from bench.follower import LAZY_SYNC, Follower
-from bench.two_servers import Side, found, started, started_synapses
+from bench.scenarios import chosen_of
+from bench.two_servers import Side, found
 
 _BODY = "The quick brown fox jumps over the lazy dog, and the dog does not mind at all."
 _BUILDERS = 16
+_VISITORS = 20
+# How many members rooms have that are joined, and how many such rooms are, of which the median counts.
+_JOINS = {10: 3, 500: 1, 2_000: 1}
+# Messages: in the rooms that are joined, at a steady pace, in a burst, while the other server is away.
+_EVENTS, _DELIVERIES, _BURST, _MISSED = 1_000, 200, 1_000, 1_000
+_AWAY_SECONDS = 5
 _PATIENCE_SECONDS = 120
 
 
 @dataclass
 class Bench:
-    """What every scenario needs."""
+    """What every scenario needs: two servers, and users of both."""
 
     first: Side
     second: Side
     figures: Figures
-    options: argparse.Namespace
-    residents: list[User]
+    share: float = 1.0
+    """Of all sizes, to try a scenario out."""
+    residents: list[User] = field(default_factory=list)
     """Users of the first server."""
-    visitors: list[User]
+    guests: list[User] = field(default_factory=list)
+    """Those who fill its large rooms."""
+    visitors: list[User] = field(default_factory=list)
     """Users of the second; each joins one room."""
+
+    def size(self, nominal: int) -> int:
+        """Return how many there are of what is so many in a whole run."""
+        return max(2, round(nominal * self.share))
 
     async def room(self, members: int) -> str:
         """Make a room on the first server, which anybody may join."""
-        async with Connection(self.first.url, self.residents[0].access_token) as owner:
-            made = await owner.call("POST", "/_matrix/client/v3/createRoom", {"preset": "public_chat"})
-        room_id: str = made["room_id"]
-        waiting = list(self.residents[1:members])
-
-        async def let_in() -> None:
-            while waiting:
-                async with Connection(self.first.url, waiting.pop().access_token) as connection:
-                    await connection.call("POST", f"/_matrix/client/v3/join/{quote(room_id)}", {})
-
-        async with trio.open_nursery() as nursery:
-            for _ in range(_BUILDERS):
-                nursery.start_soon(let_in)
+        if not self.residents:
+            self.residents = await self.first.users(_BUILDERS)
+        if len(self.guests) < members - _BUILDERS:
+            self.guests += await accounts.guests(self.first.url, members - _BUILDERS - len(self.guests))
+        # The same rooms as with one server.
+        here = scenario.Bench(self.first.url, self.first.shared_secret, self.figures, "", 0)
+        room_id = await here.open_to_guests(self.residents[0])
+        await here.move(room_id, [*self.residents, *self.guests][1:members], at_once=_BUILDERS)
         return room_id
+
+    async def visitor(self) -> User:
+        """Return a user of the second server who is in no room."""
+        if not self.visitors:
+            self.visitors = await self.second.users(_VISITORS)
+        return self.visitors.pop()
 
     async def say(self, room_id: str, count: int, speakers: Sequence[User]) -> dict[str, float]:
         """Send messages as fast as they are taken; return when each was begun."""
@@ -94,7 +104,7 @@ class Bench:
     @asynccontextmanager
     async def followed(self, room_id: str) -> Any:
         """Let a visitor join a room and follow it."""
-        visitor = self.visitors.pop()
+        visitor = await self.visitor()
         async with Connection(self.second.url, visitor.access_token) as connection:
             await self.join(connection, room_id)
         follower = Follower(self.second.url, visitor, room_id)
@@ -112,89 +122,102 @@ async def send(connection: Connection, room_id: str, transaction_id: str) -> str
 
 
 async def joins(bench: Bench) -> None:
-    """Join rooms of several sizes: until the room is in the sync, a message is read, every member is listed."""
-    for members in bench.options.members:
-        rounds = []
-        for _ in range(bench.options.rounds):
+    """Measure joins of rooms of 10, 500 and 2,000: until it is in the sync, a message is read, all are listed."""
+    # The first join after a start has more to do, and is not what is measured.
+    room_id = await bench.room(2)
+    await bench.say(room_id, 1, bench.residents[:1])
+    await _join(bench, room_id, 2)
+    for nominal, times in _JOINS.items():
+        joins = []
+        for _ in range(times):
+            members = bench.size(nominal)
             room_id = await bench.room(members)
-            await bench.say(room_id, bench.options.events, bench.residents[: min(_BUILDERS, members)])
-            rounds.append(await _join(bench, room_id, members))
-        words = ("answered", "in_sync", "message_read", "every_member")
-        figures = {word: statistics.median(one[number] for one in rounds) for number, word in enumerate(words)}
-        cpu = [statistics.median(one[number] for one in rounds) for number in (4, 5)]
-        bench.figures.add(
-            f"join of {members} members, {bench.options.events} events",
-            ", ".join(f"{word.replace('_', ' ')} {value:.3f} s" for word, value in figures.items())
-            + f" (CPU {cpu[0]:.2f} + {cpu[1]:.2f} s)",
-            **figures,
-        )
+            await bench.say(room_id, bench.size(_EVENTS), bench.residents[: min(_BUILDERS, members)])
+            joins.append(await _join(bench, room_id, members))
+        for name, seconds in {
+            "answered": [one.answered for one in joins],
+            "room in /sync": [one.in_sync for one in joins],
+            "message read": [one.message_read for one in joins],
+            "every member listed": [one.every_member for one in joins],
+            "CPU of the first server": [one.first_cpu for one in joins],
+            "CPU of the second server": [one.second_cpu for one in joins],
+        }.items():
+            median = statistics.median(seconds)
+            bench.figures.add(f"remote join of {nominal:,}: {name}", f"{median:.3f} s", seconds=median)
 
 
-async def _join(bench: Bench, room_id: str, members: int) -> tuple[float, ...]:
-    visitor = bench.visitors.pop()
+@dataclass
+class _Joined:
+    """How many seconds after a join began."""
+
+    answered: float = 0
+    in_sync: float = 0
+    message_read: float = 0
+    every_member: float = 0
+    first_cpu: float = 0
+    second_cpu: float = 0
+
+
+async def _join(bench: Bench, room_id: str, members: int) -> _Joined:
+    visitor = await bench.visitor()
     room = f"/_matrix/client/v3/rooms/{quote(room_id)}"
-    times: list[float] = []
+    joined = _Joined()
     async with (
         Connection(bench.second.url, visitor.access_token) as connection,
         Connection(bench.second.url, visitor.access_token) as syncing,
         Connection(bench.second.url, visitor.access_token) as reading,
     ):
         since = (await syncing.call("GET", f"{LAZY_SYNC}&timeout=0"))["next_batch"]
-        cpu = [cpu_seconds(side.pid) if side.pid else 0.0 for side in (bench.first, bench.second)]
+        cpu = [side.cpu_seconds() for side in (bench.first, bench.second)]
         begun = time.perf_counter()
-        answered = in_sync = 0.0
 
         async def join() -> None:
-            nonlocal answered
             await bench.join(connection, room_id)
-            answered = time.perf_counter() - begun
+            joined.answered = time.perf_counter() - begun
 
         async def sync() -> None:
-            nonlocal since, in_sync
-            while not in_sync:
+            nonlocal since
+            while not joined.in_sync:
                 answer = await syncing.call("GET", f"{LAZY_SYNC}&timeout=30000&since={quote(since)}")
                 since = answer["next_batch"]
                 if room_id in answer.get("rooms", {}).get("join", {}):
-                    in_sync = time.perf_counter() - begun
+                    joined.in_sync = time.perf_counter() - begun
 
         async with trio.open_nursery() as nursery:
             nursery.start_soon(join)
             nursery.start_soon(sync)
-        read = every = 0.0
 
         async def read_message() -> None:
-            nonlocal read
-            while not read:
+            while not joined.message_read:
                 page = await reading.call("GET", f"{room}/messages?dir=b&limit=20")
                 if any(event["type"] == "m.room.message" for event in page["chunk"]):
-                    read = time.perf_counter() - begun
+                    joined.message_read = time.perf_counter() - begun
 
         async def list_members() -> None:
-            nonlocal every
-            while not every:
+            while not joined.every_member:
                 try:
-                    joined = (await connection.call("GET", f"{room}/joined_members"))["joined"]
+                    listed = (await connection.call("GET", f"{room}/joined_members"))["joined"]
                 except Refused:
-                    joined = {}
-                if len(joined) == members + 1:
-                    every = time.perf_counter() - begun
+                    listed = {}
+                if len(listed) == members + 1:
+                    joined.every_member = time.perf_counter() - begun
 
         with trio.fail_after(_PATIENCE_SECONDS):
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(read_message)
                 nursery.start_soon(list_members)
-        used = [cpu_seconds(side.pid) if side.pid else 0.0 for side in (bench.first, bench.second)]
-        times = [answered, in_sync, read, every, used[0] - cpu[0], used[1] - cpu[1]]
-    return tuple(times)
+        used = [side.cpu_seconds() for side in (bench.first, bench.second)]
+    joined.first_cpu, joined.second_cpu = (after - before for after, before in zip(used, cpu, strict=True))
+    return joined
 
 
-async def latency(bench: Bench) -> None:
-    """Send at a steady pace; measure until a client of the other server has it."""
+async def delivery(bench: Bench) -> None:
+    """Measure how long it takes until a client of the other server has a message, at a steady pace."""
     room_id = await bench.room(2)
     async with bench.followed(room_id) as follower:
         begun: dict[str, float] = {}
         async with Connection(bench.first.url, bench.residents[0].access_token) as connection:
-            for number in range(bench.options.deliveries):
+            for number in range(bench.size(_DELIVERIES)):
                 moment = time.perf_counter()
                 begun[await send(connection, room_id, f"latency-{secrets.token_hex(4)}-{number}")] = moment
                 await trio.sleep(max(0.0, moment + 1 / 20 - time.perf_counter()))
@@ -204,28 +227,28 @@ async def latency(bench: Bench) -> None:
 
 
 async def burst(bench: Bench) -> None:
-    """Send a burst; measure until a client of the other server has all of it."""
+    """Measure how long it takes until a client of the other server has a burst of messages."""
     room_id = await bench.room(_BUILDERS)
     async with bench.followed(room_id) as follower:
         begun = time.perf_counter()
-        sent = await bench.say(room_id, bench.options.burst, bench.residents[:_BUILDERS])
+        sent = await bench.say(room_id, bench.size(_BURST), bench.residents[:_BUILDERS])
         sending = time.perf_counter() - begun
-        await _report(bench, f"burst of {len(sent)}", room_id, follower, sent, begun, f"sent in {sending:.2f} s, ")
+        await _report(bench, "burst to the other server", room_id, follower, sent, begun, f"sent in {sending:.2f} s, ")
 
 
 async def outage(bench: Bench) -> None:
-    """Send while the other server is away; measure from its first answer until a client of it has everything."""
+    """Measure how long a server takes that was away, from its first answer until a client of it has everything."""
     if bench.second.stop is None or bench.second.start is None:
         print("outage: left out, nobody told how to stop and start the second server")
         return
     room_id = await bench.room(_BUILDERS)
     async with bench.followed(room_id) as follower:
         await bench.second.stop()
-        sent = await bench.say(room_id, bench.options.missed, bench.residents[:_BUILDERS])
-        await trio.sleep(bench.options.away_seconds)
+        sent = await bench.say(room_id, bench.size(_MISSED), bench.residents[:_BUILDERS])
+        await trio.sleep(_AWAY_SECONDS)
         await bench.second.start()
         begun = await bench.second.until_it_answers()
-        await _report(bench, f"catching up with {len(sent)}", room_id, follower, sent, begun, "")
+        await _report(bench, f"catching up with {_MISSED:,}", room_id, follower, sent, begun, "")
 
 
 async def _report(
@@ -237,89 +260,56 @@ async def _report(
     here = await Follower(bench.first.url, bench.residents[0], room_id).history(len(sent))
     order = "in order" if there == here else f"in another order, {len(set(here) - set(there))} not in its history"
     bench.figures.add(
-        name, f"{prefix}there after {seconds:.2f} s, {len(sent) / seconds:.0f}/s; {missing} missing, {order}",
-        seconds=seconds, missing=missing, in_order=there == here,
-    )  # fmt: skip
+        name,
+        f"{prefix}there after {seconds:.2f} s, {len(sent) / seconds:.0f}/s; {missing} missing, {order}",
+        seconds=seconds,
+        per_second=len(sent) / seconds,
+        missing=missing,
+        disordered=float(there != here),
+    )
 
 
-ALL = {"joins": joins, "latency": latency, "burst": burst, "outage": outage}
+@dataclass(frozen=True)
+class Scenario:
+    """One kind of work, and how long it takes on a quiet machine of two cores."""
+
+    act: Callable[[Bench], Awaitable[None]]
+    synapse_seconds: float
+    our_seconds: float
+
+
+ALL: dict[str, Scenario] = {
+    "remote_joins": Scenario(joins, 260, 25),
+    "remote_delivery": Scenario(delivery, 15, 12),
+    "remote_burst": Scenario(burst, 80, 5),
+    "outage": Scenario(outage, 150, 20),
+}
 
 
 async def measure(options: argparse.Namespace) -> None:
     """Run the wanted scenarios one after another."""
-    if options.first:
-        first = found(options.first, options.first_secret, None, None)
-        second = found(options.second, options.second_secret, options.stop_second, options.start_second)
-        await _measure(options, first, second)
-        return
-    theirs = None
-    if options.synapse_python:
-        async with started_synapses(options.folder, options.synapse_python) as (first, second):
-            theirs = await _measure(options, first, second)
-    async with started(options.folder) as (first, second):
-        ours = await _measure(options, first, second)
-    if theirs is not None:
-        print(_table(ours, theirs))
-
-
-def _table(ours: Figures, theirs: Figures) -> str:
-    lines = ["| | Synapse | Tricord | times as good |", "|---|---:|---:|---:|"]
-    for row, values in ours.rows.items():
-        for key, value in values.items():
-            other = theirs.rows.get(row, {}).get(key)
-            ratio = ""
-            if isinstance(value, float) and isinstance(other, float) and value:
-                ratio = f"{other / value:.1f}"
-            lines.append(f"| {row}: {key.replace('_', ' ')} | {_said(other)} | {_said(value)} | {ratio} |")
-    return "\n".join(lines)
-
-
-def _said(value: object) -> str:
-    return f"{value:.3g}" if isinstance(value, float) else str(value)
-
-
-async def _measure(options: argparse.Namespace, first: Side, second: Side) -> Figures:
-    wanted = options.only.split(",") if options.only else list(ALL)
-    residents = max(_BUILDERS, *options.members) if "joins" in wanted else _BUILDERS
-    print(f"making {residents} users", file=sys.stderr)
-    bench = Bench(first, second, Figures(), options, await first.users(residents), await second.users(20))
-    for name in wanted:
-        await ALL[name](bench)
+    first = found(options.first, options.first_secret, None, None)
+    second = found(options.second, options.second_secret, options.stop_second, options.start_second)
+    bench = Bench(first, second, Figures(), options.share)
+    for name in options.only:
+        await ALL[name].act(bench)
     if options.json:
         bench.figures.write(options.json)
-    return bench.figures
 
 
 def main() -> None:
     """Parse the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--first", help="the address for clients of the server that has the rooms")
-    parser.add_argument("--first-secret", default="")
-    parser.add_argument("--second", help="that of the server that joins them")
-    parser.add_argument("--second-secret", default="")
+    parser.add_argument("--first", required=True, help="the address for clients of the server that has the rooms")
+    parser.add_argument("--first-secret", required=True)
+    parser.add_argument("--second", required=True, help="that of the server that joins them")
+    parser.add_argument("--second-secret", required=True)
     parser.add_argument("--stop-second", help="a command")
     parser.add_argument("--start-second", help="a command that returns at once")
-    parser.add_argument("--synapse-python", type=Path, help="a Python that has Synapse and psycopg2")
-    parser.add_argument("--only", default="", help=f"some of: {', '.join(ALL)}")
-    parser.add_argument(
-        "--members", type=lambda text: [int(one) for one in text.split(",")], default=[10, 500, 2000],
-        help="of the rooms to join",
-    )  # fmt: skip
-    parser.add_argument("--events", type=int, default=5000, help="in the rooms to join")
-    parser.add_argument("--rounds", type=int, default=3, help="joins of each size; the median counts")
-    parser.add_argument("--deliveries", type=int, default=200)
-    parser.add_argument("--burst", type=int, default=2000)
-    parser.add_argument("--missed", type=int, default=1000, help="messages sent while the second server is away")
-    parser.add_argument("--away-seconds", type=float, default=5, help="how long it stays away after them")
+    parser.add_argument("--only", type=chosen_of(ALL), default=list(ALL), help=f"some of: {', '.join(ALL)}")
+    parser.add_argument("--share", type=float, default=1.0, help="a share of all sizes, to try it out")
     parser.add_argument("--json", type=Path, help="also write the figures to this file")
-    options = parser.parse_args()
-    # Whoever ends it ends its servers, too.
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
-    with tempfile.TemporaryDirectory(prefix="tricord-bench-") as folder:
-        options.folder = Path(folder)
-        # PostgreSQL may run as somebody else.
-        options.folder.chmod(0o755)
-        trio.run(measure, options)
+    trio.run(measure, parser.parse_args())
 
 
 if __name__ == "__main__":

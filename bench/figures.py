@@ -1,11 +1,18 @@
-"""Figures, and how they are printed."""
+"""Figures as they come in, and what they are read from."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+
+import trio
+
+HIGHER_IS_BETTER = "per_second"
+# Less than this share of a core is what a server does that nobody asks anything.
+_CALM = 0.05
 
 
 def percentile(values: Sequence[float], share: float) -> float:
@@ -62,13 +69,55 @@ def _is_postgres(pid: int) -> bool:
 class Figures:
     """What was measured, in order."""
 
-    rows: dict[str, dict[str, object]] = field(default_factory=dict)
+    rows: dict[str, dict[str, float]] = field(default_factory=dict)
 
-    def add(self, name: str, text: str, **values: object) -> None:
+    def add(self, name: str, text: str, **values: float | None) -> None:
         """Print a figure as it comes in, and keep its values."""
         print(f"{name:<44} {text}", flush=True)
-        self.rows[name] = values
+        self.rows[name] = {key: float(value) for key, value in values.items() if value is not None}
 
     def write(self, file: Path) -> None:
         """Write all values as JSON."""
         file.write_text(json.dumps(self.rows, indent=1) + "\n")
+
+
+@dataclass
+class Measured:
+    """What was measured of one side: each figure round by round, of which the best counts."""
+
+    name: str
+    rows: dict[str, dict[str, list[float]]] = field(default_factory=dict)
+    memory: dict[str, float] = field(default_factory=dict)
+    """MiB that were resident, by what had been done until then."""
+
+    def note(self, figures: Figures) -> None:
+        """Take in the figures of a round."""
+        for row, values in figures.rows.items():
+            for key, value in values.items():
+                self.rows.setdefault(row, {}).setdefault(key, []).append(value)
+
+    @property
+    def best(self) -> dict[str, dict[str, float]]:
+        """The best of each figure."""
+        return {
+            row: {key: (max if key == HIGHER_IS_BETTER else min)(values) for key, values in of_row.items()}
+            for row, of_row in self.rows.items()
+        }
+
+    def spreads(self) -> Iterator[float]:
+        """Tell of each figure that was measured more than once how many times the largest is of the smallest."""
+        for of_row in self.rows.values():
+            for values in of_row.values():
+                if len(values) > 1 and min(values) > 0:
+                    yield max(values) / min(values)
+
+
+async def until_calm(cpu_seconds: Callable[[], float], patience_seconds: float) -> None:
+    """Let servers finish what they do behind their answers: the index of the search, for one."""
+    ends = time.perf_counter() + patience_seconds
+    used = cpu_seconds()
+    while time.perf_counter() < ends:
+        await trio.sleep(1)
+        if (now := cpu_seconds()) - used < _CALM:
+            return
+        used = now

@@ -18,12 +18,13 @@ from urllib.parse import parse_qs, urlsplit
 import httpx
 import trio
 
-from bench.figures import cpu_seconds, family_of, proportional_mib, resident_mib
+from bench.figures import cpu_seconds, family_of, proportional_mib, resident_mib, until_calm
 from tricord.homeserver.storage.connection import Connection
 from tricord.homeserver.storage.embedded import embedded_postgres, running_url
 
 SECRET = "bench"  # of servers that nobody else can reach
 _START_SECONDS = 120
+_PATIENCE_SECONDS = 20
 _LARGEST_UPLOAD = 5 << 30
 _PLENTY = {"per_second": 100_000, "burst_count": 1_000_000}
 
@@ -80,6 +81,23 @@ class Process:
                 await trio.to_thread.run_sync(self._running.wait)
 
 
+@dataclass(frozen=True)
+class Used:
+    """What a server has used: seconds of CPU, its own and PostgreSQL's, and bytes of the database."""
+
+    server: float
+    postgres: float
+    database_bytes: int
+
+    def since(self, before: Used) -> Used:
+        """Return what it has used since then."""
+        return Used(
+            self.server - before.server,
+            self.postgres - before.postgres,
+            self.database_bytes - before.database_bytes,
+        )
+
+
 @dataclass
 class Homeserver:
     """A homeserver that runs."""
@@ -102,6 +120,15 @@ class Homeserver:
         ended = Path(f"/proc/{postmaster}/stat").read_text().rpartition(")")[2].split()[13:15]
         postgres = sum(cpu_seconds(pid) for pid in [postmaster, *children]) + sum(map(int, ended)) / 100
         return sum(cpu_seconds(pid) for pid in family_of(self.pid)), postgres
+
+    async def used(self) -> Used:
+        """Return what it has used until now, once it is done with what it does behind its answers."""
+        await self.until_calm()
+        return Used(*self.cpu_seconds(), await self.database_bytes())
+
+    async def until_calm(self, patience_seconds: float = _PATIENCE_SECONDS) -> None:
+        """Return once it and its PostgreSQL do next to nothing."""
+        await until_calm(lambda: sum(self.cpu_seconds()), patience_seconds)
 
     def resident_mib(self) -> float:
         """Return the memory of the server's process, or processes."""
@@ -238,6 +265,7 @@ def _synapse_settings(
         "pid_file": str(folder / "pid"),
         "log_config": str(folder / "log.yaml"),
         "registration_shared_secret": SECRET,
+        "allow_guest_access": True,
         "trusted_key_servers": [],
         "report_stats": False,
         "macaroon_secret_key": "m",

@@ -13,9 +13,12 @@ from bench.connection import Connection
 from bench.figures import milliseconds, percentile
 from bench.scenario import TEXT, Bench
 
-LARGE = 2_000
+_LARGE = 2_000
 _STORM, _EVENTS = 500, 10_000
+# More than a hundred: Synapse writes down the whole state of a room after so many changes.
+_COUNTED = 300
 _AT_ONCE = 8
+BYTES_PER_JOIN = "bytes in the database per join"
 
 
 async def create_rooms(bench: Bench) -> None:
@@ -39,38 +42,38 @@ async def create_rooms(bench: Bench) -> None:
 
 
 async def members(bench: Bench) -> None:
-    """Measure joins of 2,000, the last 500 of them as a storm, and then how long it takes to list them."""
+    """Measure joins of 500 to a room of 1,500, and then how long it takes to list all 2,000."""
     owner = bench.users[0]
     if "members" not in bench.kept:
-        bench.kept["members"] = await _crowded(bench, owner)
+        bench.kept["members"] = await bench.open_to_guests(owner)
+        others = await accounts.guests(bench.base_url, bench.size(_LARGE - _STORM) - 1)
+        await bench.move(bench.kept["members"], others, at_once=_AT_ONCE)
+        bench.storm = await accounts.register(bench.base_url, bench.shared_secret, bench.size(_STORM))
+    else:
+        await bench.move(bench.kept["members"], bench.storm, at_once=_AT_ONCE, act="leave")
+    started = time.perf_counter()
+    await bench.move(bench.kept["members"], bench.storm, at_once=32)
+    rate = len(bench.storm) / (time.perf_counter() - started)
+    bench.figures.add(f"joins of {_STORM} to a room of {_LARGE - _STORM:,}", f"{rate:.0f}/s", per_second=rate)
     async with bench.connection(owner) as connection:
         for name in ("members", "state", "joined_members"):
             path = f"/_matrix/client/v3/rooms/{quote(bench.kept['members'])}/{name}"
-            await _time(bench, f"/{name} of {LARGE}", connection, path)
+            await _time(bench, f"/{name} of {_LARGE:,}", connection, path)
 
 
-async def _crowded(bench: Bench, owner: User) -> str:
-    """Make a room of 2,000, and measure how fast the last of them join."""
-    extra = await accounts.register(bench.base_url, bench.shared_secret, LARGE - 1)
-    room_id = await bench.room([owner])
-    path = f"/_matrix/client/v3/join/{quote(room_id)}"
-
-    async def join(users: list[User]) -> None:
-        for user in users:
-            async with bench.connection(user) as connection:
-                await connection.call("POST", path, {})
-
-    async def join_all(users: list[User], at_once: int) -> None:
-        async with trio.open_nursery() as nursery:
-            for number in range(at_once):
-                nursery.start_soon(join, users[number::at_once])
-
-    await join_all(extra[:-_STORM], _AT_ONCE)
-    started = time.perf_counter()
-    await join_all(extra[-_STORM:], 32)
-    rate = _STORM / (time.perf_counter() - started)
-    bench.figures.add(f"joins of {_STORM} to a room of {LARGE - _STORM}", f"{rate:.0f}/s", per_second=rate)
-    return room_id
+async def crowd(bench: Bench) -> None:
+    """Measure the bytes that a join takes in the database, in a room with very many members."""
+    if bench.server is None:
+        return
+    if "crowd" not in bench.kept:
+        bench.kept["crowd"] = await bench.open_to_guests(bench.users[0])
+        guests = await accounts.guests(bench.base_url, bench.size(bench.crowd) - 1)
+        await bench.move(bench.kept["crowd"], guests, at_once=_AT_ONCE)
+    joining = await accounts.register(bench.base_url, bench.shared_secret, bench.size(_COUNTED))
+    before = await bench.server.used()
+    await bench.move(bench.kept["crowd"], joining, at_once=_AT_ONCE)
+    each = (await bench.server.used()).since(before).database_bytes / len(joining)
+    bench.figures.add(BYTES_PER_JOIN, f"{each:,.0f}, in a room of {bench.crowd:,}", bytes=each, members=bench.crowd)
 
 
 async def messages(bench: Bench) -> None:
@@ -96,7 +99,7 @@ async def _long(bench: Bench) -> str:
 
     async def send(user: User) -> None:
         async with bench.connection(user) as connection:
-            for _ in range(_EVENTS // 32):
+            for _ in range(bench.size(_EVENTS) // 32):
                 await connection.call_raw("PUT", bench.send_path(room_id), TEXT)
 
     async with trio.open_nursery() as nursery:

@@ -26,16 +26,15 @@ _SETTLING_SECONDS = 65
 async def measure(options: argparse.Namespace) -> None:
     """Run the wanted scenarios one after another."""
     figures = Figures()
-    wanted = options.only.split(",") if options.only else list(scenarios.ALL)
     async with Connection(options.base_url) as connection:
         await connection.call("GET", "/_matrix/client/versions")
     if options.pid:
         figures.add("memory at the start", f"{resident_mib(options.pid):.0f} MiB", mib=resident_mib(options.pid))
     bench = Bench(options.base_url, options.shared_secret, figures, secrets.token_hex(3), options.seconds)
     bench.users = await accounts.register(options.base_url, options.shared_secret, options.users)
-    for name in wanted:
+    for name in options.only:
         before = cpu_seconds(options.pid) if options.pid else 0.0
-        await scenarios.ALL[name](bench)
+        await scenarios.ALL[name].act(bench)
         if options.pid:
             used, mib = cpu_seconds(options.pid) - before, resident_mib(options.pid)
             figures.add(f"after {name}", f"{mib:.0f} MiB resident, {used:.1f} s of the server's CPU", mib=mib, cpu=used)
@@ -49,10 +48,13 @@ async def measure(options: argparse.Namespace) -> None:
 def main() -> None:
     """Parse the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    default = [name for name, scenario in scenarios.ALL.items() if not scenario.on_request]
     parser.add_argument("--base-url", default="http://127.0.0.1:8008")
     parser.add_argument("--shared-secret", required=True)
     parser.add_argument("--pid", type=int)
-    parser.add_argument("--only", default="", help=f"some of: {', '.join(scenarios.ALL)}")
+    parser.add_argument(
+        "--only", type=scenarios.chosen_of(scenarios.ALL), default=default, help=f"some of: {', '.join(scenarios.ALL)}"
+    )
     parser.add_argument("--users", type=int, default=100)
     parser.add_argument("--seconds", type=float, default=5, help="how long each rate is measured")
     parser.add_argument("--json", type=Path, help="also write the figures to this file")

@@ -14,8 +14,8 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import Awaitable, Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import quote
@@ -26,6 +26,7 @@ from bench import accounts
 from bench.accounts import User
 from bench.connection import Connection
 from bench.figures import Figures, cpu_seconds, milliseconds, percentile, resident_mib
+from bench.progress import stage
 from tests.servers import CHEAP, SHARED_SECRET, settings_for
 from tricord.homeserver.app import open_homeserver
 from tricord.homeserver.logs import configure_logs
@@ -38,7 +39,6 @@ _EVERY_SECONDS = 0.1
 _TYPING_MS = 5_000
 # The last ones have just come online, and others hear of it, ten seconds later at the most; as they do of typing's end.
 _CALM_SECONDS = 12
-_TELL_EVERY_SECONDS = 10
 
 
 @dataclass
@@ -187,28 +187,6 @@ def _marks(answer: bytes) -> Iterator[str]:
         yield from typing.decode().strip('"').split('","')
     for status in _STATUS.findall(answer):
         yield status.decode()
-
-
-@asynccontextmanager
-async def stage(name: str, upto: int, pid: int) -> AsyncIterator[Callable[[], None]]:
-    """Print how far a part of the preparations is, and what it took; call what is given for each."""
-    count, cpu, started = 0, cpu_seconds(pid), time.perf_counter()
-
-    def step() -> None:
-        nonlocal count
-        count += 1
-
-    async def tell() -> None:
-        while True:
-            await trio.sleep(_TELL_EVERY_SECONDS)
-            print(f"{name}: {count:,} of {upto:,}", flush=True)
-
-    async with trio.open_nursery() as nursery:
-        nursery.start_soon(tell)
-        yield step
-        nursery.cancel_scope.cancel()
-    took, cpu = time.perf_counter() - started, cpu_seconds(pid) - cpu
-    print(f"{name}: {upto:,} after {took:.1f} s, {cpu:.1f} s of the server's CPU", flush=True)
 
 
 async def serve(folder: Path) -> None:

@@ -20,7 +20,8 @@ import trio
 
 from bench.homeservers import tricord
 from bench.scenarios import ALL
-from bench.side_by_side import Turns, head, lines
+from bench.table import head, lines
+from bench.turns import Turns
 
 
 async def _take(turns: Turns, name: str) -> None:

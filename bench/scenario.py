@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from urllib.parse import quote
+
+import trio
 
 from bench.accounts import User
 from bench.connection import Connection
 from bench.figures import Figures
+from bench.homeservers import Homeserver
 
 TEXT = {"msgtype": "m.text", "body": "The quick brown fox jumps over the lazy dog, and the dog does not mind at all."}
 
@@ -24,12 +28,24 @@ class Bench:
     users: list[User] = field(default_factory=list)
     kept: dict[str, str] = field(default_factory=dict)
     """Rooms that took long to make, by what is in them: the next turn finds them again."""
+    storm: list[User] = field(default_factory=list)
+    """Who joins the large room at once."""
+    share: float = 1.0
+    """Of all sizes, to try a scenario out."""
+    crowd: int = 2_000
+    """How many are in the largest room."""
+    server: Homeserver | None = None
+    """Its process and its database, if they are ours to look at."""
     _shared: dict[str, int] = field(default_factory=dict)
     _count: int = 0
 
     def connection(self, user: User) -> Connection:
         """Return a connection of a user, to be entered."""
         return Connection(self.base_url, user.access_token)
+
+    def size(self, nominal: int, least: int = 2) -> int:
+        """Return how many there are of what is so many in a whole run."""
+        return max(least, round(nominal * self.share))
 
     def send_path(self, room_id: str) -> str:
         """Return the path of a new send."""
@@ -46,6 +62,36 @@ class Bench:
             async with self.connection(user) as connection:
                 await connection.call("POST", f"/_matrix/client/v3/join/{quote(room_id)}", {})
         return room_id
+
+    async def open_to_guests(self, owner: User) -> str:
+        """Make a public room, which guests may join."""
+        open_to_guests = {"type": "m.room.guest_access", "content": {"guest_access": "can_join"}}
+        wanted = {"preset": "public_chat", "initial_state": [open_to_guests]}
+        async with self.connection(owner) as connection:
+            room_id: str = (await connection.call("POST", "/_matrix/client/v3/createRoom", wanted))["room_id"]
+        return room_id
+
+    async def move(
+        self,
+        room_id: str,
+        users: Iterable[User],
+        *,
+        at_once: int,
+        act: str = "join",
+        on_each: Callable[[], None] = lambda: None,
+    ) -> None:
+        """Let users join a room, or leave it."""
+        waiting = iter(users)
+
+        async def some() -> None:
+            for user in waiting:
+                async with self.connection(user) as connection:
+                    await connection.call("POST", f"/_matrix/client/v3/rooms/{quote(room_id)}/{act}", {})
+                on_each()
+
+        async with trio.open_nursery() as nursery:
+            for _ in range(at_once):
+                nursery.start_soon(some)
 
     async def sharing(self, user: User, friend: User, count: int) -> str:
         """Let two be in `count` rooms together, a message in each; return the last of these rooms."""

@@ -23,7 +23,8 @@ async def send_until(
             latencies.append(time.perf_counter() - started)
 
 
-async def _rate(bench: Bench, name: str, senders: list[tuple[User, str]]) -> None:
+async def _rate(bench: Bench, name: str, senders: list[tuple[User, str]]) -> int:
+    """Measure how many are sent in a second; return how many were sent."""
     latencies: list[float] = []
     started = time.perf_counter()
     async with trio.open_nursery() as nursery:
@@ -34,18 +35,29 @@ async def _rate(bench: Bench, name: str, senders: list[tuple[User, str]]) -> Non
         name,
         f"{rate:.0f}/s, {milliseconds(latencies)}",
         per_second=rate,
-        count=len(latencies),
         p50_ms=percentile(latencies, 0.5) * 1e3,
     )
+    return len(latencies)
 
 
 async def sends(bench: Bench) -> None:
     """Measure messages per second: one sender, 32 in one room, 50 rooms with one each."""
     room_id = await bench.room(bench.users[:32])
-    await _rate(bench, "sends, one after another", [(bench.users[0], room_id)])
-    await _rate(bench, "sends, 32 senders in one room", [(user, room_id) for user in bench.users[:32]])
     rooms = [(user, await bench.room([user])) for user in bench.users[:50]]
-    await _rate(bench, "sends, 50 rooms", rooms)
+    before = await bench.server.used() if bench.server else None
+    count = await _rate(bench, "sends, one after another", [(bench.users[0], room_id)])
+    count += await _rate(bench, "sends, 32 senders in one room", [(user, room_id) for user in bench.users[:32]])
+    count += await _rate(bench, "sends, 50 rooms", rooms)
+    if bench.server and before:
+        used = (await bench.server.used()).since(before)
+        for name, seconds in {
+            "server": used.server,
+            "PostgreSQL": used.postgres,
+            "server and PostgreSQL": used.server + used.postgres,
+        }.items():
+            bench.figures.add(f"CPU per send, {name}", f"{seconds / count * 1e3:.3g} ms", ms=seconds / count * 1e3)
+        each = used.database_bytes / count
+        bench.figures.add("bytes in the database per message", f"{each:,.0f}", bytes=each)
 
 
 async def latency(bench: Bench) -> None:

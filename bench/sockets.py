@@ -7,6 +7,7 @@ Messages are counted by a mark in the bytes, which may be cut anywhere.
 from __future__ import annotations
 
 import base64
+import resource
 import secrets
 import select
 import socket
@@ -20,7 +21,14 @@ import orjson
 
 PATH = "/_tricord/client/v1/websocket"
 _MARK = b'"type":"m.room.message"'
+_OPEN_FILES = 16_384
 _FIRST_DELTA = b'"type":"delta"'
+
+
+def allow_many_connections() -> None:
+    """Let this process, and the servers that it starts, have many files open."""
+    _soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (min(hard, _OPEN_FILES), hard))
 
 
 class Sockets:

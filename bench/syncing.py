@@ -131,7 +131,7 @@ async def idle_sync(bench: Bench) -> None:
 async def initial_sync(bench: Bench) -> None:
     """Measure the first /sync of a user in 200 rooms."""
     user, friend = bench.users[_ROOMED : _ROOMED + 2]
-    await bench.sharing(user, friend, 200)
+    await bench.sharing(user, friend, bench.size(200))
     times = []
     async with bench.connection(user) as connection:
         for number in range(5):
@@ -161,7 +161,7 @@ async def many_windows(bench: Bench) -> None:
 
 
 async def _windows(bench: Bench, user: User, friend: User, count: int) -> None:
-    room_id = await bench.sharing(user, friend, count)
+    room_id = await bench.sharing(user, friend, bench.size(count))
     async with bench.connection(user) as connection, bench.connection(friend) as other:
         begun, one_event = [], []
         for _ in range(20):
@@ -174,12 +174,12 @@ async def _windows(bench: Bench, user: User, friend: User, count: int) -> None:
             answer = await connection.call("POST", f"{_WINDOWS}?pos={quote(answer['pos'])}", _TWENTY)
             one_event.append(time.perf_counter() - started)
     bench.figures.add(
-        f"window of 20 rooms out of {count}",
+        f"window of 20 rooms out of {count:,}",
         f"first {milliseconds(begun[:1])}; then {milliseconds(begun[1:])}",
         p50_ms=percentile(begun[1:], 0.5) * 1e3,
     )
     bench.figures.add(
-        f"one event into a window, {count} rooms", milliseconds(one_event), p50_ms=percentile(one_event, 0.5) * 1e3
+        f"one event into a window, {count:,} rooms", milliseconds(one_event), p50_ms=percentile(one_event, 0.5) * 1e3
     )
 
 
@@ -188,7 +188,8 @@ async def websocket(bench: Bench) -> None:
     # Not those who are in thousands of rooms, each of which the first delta would hold.
     members = bench.users[:_ROOMED]
     room_id = await bench.room(members)
-    tokens = [members[number % len(members)].access_token for number in range(_SOCKETS)]
+    wanted = bench.size(_SOCKETS)
+    tokens = [members[number % len(members)].access_token for number in range(wanted)]
     sockets = await trio.to_thread.run_sync(Sockets, bench.base_url, tokens)
     sockets.start()
     await trio.sleep(1)
@@ -198,7 +199,7 @@ async def websocket(bench: Bench) -> None:
             sockets.deliveries.clear()
             started = time.perf_counter()
             await sender.call("PUT", bench.send_path(room_id), TEXT)
-            await _until(lambda: len(sockets.deliveries) >= _SOCKETS)
+            await _until(lambda: len(sockets.deliveries) >= wanted)
             latencies += [arrival - started for arrival in sockets.deliveries]
             await trio.sleep(max(0.0, started + 0.5 - time.perf_counter()))
     bench.figures.add("delivery to 1,000 WebSockets", milliseconds(latencies), p50_ms=percentile(latencies, 0.5) * 1e3)
@@ -208,7 +209,7 @@ async def websocket(bench: Bench) -> None:
     async with trio.open_nursery() as senders:
         for user in members[:8]:
             senders.start_soon(send_until, bench, user, room_id, started + bench.seconds, sent)
-    await _until(lambda: len(sockets.deliveries) >= len(sent) * _SOCKETS)
+    await _until(lambda: len(sockets.deliveries) >= len(sent) * wanted)
     delivered = len(sockets.deliveries)
     took = sockets.deliveries[-1] - started
     bench.figures.add(

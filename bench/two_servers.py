@@ -15,6 +15,7 @@ import trio
 
 from bench.accounts import User, register
 from bench.connection import Connection
+from bench.figures import cpu_seconds, family_of
 from bench.homeservers import SECRET, Homeserver, SynapseFederation, synapse
 from tricord.homeserver.demo.certificates import Authority
 from tricord.homeserver.demo.servers import DemoServer, free_ports, prepare
@@ -33,10 +34,10 @@ class Side:
     start: Callable[[], Awaitable[None]] | None = None
     process_id: Callable[[], int | None] = lambda: None
 
-    @property
-    def pid(self) -> int | None:
-        """The number of its process, if it is known."""
-        return self.process_id()
+    def cpu_seconds(self) -> float:
+        """Return the CPU time of its process and of those it started; 0 if it is not known."""
+        pid = self.process_id()
+        return sum(cpu_seconds(one) for one in family_of(pid)) if pid else 0.0
 
     async def users(self, count: int) -> list[User]:
         """Make users."""
@@ -59,6 +60,7 @@ async def started(folder: Path) -> AsyncIterator[tuple[Side, Side]]:
     """Start two servers with a PostgreSQL each, and stop them at the end."""
     secret = secrets.token_hex(16)
     os.environ["TRICORD__REGISTRATION__SHARED_SECRET"] = secret
+    os.environ["TRICORD__REGISTRATION__GUESTS"] = "true"
     os.environ["TRICORD__RATE_LIMITS__ENABLED"] = "false"
     servers = prepare(folder, ["first.bench", "second.bench"])
     try:
