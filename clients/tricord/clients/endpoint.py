@@ -43,7 +43,7 @@ class Endpoint:
     authentication: ClassVar[Authentication] = Authentication.ACCESS_TOKEN
     # Further paths that mean the same: older versions, unstable names.
     also: ClassVar[tuple[str, ...]] = ()
-    # The request path matters so much that the server answers without its web framework.
+    # Asked for in daily use: the server answers without its web framework, which many servers thus need not load.
     hot: ClassVar[bool] = False
     # The handler waits for something to happen, and is cancelled when its client goes away.
     cancel_on_disconnect: ClassVar[bool] = False

@@ -80,6 +80,7 @@ class GetThirdPartyIds(Endpoint):
 
     method = "GET"
     path = "/_matrix/client/v3/account/3pid"
+    hot = True
     body_kind = "none"
 
     class Response(Model):

@@ -22,6 +22,7 @@ class GetAccountData(Endpoint):
 
     method = "GET"
     path = _GLOBAL
+    hot = True
     body_kind = "none"
 
 
@@ -33,6 +34,7 @@ class SetAccountData(Endpoint):
 
     method = "PUT"
     path = _GLOBAL
+    hot = True
 
 
 class GetRoomAccountData(Endpoint):
@@ -43,6 +45,7 @@ class GetRoomAccountData(Endpoint):
 
     method = "GET"
     path = _OF_ROOM
+    hot = True
     body_kind = "none"
 
 
@@ -54,6 +57,7 @@ class SetRoomAccountData(Endpoint):
 
     method = "PUT"
     path = _OF_ROOM
+    hot = True
 
 
 class GetTags(Endpoint):
@@ -64,6 +68,7 @@ class GetTags(Endpoint):
 
     method = "GET"
     path = "/_matrix/client/v3/user/{user_id}/rooms/{room_id}/tags"
+    hot = True
     body_kind = "none"
 
     class Response(Model):
@@ -80,6 +85,7 @@ class SetTag(Endpoint):
 
     method = "PUT"
     path = _TAG
+    hot = True
     max_body = 64 << 10
 
 
@@ -91,3 +97,4 @@ class DeleteTag(Endpoint):
 
     method = "DELETE"
     path = _TAG
+    hot = True

@@ -19,6 +19,7 @@ class GetCapabilities(Endpoint):
     method = "GET"
     path = "/_matrix/client/v3/capabilities"
     authentication = Authentication.GUEST
+    hot = True
     body_kind = "none"
 
     class Response(Model):

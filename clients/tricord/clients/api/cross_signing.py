@@ -21,6 +21,7 @@ class UploadCrossSigningKeys(Endpoint):
 
     method = "POST"
     path = "/_matrix/client/v3/keys/device_signing/upload"
+    hot = True
     # Clients, matrix-js-sdk for one, called it so before it had a place in the specification.
     also = ("/_matrix/client/unstable/keys/device_signing/upload",)
 
@@ -42,6 +43,7 @@ class UploadSignatures(Endpoint):
     method = "POST"
     path = "/_matrix/client/v3/keys/signatures/upload"
     also = ("/_matrix/client/unstable/keys/signatures/upload",)
+    hot = True
 
     class Response(Model):
         """Why some signatures were not taken, by user and name of the key."""

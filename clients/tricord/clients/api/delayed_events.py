@@ -46,6 +46,7 @@ class ScheduleEvent(Endpoint):
     method = "PUT"
     path = f"{_PREFIX}/rooms/{{room_id}}/delayed_event/{{event_type}}/{{txn_id}}"
     authentication = Authentication.GUEST
+    hot = True
 
     class Body(Model):
         """What to send, and in how many milliseconds."""
@@ -105,6 +106,7 @@ class UpdateDelayedEvent(Endpoint):
     method = "POST"
     path = f"{_PREFIX}/delayed_events/{{delay_id}}/{{action}}"
     authentication = Authentication.NONE
+    hot = True
 
 
 class UpdateDelayedEventByBody(Endpoint):
@@ -113,6 +115,7 @@ class UpdateDelayedEventByBody(Endpoint):
     method = "POST"
     path = f"{_PREFIX}/delayed_events/{{delay_id}}"
     authentication = Authentication.NONE
+    hot = True
 
     class Body(Model):
         """What to do."""

@@ -30,6 +30,7 @@ class ListDevices(Endpoint):
     method = "GET"
     path = "/_matrix/client/v3/devices"
     authentication = Authentication.GUEST
+    hot = True
     body_kind = "none"
 
     class Response(Model):
@@ -47,6 +48,7 @@ class GetDevice(Endpoint):
     method = "GET"
     path = "/_matrix/client/v3/devices/{device_id}"
     authentication = Authentication.GUEST
+    hot = True
     body_kind = "none"
 
     Response = ClientDevice
@@ -61,6 +63,7 @@ class RenameDevice(Endpoint):
     method = "PUT"
     path = "/_matrix/client/v3/devices/{device_id}"
     authentication = Authentication.GUEST
+    hot = True
 
     class Body(Model):
         """The name; absent, nothing changes."""
@@ -76,6 +79,7 @@ class DeleteDevice(Endpoint):
 
     method = "DELETE"
     path = "/_matrix/client/v3/devices/{device_id}"
+    hot = True
 
     class Body(Model):
         """Who deletes shows who they are."""
@@ -91,6 +95,7 @@ class DeleteDevices(Endpoint):
 
     method = "POST"
     path = "/_matrix/client/v3/delete_devices"
+    hot = True
 
     class Body(Model):
         """Which ones."""

@@ -41,6 +41,7 @@ class ResolveAlias(Endpoint):
     method = "GET"
     path = "/_matrix/client/v3/directory/room/{room_alias}"
     authentication = Authentication.NONE
+    hot = True
 
     class Response(Model):
         """The room, and servers that are in it."""
@@ -69,6 +70,7 @@ class GetAliases(Endpoint):
     method = "GET"
     path = "/_matrix/client/v3/rooms/{room_id}/aliases"
     also = ("/_matrix/client/unstable/org.matrix.msc2432/rooms/{room_id}/aliases",)
+    hot = True
 
     class Response(Model):
         """The local aliases."""
@@ -85,6 +87,7 @@ class GetVisibility(Endpoint):
     method = "GET"
     path = "/_matrix/client/v3/directory/list/room/{room_id}"
     authentication = Authentication.NONE
+    hot = True
 
     class Response(Model):
         """Whether it is."""
@@ -141,6 +144,7 @@ class GetPublicRooms(Endpoint):
     method = "GET"
     path = "/_matrix/client/v3/publicRooms"
     authentication = Authentication.OPTIONAL
+    hot = True
 
     class Query(Model):
         """Which page, of which server."""
@@ -167,6 +171,7 @@ class SearchPublicRooms(Endpoint):
 
     method = "POST"
     path = "/_matrix/client/v3/publicRooms"
+    hot = True
 
     class Query(Model):
         """Whose directory."""

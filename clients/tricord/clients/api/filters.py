@@ -17,6 +17,7 @@ class CreateFilter(Endpoint):
     method = "POST"
     path = "/_matrix/client/v3/user/{user_id}/filter"
     authentication = Authentication.GUEST
+    hot = True
     max_body = 64 << 10
 
     class Response(Model):
@@ -34,4 +35,5 @@ class GetFilter(Endpoint):
     method = "GET"
     path = "/_matrix/client/v3/user/{user_id}/filter/{filter_id}"
     authentication = Authentication.GUEST
+    hot = True
     body_kind = "none"

@@ -47,6 +47,7 @@ class CreateBackup(Endpoint):
 
     method = "POST"
     path = "/_matrix/client/v3/room_keys/version"
+    hot = True
 
     class Body(Model):
         """How keys are encrypted."""
@@ -65,6 +66,7 @@ class GetNewestBackup(Endpoint):
 
     method = "GET"
     path = "/_matrix/client/v3/room_keys/version"
+    hot = True
     body_kind = "none"
     Response = BackupInfo
 
@@ -77,6 +79,7 @@ class GetBackup(Endpoint):
 
     method = "GET"
     path = "/_matrix/client/v3/room_keys/version/{version}"
+    hot = True
     body_kind = "none"
     Response = BackupInfo
 
@@ -89,6 +92,7 @@ class UpdateBackup(Endpoint):
 
     method = "PUT"
     path = "/_matrix/client/v3/room_keys/version/{version}"
+    hot = True
 
     class Body(Model):
         """The new `auth_data`; algorithm and version are as they are."""
@@ -106,6 +110,7 @@ class DeleteBackup(Endpoint):
 
     method = "DELETE"
     path = "/_matrix/client/v3/room_keys/version/{version}"
+    hot = True
 
 
 class PutBackedUpKeys(Endpoint):
@@ -116,6 +121,7 @@ class PutBackedUpKeys(Endpoint):
 
     method = "PUT"
     path = "/_matrix/client/v3/room_keys/keys"
+    hot = True
     # Clients store hundreds at once.
     max_body = 16 << 20
     Query = BackupVersion
@@ -136,6 +142,7 @@ class GetBackedUpKeys(Endpoint):
 
     method = "GET"
     path = "/_matrix/client/v3/room_keys/keys"
+    hot = True
     body_kind = "none"
     Query = BackupVersion
 
@@ -153,6 +160,7 @@ class DeleteBackedUpKeys(Endpoint):
 
     method = "DELETE"
     path = "/_matrix/client/v3/room_keys/keys"
+    hot = True
     Query = BackupVersion
     Response = BackupState
 
@@ -165,6 +173,7 @@ class PutRoomBackedUpKeys(Endpoint):
 
     method = "PUT"
     path = "/_matrix/client/v3/room_keys/keys/{room_id}"
+    hot = True
     # Clients store hundreds at once.
     max_body = 16 << 20
     Query = BackupVersion
@@ -180,6 +189,7 @@ class GetRoomBackedUpKeys(Endpoint):
 
     method = "GET"
     path = "/_matrix/client/v3/room_keys/keys/{room_id}"
+    hot = True
     body_kind = "none"
     Query = BackupVersion
     Response = RoomKeys
@@ -193,6 +203,7 @@ class DeleteRoomBackedUpKeys(Endpoint):
 
     method = "DELETE"
     path = "/_matrix/client/v3/room_keys/keys/{room_id}"
+    hot = True
     Query = BackupVersion
     Response = BackupState
 
@@ -205,6 +216,7 @@ class PutSessionBackedUpKey(Endpoint):
 
     method = "PUT"
     path = "/_matrix/client/v3/room_keys/keys/{room_id}/{session_id}"
+    hot = True
     Query = BackupVersion
     Response = BackupState
 
@@ -217,6 +229,7 @@ class GetSessionBackedUpKey(Endpoint):
 
     method = "GET"
     path = "/_matrix/client/v3/room_keys/keys/{room_id}/{session_id}"
+    hot = True
     body_kind = "none"
     Query = BackupVersion
 
@@ -229,5 +242,6 @@ class DeleteSessionBackedUpKey(Endpoint):
 
     method = "DELETE"
     path = "/_matrix/client/v3/room_keys/keys/{room_id}/{session_id}"
+    hot = True
     Query = BackupVersion
     Response = BackupState

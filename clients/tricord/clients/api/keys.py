@@ -72,6 +72,7 @@ class KeyChanges(Endpoint):
 
     method = "GET"
     path = "/_matrix/client/v3/keys/changes"
+    hot = True
     body_kind = "none"
 
     class Query(Model):

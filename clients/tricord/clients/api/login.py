@@ -28,6 +28,7 @@ class GetLoginFlows(Endpoint):
     method = "GET"
     path = "/_matrix/client/v3/login"
     authentication = Authentication.NONE
+    hot = True
     body_kind = "none"
 
     class Response(Model):
@@ -45,6 +46,7 @@ class Login(Endpoint):
     method = "POST"
     path = "/_matrix/client/v3/login"
     authentication = Authentication.NONE
+    hot = True
     # Too long a password is told so (400), which a body that is refused unread could not be.
     max_body = 2 << 20
 
@@ -104,6 +106,7 @@ class Refresh(Endpoint):
     method = "POST"
     path = "/_matrix/client/v3/refresh"
     authentication = Authentication.NONE
+    hot = True
 
     class Body(Model):
         """The refresh token."""
@@ -127,6 +130,7 @@ class Logout(Endpoint):
     method = "POST"
     path = "/_matrix/client/v3/logout"
     authentication = Authentication.GUEST
+    hot = True
     locked_users_too = True
 
 

@@ -46,6 +46,7 @@ class CreateMedia(Endpoint):
 
     method = "POST"
     path = "/_matrix/media/v1/create"
+    hot = True
 
     class Response(Model):
         """Where it will be found, and until when it must be uploaded."""
@@ -76,6 +77,7 @@ class GetMediaConfig(Endpoint):
     method = "GET"
     path = "/_matrix/client/v1/media/config"
     also = ("/_matrix/media/v3/config", "/_matrix/media/r0/config")
+    hot = True
     body_kind = "none"
 
     class Response(Model):
@@ -93,6 +95,7 @@ class PreviewUrl(Endpoint):
     method = "GET"
     path = "/_matrix/client/v1/media/preview_url"
     also = ("/_matrix/media/v3/preview_url", "/_matrix/media/r0/preview_url")
+    hot = True
     body_kind = "none"
 
     class Query(Model):

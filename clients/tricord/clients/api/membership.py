@@ -55,6 +55,7 @@ class JoinedRooms(Endpoint):
 
     method = "GET"
     path = "/_matrix/client/v3/joined_rooms"
+    hot = True
 
     class Response(Model):
         """The rooms, in no particular order."""
@@ -101,6 +102,7 @@ class KnockRoom(Endpoint):
 
     method = "POST"
     path = "/_matrix/client/v3/knock/{room_id_or_alias}"
+    hot = True
     suspended_users_too = False
     Query = ViaQuery
     Body = WhyBody
@@ -115,6 +117,7 @@ class InviteUser(Endpoint):
 
     method = "POST"
     path = "/_matrix/client/v3/rooms/{room_id}/invite"
+    hot = True
     suspended_users_too = False
 
     class Body(Model):
@@ -137,6 +140,7 @@ class LeaveRoom(Endpoint):
     method = "POST"
     path = "/_matrix/client/v3/rooms/{room_id}/leave"
     authentication = Authentication.GUEST
+    hot = True
     Body = WhyBody
 
 
@@ -148,6 +152,7 @@ class ForgetRoom(Endpoint):
 
     method = "POST"
     path = "/_matrix/client/v3/rooms/{room_id}/forget"
+    hot = True
 
 
 class KickUser(Endpoint):
@@ -158,6 +163,7 @@ class KickUser(Endpoint):
 
     method = "POST"
     path = "/_matrix/client/v3/rooms/{room_id}/kick"
+    hot = True
     suspended_users_too = False
     Body = WhomBody
 
@@ -170,6 +176,7 @@ class BanUser(Endpoint):
 
     method = "POST"
     path = "/_matrix/client/v3/rooms/{room_id}/ban"
+    hot = True
     suspended_users_too = False
     Body = WhomBody
 
@@ -182,5 +189,6 @@ class UnbanUser(Endpoint):
 
     method = "POST"
     path = "/_matrix/client/v3/rooms/{room_id}/unban"
+    hot = True
     suspended_users_too = False
     Body = WhomBody

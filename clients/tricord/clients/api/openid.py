@@ -18,6 +18,7 @@ class RequestOpenIdToken(Endpoint):
 
     method = "POST"
     path = "/_matrix/client/v3/user/{user_id}/openid/request_token"
+    hot = True
 
     class Response(Model):
         """The token, whom to ask about it, and for how many seconds that can be done."""

@@ -27,6 +27,7 @@ class SearchUsers(Endpoint):
 
     method = "POST"
     path = "/_matrix/client/v3/user_directory/search"
+    hot = True
 
     class Body(Model):
         """Whom to look for."""

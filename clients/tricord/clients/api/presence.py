@@ -20,6 +20,7 @@ class SetPresence(Endpoint):
 
     method = "PUT"
     path = "/_matrix/client/v3/presence/{user_id}/status"
+    hot = True
 
     class Body(Model):
         """The new state."""
@@ -36,6 +37,7 @@ class GetPresence(Endpoint):
 
     method = "GET"
     path = "/_matrix/client/v3/presence/{user_id}/status"
+    hot = True
     body_kind = "none"
 
     class Response(Model):

@@ -36,6 +36,7 @@ class GetProfileField(Endpoint):
     path = _FIELD
     also = (f"{_BEFORE}/{{field}}",)
     authentication = Authentication.OPTIONAL
+    hot = True
     body_kind = "none"
 
 
@@ -48,6 +49,7 @@ class SetProfileField(Endpoint):
     method = "PUT"
     path = _FIELD
     also = (f"{_BEFORE}/{{field}}",)
+    hot = True
     suspended_users_too = False
     authentication = Authentication.GUEST
     # Larger than any profile may be, so that the refusal can name the profile's limit.

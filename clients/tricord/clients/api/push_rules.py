@@ -20,6 +20,7 @@ class GetPushRules(Endpoint):
 
     method = "GET"
     path = "/_matrix/client/v3/pushrules/"
+    hot = True
     # Clients ask without the slash too.
     also = ("/_matrix/client/v3/pushrules",)
     body_kind = "none"
@@ -56,6 +57,7 @@ class PutPushRule(Endpoint):
 
     method = "PUT"
     path = _RULE
+    hot = True
     max_body = 64 << 10
 
     class Query(Model):
@@ -73,6 +75,7 @@ class DeletePushRule(Endpoint):
 
     method = "DELETE"
     path = _RULE
+    hot = True
 
 
 class IsPushRuleEnabled(Endpoint):
@@ -99,6 +102,7 @@ class EnablePushRule(Endpoint):
 
     method = "PUT"
     path = f"{_RULE}/enabled"
+    hot = True
 
     class Body(Model):
         """Whether the rule counts."""
@@ -130,6 +134,7 @@ class SetPushRuleActions(Endpoint):
 
     method = "PUT"
     path = f"{_RULE}/actions"
+    hot = True
     max_body = 64 << 10
 
     class Body(Model):

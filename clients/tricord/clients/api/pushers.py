@@ -30,6 +30,7 @@ class GetPushers(Endpoint):
 
     method = "GET"
     path = "/_matrix/client/v3/pushers"
+    hot = True
 
     class Response(Model):
         """All of them."""
@@ -45,6 +46,7 @@ class SetPusher(Endpoint):
 
     method = "POST"
     path = "/_matrix/client/v3/pushers/set"
+    hot = True
 
     class Body(Model):
         """The pusher; only its names are needed to remove it."""

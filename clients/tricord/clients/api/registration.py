@@ -21,6 +21,7 @@ class Register(Endpoint):
     method = "POST"
     path = "/_matrix/client/v3/register"
     authentication = Authentication.NONE
+    hot = True
     # As at the login: too long a password is told so.
     max_body = 2 << 20
 
@@ -61,6 +62,7 @@ class CheckUsername(Endpoint):
     method = "GET"
     path = "/_matrix/client/v3/register/available"
     authentication = Authentication.NONE
+    hot = True
     body_kind = "none"
 
     class Query(Model):

@@ -40,6 +40,7 @@ class GetRelations(Endpoint):
 
     method = "GET"
     path = "/_matrix/client/v1/rooms/{room_id}/relations/{event_id}"
+    hot = True
     Query = RelationsQuery
     Response = RelationsPage
 
@@ -52,6 +53,7 @@ class GetRelationsOfKind(Endpoint):
 
     method = "GET"
     path = "/_matrix/client/v1/rooms/{room_id}/relations/{event_id}/{rel_type}"
+    hot = True
     Query = RelationsQuery
     Response = RelationsPage
 
@@ -64,5 +66,6 @@ class GetRelationsOfKindAndType(Endpoint):
 
     method = "GET"
     path = "/_matrix/client/v1/rooms/{room_id}/relations/{event_id}/{rel_type}/{event_type}"
+    hot = True
     Query = RelationsQuery
     Response = RelationsPage

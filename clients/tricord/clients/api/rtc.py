@@ -15,6 +15,7 @@ class GetRtcTransports(Endpoint):
 
     method = "GET"
     path = "/_matrix/client/unstable/org.matrix.msc4143/rtc/transports"
+    hot = True
     body_kind = "none"
 
     class Response(Model):

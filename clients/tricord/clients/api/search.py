@@ -62,6 +62,7 @@ class SearchEvents(Endpoint):
 
     method = "POST"
     path = "/_matrix/client/v3/search"
+    hot = True
 
     class Query(Model):
         """Where to go on."""

@@ -35,6 +35,7 @@ class GetRoomSummary(Endpoint):
         "/_matrix/client/unstable/im.nheko.summary/rooms/{room_id_or_alias}/summary",
     )
     authentication = Authentication.OPTIONAL
+    hot = True
 
     class Query(Model):
         """Servers that are said to know the room."""
@@ -61,6 +62,7 @@ class GetHierarchy(Endpoint):
 
     method = "GET"
     path = "/_matrix/client/v1/rooms/{room_id}/hierarchy"
+    hot = True
 
     class Query(Model):
         """Which rooms, and from where to go on."""

@@ -19,6 +19,7 @@ class GetProtocols(Endpoint):
 
     method = "GET"
     path = "/_matrix/client/v3/thirdparty/protocols"
+    hot = True
 
 
 class GetProtocol(Endpoint):

@@ -29,6 +29,7 @@ class GetThreads(Endpoint):
 
     method = "GET"
     path = "/_matrix/client/v1/rooms/{room_id}/threads"
+    hot = True
 
     class Query(Model):
         """Whose threads, from where, and how many."""
@@ -52,6 +53,7 @@ class GetThreadUpdates(Endpoint):
 
     method = "GET"
     path = "/_matrix/client/unstable/io.element.msc4360/thread_updates"
+    hot = True
 
     class Query(Model):
         """From where back to where, and how many."""

@@ -19,6 +19,7 @@ class GetTurnServer(Endpoint):
     method = "GET"
     path = "/_matrix/client/v3/voip/turnServer"
     authentication = Authentication.GUEST
+    hot = True
 
     class Response(Model):
         """What to call a TURN server with."""

@@ -25,6 +25,7 @@ class GetClientWellKnown(Endpoint):
     method = "GET"
     path = "/.well-known/matrix/client"
     authentication = Authentication.NONE
+    hot = True
     body_kind = "none"
 
     class Response(Model):
@@ -42,6 +43,7 @@ class GetServerWellKnown(Endpoint):
     method = "GET"
     path = "/.well-known/matrix/server"
     authentication = Authentication.NONE
+    hot = True
     body_kind = "none"
 
     class Response(Model):

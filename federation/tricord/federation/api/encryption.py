@@ -32,6 +32,7 @@ class GetUserDevices(Endpoint):
     method = "GET"
     path = "/_matrix/federation/v1/user/devices/{user_id}"
     authentication = Authentication.SIGNED_REQUEST
+    hot = True
     body_kind = "none"
 
     class Response(Model):
@@ -53,6 +54,7 @@ class QueryKeys(Endpoint):
     method = "POST"
     path = "/_matrix/federation/v1/user/keys/query"
     authentication = Authentication.SIGNED_REQUEST
+    hot = True
 
     class Body(Model):
         """Users, and which of their devices; none means all."""
@@ -76,6 +78,7 @@ class ClaimKeys(Endpoint):
     method = "POST"
     path = "/_matrix/federation/v1/user/keys/claim"
     authentication = Authentication.SIGNED_REQUEST
+    hot = True
 
     class Body(Model):
         """The algorithm wanted, by user and device."""

@@ -95,6 +95,7 @@ class GetEventAuth(Endpoint):
     method = "GET"
     path = "/_matrix/federation/v1/event_auth/{room_id}/{event_id}"
     authentication = Authentication.SIGNED_REQUEST
+    hot = True
     body_kind = "none"
 
     class Response(Model):
@@ -112,6 +113,7 @@ class GetState(Endpoint):
     method = "GET"
     path = "/_matrix/federation/v1/state/{room_id}"
     authentication = Authentication.SIGNED_REQUEST
+    hot = True
     body_kind = "none"
     Query = AtEventQuery
 
@@ -131,6 +133,7 @@ class GetStateIds(Endpoint):
     method = "GET"
     path = "/_matrix/federation/v1/state_ids/{room_id}"
     authentication = Authentication.SIGNED_REQUEST
+    hot = True
     body_kind = "none"
     Query = AtEventQuery
 

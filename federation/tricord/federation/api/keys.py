@@ -49,6 +49,7 @@ class GetServerKeys(Endpoint):
 
     method = "GET"
     path = "/_matrix/key/v2/server"
+    hot = True
     # Until v1.6 the path could name a key, which meant nothing.
     also = ("/_matrix/key/v2/server/{key_id}",)
     authentication = Authentication.NONE

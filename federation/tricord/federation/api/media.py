@@ -21,6 +21,7 @@ class DownloadMedia(Endpoint):
     method = "GET"
     path = "/_matrix/federation/v1/media/download/{media_id}"
     authentication = Authentication.SIGNED_REQUEST
+    hot = True
     body_kind = "none"
 
     class Query(Model):
@@ -38,6 +39,7 @@ class GetThumbnail(Endpoint):
     method = "GET"
     path = "/_matrix/federation/v1/media/thumbnail/{media_id}"
     authentication = Authentication.SIGNED_REQUEST
+    hot = True
     body_kind = "none"
 
     class Query(DownloadMedia.Query):

@@ -42,8 +42,8 @@ class MakeJoin(Endpoint):
 
     method = "GET"
     path = "/_matrix/federation/v1/make_join/{room_id}/{user_id}"
-    hot = True
     authentication = Authentication.SIGNED_REQUEST
+    hot = True
     body_kind = "none"
     Query = VersionsQuery
     Response = TemplateResponse
@@ -57,8 +57,8 @@ class SendJoin(Endpoint):
 
     method = "PUT"
     path = "/_matrix/federation/v2/send_join/{room_id}/{event_id}"
-    hot = True
     authentication = Authentication.SIGNED_REQUEST
+    hot = True
     max_body = MAX_EVENT_BODY
 
     class Query(Model):
@@ -116,6 +116,7 @@ class MakeLeave(Endpoint):
     method = "GET"
     path = "/_matrix/federation/v1/make_leave/{room_id}/{user_id}"
     authentication = Authentication.SIGNED_REQUEST
+    hot = True
     body_kind = "none"
     Response = TemplateResponse
 
@@ -129,6 +130,7 @@ class SendLeave(Endpoint):
     method = "PUT"
     path = "/_matrix/federation/v2/send_leave/{room_id}/{event_id}"
     authentication = Authentication.SIGNED_REQUEST
+    hot = True
     max_body = MAX_EVENT_BODY
     Response = Nothing
 
@@ -155,6 +157,7 @@ class Invite(Endpoint):
     method = "PUT"
     path = "/_matrix/federation/v2/invite/{room_id}/{event_id}"
     authentication = Authentication.SIGNED_REQUEST
+    hot = True
     max_body = MAX_INVITE_BODY
 
     class Body(Model):

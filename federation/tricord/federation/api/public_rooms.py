@@ -20,6 +20,7 @@ class GetPublicRooms(Endpoint):
     method = "GET"
     path = "/_matrix/federation/v1/publicRooms"
     authentication = Authentication.SIGNED_REQUEST
+    hot = True
     body_kind = "none"
     Response = PublicRoomsPage
 
@@ -41,6 +42,7 @@ class SearchPublicRooms(Endpoint):
     method = "POST"
     path = "/_matrix/federation/v1/publicRooms"
     authentication = Authentication.SIGNED_REQUEST
+    hot = True
     Response = PublicRoomsPage
 
     class Body(Model):

@@ -20,6 +20,7 @@ class QueryDirectory(Endpoint):
     method = "GET"
     path = "/_matrix/federation/v1/query/directory"
     authentication = Authentication.SIGNED_REQUEST
+    hot = True
     body_kind = "none"
 
     class Query(Model):
@@ -43,6 +44,7 @@ class QueryProfile(Endpoint):
     method = "GET"
     path = "/_matrix/federation/v1/query/profile"
     authentication = Authentication.SIGNED_REQUEST
+    hot = True
     body_kind = "none"
 
     class Query(Model):
@@ -80,6 +82,7 @@ class GetVersion(Endpoint):
     method = "GET"
     path = "/_matrix/federation/v1/version"
     authentication = Authentication.NONE
+    hot = True
     body_kind = "none"
 
     class Response(Model):

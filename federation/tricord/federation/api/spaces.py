@@ -18,6 +18,7 @@ class GetHierarchy(Endpoint):
     method = "GET"
     path = "/_matrix/federation/v1/hierarchy/{room_id}"
     authentication = Authentication.SIGNED_REQUEST
+    hot = True
     body_kind = "none"
 
     class Query(Model):

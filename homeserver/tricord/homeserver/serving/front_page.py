@@ -32,6 +32,7 @@ class FrontPage(Endpoint):
     method = "GET"
     path = "/"
     authentication = Authentication.NONE
+    hot = True
     body_kind = "none"
 
 
