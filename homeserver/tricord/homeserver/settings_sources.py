@@ -6,7 +6,6 @@ tricord.toml:  [database]                       environment:  TRICORD__DATABASE_
 
 from __future__ import annotations
 
-import difflib
 import tomllib
 import types
 import typing
@@ -78,6 +77,8 @@ def _unknown_keys(table: dict[str, Any], model: type[BaseModel], path: tuple[str
 
 
 def _unknown(path: tuple[str, ...], known: set[str]) -> str:
+    import difflib  # for who has made a mistake
+
     near = difflib.get_close_matches(path[-1], sorted(known), n=1, cutoff=0.5)
     hint = f"did you mean {near[0]!r}?" if near else f"there are {', '.join(sorted(known))}"
     return f"unknown setting {'.'.join(path)!r}: {hint}"

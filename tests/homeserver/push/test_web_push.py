@@ -10,8 +10,10 @@ import pytest
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.asymmetric.utils import encode_dss_signature
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
 
 from tricord.homeserver.push.web_push import Subscription, VapidKey, encrypted
+from tricord.homeserver.push.web_push_key import KEY_FILE, WebPushKey
 from tricord.protocol.errors import MatrixError
 
 
@@ -66,6 +68,21 @@ def test_the_key_stays_the_same_and_is_nobody_elses_to_read(tmp_path: Path) -> N
     assert VapidKey.load_or_create(tmp_path, "mailto:other@hs.test").public == first.public
     (file,) = tmp_path.iterdir()
     assert file.stat().st_mode & 0o777 == 0o600
+
+
+def test_the_public_key_is_told_without_loading_what_signs(tmp_path: Path) -> None:
+    VapidKey.load_or_create(tmp_path, "mailto:admin@hs.test")
+    key = WebPushKey(tmp_path, "mailto:admin@hs.test")
+    assert "vapid" not in vars(key)
+    assert key.public == key.vapid.public
+
+
+def test_a_key_of_another_form_is_read_too(tmp_path: Path) -> None:
+    made = ec.generate_private_key(ec.SECP256R1())
+    traditional = made.private_bytes(Encoding.PEM, PrivateFormat.TraditionalOpenSSL, NoEncryption())
+    (tmp_path / KEY_FILE).write_bytes(traditional)
+    public = made.public_key().public_bytes(Encoding.X962, PublicFormat.UncompressedPoint)
+    assert decoded(WebPushKey(tmp_path, "mailto:admin@hs.test").public) == public
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ from tricord.homeserver.push.delivery import Delivery
 from tricord.homeserver.push.notified import NotifiedEvents
 from tricord.homeserver.push.notifier import Notifier
 from tricord.homeserver.push.pushers import Pushers
-from tricord.homeserver.push.web_push import VapidKey
+from tricord.homeserver.push.web_push_key import WebPushKey
 from tricord.homeserver.serving.call import Route
 
 
@@ -21,7 +21,7 @@ class Push:
 
     def __init__(self, base: Foundation, rooms: Rooms, personal: Personal, outside: Outside) -> None:
         database, timeline, memberships = base.database, rooms.timeline, rooms.memberships
-        self.vapid = VapidKey.load_or_create(
+        self.web_push_key = WebPushKey(
             base.settings.data_dir, base.settings.push.contact or f"https://{base.server_name}"
         )
         self.counts = NotificationCounts(
@@ -44,7 +44,7 @@ class Push:
             timeline,
             self.counts,
             pushers,
-            Delivery(outside, self.vapid, base.clock),
+            Delivery(outside, self.web_push_key, base.clock),
             base.clock,
         )
         notified = NotifiedEvents(

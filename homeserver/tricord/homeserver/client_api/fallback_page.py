@@ -8,7 +8,6 @@ Everything foreign is escaped, and a policy lets nothing run or load but what be
 from __future__ import annotations
 
 import secrets
-from html import escape
 from string import Template
 from typing import Any
 from urllib.parse import parse_qs
@@ -20,6 +19,7 @@ from tricord.homeserver.accounts.settings import RegistrationSettings
 from tricord.homeserver.accounts.stages import DUMMY, REGISTRATION_TOKEN, TERMS, Attempt, registration_flows
 from tricord.homeserver.serving.call import Answer, Call, Route
 from tricord.homeserver.serving.dispatch import read_body
+from tricord.homeserver.serving.escaping import escaped
 from tricord.protocol.errors import Forbidden, NotFound
 
 _STAGES = frozenset({DUMMY, TERMS, REGISTRATION_TOKEN})
@@ -71,7 +71,7 @@ class FallbackPageApi:
         try:
             await self._auth.complete_elsewhere(call.query.session, registration_flows(self._settings), attempt)
         except Forbidden as refused:
-            return _page(f"<p><strong>{escape(refused.message)}</strong></p>{self._form(stage)}", status=403)
+            return _page(f"<p><strong>{escaped(refused.message)}</strong></p>{self._form(stage)}", status=403)
         nonce = secrets.token_urlsafe(16)
         return _page(_DONE.substitute(nonce=nonce), nonce=nonce)
 
@@ -79,7 +79,8 @@ class FallbackPageApi:
         # Without an action a form is sent to where its page came from: the session stays in the query string.
         if stage == TERMS:
             links = "".join(
-                f'<li><a href="{escape(document.url)}" target="_blank" rel="noopener">{escape(document.name)}</a></li>'
+                f'<li><a href="{escaped(document.url)}" target="_blank" rel="noopener">'
+                f"{escaped(document.name)}</a></li>"
                 for document in self._settings.terms
             )
             return f'<form method="post"><p>Please read:</p><ul>{links}</ul><button>I accept</button></form>'

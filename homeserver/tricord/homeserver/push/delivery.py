@@ -14,7 +14,7 @@ from tricord.federation.errors import EgressError
 from tricord.federation.transport import Outside
 from tricord.homeserver.clock import Clock
 from tricord.homeserver.push.pushers import WEB_PUSH
-from tricord.homeserver.push.web_push import MOST_PLAINTEXT, Subscription, VapidKey, encrypted
+from tricord.homeserver.push.web_push_key import WebPushKey
 from tricord.homeserver.storage.pushers import Pusher
 from tricord.protocol.errors import MatrixError
 from tricord.protocol.strict_json import JsonObject
@@ -38,9 +38,9 @@ class Delivered(enum.Enum):
 class Delivery:
     """Sends notifications."""
 
-    def __init__(self, outside: Outside, vapid: VapidKey, clock: Clock) -> None:
+    def __init__(self, outside: Outside, key: WebPushKey, clock: Clock) -> None:
         self._outside = outside
-        self._vapid = vapid
+        self._key = key
         self._clock = clock
 
     async def deliver(self, pusher: Pusher, notification: JsonObject, tweaks: Mapping[str, object]) -> Delivered:
@@ -79,6 +79,9 @@ class Delivery:
         return Delivered.GONE if isinstance(rejected, list) and pusher.pushkey in rejected else Delivered.TAKEN
 
     async def _to_browser(self, pusher: Pusher, notification: JsonObject) -> Delivered:
+        # See web_push_key.py for why here.
+        from tricord.homeserver.push.web_push import MOST_PLAINTEXT, Subscription, encrypted
+
         try:
             subscription = Subscription.checked(pusher.pushkey, pusher.data)
         except MatrixError:
@@ -91,7 +94,7 @@ class Delivery:
             subscription.endpoint,
             method="POST",
             headers={
-                "Authorization": self._vapid.authorization(subscription.endpoint, self._clock.now_ms() // 1000),
+                "Authorization": self._key.vapid.authorization(subscription.endpoint, self._clock.now_ms() // 1000),
                 "Content-Encoding": "aes128gcm",
                 "Content-Type": "application/octet-stream",
                 "TTL": str(_WEB_PUSH_TTL_SECONDS),

@@ -10,7 +10,6 @@ from urllib.parse import urlsplit
 
 from tricord.clients.api.pushers import SetPusher
 from tricord.homeserver.clock import Clock
-from tricord.homeserver.push.web_push import Subscription
 from tricord.homeserver.serving.call import Requester
 from tricord.homeserver.storage import pushers as storage
 from tricord.homeserver.storage.database import Database
@@ -89,6 +88,9 @@ def _checked(requester: Requester, wanted: SetPusher.Body, now_ms: int, position
     if kind == HTTP:
         _check_gateway(wanted.data.get("url"))
     elif kind == WEB_PUSH:
+        # See web_push_key.py for why here.
+        from tricord.homeserver.push.web_push import Subscription
+
         Subscription.checked(wanted.pushkey, wanted.data)
     else:
         raise InvalidParam(f"this server knows no pushers of the kind {kind!r}, only {HTTP!r} and {WEB_PUSH!r}")

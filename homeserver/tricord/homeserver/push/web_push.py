@@ -23,13 +23,13 @@ from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
+from tricord.homeserver.push.web_push_key import KEY_FILE, encoded
 from tricord.protocol.errors import InvalidParam, MissingParam
 from tricord.protocol.strict_json import JsonObject
 
 # The one record of a message, with its padding and tag; push services take 4,096 bytes (RFC 8030, section 7.2).
 _RECORD_SIZE = 4096
 MOST_PLAINTEXT = 3_800
-_KEY_FILE = "web_push_key.pem"
 _TOKEN_SECONDS = 12 * 3600
 
 
@@ -69,12 +69,12 @@ class VapidKey:
     def __init__(self, key: ec.EllipticCurvePrivateKey, contact: str) -> None:
         self._key = key
         self._contact = contact
-        self._public = _encoded(_point(key.public_key()))
+        self._public = encoded(_point(key.public_key()))
 
     @classmethod
     def load_or_create(cls, folder: Path, contact: str) -> VapidKey:
         """Return the key that lies in a folder; `contact` is a mailto: or https: URL of who runs the server."""
-        file = folder / _KEY_FILE
+        file = folder / KEY_FILE
         if not file.exists():
             made = ec.generate_private_key(ec.SECP256R1())
             encoded = made.private_bytes(
@@ -107,10 +107,10 @@ class VapidKey:
             "exp": now_seconds + _TOKEN_SECONDS,
             "sub": self._contact,
         }
-        signed = f"{_encoded(orjson.dumps({'typ': 'JWT', 'alg': 'ES256'}))}.{_encoded(orjson.dumps(claims))}"
+        signed = f"{encoded(orjson.dumps({'typ': 'JWT', 'alg': 'ES256'}))}.{encoded(orjson.dumps(claims))}"
         r, s = decode_dss_signature(self._key.sign(signed.encode(), ec.ECDSA(hashes.SHA256())))
         signature = r.to_bytes(32, "big") + s.to_bytes(32, "big")
-        return f"vapid t={signed}.{_encoded(signature)}, k={self._public}"
+        return f"vapid t={signed}.{encoded(signature)}, k={self._public}"
 
 
 def encrypted(
@@ -142,10 +142,6 @@ def _derived(material: bytes, salt: bytes, info: bytes, length: int) -> bytes:
 
 def _point(key: ec.EllipticCurvePublicKey) -> bytes:
     return key.public_bytes(serialization.Encoding.X962, serialization.PublicFormat.UncompressedPoint)
-
-
-def _encoded(data: bytes) -> str:
-    return base64.urlsafe_b64encode(data).rstrip(b"=").decode()
 
 
 def _decoded(text: str) -> bytes:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import secrets
-from html import escape
 from string import Template
 from typing import Any
 
 from tricord.clients.endpoint import Authentication, Endpoint
 from tricord.homeserver.serving.call import Answer, Call, Route
+from tricord.homeserver.serving.escaping import escaped
 from tricord.protocol.identifiers import ServerName
 
 _PAGE = Template("""<!DOCTYPE html>
@@ -51,7 +51,7 @@ class FrontPageApi:
         nonce = secrets.token_urlsafe(16)
         policy = f"default-src 'none'; style-src 'nonce-{nonce}'; base-uri 'none'; frame-ancestors 'none'"
         return Answer(
-            _PAGE.substitute(nonce=nonce, name=escape(self._server_name)).encode(),
+            _PAGE.substitute(nonce=nonce, name=escaped(self._server_name)).encode(),
             headers=(
                 (b"content-type", b"text/html; charset=utf-8"),
                 (b"content-security-policy", policy.encode()),

@@ -1,0 +1,56 @@
+"""The key by which push services know this server, as far as everybody is told of it.
+
+Few servers push to browsers, and what does (`web_push.py`, with the curves and file formats of cryptography) takes 2.6
+MiB. So that is loaded with the first such pusher, and the public key is read without it.
+"""
+
+from __future__ import annotations
+
+import base64
+import functools
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from tricord.homeserver.push.web_push import VapidKey
+
+KEY_FILE = "web_push_key.pem"
+
+_BEGIN, _END = "-----BEGIN PRIVATE KEY-----", "-----END PRIVATE KEY-----"
+# A P-256 key in PKCS #8 (RFC 5958, RFC 5915): these bytes, 32 of the private key, these, and 65 of the public key.
+_BEFORE_PRIVATE = bytes.fromhex("308187020100301306072a8648ce3d020106082a8648ce3d030107046d306b0201010420")
+_BEFORE_PUBLIC = bytes.fromhex("a144034200")
+_PUBLIC_FROM = len(_BEFORE_PRIVATE) + 32 + len(_BEFORE_PUBLIC)
+
+
+class WebPushKey:
+    """A key that lies in a folder, or is made there; `contact` is a mailto: or https: URL of who runs the server."""
+
+    def __init__(self, folder: Path, contact: str) -> None:
+        self._folder = folder
+        self._contact = contact
+        self.public = self._public_in_file() or self.vapid.public
+        """The public key, as `applicationServerKey` of `PushManager.subscribe` takes it."""
+
+    @functools.cached_property
+    def vapid(self) -> VapidKey:
+        """The key, to sign with."""
+        from tricord.homeserver.push.web_push import VapidKey
+
+        return VapidKey.load_or_create(self._folder, self._contact)
+
+    def _public_in_file(self) -> str:
+        """Return the public key; empty if there is no file yet, or one that only cryptography can read."""
+        try:
+            begin, *lines, end = (self._folder / KEY_FILE).read_text().splitlines()
+            key = base64.b64decode("".join(lines), validate=True)
+        except (FileNotFoundError, ValueError):
+            return ""
+        before, public = key[:_PUBLIC_FROM], key[_PUBLIC_FROM:]
+        is_known = before.startswith(_BEFORE_PRIVATE) and before.endswith(_BEFORE_PUBLIC) and len(public) == 65
+        return encoded(public) if is_known and (begin, end) == (_BEGIN, _END) else ""
+
+
+def encoded(data: bytes) -> str:
+    """Return base64url without padding."""
+    return base64.urlsafe_b64encode(data).rstrip(b"=").decode()
