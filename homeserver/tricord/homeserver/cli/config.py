@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
-from tricord.homeserver.cli.options import read_settings, settings_options
+from tricord.homeserver.cli.options import with_settings
 
 if TYPE_CHECKING:
     from tricord.homeserver.settings import Settings
@@ -20,10 +19,9 @@ def config() -> None:
 
 
 @config.command(short_help="Say what is wrong with the settings.")
-@settings_options
-def check(config_file: Path | None, data_dir: Path | None, server_name: str | None) -> None:
+@with_settings
+def check(settings: Settings) -> None:
     """Read file, environment and flags as `tricord serve` would; exit status 1 and an explanation if they are wrong."""
-    settings = read_settings(config_file, data_dir, server_name)
     faults = list(_faults_of_files(settings))
     if faults:
         raise click.ClickException("\n".join(faults))

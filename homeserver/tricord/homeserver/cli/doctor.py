@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 
 import click
 
-from tricord.homeserver.cli.options import read_settings, settings_options
+from tricord.homeserver.cli.options import with_settings
 
 if TYPE_CHECKING:
     from tricord.homeserver.settings import ListenerSettings, Settings
@@ -36,10 +36,9 @@ class Finding:
 
 
 @click.command(short_help="Find what is wrong, and say the fix.")
-@settings_options
-def doctor(config_file: Path | None, data_dir: Path | None, server_name: str | None) -> None:
+@with_settings
+def doctor(settings: Settings) -> None:
     """Check PostgreSQL, clock, keys, media, ports, certificates, well-known files; status 1 if something is wrong."""
-    settings = read_settings(config_file, data_dir, server_name)
     checks: list[tuple[str, Callable[[Settings], Iterator[Finding]]]] = [
         ("data", _check_data),
         ("signing key", _check_key),

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from tricord.homeserver.cli.faults import faults_explained
-from tricord.homeserver.cli.options import read_settings, settings_options
+from tricord.homeserver.cli.options import with_settings
+
+if TYPE_CHECKING:
+    from tricord.homeserver.settings import Settings
 
 
 @click.group(short_help="List and replace the server's signing keys.")
@@ -16,12 +20,11 @@ def key() -> None:
 
 
 @key.command("list", short_help="List the signing keys.")
-@settings_options
-def list_keys(config_file: Path | None, data_dir: Path | None, server_name: str | None) -> None:
+@with_settings
+def list_keys(settings: Settings) -> None:
     """Print the ids of the key in use and of those that were in use before."""
     from tricord.homeserver.signing_key import retired_signing_keys
 
-    settings = read_settings(config_file, data_dir, server_name)
     with faults_explained():
         current = _key_in_use(settings.data_dir)
         click.echo(f"{current} in use")
@@ -31,8 +34,8 @@ def list_keys(config_file: Path | None, data_dir: Path | None, server_name: str 
 
 
 @key.command(short_help="Replace the signing key at the next start.")
-@settings_options
-def rotate(config_file: Path | None, data_dir: Path | None, server_name: str | None) -> None:
+@with_settings
+def rotate(settings: Settings) -> None:
     """Make a new signing key, which the server takes when it is started again.
 
     From then on it signs with the new key and tells other servers of the old one as what it was, so that what was
@@ -40,7 +43,6 @@ def rotate(config_file: Path | None, data_dir: Path | None, server_name: str | N
     """
     from tricord.homeserver.signing_key import prepare_next_signing_key
 
-    settings = read_settings(config_file, data_dir, server_name)
     with faults_explained():
         current = _key_in_use(settings.data_dir)
         prepared = prepare_next_signing_key(settings.data_dir)

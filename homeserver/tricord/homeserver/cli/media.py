@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 import click
 
 from tricord.homeserver.cli.administration import with_database
-from tricord.homeserver.cli.options import read_settings, settings_options
+from tricord.homeserver.cli.options import with_settings
 
 if TYPE_CHECKING:
     from tricord.homeserver.media.administration import MediaAdministration
@@ -29,10 +28,10 @@ def media() -> None:
 
 
 @media.command(short_help="Show how much media there is.")
-@settings_options
-def usage(config_file: Path | None, data_dir: Path | None, server_name: str | None) -> None:
+@with_settings
+def usage(settings: Settings) -> None:
     """Show how much media there is."""
-    used = _administer(read_settings(config_file, data_dir, server_name), lambda media: media.usage())
+    used = _administer(settings, lambda media: media.usage())
     click.echo(f"{used.local_files} files of our users, {_mib(used.local_bytes)}")
     click.echo(f"{used.remote_files} files of other servers, {_mib(used.remote_bytes)}")
     click.echo(f"{used.thumbnails} thumbnails; {used.quarantined} files in quarantine")
@@ -41,8 +40,8 @@ def usage(config_file: Path | None, data_dir: Path | None, server_name: str | No
 
 @media.command(short_help="Let nobody see some media.")
 @_WHAT
-@settings_options
-def quarantine(what: tuple[str, ...], config_file: Path | None, data_dir: Path | None, server_name: str | None) -> None:
+@with_settings
+def quarantine(settings: Settings, what: tuple[str, ...]) -> None:
     """Let nobody see WHAT, nor the same files under other names; what is not here yet is not fetched either."""
 
     async def act(media: MediaAdministration) -> int:
@@ -50,13 +49,13 @@ def quarantine(what: tuple[str, ...], config_file: Path | None, data_dir: Path |
         await media.quarantine(names, by="operator")
         return len(names)
 
-    click.echo(f"{_administer(read_settings(config_file, data_dir, server_name), act)} files are in quarantine.")
+    click.echo(f"{_administer(settings, act)} files are in quarantine.")
 
 
 @media.command(short_help="Take back a quarantine.")
 @_WHAT
-@settings_options
-def release(what: tuple[str, ...], config_file: Path | None, data_dir: Path | None, server_name: str | None) -> None:
+@with_settings
+def release(settings: Settings, what: tuple[str, ...]) -> None:
     """Let WHAT be seen again."""
 
     async def act(media: MediaAdministration) -> int:
@@ -64,22 +63,15 @@ def release(what: tuple[str, ...], config_file: Path | None, data_dir: Path | No
         await media.release(names)
         return len(names)
 
-    click.echo(f"{_administer(read_settings(config_file, data_dir, server_name), act)} files can be seen again.")
+    click.echo(f"{_administer(settings, act)} files can be seen again.")
 
 
 @media.command(short_help="Delete media for good.")
 @_WHAT
 @click.option("--yes", is_flag=True, help="Do not ask.")
-@settings_options
-def erase(
-    what: tuple[str, ...],
-    yes: bool,  # click gives it by name
-    config_file: Path | None,
-    data_dir: Path | None,
-    server_name: str | None,
-) -> None:
+@with_settings
+def erase(settings: Settings, what: tuple[str, ...], yes: bool) -> None:
     """Delete WHAT for good, from the database and from the store. Other servers may have copies."""
-    settings = read_settings(config_file, data_dir, server_name)
     if not yes:
         click.confirm(f"Delete {', '.join(what)} for good?", abort=True)
 
@@ -91,10 +83,9 @@ def erase(
 
 @media.command("forget-remote", short_help="Forget fetched files of other servers.")
 @click.option("--days", type=click.FloatRange(min=0), default=30, show_default=True, help="Unused for so long.")
-@settings_options
-def forget_remote(days: float, config_file: Path | None, data_dir: Path | None, server_name: str | None) -> None:
+@with_settings
+def forget_remote(settings: Settings, days: float) -> None:
     """Forget what was fetched from other servers and nobody has looked at for some time; it can be fetched again."""
-    settings = read_settings(config_file, data_dir, server_name)
     _administer(settings, lambda media: media.forget_remote(unused_days=days))
     click.echo("They are forgotten; the server frees their space within the next two hours.")
 

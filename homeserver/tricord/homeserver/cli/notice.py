@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
 from tricord.homeserver.cli.administration import administer
-from tricord.homeserver.cli.options import read_settings, settings_options
+from tricord.homeserver.cli.options import with_settings
 
 if TYPE_CHECKING:
     from tricord.homeserver.accounts.administration import Administration
+    from tricord.homeserver.settings import Settings
 
 
 @click.group(short_help="Send notices to users.")
@@ -23,19 +23,11 @@ def notice() -> None:
 @click.argument("text")
 @click.option("--to", "names", multiple=True, help="A user; can be given several times.")
 @click.option("--everybody", is_flag=True, help="Every user of this server.")
-@settings_options
-def send(
-    text: str,
-    names: tuple[str, ...],
-    everybody: bool,  # click gives it by name
-    config_file: Path | None,
-    data_dir: Path | None,
-    server_name: str | None,
-) -> None:
+@with_settings
+def send(settings: Settings, text: str, names: tuple[str, ...], everybody: bool) -> None:
     """Send TEXT to some users, or to everybody. The server that runs does it, or the next one to start."""
     if everybody == bool(names):
         raise click.UsageError("say to whom: --to NAME, or --everybody")
-    settings = read_settings(config_file, data_dir, server_name)
 
     async def act(administration: Administration) -> None:
         from tricord.homeserver.moderation.server_notices import NoticeQueue

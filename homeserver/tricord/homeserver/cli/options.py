@@ -7,8 +7,9 @@ import shlex
 import shutil
 import sys
 from collections.abc import Callable
+from functools import wraps
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, Concatenate, TypeVar
 
 import click
 
@@ -40,6 +41,16 @@ def settings_options(function: F) -> F:
     ):
         function = option(function)
     return function
+
+
+def with_settings(verb: Callable[Concatenate[Settings, ...], None]) -> Callable[..., None]:
+    """Give a verb these options and, before its own arguments, the settings that they lead to."""
+
+    @wraps(verb)
+    def call(config_file: Path | None, data_dir: Path | None, server_name: str | None, **own: Any) -> None:
+        verb(read_settings(config_file, data_dir, server_name), **own)
+
+    return settings_options(call)
 
 
 def read_settings(

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import time
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
-from tricord.homeserver.cli.options import read_settings, settings_options
+from tricord.homeserver.cli.options import with_settings
 
 if TYPE_CHECKING:
     from tricord.homeserver.settings import Settings
@@ -16,9 +15,9 @@ if TYPE_CHECKING:
 
 
 @click.command(short_help="Ask another server who it is.")
-@settings_options
+@with_settings
 @click.argument("name")
-def peer(name: str, config_file: Path | None, data_dir: Path | None, server_name: str | None) -> None:
+def peer(settings: Settings, name: str) -> None:
     """Find another server the way `tricord serve` would; print its software and its keys, or what goes wrong."""
     import trio
 
@@ -27,7 +26,6 @@ def peer(name: str, config_file: Path | None, data_dir: Path | None, server_name
     from tricord.protocol.errors import InvalidParam, SignatureInvalid
     from tricord.protocol.identifiers import parse_server_name
 
-    settings = read_settings(config_file, data_dir, server_name)
     try:
         trio.run(_ask, settings, parse_server_name(name))
     except (PeerError, SettingsError, InvalidParam, SignatureInvalid) as error:

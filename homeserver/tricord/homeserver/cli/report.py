@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
 from tricord.homeserver.cli.administration import administer
-from tricord.homeserver.cli.options import read_settings, settings_options
+from tricord.homeserver.cli.options import with_settings
 
 if TYPE_CHECKING:
     from tricord.homeserver.accounts.administration import Administration
     from tricord.homeserver.moderation.reports import ReportDesk
+    from tricord.homeserver.settings import Settings
     from tricord.homeserver.storage.reports import Report
 
 
@@ -24,19 +24,14 @@ def report() -> None:
 
 @report.command("list", short_help="List the reports.")
 @click.option("--all", "closed_too", is_flag=True, help="Those that were closed, too.")
-@settings_options
-def list_(
-    closed_too: bool,  # click gives it by name
-    config_file: Path | None,
-    data_dir: Path | None,
-    server_name: str | None,
-) -> None:
+@with_settings
+def list_(settings: Settings, closed_too: bool) -> None:
     """List the reports that are open, a line each: number, time, what is reported, by whom, and why."""
 
     async def act(administration: Administration) -> list[Report]:
         return [one async for one in _desk(administration).reports(closed_too=closed_too)]
 
-    for one in administer(read_settings(config_file, data_dir, server_name), act):
+    for one in administer(settings, act):
         reason = f": {_printable(one.reason)}" if one.reason else ""
         closed = " (closed)" if one.closed_ts is not None else ""
         click.echo(f"{one.report_id}{closed}  {_time(one.reported_ts)}  {_subject(one)}, by {one.reporter}{reason}")
@@ -44,14 +39,14 @@ def list_(
 
 @report.command(short_help="Show a report.")
 @click.argument("number", type=int)
-@settings_options
-def show(number: int, config_file: Path | None, data_dir: Path | None, server_name: str | None) -> None:
+@with_settings
+def show(settings: Settings, number: int) -> None:
     """Show report NUMBER, with the event as it was."""
 
     async def act(administration: Administration) -> Report:
         return await _desk(administration).report(number)
 
-    found = administer(read_settings(config_file, data_dir, server_name), act)
+    found = administer(settings, act)
     told = {
         "reported": f"{_time(found.reported_ts)} by {found.reporter}",
         "event": found.event_id,
@@ -68,14 +63,14 @@ def show(number: int, config_file: Path | None, data_dir: Path | None, server_na
 
 @report.command(short_help="Note that a report has been dealt with.")
 @click.argument("number", type=int)
-@settings_options
-def close(number: int, config_file: Path | None, data_dir: Path | None, server_name: str | None) -> None:
+@with_settings
+def close(settings: Settings, number: int) -> None:
     """Note that report NUMBER has been dealt with: it is no longer listed."""
 
     async def act(administration: Administration) -> None:
         await _desk(administration).close(number)
 
-    administer(read_settings(config_file, data_dir, server_name), act)
+    administer(settings, act)
     click.echo(f"Report {number} is closed.")
 
 

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import time
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
 from tricord.homeserver.cli.administration import administer
-from tricord.homeserver.cli.options import read_settings, settings_options
+from tricord.homeserver.cli.options import with_settings
 
 if TYPE_CHECKING:
     from tricord.homeserver.accounts.administration import Administration
+    from tricord.homeserver.settings import Settings
 
 
 @click.group(short_help="Make registration tokens.")
@@ -24,17 +24,14 @@ def token() -> None:
 @click.argument("text", required=False)
 @click.option("--uses", type=click.IntRange(min=1), help="How often it can be used; without limit if left out.")
 @click.option("--days", type=click.FloatRange(min=0, min_open=True), help="For how long; for ever if left out.")
-@settings_options
+@with_settings
 def create(
+    settings: Settings,
     text: str | None,
     uses: int | None,
     days: float | None,
-    config_file: Path | None,
-    data_dir: Path | None,
-    server_name: str | None,
 ) -> None:
     """Make a registration token and print it: TEXT, or a random one."""
-    settings = read_settings(config_file, data_dir, server_name)
     expires_ts = None if days is None else int((time.time() + days * 86_400) * 1000)
 
     async def act(administration: Administration) -> str:

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import sys
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
 from tricord.homeserver.cli.administration import administer
-from tricord.homeserver.cli.options import read_settings, settings_options
+from tricord.homeserver.cli.options import with_settings
 
 if TYPE_CHECKING:
     from tricord.homeserver.accounts.administration import Administration
+    from tricord.homeserver.settings import Settings
     from tricord.homeserver.storage.accounts import Account
 
 _FROM_STDIN = "Read the password from standard input instead of asking for it."
@@ -27,17 +27,9 @@ def user() -> None:
 @click.argument("name")
 @click.option("--admin", is_flag=True, help="Make the user an administrator of the server.")
 @click.option("--password-stdin", is_flag=True, help=_FROM_STDIN)
-@settings_options
-def add(
-    name: str,
-    admin: bool,  # click gives it by name
-    password_stdin: bool,  # as above
-    config_file: Path | None,
-    data_dir: Path | None,
-    server_name: str | None,
-) -> None:
+@with_settings
+def add(settings: Settings, name: str, admin: bool, password_stdin: bool) -> None:
     """Make an account for NAME, a user id or the part of it before the colon."""
-    settings = read_settings(config_file, data_dir, server_name)
     _check_there_is_whom_to_ask(from_stdin=password_stdin)
 
     async def act(administration: Administration) -> str:
@@ -49,14 +41,14 @@ def add(
 
 
 @user.command("list", short_help="List every account.")
-@settings_options
-def list_(config_file: Path | None, data_dir: Path | None, server_name: str | None) -> None:
+@with_settings
+def list_(settings: Settings) -> None:
     """List every account, a line each."""
 
     async def act(administration: Administration) -> list[Account]:
         return [account async for account in administration.users()]
 
-    for account in administer(read_settings(config_file, data_dir, server_name), act):
+    for account in administer(settings, act):
         marks = [
             word
             for word, holds in (
@@ -73,16 +65,9 @@ def list_(config_file: Path | None, data_dir: Path | None, server_name: str | No
 @user.command(short_help="Give a user another password.")
 @click.argument("name")
 @click.option("--password-stdin", is_flag=True, help=_FROM_STDIN)
-@settings_options
-def password(
-    name: str,
-    password_stdin: bool,  # click gives it by name
-    config_file: Path | None,
-    data_dir: Path | None,
-    server_name: str | None,
-) -> None:
+@with_settings
+def password(settings: Settings, name: str, password_stdin: bool) -> None:
     """Give NAME another password, and sign them out everywhere."""
-    settings = read_settings(config_file, data_dir, server_name)
     _check_there_is_whom_to_ask(from_stdin=password_stdin)
 
     async def act(administration: Administration) -> None:
@@ -97,17 +82,9 @@ def password(
 @click.argument("name")
 @click.option("--erase", is_flag=True, help="Also forget what they said, for those who come later.")
 @click.option("--yes", is_flag=True, help="Do not ask.")
-@settings_options
-def deactivate(
-    name: str,
-    erase: bool,  # click gives it by name
-    yes: bool,  # as above
-    config_file: Path | None,
-    data_dir: Path | None,
-    server_name: str | None,
-) -> None:
+@with_settings
+def deactivate(settings: Settings, name: str, erase: bool, yes: bool) -> None:
     """End NAME's account for good: they leave every room, and the name is never given again."""
-    settings = read_settings(config_file, data_dir, server_name)
 
     async def act(administration: Administration) -> None:
         account = await administration.user(name)
@@ -122,16 +99,9 @@ def deactivate(
 @user.command(short_help="Lock a user out, or let them in again.")
 @click.argument("name")
 @click.option("--undo", is_flag=True, help="Let them in again.")
-@settings_options
-def lock(
-    name: str,
-    undo: bool,  # click gives it by name
-    config_file: Path | None,
-    data_dir: Path | None,
-    server_name: str | None,
-) -> None:
+@with_settings
+def lock(settings: Settings, name: str, undo: bool) -> None:
     """Lock NAME out of everything; their sessions wait for them."""
-    settings = read_settings(config_file, data_dir, server_name)
     administer(settings, lambda administration: administration.set_locked(name, locked=not undo))
     click.echo(f"{name} is {'no longer ' if undo else ''}locked.")
 
@@ -139,16 +109,9 @@ def lock(
 @user.command(short_help="Leave a user little but to read and to go.")
 @click.argument("name")
 @click.option("--undo", is_flag=True, help="Let them do everything again.")
-@settings_options
-def suspend(
-    name: str,
-    undo: bool,  # click gives it by name
-    config_file: Path | None,
-    data_dir: Path | None,
-    server_name: str | None,
-) -> None:
+@with_settings
+def suspend(settings: Settings, name: str, undo: bool) -> None:
     """Suspend NAME: they read, leave rooms and redact what they said, and do little else."""
-    settings = read_settings(config_file, data_dir, server_name)
     administer(settings, lambda administration: administration.set_suspended(name, suspended=not undo))
     click.echo(f"{name} is {'no longer ' if undo else ''}suspended.")
 
