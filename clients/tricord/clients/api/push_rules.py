@@ -35,6 +35,7 @@ class GetGlobalPushRules(Endpoint):
     method = "GET"
     path = "/_matrix/client/v3/pushrules/global/"
     also = ("/_matrix/client/v3/pushrules/global",)
+    hot = True
     body_kind = "none"
 
 
@@ -46,6 +47,7 @@ class GetPushRule(Endpoint):
 
     method = "GET"
     path = _RULE
+    hot = True
     body_kind = "none"
 
 
@@ -86,6 +88,7 @@ class IsPushRuleEnabled(Endpoint):
 
     method = "GET"
     path = f"{_RULE}/enabled"
+    hot = True
     body_kind = "none"
 
     class Response(Model):
@@ -118,6 +121,7 @@ class GetPushRuleActions(Endpoint):
 
     method = "GET"
     path = f"{_RULE}/actions"
+    hot = True
     body_kind = "none"
 
     class Response(Model):
