@@ -21,6 +21,7 @@ import trio
 from bench import federation, scenarios
 from bench.asked import AFTER_ALL, IDLE, OURS_AFTER_MORE
 from bench.comparison import Comparison
+from bench.figures import SETTLING_SECONDS
 from bench.homeservers import synapse, tricord
 from bench.plan import BY_DEFAULT, EVERYTHING, STARTS, Plan
 from bench.scenarios import chosen_of
@@ -30,8 +31,6 @@ from bench.turns import Turns, TurnsOfTwo
 from bench.two_servers import started, started_synapses
 
 _IDLE_SECONDS = 5
-# Ours gives what it has freed back to the system once a minute: who looks sooner sees less of what stays.
-_SETTLE_SECONDS = 60
 
 
 async def measure(options: argparse.Namespace) -> None:
@@ -86,7 +85,7 @@ async def _one_of_each(options: argparse.Namespace, comparison: Comparison, plan
         for name in both:
             await _part(name, comparison, plan, sides)
         if options.only == BY_DEFAULT:
-            await trio.sleep(_SETTLE_SECONDS * options.share)
+            await trio.sleep(SETTLING_SECONDS * options.share)
             for side in sides:
                 side.note_memory("a minute later", row=AFTER_ALL)
         # What only ours does comes once the memory of both is known.

@@ -16,11 +16,8 @@ import trio
 
 from bench import accounts, scenarios
 from bench.connection import Connection
-from bench.figures import Figures, cpu_seconds, resident_mib
+from bench.figures import SETTLING_SECONDS, Figures, cpu_seconds, resident_mib
 from bench.scenario import Bench
-
-# A server of ours returns memory to the system every minute.
-_SETTLING_SECONDS = 65
 
 
 async def measure(options: argparse.Namespace) -> None:
@@ -39,7 +36,7 @@ async def measure(options: argparse.Namespace) -> None:
             used, mib = cpu_seconds(options.pid) - before, resident_mib(options.pid)
             figures.add(f"after {name}", f"{mib:.0f} MiB resident, {used:.1f} s of the server's CPU", mib=mib, cpu=used)
     if options.pid:
-        await trio.sleep(_SETTLING_SECONDS)
+        await trio.sleep(SETTLING_SECONDS)
         figures.add("memory a minute later", f"{resident_mib(options.pid):.0f} MiB", mib=resident_mib(options.pid))
     if options.json:
         figures.write(options.json)
