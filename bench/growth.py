@@ -38,8 +38,7 @@ _PER_SECOND, _MEASURED = 20, 200
 _TOLD_PER_SECOND, _FEWEST_MEASURED = 2_000, 30
 _AT_ONCE = 8
 _PATIENCE_SECONDS = 600
-_ROOMS = 10
-"""In which events are sent, by several users each."""
+_SENDERS = 4  # in each of the rooms that events are sent to
 
 STEPS: dict[str, list[int]] = {
     "rooms": [10, 100, 1_000, 10_000],
@@ -170,10 +169,7 @@ class Growing:
 
     async def _until_events(self, size: int) -> list[tuple[User, str]]:
         if not self._sent:
-            for number in range(_ROOMS):
-                some = self._bench.users[number::_ROOMS]
-                room_id = await self._bench.room(some)
-                self._sent += [(user, room_id) for user in some]
+            self._sent = [(user, await self._bench.room([user])) for user in self._bench.users]
         wanted = max(0, size - self._events)
         numbers = iter(range(wanted))
 
@@ -184,7 +180,8 @@ class Growing:
                     step()
 
         async with stage("events", wanted, self._pid) as step, trio.open_nursery() as nursery:
-            for user, room_id in self._sent:
+            # The more are sent at once, the more are written by one commit.
+            for user, room_id in self._sent * _SENDERS:
                 nursery.start_soon(send, user, room_id)
         self._events += wanted
         return self._sent
