@@ -5,8 +5,9 @@ import pytest
 from tests.federation.test_well_known import ScriptedWeb
 from tests.federation.web import ScriptedDns
 from tricord.federation.discovery import Discovery
-from tricord.federation.dns import Place, SystemDns, in_order
+from tricord.federation.dns import SystemDns
 from tricord.federation.errors import HostUnreachable
+from tricord.federation.places import Place, in_order
 from tricord.federation.route import Route
 from tricord.federation.server_names import split_server_name
 from tricord.protocol.errors import InvalidParam

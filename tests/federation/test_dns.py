@@ -11,8 +11,9 @@ import pytest
 import trio
 
 from tricord.federation import srv_records
-from tricord.federation.dns import Place, SystemDns
+from tricord.federation.dns import SystemDns
 from tricord.federation.errors import HostUnreachable
+from tricord.federation.places import Place
 
 ZONE = {
     "_matrix-fed._tcp.a.example.": ["20 5 8449 two.example.", "10 0 8448 one.example."],

@@ -15,9 +15,10 @@ from hypothesis import strategies as st
 from tests.federation.web import LOOPBACK, Host, ScriptedDns, Seen, hosting, reply
 from tricord.federation import egress as module
 from tricord.federation.addresses import AllowedAddresses
-from tricord.federation.dns import Place, SystemDns
+from tricord.federation.dns import SystemDns
 from tricord.federation.egress import Egress
 from tricord.federation.errors import AddressRefused, AnswerInvalid, EgressError, HostUnreachable
+from tricord.federation.places import Place
 from tricord.federation.redirects import Trail
 from tricord.federation.route import Route
 

@@ -11,10 +11,10 @@ from tests.federation.web import LOOPBACK, Authority, Host, ScriptedDns, hosting
 from tricord.federation.addresses import AllowedAddresses
 from tricord.federation.client import FederationClient
 from tricord.federation.discovery import Discovery
-from tricord.federation.dns import Place
 from tricord.federation.errors import PeerAnswerInvalid, PeerUnreachable
 from tricord.federation.https import HttpsTransport
 from tricord.federation.peers import Peers
+from tricord.federation.places import Place
 from tricord.federation.way_out import WayOut
 from tricord.federation.well_known import WellKnown
 from tricord.protocol.identifiers import ServerName

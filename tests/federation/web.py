@@ -18,8 +18,8 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
 from tricord.federation.addresses import Address
-from tricord.federation.dns import Place
 from tricord.federation.errors import HostUnreachable
+from tricord.federation.places import Place
 
 LOOPBACK = "127.0.0.1"
 

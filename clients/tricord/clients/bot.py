@@ -1,7 +1,6 @@
 """A bot: commands by decorator, handlers for typed events, invitations by an allow list, a place that is never lost.
 
-Every event is handled at least once: the cursor moves only after the handlers have finished. What a handler sends in
-answer to an event carries a transaction id made of that event's id, so that handling it twice answers it once.
+Every event is handled at least once: the cursor moves only after the handlers (`handlers.py`) have finished.
 """
 
 from __future__ import annotations
@@ -10,7 +9,6 @@ import logging
 import signal
 import sys
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -18,16 +16,16 @@ import httpx
 import trio
 
 from tricord.clients.client import Client
-from tricord.clients.commands import Command, Handler, WrongArguments
-from tricord.clients.context import EventContext
+from tricord.clients.commands import Handler
 from tricord.clients.cursor import Cursor
 from tricord.clients.encryption.encryptor import Encryption
 from tricord.clients.encryption.errors import NotThisDevice
 from tricord.clients.encryption.opened import ClosedEvent
 from tricord.clients.encryption.verification.conversation import Conversation
 from tricord.clients.errors import ClientError, Refused, SignedOut, Unreachable
-from tricord.clients.events import Invitation, Message, RoomEvent, invitation, typed_event
+from tricord.clients.events import Invitation, RoomEvent, invitation, typed_event
 from tricord.clients.follow import Delta
+from tricord.clients.handlers import Handlers
 from tricord.clients.timelines import missed_events, own_join
 from tricord.protocol.globs import Glob
 from tricord.protocol.identifiers import EventId, RoomId, UserId, localpart_of
@@ -80,15 +78,12 @@ class Bot:
         )
         self._password = password
         self._access_token = access_token
-        self._prefix = prefix
         if auto_join is None:
             auto_join = (f"@*:{user_id.partition(':')[2]}",)
         self._auto_join = [Glob(pattern) for pattern in auto_join]
         self._store = None if store is None else Path(store)
         self._cursor = Cursor(self._store, self.user_id)
-        self._commands: dict[str, Command] = {}
-        self._handlers: list[tuple[type[RoomEvent], Callable[[Any], Awaitable[None]]]] = []
-        self._invitation_handlers: list[Callable[[Invitation], Awaitable[None]]] = []
+        self._handlers = Handlers(prefix)
         self._has_identity = False
         self._verification_handler: Callable[[Conversation], Awaitable[None]] | None = None
         self._nursery: trio.Nursery | None = None
@@ -102,7 +97,7 @@ class Bot:
         """
 
         def register(handler: Handler) -> Handler:
-            self._commands[word] = Command.of(word, handler)
+            self._handlers.add_command(word, handler)
             return handler
 
         return register
@@ -115,7 +110,7 @@ class Bot:
         """
 
         def register(handler: Callable[[E], Awaitable[None]]) -> Callable[[E], Awaitable[None]]:
-            self._handlers.append((kind, handler))
+            self._handlers.add(kind, handler)
             return handler
 
         return register
@@ -124,7 +119,7 @@ class Bot:
         self, handler: Callable[[Invitation], Awaitable[None]]
     ) -> Callable[[Invitation], Awaitable[None]]:
         """Call the decorated function for every invitation that `auto_join` does not accept."""
-        self._invitation_handlers.append(handler)
+        self._handlers.add_for_invitations(handler)
         return handler
 
     def on_verification(
@@ -315,8 +310,7 @@ class Bot:
             if invited.sender is not None and any(glob.matches(invited.sender) for glob in self._auto_join):
                 await self._join(invited)
             else:
-                for handler in self._invitation_handlers:
-                    await self._call(handler, invited)
+                await self._handlers.handle_invitation(invited, self.client)
 
     async def _join(self, invited: Invitation) -> None:
         try:
@@ -351,75 +345,8 @@ class Bot:
         event = typed_event(room_id, source, self.client)
         if event is None or event.sender == self.user_id:
             return None
-        await self._handle(event)
+        await self._handlers.handle(event, self.client)
         return event.event_id
-
-    async def _handle(self, event: RoomEvent) -> None:
-        if isinstance(event, Message):
-            if event.replaces is not None:
-                return
-            if event.text.startswith(self._prefix) and event.message_type != "m.notice":
-                await self._handle_command(event)
-        for number, (kind, handler) in enumerate(self._handlers):
-            if isinstance(event, kind):
-                await self._answering(handler, event, f"{number} {getattr(handler, '__qualname__', '')}")
-
-    async def _handle_command(self, message: Message) -> None:
-        typed = message.text.removeprefix(self._prefix)
-        if not typed or typed[0].isspace():
-            return
-        word, *more = typed.split(maxsplit=1)
-        command = self._commands.get(word)
-        if command is None:
-            if word == "help":
-                await self._answering(self._help, message, "help")
-            return
-
-        async def call(message: Message) -> None:
-            try:
-                await command.call(message, more[0] if more else "")
-            except WrongArguments as wrong:
-                await message.reply(f"{wrong}; usage: {self._prefix}{command.usage}")
-
-        await self._answering(call, message, f"command {word}")
-
-    async def _help(self, message: Message) -> None:
-        lines = [
-            f"{self._prefix}{command.usage}" + (f": {command.help}" if command.help else "")
-            for command in self._commands.values()
-        ]
-        await message.reply("\n".join(lines))
-
-    async def _answering(self, handler: Callable[[Any], Awaitable[None]], event: RoomEvent, name: str) -> None:
-        """Call a handler with an event, with a count of its own of what it answers."""
-        await self._call(
-            handler, event, again=lambda: replace(event, context=EventContext(self.client, event.event_id, name))
-        )
-
-    async def _call(
-        self,
-        handler: Callable[[Any], Awaitable[None]],
-        subject: Any,
-        *,
-        again: Callable[[], Any] | None = None,
-    ) -> None:
-        """Call a handler; what it raises harms only the event at hand, unless the homeserver is gone for us."""
-        try:
-            await handler(subject if again is None else again())
-        except SignedOut:
-            _log.exception("a handler was signed out")
-            # If it is our own session that has ended, this raises too, and the event waits for the next one.
-            await self.client.whoami()
-        except Unreachable:
-            _log.exception("a handler could not reach its homeserver")
-            # If it is ours, this waits for it, or raises so that the event is not lost. Then there is another try.
-            await self.client.versions()
-            try:
-                await handler(subject if again is None else again())
-            except Exception:  # noqa: BLE001  # as below
-                _log.exception("a handler failed again")
-        except Exception:  # noqa: BLE001  # a handler is foreign code, and one fault in it must not stop the bot
-            _log.exception("a handler failed")
 
     async def _mark_read(self, room_id: RoomId, event_id: EventId) -> None:
         try:

@@ -12,8 +12,9 @@ import httpcore
 import trio
 
 from tricord.federation.addresses import AllowedAddresses, final_address
-from tricord.federation.dns import Dns, in_order
+from tricord.federation.dns import Dns
 from tricord.federation.errors import AddressRefused, HostUnreachable
+from tricord.federation.places import in_order
 from tricord.federation.route import Route
 
 

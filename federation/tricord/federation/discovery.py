@@ -7,8 +7,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from tricord.federation.dns import Dns, Place
+from tricord.federation.dns import Dns
 from tricord.federation.errors import HostUnreachable
+from tricord.federation.places import Place
 from tricord.federation.route import Route
 from tricord.federation.server_names import is_ip_literal, split_server_name
 from tricord.federation.well_known import WellKnown

@@ -2,42 +2,22 @@
 
 from __future__ import annotations
 
-import secrets
 import socket
-from collections.abc import Iterable
-from dataclasses import dataclass
 from ipaddress import ip_address
-from itertools import groupby
 from typing import TYPE_CHECKING, Protocol
 
 import trio
 
 from tricord.federation.addresses import Address
 from tricord.federation.errors import HostUnreachable
+from tricord.federation.places import Place
 
 if TYPE_CHECKING:
     from tricord.federation.srv_records import SrvRecords
 
 _AT_ONCE = 32
-LOOKUP_SECONDS = 10.0
+_LOOKUP_SECONDS = 10.0
 _MOST_ADDRESSES = 16
-
-_random = secrets.SystemRandom()
-
-
-@dataclass(frozen=True, slots=True, order=True)
-class Place:
-    """A host and port that might be connected to; lower priorities first, among equals by chance and weight."""
-
-    priority: int
-    host: str
-    port: int
-    weight: int = 0
-
-    @classmethod
-    def at(cls, host: str, port: int) -> Place:
-        """Return the one place that there is."""
-        return cls(0, host, port)
 
 
 class Dns(Protocol):
@@ -66,7 +46,7 @@ class SystemDns:
         except ValueError:
             pass  # a name, then
         try:
-            with trio.fail_after(LOOKUP_SECONDS):
+            with trio.fail_after(_LOOKUP_SECONDS):
                 found = await trio.to_thread.run_sync(
                     lambda: socket.getaddrinfo(host, None, type=socket.SOCK_STREAM),
                     abandon_on_cancel=True,
@@ -83,21 +63,5 @@ class SystemDns:
             # Loaded when the first server is looked for: a server that meets none does without.
             from tricord.federation.srv_records import SrvRecords
 
-            self._records = SrvRecords()
+            self._records = SrvRecords(_LOOKUP_SECONDS)
         return await self._records.of(name)
-
-
-def in_order(places: Iterable[Place]) -> list[Place]:
-    """Return places in the order to try them, by priority, and by chance as their weights have it.
-
-    https://www.rfc-editor.org/rfc/rfc2782
-    """
-    ordered: list[Place] = []
-    for _, equals in groupby(sorted(places), key=lambda place: place.priority):
-        left = list(equals)
-        while left:
-            # One more than the weight, so that those of no weight get their turn at all.
-            chosen = _random.choices(left, [place.weight + 1 for place in left])[0]
-            left.remove(chosen)
-            ordered.append(chosen)
-    return ordered

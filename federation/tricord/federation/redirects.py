@@ -6,8 +6,8 @@ from collections.abc import Iterable
 
 import httpx
 
-from tricord.federation.dns import Place
 from tricord.federation.errors import AnswerInvalid
+from tricord.federation.places import Place
 from tricord.federation.route import Route
 from tricord.federation.transport import OpenResponse, Response
 

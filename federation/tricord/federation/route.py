@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from tricord.federation.dns import Place
+from tricord.federation.places import Place
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,8 +6,8 @@ import dns.asyncresolver
 import dns.exception
 import dns.resolver
 
-from tricord.federation.dns import LOOKUP_SECONDS, Place
 from tricord.federation.errors import HostUnreachable
+from tricord.federation.places import Place
 
 _MOST_SERVICES = 16
 _CACHED_ANSWERS = 10_000
@@ -16,7 +16,8 @@ _CACHED_ANSWERS = 10_000
 class SrvRecords:
     """Asks for SRV records, and remembers them for as long as they say."""
 
-    def __init__(self) -> None:
+    def __init__(self, lookup_seconds: float) -> None:
+        self._lookup_seconds = lookup_seconds
         self._resolver: dns.asyncresolver.Resolver | None = None
 
     async def of(self, name: str) -> list[Place]:
@@ -27,7 +28,7 @@ class SrvRecords:
             # A machine without name servers, whose names are in a file: there are no SRV records.
             return []
         try:
-            answer = await resolver.resolve(name, "SRV", lifetime=LOOKUP_SECONDS)
+            answer = await resolver.resolve(name, "SRV", lifetime=self._lookup_seconds)
         except (dns.resolver.NXDOMAIN, dns.resolver.NoAnswer):
             return []
         except (dns.exception.DNSException, OSError, UnicodeError) as error:

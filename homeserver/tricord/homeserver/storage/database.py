@@ -93,9 +93,7 @@ class Database:
             async with self.transaction(_work(function)) as tx:
                 return await function(tx, *args, **kwargs)
         except SerializationFailure as failure:
-            if not isinstance(failure, SchemaChanged):
-                # Rows are locked in one order everywhere, so this should never be; but nobody's request need fail.
-                _log.warning("a transaction is run again", function=function.__qualname__, reason=str(failure))
+            _tell(function, failure)
             async with self.transaction(_work(function)) as tx:
                 return await function(tx, *args, **kwargs)
 
@@ -105,7 +103,8 @@ class Database:
         """Run a storage function of one statement, a transaction by itself: two round trips less than `run`."""
         try:
             return await self.read(function, *args, **kwargs)
-        except SchemaChanged:
+        except SerializationFailure as failure:
+            _tell(function, failure)
             return await self.run(function, *args, **kwargs)
 
     async def read(
@@ -170,6 +169,12 @@ class Database:
     async def aclose(self) -> None:
         """Close the pool."""
         await self.pool.aclose()
+
+
+def _tell(function: Callable[..., object], failure: SerializationFailure) -> None:
+    if not isinstance(failure, SchemaChanged):
+        # Rows are locked in one order everywhere, so this should never be; but nobody's request need fail of it.
+        _log.warning("a transaction is run again", function=repr(function), reason=str(failure))
 
 
 def _work(function: Callable[..., object]) -> Hashable:
