@@ -183,3 +183,30 @@ async def test_an_upload_is_handed_on_part_by_part(house: House, by_quart: bool)
             await client.say(b"x" * 1_000_000)
         assert (await client.reply()).json == {"size": 3_000_000}
         assert house.parts > 10
+
+
+async def test_a_request_follows_a_long_body_at_once_or_later(house: House, by_quart: bool) -> None:
+    async with opened(house, everything_by_quart=by_quart) as address, wire(address) as client:
+        for number in (1, 2):
+            await client.say(request("POST", "/upload", bytes(3 << 20)) + request("POST", "/echo", JSON % 1))
+            assert (await client.reply()).json["size"] == number * (3 << 20)
+            assert (await client.reply()).json["body"] == {"n": "1"}
+            assert (await client.ask(request("POST", "/echo", JSON % 2))).json["body"] == {"n": "2"}
+
+
+async def test_a_long_body_may_come_in_single_bytes(house: House, by_quart: bool) -> None:
+    async with opened(house, everything_by_quart=by_quart) as address, wire(address) as client:
+        client.stream.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        await client.say(request("POST", "/upload", b"", "Content-Length: 100500"))
+        for part in [b"a" * 50_000, *[b"b"] * 500, b"c" * 50_000]:
+            await client.say(part)
+            await trio.lowlevel.checkpoint()
+        assert (await client.reply()).json["size"] == 100_500
+
+
+async def test_who_goes_away_within_a_long_body_is_noticed(house: House, by_quart: bool) -> None:
+    async with opened(house, everything_by_quart=by_quart) as address, wire(address) as client:
+        await client.say(request("POST", "/upload", b"", "Content-Length: 10000000") + b"a")
+        await house.started.wait()
+    # The server has ended, which it does after its connections.
+    assert house.uploaded <= 1

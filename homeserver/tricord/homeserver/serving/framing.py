@@ -117,6 +117,18 @@ class Reader:
         elif self._unseen > 2 * self._limits.head_bytes + _MOST_CHUNK_FRAMING * self._body_bytes:
             self.refusal = Refused(400, "the framing of the body is larger than the body")
 
+    def body_left(self, message: Message) -> int | None:
+        """Return how much of the body of the request under way is still to come; None if that is not known."""
+        return None if message.body_length is None else message.body_length - self._body_bytes
+
+    def take(self, message: Message, part: bytes) -> None:
+        """Take in a part of what is left of a body: of that, the parser need not see and copy every byte."""
+        self.on_body(part)
+        if not self.body_left(message):
+            message.complete = True
+            # The one before still expects the body.
+            self._parser = httptools.HttpRequestParser(self)
+
     def ignore_upgrade(self, message: Message) -> None:
         """Go on with HTTP/1.1 after a request for an upgrade that we do not make; a server may ignore those."""
         message.headers = [header for header in message.headers if header[0] != b"upgrade"]

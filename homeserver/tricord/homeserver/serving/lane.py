@@ -13,6 +13,8 @@ import http
 import math
 import os
 import re
+import socket
+import sys
 from collections.abc import Callable, Mapping, MutableMapping
 from importlib import import_module
 from typing import Any
@@ -36,7 +38,9 @@ _log = structlog.get_logger(__name__)
 _STATUS_LINES = {status.value: f"HTTP/1.1 {status.value} {status.phrase}\r\n".encode() for status in http.HTTPStatus}
 _READ = 65_536
 # Files come in large bodies: what is read at once, is handed on at once.
-_READ_OF_LONG_BODY = 262_144
+_READ_OF_LONG_BODY = 245_760
+# Only Linux makes room for as much as a socket is told to wait for.
+_WAITS_FOR_MUCH = sys.platform == "linux"
 _WEBSOCKET_GOING_AWAY = 1001
 _WEBSOCKET_KEY = re.compile(r"[A-Za-z0-9+/]{22}==")
 
@@ -134,6 +138,8 @@ class _Connection:
         self._peer = peer
         self._socket = stream.socket if isinstance(stream, trio.SocketStream) else None
         self._transport = (stream.transport_stream if isinstance(stream, trio.SSLStream) else stream).socket
+        # How much must have come before the system wakes us.
+        self._woken_at = 1
         self._reader = Reader(lane.limits)
         # Cancelled only while the connection is idle.
         self._patience = trio.CancelScope()
@@ -244,19 +250,49 @@ class _Connection:
         if not self._body_begun:
             self._body_begun = now
         deadline = self._limits.body_deadline(self._body_begun, now, self._body_received)
-        data = None
-        with trio.CancelScope(deadline=deadline):
-            long = message.body_length is None or message.body_length > _READ
-            data = await self._stream.receive_some(_READ_OF_LONG_BODY if long else _READ)
+        left = reader.body_left(message)
+        data = await self._part_of_body(left, deadline)
         if data is None:
             raise Refused(408, "the body took too long")
         if not data:
             return False
         self._body_received += len(data)
-        reader.feed(bytes(data))
+        if left is not None:
+            reader.take(message, data)
+            if message.complete:
+                self._wake_at(1)
+            return True
+        reader.feed(data)
         if reader.refusal is not None and not message.complete:
             raise reader.refusal
         return True
+
+    async def _part_of_body(self, left: int | None, deadline: float) -> bytes | None:
+        """Return some bytes of those that are left of a body; b"" if the client is gone, None if there are none yet."""
+        most = _READ_OF_LONG_BODY if left is None else min(left, _READ_OF_LONG_BODY)
+        if self._socket is None or left is None or not _WAITS_FOR_MUCH:
+            with trio.CancelScope(deadline=deadline):
+                return bytes(await self._stream.receive_some(most))
+            return None
+        # A turn of ours costs more than to copy what comes in one packet, or ten.
+        self._wake_at(most)
+        while True:
+            with trio.CancelScope(deadline=deadline) as patience:
+                await trio.lowlevel.wait_readable(self._socket)
+            try:
+                # After the deadline, too: it may be less than was waited for.
+                return os.read(self._socket.fileno(), most)
+            except BlockingIOError:
+                if patience.cancelled_caught:
+                    return None
+            except OSError as error:
+                raise trio.BrokenResourceError from error
+
+    def _wake_at(self, count: int) -> None:
+        """Wait for so many bytes, or the end of the connection, whenever something is read from now on."""
+        if count != self._woken_at and self._socket is not None:
+            self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVLOWAT, count)
+            self._woken_at = count
 
     async def _serve(self, message: Message) -> None:
         application = self._application
@@ -394,6 +430,7 @@ class _Connection:
         """Let the client read the answer: closing with unread bytes would reset the connection before it has."""
         if not isinstance(self._stream, trio.SocketStream):
             return
+        self._wake_at(1)
         with trio.move_on_after(self._limits.linger_seconds), contextlib.suppress(trio.BrokenResourceError):
             await self._stream.send_eof()
             left = self._limits.linger_bytes
