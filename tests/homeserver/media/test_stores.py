@@ -20,6 +20,7 @@ from tests.homeserver.media.people import uploader
 from tests.servers import running_homeserver
 from tricord.homeserver.assembly.media import media_administration_of, store_of
 from tricord.homeserver.media.blobs import BlobMissing, BlobStore, StoreUnavailable
+from tricord.homeserver.media.directory import DirectoryStore
 from tricord.homeserver.media.settings import MediaStoreSettings
 from tricord.homeserver.settings import Settings
 from tricord.homeserver.settings_sources import SettingsError
@@ -74,6 +75,23 @@ async def test_what_is_kept_is_listed_in_order_from_any_name_on(store: BlobStore
         await store.delete(digest)
     left = [digest async for page in store.digests() for digest in page]
     assert left == [digest for digest in listed if digest not in kept_now]
+
+
+async def test_files_in_the_folders_of_before_are_found_listed_and_deleted(tmp_path: Path) -> None:
+    ours = DirectoryStore(tmp_path / "blobs")
+    older, newer = [await kept(ours, tmp_path, data) for data in (b"older", b"newer")]
+    name = older.hex()
+    folder = tmp_path / "blobs" / name[:2] / name[2:4]
+    folder.mkdir()
+    ours.file_of(older).rename(folder / name)
+    assert await read(ours, older, 0, 5) == b"older"
+    assert [digest async for page in ours.digests() for digest in page] == sorted([older, newer])
+    assert await kept(ours, tmp_path, b"older") == older
+    assert [digest async for page in ours.digests() for digest in page] == sorted([older, newer])
+    await ours.delete(older)
+    assert [digest async for page in ours.digests() for digest in page] == [newer]
+    with pytest.raises(BlobMissing):
+        await read(ours, older, 0, 5)
 
 
 async def test_reading_may_be_given_up(store: BlobStore, tmp_path: Path) -> None:

@@ -68,7 +68,12 @@ class DirectoryStore:
     def file_of(self, digest: bytes) -> Path:
         """Return where a blob is, or would be."""
         name = digest.hex()
-        # Folders of millions of files are slow to list and to back up.
+        # Folders of millions of files are slow to list and to back up; but each folder is made, and seen to the disk.
+        return self._folder / name[:2] / name
+
+    def _where_it_was(self, digest: bytes) -> Path:
+        """Return where a blob was put before there were fewer folders."""
+        name = digest.hex()
         return self._folder / name[:2] / name[2:4] / name
 
     def _put(self, digest: bytes, file: Path) -> None:
@@ -102,18 +107,23 @@ class DirectoryStore:
     def _pages(self, after: bytes) -> Iterator[Sequence[bytes]]:
         page: list[bytes] = []
         for upper in _names_in(self._folder, 2, after.hex()[:2]):
+            names = set(_names_in(self._folder / upper, 64, upper))
             for lower in _names_in(self._folder / upper, 2, after.hex()[2:4] if after.hex()[:2] == upper else ""):
-                names = (digest_named(name) for name in _names_in(self._folder / upper / lower, 64, upper + lower))
-                page += [digest for digest in names if digest is not None and digest > after]
-                if len(page) >= PAGE:
-                    yield page
-                    page = []
+                names.update(_names_in(self._folder / upper / lower, 64, upper + lower))
+            digests = (digest_named(name) for name in sorted(names))
+            page += [digest for digest in digests if digest is not None and digest > after]
+            while len(page) >= PAGE:
+                yield page[:PAGE]
+                page = page[PAGE:]
         if page:
             yield page
 
     def _open(self, digest: bytes) -> BinaryIO:
         try:
-            return self.file_of(digest).open("rb", buffering=0)
+            try:
+                return self.file_of(digest).open("rb", buffering=0)
+            except FileNotFoundError:
+                return self._where_it_was(digest).open("rb", buffering=0)
         except FileNotFoundError:
             raise BlobMissing(f"there is no file of {digest.hex()}") from None
         except OSError as error:
@@ -122,6 +132,7 @@ class DirectoryStore:
     def _delete(self, digest: bytes) -> None:
         with writing():
             self.file_of(digest).unlink(missing_ok=True)
+            self._where_it_was(digest).unlink(missing_ok=True)
 
 
 def _make(folder: Path) -> list[Path]:
