@@ -12,7 +12,7 @@ from tricord.homeserver.storage.migrations import migrate
 from tricord.homeserver.storage.server_name import claim_server_name
 
 # Beside its pool, a process keeps connections for notifications and for leases; verbs of the command line come as well.
-_FURTHER_CONNECTIONS = 5
+_FURTHER_CONNECTIONS = 6
 _LEAST_CONNECTIONS = 100
 
 

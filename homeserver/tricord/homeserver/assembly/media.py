@@ -21,6 +21,7 @@ from tricord.homeserver.media.image_maker import ImageMaker
 from tricord.homeserver.media.library import Library
 from tricord.homeserver.media.object_store import ObjectStore, bucket_of
 from tricord.homeserver.media.repository import Repository
+from tricord.homeserver.media.single_hand import SingleHand
 from tricord.homeserver.media.spool import Spool
 from tricord.homeserver.media.strays import Strays
 from tricord.homeserver.media.sweep import Sweep
@@ -70,6 +71,7 @@ class Media:
             base.server_name, database, store, spool, Arrivals(database), self._uses, clock, settings.media
         )
         self._maker = ImageMaker(settings.thumbnails)
+        self._single_hand = SingleHand(database)
         self._thumbnails = Thumbnails(
             base.server_name,
             database,
@@ -78,10 +80,11 @@ class Media:
             self._maker,
             clock,
             settings.thumbnails,
+            self._single_hand,
         )
         self._ahead = ThumbnailsAhead(self._repository, self._thumbnails, enabled=settings.thumbnails.made_at_upload)
         self._elsewhere = MediaElsewhere(
-            network.files, self._repository, self._thumbnails, spool, settings.remote_media
+            network.files, self._repository, self._thumbnails, spool, settings.remote_media, self._single_hand
         )
         self._library = Library(base.server_name, self._repository, self._elsewhere, self._thumbnails)
         self._server_name = base.server_name
@@ -107,6 +110,7 @@ class Media:
             await trio.sleep_forever()
         finally:
             await self._maker.aclose()
+            await self._single_hand.aclose()
             await self._way_out.aclose()
 
     def routes(self) -> list[Route]:

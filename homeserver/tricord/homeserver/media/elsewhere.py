@@ -18,6 +18,7 @@ from tricord.homeserver.media.disposition import clean_content_type, file_name_i
 from tricord.homeserver.media.incoming import Incoming
 from tricord.homeserver.media.repository import Description, Repository, receiving
 from tricord.homeserver.media.settings import RemoteMediaSettings
+from tricord.homeserver.media.single_hand import SingleHand
 from tricord.homeserver.media.spool import Spool, TooManyBytes
 from tricord.homeserver.media.thumbnails import Thumbnail, Thumbnails, Wanted
 from tricord.homeserver.storage.media import StoredMedia
@@ -33,7 +34,12 @@ from tricord.protocol.errors import (
 from tricord.protocol.media import Mxc
 
 _AT_ONCE = 50
+# Most files have come by then. A large one is fetched by each process that is asked for it, to be given while it comes.
+_HEAD_START_SECONDS = 2.0
 _LARGEST_THUMBNAIL = 8 << 20
+# The other server's answer may come so long after it has waited for the file.
+_ANSWER_SECONDS = 20.0
+_WORTH_ASKING_AGAIN_SECONDS = 1.0
 # A refusal is repeated for so long, so that many who look at one message do not all ask again.
 _REMEMBERED_SECONDS = 30.0
 _MOST_REMEMBERED = 10_000
@@ -51,7 +57,9 @@ class MediaElsewhere:
         thumbnails: Thumbnails,
         spool: Spool,
         settings: RemoteMediaSettings,
+        single_hand: SingleHand,
     ) -> None:
+        self._single_hand = single_hand
         self._files = files
         self._repository = repository
         self._thumbnails = thumbnails
@@ -76,19 +84,21 @@ class MediaElsewhere:
 
         Raises NotFound, NotYetUploaded, RemoteMediaTooLarge, Unreachable and Unavailable.
         """
+        until = trio.current_time() + patience_seconds
         while True:
-            incoming = self._coming(mxc, patience_seconds)
+            incoming = await self._begun_before(mxc, until)
             await incoming.ended()
-            if (media := _outcome(incoming)) is not None:
+            if (media := _outcome(incoming, until)) is not None:
                 return media
 
     async def follow(self, mxc: Mxc, patience_seconds: float) -> StoredMedia | Incoming:
         """Return media of another server, or, where that takes its time, the transfer of it; raise as `fetch` does."""
+        until = trio.current_time() + patience_seconds
         while True:
-            incoming = self._coming(mxc, patience_seconds)
-            if await incoming.begun():
+            incoming = await self._begun_before(mxc, until)
+            if not incoming.has_ended:
                 return incoming
-            if (media := _outcome(incoming)) is not None:
+            if (media := _outcome(incoming, until)) is not None:
                 return media
 
     async def fetch_thumbnail(self, mxc: Mxc, wanted: Wanted, patience_seconds: float) -> Thumbnail | None:
@@ -131,12 +141,21 @@ class MediaElsewhere:
             return None
         return bytes(data)
 
-    def _coming(self, mxc: Mxc, patience_seconds: float) -> Incoming:
+    async def _begun_before(self, mxc: Mxc, until: float) -> Incoming:
+        """Return the transfer of a file, once it has begun or ended. Raises NotYetUploaded if that takes too long."""
+        with trio.CancelScope(deadline=until + _ANSWER_SECONDS):
+            incoming = self._coming(mxc, until)
+            await incoming.begun()
+            return incoming
+        # Somebody with more patience waits for it.
+        raise NotYetUploaded(f"{mxc} has not come yet")
+
+    def _coming(self, mxc: Mxc, until: float) -> Incoming:
         """Return the transfer of a file, begun now if there was none."""
         self._check_not_refused(mxc)
         incoming = self._incoming.get(mxc)
         if incoming is None:
-            incoming = self._incoming[mxc] = Incoming(mxc, patience_seconds, self._repository)
+            incoming = self._incoming[mxc] = Incoming(mxc, until, self._repository)
             self._begin.send_nowait(incoming)
         return incoming
 
@@ -145,8 +164,7 @@ class MediaElsewhere:
         try:
             with incoming.scope:
                 async with self._limiter:
-                    # It may have come while this waited its turn, by way of another process.
-                    incoming.media = await self._repository.known(mxc) or await self._fetched(incoming)
+                    incoming.media = await self._fetched_once(incoming)
         except MatrixError as refusal:
             incoming.failure = refusal
             if not isinstance(refusal, NotYetUploaded | Unavailable):
@@ -157,10 +175,18 @@ class MediaElsewhere:
             del self._incoming[mxc]
             incoming.end()
 
+    async def _fetched_once(self, incoming: Incoming) -> StoredMedia:
+        """Return a file that another process or this one fetches."""
+        mxc = incoming.mxc
+        async with self._single_hand.at(
+            f"fetch/{mxc}", lambda: self._repository.known(mxc), _HEAD_START_SECONDS
+        ) as media:
+            return media or await self._fetched(incoming)
+
     async def _fetched(self, incoming: Incoming) -> StoredMedia:
         mxc, most = incoming.mxc, self._settings.max_file_bytes
         try:
-            async with self._files.download(mxc, patience_seconds=incoming.patience_seconds) as file:
+            async with self._files.download(mxc, patience_seconds=incoming.patience_seconds()) as file:
                 length = _length(file)
                 if length is not None and length > most:
                     raise TooManyBytes
@@ -189,8 +215,13 @@ def _remember(remembered: OrderedDict[Mxc, V], mxc: Mxc, value: V) -> None:
         remembered.popitem(last=False)
 
 
-def _outcome(incoming: Incoming) -> StoredMedia | None:
-    """Return what has come; None if nobody wanted it any more, so that it is to be begun again. Raises what failed."""
+def _outcome(incoming: Incoming, until: float) -> StoredMedia | None:
+    """Return what has come; None if it is to be begun again, for who waits until some time. Raises what failed.
+
+    That is so if nobody wanted it any more, or if it was waited for with less patience.
+    """
+    if isinstance(incoming.failure, NotYetUploaded) and until > incoming.until + _WORTH_ASKING_AGAIN_SECONDS:
+        return None
     if incoming.failure is not None:
         raise incoming.failure
     return incoming.media

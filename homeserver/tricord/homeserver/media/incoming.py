@@ -30,9 +30,10 @@ class Incoming:
     whole file to anybody.
     """
 
-    def __init__(self, mxc: Mxc, patience_seconds: float, reader: BlobReader) -> None:
+    def __init__(self, mxc: Mxc, until: float, reader: BlobReader) -> None:
         self.mxc = mxc
-        self.patience_seconds = patience_seconds
+        self.until = until
+        """Until when it is waited for if it has not been uploaded yet."""
         self.scope = trio.CancelScope()
         self.description: Description | None = None
         self.length: int | None = None
@@ -45,6 +46,15 @@ class Incoming:
         self._file: Path | None = None
         self._written = 0
         self._wanted = 0
+
+    @property
+    def has_ended(self) -> bool:
+        """Whether it is here, or will not be."""
+        return self._ended.is_set()
+
+    def patience_seconds(self) -> int:
+        """Return how long it is still waited for, in whole seconds: what has passed since it was asked for is little."""
+        return max(0, math.ceil(self.until - trio.current_time()))
 
     def describe(self, description: Description, length: int | None) -> None:
         """Say what is coming."""
@@ -65,12 +75,11 @@ class Incoming:
         with self._wanting():
             await self._ended.wait()
 
-    async def begun(self) -> bool:
-        """Wait until there is something to read; False if it has come to its end before."""
+    async def begun(self) -> None:
+        """Wait until there is something to read, or it has come to its end before."""
         with self._wanting():
             while self._file is None and not self._ended.is_set():
                 await self._grown.wait()
-        return not self._ended.is_set()
 
     async def parts(self) -> AsyncIterator[bytes]:
         """Return its bytes as they come. Raises CutShort."""

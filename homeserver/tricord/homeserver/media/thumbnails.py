@@ -19,6 +19,7 @@ from tricord.homeserver.media.blobs import BlobMissing, Label, StoreUnavailable
 from tricord.homeserver.media.image_maker import ImageMaker, ImageTooLarge, NoImage
 from tricord.homeserver.media.repository import Description, Repository, naming, receiving
 from tricord.homeserver.media.settings import ThumbnailSettings
+from tricord.homeserver.media.single_hand import SingleHand
 from tricord.homeserver.media.spool import Spool
 from tricord.homeserver.media.thumbnail_worker import Size
 from tricord.homeserver.storage.database import Database
@@ -41,6 +42,8 @@ Method = Literal["crop", "scale"]
 _SCALED = ((320, 240), (640, 480), (800, 600), (1600, 1200))
 _LONGEST_SIDES = (32, 96, 160, 320, 640, 800, 1200, 1600, 2400)
 _MOST_REMEMBERED = 10_000
+# Another process that makes the same small images is waited for so long.
+_PATIENCE_SECONDS = 10
 _ENDINGS = {"image/jpeg": "jpg", "image/png": "png", "image/gif": "gif", "image/webp": "webp"}
 
 
@@ -125,7 +128,9 @@ class Thumbnails:
         maker: ImageMaker,
         clock: Clock,
         settings: ThumbnailSettings,
+        single_hand: SingleHand,
     ) -> None:
+        self._single_hand = single_hand
         self._server_name = server_name
         self._database = database
         self._repository = repository
@@ -146,16 +151,15 @@ class Thumbnails:
             return made
         # An image is decoded once at a time, whatever is wanted of it: most is made together.
         async with self._turns.of(media.digest):
-            # It may have been made since it was looked for.
-            if (made := await self._found(key)) is not None:
-                return made
             keys = [key]
             if wanted in USUAL:
                 usual = (
                     ThumbnailKey(media.digest, each.width, each.height, each.method, each.animated) for each in USUAL
                 )
                 keys += [each for each in usual if each != key]
-            return await self._made(media, media.digest, keys)
+            thing = f"thumbnails/{media.digest.hex()}"
+            async with self._single_hand.at(thing, lambda: self._found(key), _PATIENCE_SECONDS) as made:
+                return made or await self._made(media, media.digest, keys)
 
     async def _found(self, key: ThumbnailKey) -> Thumbnail | None:
         stored = await self._database.read(thumbnail_of, key)
