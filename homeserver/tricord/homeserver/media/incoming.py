@@ -53,7 +53,7 @@ class Incoming:
         return self._ended.is_set()
 
     def patience_seconds(self) -> int:
-        """Return how long it is still waited for, in whole seconds: what has passed since it was asked for is little."""
+        """Return how long it is still waited for, in seconds, rounded up."""
         return max(0, math.ceil(self.until - trio.current_time()))
 
     def describe(self, description: Description, length: int | None) -> None:
