@@ -2,23 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
+import trio
+import trio.testing
 
 from tests.homeserver.peers.post import arrive
 from tests.homeserver.rooms.foreign import ELSEWHERE, YAN, ZOE, Foreign
 from tests.homeserver.rooms.house import ALICE, SERVER, House, opened_house
+from tricord.homeserver.accounts import remote_presence
 from tricord.homeserver.accounts.remote_presence import RemotePresences
 from tricord.homeserver.peers.edus import Edus
 from tricord.homeserver.peers.incoming_presence import IncomingPresence
 from tricord.homeserver.peers.incoming_receipts import IncomingReceipts
 from tricord.homeserver.peers.incoming_typing import IncomingTyping
+from tricord.homeserver.rooms.memberships import Memberships
 from tricord.homeserver.rooms.receipts import Receipts
 from tricord.homeserver.rooms.typing import Typing
-from tricord.homeserver.storage.presence import users_present
+from tricord.homeserver.storage.database import Transaction
+from tricord.homeserver.storage.presence import Presence, put_offline, users_present
 from tricord.homeserver.storage.receipts import Receipt, receipts_between
 from tricord.homeserver.storage.typing import typing_in
 from tricord.protocol.errors import Forbidden
@@ -192,3 +197,111 @@ async def test_presence_that_is_no_news_wakes_nobody(ear: Ear) -> None:
     position = ear.house.publisher.position
     await ear.hears(presence(ZOE), presence(ZOE))
     assert ear.house.publisher.position == position
+
+
+def zoe_is(state: str) -> Presence:
+    return Presence(ZOE, state, None, 1_000, currently_active=False, position=0)
+
+
+@dataclass
+class Rooms:
+    """Where users are; something else may happen while that is asked."""
+
+    memberships: Memberships
+    meanwhile: Callable[[], Awaitable[None]] | None = None
+
+    async def joined_rooms_of(self, user_ids: Collection[UserId]) -> Mapping[UserId, Collection[RoomId]]:
+        meanwhile, self.meanwhile = self.meanwhile, None
+        if meanwhile is not None:
+            await meanwhile()
+        return await self.memberships.joined_rooms_of(user_ids)
+
+
+def look(monkeypatch: pytest.MonkeyPatch, *, lasts: float, every: float) -> None:
+    """Give up who is not heard of for so long, and look for such so often."""
+    monkeypatch.setattr(remote_presence, "_LASTS_SECONDS", lasts)
+    monkeypatch.setattr(remote_presence, "_LOOK_EVERY_SECONDS", every)
+
+
+async def test_who_is_heard_of_while_they_are_given_up_stays(
+    ear: Ear, nursery: trio.Nursery, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    house, rooms = ear.house, Rooms(ear.house.memberships)
+    presences = RemotePresences(SERVER, house.database, house.publisher, rooms, house.clock)
+    await presences.note([zoe_is("unavailable")])
+    spoken = trio.Event()
+
+    async def speak() -> None:
+        look(monkeypatch, lasts=3600, every=3600)
+        await presences.note([zoe_is("unavailable")])
+        spoken.set()
+
+    rooms.meanwhile = speak
+    look(monkeypatch, lasts=0, every=0.001)
+    nursery.start_soon(presences.run)
+    await spoken.wait()
+    await trio.testing.wait_all_tasks_blocked(0.1)
+    assert await ear.present() == {ZOE: "unavailable"}
+    # Now nothing more is heard.
+    look(monkeypatch, lasts=0, every=0.001)
+    nursery.start_soon(presences.run)
+    await gone(ear)
+    nursery.cancel_scope.cancel()
+
+
+async def test_who_is_heard_of_while_they_go_is_there_again(
+    ear: Ear, nursery: trio.Nursery, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    house = ear.house
+    presences = RemotePresences(SERVER, house.database, house.publisher, house.memberships, house.clock)
+    await presences.note([zoe_is("unavailable")])
+    noted = trio.Event()
+    put = put_offline
+
+    async def note() -> None:
+        await presences.note([zoe_is("unavailable")])
+        noted.set()
+
+    async def put_while_she_speaks(tx: Transaction, positions: Mapping[UserId, int], position: int) -> list[UserId]:
+        look(monkeypatch, lasts=3600, every=3600)
+        nursery.start_soon(note)
+        await trio.testing.wait_all_tasks_blocked(0.1)
+        return await put(tx, positions, position)
+
+    monkeypatch.setattr(remote_presence, "put_offline", put_while_she_speaks)
+    look(monkeypatch, lasts=0, every=0.001)
+    nursery.start_soon(presences.run)
+    await noted.wait()
+    await trio.testing.wait_all_tasks_blocked(0.3)
+    assert await ear.present() == {ZOE: "unavailable"}
+    nursery.cancel_scope.cancel()
+
+
+async def test_what_another_process_has_written_meanwhile_stands(
+    ear: Ear, nursery: trio.Nursery, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    house, rooms = ear.house, Rooms(ear.house.memberships)
+    presences = RemotePresences(SERVER, house.database, house.publisher, rooms, house.clock)
+    other = RemotePresences(SERVER, house.database, house.publisher, house.memberships, house.clock)
+    await presences.note([zoe_is("unavailable")])
+    spoken = trio.Event()
+
+    async def speak() -> None:
+        look(monkeypatch, lasts=0, every=3600)
+        await other.note([zoe_is("online")])
+        spoken.set()
+
+    rooms.meanwhile = speak
+    look(monkeypatch, lasts=0, every=0.001)
+    nursery.start_soon(presences.run)
+    await spoken.wait()
+    await trio.testing.wait_all_tasks_blocked(0.1)
+    assert await ear.present() == {ZOE: "online"}
+    nursery.cancel_scope.cancel()
+
+
+async def gone(ear: Ear) -> None:
+    """Return when nobody is there any more."""
+    with trio.fail_after(60):
+        while await ear.present():  # noqa: ASYNC110  # the database does not tell us
+            await trio.sleep(0.01)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from tricord.homeserver.storage.database import Transaction
@@ -35,6 +35,25 @@ async def put_presence(tx: Transaction, entries: Sequence[Presence]) -> None:
         """,  # noqa: S608 - a constant
         [(e.user_id, e.state, e.status_msg, e.last_active_ts, e.currently_active, e.position) for e in entries],
     )
+
+
+async def put_offline(tx: Transaction, positions: Mapping[UserId, int], position: int) -> list[UserId]:
+    """Write that some users are no longer there, unless something else was written since their last positions.
+
+    Return who they are.
+    """
+    rows = await tx.fetch(
+        """
+        UPDATE presence p SET state = 'offline', currently_active = false, position = $3
+        FROM unnest($1::text[], $2::bigint[]) AS t (user_id, position)
+        WHERE p.user_id = t.user_id AND p.position = t.position AND p.state <> 'offline'
+        RETURNING p.user_id
+        """,
+        list(positions),
+        list(positions.values()),
+        position,
+    )
+    return [row[0] for row in rows]
 
 
 async def presence_of(tx: Transaction, user_ids: Sequence[UserId]) -> list[Presence]:
