@@ -41,6 +41,14 @@ async def test_members_without_the_power_set_no_state(alice: Person, bob: Person
     assert await bob.refused("PUT", f"/v3/rooms/{room}/state/m.room.name", {"name": "x"}) == (403, "M_FORBIDDEN")
 
 
+async def test_nobody_shuts_out_their_own_server(alice: Person) -> None:
+    room, path = await alice.create_room(), "/v3/rooms/{}/state/m.room.server_acl"
+    assert await alice.refused("PUT", path.format(room), {"allow": []}) == (400, "M_INVALID_PARAM")
+    await alice.put(path.format(room), {"allow": ["*"], "deny": ["evil.test"]})
+    shutting_out = {"initial_state": [{"type": "m.room.server_acl", "content": {"deny": ["*"]}}]}
+    assert await alice.refused("POST", "/v3/createRoom", shutting_out) == (400, "M_INVALID_PARAM")
+
+
 async def test_members_are_listed_by_what_they_are(alice: Person, bob: Person, carol: Person) -> None:
     room = await alice.create_room(preset="public_chat", invite=[carol.user_id])
     await bob.join(room)

@@ -12,7 +12,7 @@ from tricord.homeserver.rooms.aliases import Aliases
 from tricord.homeserver.rooms.append import Draft, Log
 from tricord.homeserver.rooms.canonical_alias import check_canonical_alias_form
 from tricord.homeserver.rooms.directory import Directory
-from tricord.homeserver.rooms.draft_checks import check_content
+from tricord.homeserver.rooms.draft_checks import check_content, check_server_acl
 from tricord.homeserver.rooms.elsewhere import Elsewhere
 from tricord.homeserver.rooms.invite import Invitations
 from tricord.homeserver.rooms.people import Profiles
@@ -137,6 +137,7 @@ class RoomCreation:
 
         def state(event_type: str, content: JsonObject, state_key: str = "") -> Draft:
             check_content(event_type, state_key, content)
+            check_server_acl(event_type, state_key, content, creator)
             return Draft(_NOT_YET, creator, event_type, state_key, content)
 
         initial_state = _initial_state(wanted)

@@ -15,7 +15,7 @@ import trio
 
 from tricord.homeserver.clock import Clock
 from tricord.homeserver.rooms.delayed_settings import DelayedEventSettings
-from tricord.homeserver.rooms.draft_checks import check_content
+from tricord.homeserver.rooms.draft_checks import check_content, check_server_acl
 from tricord.homeserver.rooms.membership_checks import check_joined
 from tricord.homeserver.rooms.memberships import Memberships
 from tricord.homeserver.rooms.send import Sending
@@ -111,6 +111,7 @@ class DelayedEvents:
         # What they may send there is judged when the event is sent; outsiders have nothing to prepare.
         await check_joined(self._memberships, requester.user_id, room_id)
         check_content(event_type, state_key, content)
+        check_server_acl(event_type, state_key, content, requester.user_id)
         if "\0" in event_type or "\0" in (state_key or "") or len(transaction_id or "") > _LONGEST_TRANSACTION_ID:
             raise BadJson("event types and state keys have no NUL in them, and transaction ids are short")
         event = DelayedEvent(

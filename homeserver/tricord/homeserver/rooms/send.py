@@ -5,7 +5,7 @@ from __future__ import annotations
 from tricord.homeserver.rooms.aliases import Aliases
 from tricord.homeserver.rooms.append import ClientTransaction, Draft, Log
 from tricord.homeserver.rooms.client_format import DELAYED
-from tricord.homeserver.rooms.draft_checks import check_content
+from tricord.homeserver.rooms.draft_checks import check_content, check_server_acl
 from tricord.homeserver.rooms.membership_changes import MembershipChanges
 from tricord.homeserver.rooms.redactions import check_may_redact
 from tricord.homeserver.rooms.relation_checks import RelationChecks
@@ -97,6 +97,7 @@ class Sending:
         if requester.is_suspended and not leaves:
             raise UserSuspended(f"{requester.user_id} is suspended and may only leave")
         check_content(event_type, state_key, content)
+        check_server_acl(event_type, state_key, content, requester.user_id)
         if event_type == "m.room.member":
             return await self._membership_changes.set(requester, room_id, parse_user_id(state_key), content)
         if event_type == "m.room.canonical_alias" and state_key == "":
