@@ -92,7 +92,7 @@ class Outliers:
             judged[event.event_id] = stored
             rows.append(_row(room_nid, stored, [one.nid for one in auth]))
         for start in range(0, len(rows), _AT_A_TIME):
-            await self._database.run(insert_outliers, rows[start : start + _AT_A_TIME])
+            await self._database.run_one(insert_outliers, rows[start : start + _AT_A_TIME])
 
     async def state_of(
         self, room_id: RoomId, event_ids: Collection[EventId]

@@ -90,8 +90,10 @@ class Placement:
         `new_room` is the room if it has no events in their places yet.
         """
         async with self._log.held(room_id):
-            for _ in range(_MOST_TRIES):
-                room = await self._rooms.room(room_id) or new_room
+            for number in range(_MOST_TRIES):
+                # What nothing has happened in yet need not be read; if something just has, the write is refused.
+                is_new = number == 0 and new_room is not None and new_room.head == 0
+                room = new_room if is_new else await self._rooms.room(room_id) or new_room
                 if room is None:
                     raise NotFound(f"there is no room {room_id} on this server")
                 sorting = _Sorting(self, room)

@@ -9,7 +9,7 @@ https://spec.matrix.org/v1.19/server-server-api/#checks-performed-on-receipt-of-
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Protocol
 
@@ -170,8 +170,7 @@ class Receiver:
     ) -> list[Arrival]:
         """Return the events, and those missing before them, with all that is needed to place them."""
         handed = {event.event_id for event in events}
-        events = await self._with_earlier(origin, room, events)
-        lacking = await self._lacking(events)
+        events, lacking = await self._with_earlier(origin, room, events)
         arrivals = []
         for event in events:
             arrival = Arrival(event, forward=forward and event.event_id in handed)
@@ -204,14 +203,17 @@ class Receiver:
 
     async def _with_earlier(
         self, origin: ServerName, room: CachedRoom, events: Sequence[VerifiedEvent]
-    ) -> list[VerifiedEvent]:
-        """Return events together with those between them and what is here, as far as they can be had."""
+    ) -> tuple[list[VerifiedEvent], set[EventId]]:
+        """Return events together with those between them and what is here, as far as they can be had.
+
+        And which of them follow one that cannot.
+        """
         found = {event.event_id: event for event in events}
         min_depth = None
         for _ in range(_ROUNDS):
-            lacking = await self._lacking(list(found.values()))
+            lacking = await self._lacking(found.values())
             if not lacking:
-                break
+                return _in_their_order(found), lacking
             if min_depth is None:
                 # What was before we came is history: it is not news, and fetched only when somebody reads it.
                 min_depth = await self._outliers.first_depth(room.nid)
@@ -239,9 +241,9 @@ class Receiver:
             if not new:
                 break
             found |= new
-        return list(in_order(found, lambda event: event.prev_events))
+        return _in_their_order(found), await self._lacking(found.values())
 
-    async def _lacking(self, events: Sequence[VerifiedEvent]) -> set[EventId]:
+    async def _lacking(self, events: Collection[VerifiedEvent]) -> set[EventId]:
         """Return which events follow one that is neither here nor among them."""
         named = {event_id for event in events for event_id in event.prev_events}
         here = (await self._placed(named)).keys() | {event.event_id for event in events}
@@ -311,3 +313,7 @@ class Receiver:
             for event_id in event_ids:
                 nursery.start_soon(fetch, event_id)
         return pdus
+
+
+def _in_their_order(events: Mapping[EventId, VerifiedEvent]) -> list[VerifiedEvent]:
+    return list(in_order(events, lambda event: event.prev_events))

@@ -14,17 +14,18 @@ async def known_room(tx: Transaction, room_id: RoomId, version: str) -> tuple[in
     Until its first event has a place, such a room is here for nobody but those who are invited to it, or were. None if
     it is known to have another version: its events cannot be read by the rules of two.
     """
-    await tx.execute(
+    row = await tx.fetchrow(
         """
         INSERT INTO rooms (room_id, version, head, state_root, extremities) VALUES ($1, $2, 0, '', '{}')
-        ON CONFLICT (room_id) DO NOTHING
+        ON CONFLICT (room_id) DO NOTHING RETURNING room_nid, head, state_root
         """,
         room_id,
         version,
     )
-    row = await tx.fetchrow(
-        "SELECT room_nid, head, state_root FROM rooms WHERE room_id = $1 AND version = $2", room_id, version
-    )
+    if row is None:
+        row = await tx.fetchrow(
+            "SELECT room_nid, head, state_root FROM rooms WHERE room_id = $1 AND version = $2", room_id, version
+        )
     return None if row is None else (row[0], row[1], row[2])
 
 
