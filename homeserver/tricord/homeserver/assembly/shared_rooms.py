@@ -8,6 +8,7 @@ from tricord.homeserver.assembly.intake import Intake
 from tricord.homeserver.assembly.network import Network
 from tricord.homeserver.assembly.past import Past
 from tricord.homeserver.assembly.rooms import Rooms
+from tricord.homeserver.peers.deliveries import Deliveries
 from tricord.homeserver.peers.hosting import Hosting
 from tricord.homeserver.peers.joining import RemoteJoins
 from tricord.homeserver.peers.memberships import RemoteMemberships
@@ -33,12 +34,14 @@ class SharedRooms:
             rooms.partial,
             rooms.retention,
         )
-        told_state = ToldState(verifier)
+        told_state, deliveries = ToldState(verifier), Deliveries(database)
         self.elsewhere = RemoteMemberships(
             peers,
+            deliveries,
             RemoteJoins(
                 database,
                 peers,
+                deliveries,
                 intake.outliers,
                 intake.placement,
                 verifier,

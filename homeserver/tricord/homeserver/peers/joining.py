@@ -11,6 +11,7 @@ import structlog
 
 from tricord.federation.calls.membership import SendJoin
 from tricord.federation.peers import Peers
+from tricord.homeserver.peers.deliveries import Deliveries
 from tricord.homeserver.peers.handshake import Handshake, candidates, event_from, first_that_answers
 from tricord.homeserver.rooms.cached_rooms import CachedRoom
 from tricord.homeserver.rooms.chain import Signer
@@ -40,6 +41,7 @@ class RemoteJoins:
         self,
         database: Database,
         peers: Peers,
+        deliveries: Deliveries,
         outliers: Outliers,
         placement: Placement,
         verifier: Verifier,
@@ -50,6 +52,7 @@ class RemoteJoins:
     ) -> None:
         self._database = database
         self._peers = peers
+        self._deliveries = deliveries
         self._outliers = outliers
         self._placement = placement
         self._verifier = verifier
@@ -69,6 +72,7 @@ class RemoteJoins:
         known = candidates(servers, without=self._signer.server_name)
 
         async def join_through(server: ServerName) -> EventId:
+            await self._deliveries.wait_for(server, room_id)
             template = await self._peers.make_join(server, room_id, user_id, list(ROOM_VERSIONS))
             event = event_from(template, room_id, user_id, content, self._signer)
             handshake = Handshake(server, event.version, event)
@@ -173,6 +177,9 @@ def _vouching_members(
 
 
 async def _known_room(tx: Transaction, room_id: RoomId, version: str) -> tuple[int, int, bytes] | None:
-    # A server that a user joins through is believed before one that invited somebody.
-    await forget_hearsay(tx, room_id, version)
-    return await known_room(tx, room_id, version)
+    known = await known_room(tx, room_id, version)
+    if known is None:
+        # A server that a user joins through is believed before one that invited somebody.
+        await forget_hearsay(tx, room_id, version)
+        known = await known_room(tx, room_id, version)
+    return known

@@ -13,6 +13,7 @@ import structlog
 
 from tricord.federation.errors import PeerError, PeerRefused
 from tricord.federation.peers import Peers
+from tricord.homeserver.peers.deliveries import Deliveries
 from tricord.homeserver.peers.handshake import as_refusal, candidates, event_from, first_that_answers
 from tricord.homeserver.peers.joining import RemoteJoins
 from tricord.homeserver.peers.told_state import ToldState
@@ -42,6 +43,7 @@ class RemoteMemberships:
     def __init__(
         self,
         peers: Peers,
+        deliveries: Deliveries,
         joins: RemoteJoins,
         log: Log,
         placement: Placement,
@@ -56,6 +58,7 @@ class RemoteMemberships:
     ) -> None:
         self._policy = policy
         self._peers = peers
+        self._deliveries = deliveries
         self._joins = joins
         self._log = log
         self._placement = placement
@@ -110,6 +113,7 @@ class RemoteMemberships:
         versions = [name for name, version in ROOM_VERSIONS.items() if version.knocking]
 
         async def knock_through(server: ServerName) -> VerifiedEvent:
+            await self._deliveries.wait_for(server, room_id)
             template = await self._peers.make_knock(server, room_id, user_id, versions)
             event = event_from(template, room_id, user_id, content, self._signer)
             told = await self._peers.send_knock(server, room_id, event.event_id, event.pdu)

@@ -65,6 +65,24 @@ async def outgoing_for(tx: Transaction, server: ServerName, after: int, upto: in
     return [OutgoingEvent(*row) for row in rows]
 
 
+async def is_on_its_way(tx: Transaction, server: ServerName, room_id: RoomId) -> bool:
+    """Return whether a server is still to get an event of a room; one that has not answered of late gets nothing."""
+    found: bool = await tx.fetchval(
+        """
+        SELECT EXISTS (
+            SELECT FROM rooms r JOIN room_servers s USING (room_nid) JOIN destinations d USING (server_name)
+                JOIN outgoing_events o USING (room_nid) JOIN events e ON e.event_nid = o.event_nid
+            WHERE r.room_id = $2 AND s.server_name = $1 AND d.failing_since_ts IS NULL
+                AND o.position > greatest(s.since, d.event_position) AND (s.until IS NULL OR o.position <= s.until)
+                AND substr(e.sender, strpos(e.sender, ':') + 1) <> $1
+        )
+        """,
+        server,
+        room_id,
+    )
+    return found
+
+
 async def newest_outgoing_for(
     tx: Transaction, server: ServerName, after: int, upto: int, limit: int
 ) -> list[OutgoingEvent]:
