@@ -12,7 +12,10 @@ from tests.durability.senders import ROOMS_ONLY, House, bearer, history, send, s
 from tests.servers import server_process
 
 SENDERS = 20
-STOPS_WITHIN_SECONDS = 10
+# It drains for eight seconds; the rest is for machines that are slow.
+STOPS_WITHIN_SECONDS = 30
+# Less than that: nothing is left to drain.
+TELLS_WITHIN_SECONDS = 7
 
 
 @pytest.mark.parametrize("embedded", [False, True], ids=["PostgreSQL elsewhere", "embedded PostgreSQL"])
@@ -53,7 +56,7 @@ async def test_those_who_wait_are_told_to_come_back(database_url: str, tmp_path:
                     waiting.start_soon(wait, http, token, since)
                 await trio.sleep(0.3)
                 assert answers == []
-                with trio.fail_after(STOPS_WITHIN_SECONDS / 2):
+                with trio.fail_after(TELLS_WITHIN_SECONDS):
                     assert await server.stop() == 0
     # A client asks again, the next time elsewhere.
     assert [(answer.status_code, answer.headers["Retry-After"]) for answer in answers] == [(503, "1")] * 10

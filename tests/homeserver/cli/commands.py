@@ -19,7 +19,7 @@ from click.testing import CliRunner
 
 from tricord.homeserver.cli import main
 
-PATIENCE_SECONDS = 60
+PATIENCE_SECONDS = 180
 _COMMAND = [sys.executable, "-m", "tricord.homeserver"]
 
 
