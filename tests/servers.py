@@ -110,7 +110,8 @@ def in_common(count: int) -> Iterator[list[Common]]:
     memory = mmap.mmap(-1, SIZE)
     with tempfile.TemporaryDirectory(prefix="tricord-") as folder:
         yield [
-            Common(CommonMemory(memory, place, count), Siblings(Path(folder), place, count)) for place in range(count)
+            Common(part, Siblings(Path(folder), part))
+            for part in (CommonMemory(memory, place, count) for place in range(count))
         ]
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import mmap
 from collections.abc import Callable
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import pytest
 import trio
 
 from tricord.homeserver.stream import siblings as module
+from tricord.homeserver.stream.common_memory import SIZE, CommonMemory
 from tricord.homeserver.stream.siblings import Siblings, Topic
 
 _PATIENCE_SECONDS = 60
@@ -32,12 +34,21 @@ async def start(nursery: trio.Nursery, one: Siblings) -> trio.CancelScope:
     return scope
 
 
+@pytest.fixture
+def memory() -> mmap.mmap:
+    return mmap.mmap(-1, SIZE)
+
+
+def family(folder: Path, memory: mmap.mmap, count: int) -> list[Siblings]:
+    return [Siblings(folder, CommonMemory(memory, place, count)) for place in range(count)]
+
+
 async def answer_backwards(question: bytes) -> bytes:
     return question[::-1]
 
 
-async def test_all_are_told_in_order_and_each_can_be_asked(tmp_path: Path) -> None:
-    three = [Siblings(tmp_path, place, 3) for place in range(3)]
+async def test_all_are_told_in_order_and_each_can_be_asked(tmp_path: Path, memory: mmap.mmap) -> None:
+    three = family(tmp_path, memory, 3)
     heard: list[list[bytes]] = [[], [], []]
     async with trio.open_nursery() as nursery:
         for one, news in zip(three, heard, strict=True):
@@ -48,6 +59,9 @@ async def test_all_are_told_in_order_and_each_can_be_asked(tmp_path: Path) -> No
         said = [b"%d" % number * number for number in range(1_000)]
         for words in said:
             assert three[1].tell(Topic.ROOMS, words)
+            three[1].wake({0})
+            for each in (three[0], three[2]):
+                each.hear()
         assert three[1].tell(Topic.COMMITS, b"what nobody listens to")
         for asking in three:
             for place in asking.reached:
@@ -56,8 +70,8 @@ async def test_all_are_told_in_order_and_each_can_be_asked(tmp_path: Path) -> No
         nursery.cancel_scope.cancel()
 
 
-async def test_one_that_dies_leaves_questions_open_and_is_replaced(tmp_path: Path) -> None:
-    one, other = (Siblings(tmp_path, place, 2) for place in range(2))
+async def test_one_that_dies_leaves_questions_open_and_is_replaced(tmp_path: Path, memory: mmap.mmap) -> None:
+    one, other = family(tmp_path, memory, 2)
     asked = trio.Event()
 
     async def think(_question: bytes) -> bytes:
@@ -83,7 +97,7 @@ async def test_one_that_dies_leaves_questions_open_and_is_replaced(tmp_path: Pat
         assert not other.tell(Topic.ROOMS, b"unheard")
         assert await other.ask(0, b"?") is None
 
-        replacement = Siblings(tmp_path, 0, 2)
+        replacement = Siblings(tmp_path, CommonMemory(memory, 0, 2))
         replacement.answer_with(answer_backwards)
         await start(nursery, replacement)
         await until(lambda: bool(other.reached))
@@ -91,8 +105,10 @@ async def test_one_that_dies_leaves_questions_open_and_is_replaced(tmp_path: Pat
         nursery.cancel_scope.cancel()
 
 
-async def test_both_look_for_what_is_lost_when_a_connection_begins_and_when_it_ends(tmp_path: Path) -> None:
-    one, other = (Siblings(tmp_path, place, 2) for place in range(2))
+async def test_both_look_for_what_is_lost_when_a_connection_begins_and_when_it_ends(
+    tmp_path: Path, memory: mmap.mmap
+) -> None:
+    one, other = family(tmp_path, memory, 2)
     looked: list[Siblings] = []
     one.when_lost(lambda: looked.append(one))
     other.when_lost(lambda: looked.append(other))
@@ -106,27 +122,50 @@ async def test_both_look_for_what_is_lost_when_a_connection_begins_and_when_it_e
         nursery.cancel_scope.cancel()
 
 
+async def test_who_waits_is_woken_at_once_and_others_in_a_moment(
+    tmp_path: Path, memory: mmap.mmap, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "_GATHER_SECONDS", 0)
+    three = family(tmp_path, memory, 3)
+    heard: list[int] = []
+    async with trio.open_nursery() as nursery:
+        for number, one in enumerate(three):
+            one.listen(Topic.ROOMS, lambda _news, number=number: heard.append(number))  # type: ignore[misc]
+            await start(nursery, one)
+        await until(lambda: all(len(one.reached) == 2 for one in three))
+        assert three[0].tell(Topic.ROOMS, b"!")
+        three[0].wake({2})
+        await until(lambda: sorted(heard) == [1, 2])
+        nursery.cancel_scope.cancel()
+
+
 async def test_what_waits_for_one_that_does_not_keep_up_is_bounded(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, memory: mmap.mmap, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(module, "_MOST_UNSENT", 1_000)
-    one, other = (Siblings(tmp_path, place, 2) for place in range(2))
+    one, other = family(tmp_path, memory, 2)
     heard: list[bytes] = []
     other.listen(Topic.ROOMS, heard.append)
     async with trio.open_nursery() as nursery:
         await start(nursery, one)
         await start(nursery, other)
         await until(lambda: bool(one.reached))
-        assert not one.tell(Topic.ROOMS, b"x" * 1_001)
         assert await one.ask(1, b"x" * 1_001) is None
+        told = 0
+        while one.tell(Topic.ROOMS, b"x" * 10_000):
+            told += 1
+        assert told
+        other.hear()
+        assert len(heard) == told
         assert one.tell(Topic.ROOMS, b"short")
-        await until(lambda: heard == [b"short"])
+        one.wake({1})
+        await until(lambda: heard[-1] == b"short")
         nursery.cancel_scope.cancel()
 
 
-async def test_a_caller_who_is_nobody_is_hung_up_on(tmp_path: Path) -> None:
+async def test_a_caller_who_is_nobody_is_hung_up_on(tmp_path: Path, memory: mmap.mmap) -> None:
     async with trio.open_nursery() as nursery:
-        await start(nursery, Siblings(tmp_path, 0, 2))
+        await start(nursery, Siblings(tmp_path, CommonMemory(memory, 0, 2)))
         async with await trio.open_unix_socket(str(tmp_path / "0")) as stream:
             await stream.send_all(bytes([7]))
             assert await stream.receive_some() == b""

@@ -45,10 +45,8 @@ async def _serve(work: Work, told: int, said: int) -> None:
 
     settings = work.settings
     place = work.number - 1
-    common = Common(
-        CommonMemory(mmap.mmap(work.memory, SIZE), place, settings.processes),
-        Siblings(work.folder, place, settings.processes),
-    )
+    memory = CommonMemory(mmap.mmap(work.memory, SIZE), place, settings.processes)
+    common = Common(memory, Siblings(work.folder, memory))
     sockets = [socket.socket(fileno=descriptor) for descriptor in work.sockets]
     url = settings.database.url.get_secret_value()
     async with trio.open_nursery() as nursery:

@@ -19,6 +19,7 @@ from tricord.homeserver.rooms.tail import Tail, memory_of
 from tricord.homeserver.storage.database import Database, Transaction
 from tricord.homeserver.storage.events import events_by_nid, newest_events
 from tricord.homeserver.storage.rooms import RoomRow, current_state_nids, current_state_nids_of_room, rooms_by_id
+from tricord.homeserver.stream.interests import MOVES
 from tricord.homeserver.stream.publisher import Commit, Publisher
 from tricord.homeserver.stream.siblings import Siblings, Topic
 from tricord.protocol.identifiers import RoomId
@@ -178,6 +179,7 @@ class CachedRooms:
             else:
                 found[room_id] = room
         if unknown:
+            self._want_moves(unknown)
             readings = {room_id: self._reading.setdefault(room_id, _Reading()) for room_id in unknown}
             try:
                 for row in await self._database.read(rooms_by_id, unknown):
@@ -186,6 +188,7 @@ class CachedRooms:
                 for room_id, reading in readings.items():
                     if self._reading.get(room_id) is reading:
                         del self._reading[room_id]
+                        self._want_no_moves_unless_known(room_id)
         return found
 
     async def room(self, room_id: RoomId) -> CachedRoom | None:
@@ -264,7 +267,7 @@ class CachedRooms:
         self._account([room])
         # What is being read there may be of before a redaction, so that then the room is forgotten.
         is_told = not move.redacted and len(move.events) + len(move.state) <= _MOST_TOLD
-        if self._siblings is not None and is_told:
+        if self._siblings is not None and is_told and self._siblings.interests.elsewhere(room.room_id, MOVES):
             self._siblings.tell(Topic.ROOMS, told_move(room.room_id, room.head, move))
 
     def forget(self, room_id: RoomId) -> None:
@@ -273,6 +276,7 @@ class CachedRooms:
         room = self._rooms.pop(room_id, None)
         if room is not None:
             self._size -= room.counted
+        self._want_no_moves_unless_known(room_id)
 
     def outdate(self, room: CachedRoom) -> None:
         """Forget a room that is no longer where it was; unless it has been moved there since."""
@@ -301,7 +305,18 @@ class CachedRooms:
         self._add(room)
         return room
 
+    def _want_moves(self, room_ids: Iterable[RoomId]) -> None:
+        """Have siblings tell what becomes of rooms from now on."""
+        if self._siblings is not None:
+            for room_id in room_ids:
+                self._siblings.interests.note(room_id, MOVES)
+
+    def _want_no_moves_unless_known(self, room_id: RoomId) -> None:
+        if self._siblings is not None and room_id not in self._rooms and room_id not in self._reading:
+            self._siblings.interests.drop(room_id, MOVES)
+
     def _add(self, room: CachedRoom) -> None:
+        self._want_moves([room.room_id])
         room.minute = self._minute
         self._rooms[room.room_id] = room
         self._account([room])
@@ -340,11 +355,15 @@ class CachedRooms:
                     self.forget(room_id)
                 elif reading is not None and reading.told.position < commit.position:
                     del self._reading[room_id]
+                    self._want_no_moves_unless_known(room_id)
 
     def _forget_all(self, _position: int) -> None:
+        known = [*self._rooms, *self._reading]
         self._rooms.clear()
         self._reading.clear()
         self._size = 0
+        for room_id in known:
+            self._want_no_moves_unless_known(room_id)
 
     def _account(self, rooms: Iterable[CachedRoom]) -> None:
         for room in set(rooms):

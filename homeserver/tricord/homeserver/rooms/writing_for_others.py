@@ -22,6 +22,7 @@ from tricord.homeserver.rooms.drafts import Draft
 from tricord.homeserver.rooms.moves import decode_events, encode_events
 from tricord.homeserver.rooms.stored_event import StoredEvent
 from tricord.homeserver.stream.common_memory import TURN_SECONDS, CommonMemory
+from tricord.homeserver.stream.interests import A_TURN, WAKING
 from tricord.homeserver.stream.publisher import Commit, Publisher
 from tricord.homeserver.stream.siblings import Siblings
 from tricord.protocol.identifiers import RoomId
@@ -83,9 +84,16 @@ class OtherWriters:
 
     async def let_go_first(self) -> None:
         """Wait until those who have waited longer have written, or take too long."""
-        with trio.move_on_after(TURN_SECONDS):
-            while not self._turns.has_come:
-                await self._have_written.wait()
+        if self._turns.has_come:
+            return
+        interests = self._siblings.interests
+        interests.note(A_TURN, WAKING)
+        try:
+            with trio.move_on_after(TURN_SECONDS):
+                while not self._turns.has_come:
+                    await self._have_written.wait()
+        finally:
+            interests.drop(A_TURN, WAKING)
 
     def _note_commit(self, _commit: Commit) -> None:
         self._have_written.set()

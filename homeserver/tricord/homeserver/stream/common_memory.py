@@ -11,6 +11,8 @@ Which of them writes to a room now, so that others hand it what they have for th
 longest to write, so that they do not get into each other's way.
 
 How many connections each of them has, so that new ones go to who has fewest.
+
+What each has to tell the others (`news.py`), and of which rooms each wants to hear (`interests.py`).
 """
 
 from __future__ import annotations
@@ -19,8 +21,12 @@ import mmap
 import time
 from collections.abc import Hashable
 from hashlib import blake2b
+from zlib import crc32
 
-MOST_PROCESSES = 64
+from tricord.homeserver.stream import interests, news
+from tricord.homeserver.stream.interests import Interests
+from tricord.homeserver.stream.news import MOST_PROCESSES, News
+
 # A cache line each, so that writers do not slow each other down.
 _STRIDE = 8
 _FRONTIER = MOST_PROCESSES * _STRIDE * 8
@@ -31,7 +37,9 @@ _BUCKETS = _TURNS + _SETS * _WAYS * _FIELDS * 8
 # Rooms with the same place in the table have the same writer.
 _ROOMS = 1 << 14
 _WRITERS = _BUCKETS + _ROOMS * 8
-SIZE = _WRITERS + MOST_PROCESSES * _STRIDE * 8
+_CONNECTIONS = _WRITERS + MOST_PROCESSES * _STRIDE * 8
+_INTERESTS = _CONNECTIONS + interests.SIZE
+SIZE = _INTERESTS + news.SIZE
 # A process that has had nothing to write to a room for so long is its writer no more.
 _WRITER_MS = 1_000
 # Whoever takes longer to write is not waited for.
@@ -43,11 +51,14 @@ class CommonMemory:
 
     def __init__(self, memory: mmap.mmap, place: int, processes: int) -> None:
         self.place = place
+        self.processes = processes
         self.frontier = Frontier(memory, place, processes)
         self.buckets = Buckets(memory)
         self.writers = Writers(memory, place)
         self.turns = Turns(memory, place, processes)
         self.connections = Connections(memory, place)
+        self.interests = Interests(memory, _CONNECTIONS, place, processes)
+        self.news = News(memory, _INTERESTS, place, processes)
 
 
 class Frontier:
@@ -117,14 +128,14 @@ class Writers:
         self._notes = memoryview(memory)[_BUCKETS:_WRITERS].cast("Q")
         self._place = place
 
-    def other(self, room_id: Hashable) -> int | None:
+    def other(self, room_id: str) -> int | None:
         """Return the place of another process that writes to a room now."""
-        noted_ms, place = divmod(self._notes[_tag("writer", room_id) % _ROOMS], 256)
+        noted_ms, place = divmod(self._notes[_place_of(room_id)], 256)
         return None if place == self._place or noted_ms + _WRITER_MS < _now_ms() else place
 
-    def note(self, room_id: Hashable) -> None:
+    def note(self, room_id: str) -> None:
         """Be the one that writes to a room, from now on."""
-        self._notes[_tag("writer", room_id) % _ROOMS] = _now_ms() << 8 | self._place
+        self._notes[_place_of(room_id)] = _now_ms() << 8 | self._place
 
 
 class Turns:
@@ -159,7 +170,7 @@ class Connections:
     """How many connections each process has; this one writes its own number."""
 
     def __init__(self, memory: mmap.mmap, place: int) -> None:
-        self._counts = memoryview(memory)[_WRITERS:SIZE].cast("q")
+        self._counts = memoryview(memory)[_WRITERS:_CONNECTIONS].cast("q")
         self._place = place * _STRIDE
         # The process that was in this place before has taken its own with it.
         self._counts[self._place] = 0
@@ -181,6 +192,10 @@ class Connections:
 def _now_ms() -> int:
     # Trio's clock begins elsewhere in each process.
     return time.monotonic_ns() // 1_000_000
+
+
+def _place_of(room_id: str) -> int:
+    return crc32(room_id.encode()) % _ROOMS
 
 
 def _tag(name: str, key: Hashable) -> int:

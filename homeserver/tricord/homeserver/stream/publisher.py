@@ -7,8 +7,9 @@ another process. Its announcement comes within moments. Where it does not come (
 NOTIFY), everybody looks again. Nobody is told while nobody listens (`company.py`).
 
 Notifications come in order: what is told by another one before a commit is heard before it. What changed nothing but
-rooms needs none of that, so that siblings are told of it directly, which is quicker and costs no transaction. Should
-one of them not hear it, it finds in the memory that they share that something has been committed, and looks.
+rooms needs none of that, so that siblings are told of it directly, which is quicker and costs no transaction. They are
+woken for it at once if somebody waits for it there; who is asked for something hears it first. Should one of them not
+hear it, it finds in the memory that they share that something has been committed, and looks.
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ from tricord.homeserver.storage.errors import DatabaseError
 from tricord.homeserver.storage.stream import current_position
 from tricord.homeserver.stream.common_memory import Frontier
 from tricord.homeserver.stream.company import LOOK_AT_EVERYTHING, Company
+from tricord.homeserver.stream.interests import A_HOLE, A_TURN, WAKING, Interests
 from tricord.homeserver.stream.siblings import Siblings, Topic
 from tricord.protocol.identifiers import RoomId, UserId
 
@@ -119,15 +121,22 @@ class Subscription(AbstractContextManager["Subscription"]):
 
 
 class Watchers:
-    """Subscriptions by what they watch."""
+    """Subscriptions by what they watch; siblings are told what that is."""
 
-    def __init__(self) -> None:
+    def __init__(self, interests: Interests | None = None) -> None:
+        self._interests = interests
         self._by_name: dict[str, set[Subscription]] = {}
 
     def add(self, subscription: Subscription, names: Iterable[str]) -> None:
         """Let a subscription watch some rooms or users."""
         for name in names:
-            self._by_name.setdefault(name, set()).add(subscription)
+            watching = self._by_name.get(name)
+            if watching is None:
+                self._by_name[name] = {subscription}
+                if self._interests is not None:
+                    self._interests.note(name, WAKING)
+            else:
+                watching.add(subscription)
 
     def remove(self, subscription: Subscription, names: Iterable[str]) -> None:
         """Let it no longer watch them."""
@@ -136,6 +145,20 @@ class Watchers:
             watching.discard(subscription)
             if not watching:
                 del self._by_name[name]
+                # As a rule they come again in a moment, so that siblings are not told.
+                if self._interests is not None and self._interests.are_many:
+                    self._interests.drop(name, WAKING)
+
+    def forget_unwatched(self, names: Iterable[str]) -> None:
+        """Let siblings know which of the names nobody watches any more."""
+        if self._interests is not None:
+            for name in names:
+                if name not in self._by_name:
+                    self._interests.drop(name, WAKING)
+
+    def watch_any_of(self, names: Collection[str]) -> bool:
+        """Return whether somebody watches any of the names."""
+        return not self._by_name.keys().isdisjoint(names)
 
     def wake(self, names: Iterable[str]) -> None:
         """Wake those who watch any of the names."""
@@ -171,7 +194,7 @@ class Publisher:
         self._siblings = siblings
         # Requests that wait for a position.
         self._behind: dict[trio.Event, int] = {}
-        self.watchers_of_rooms = Watchers()
+        self.watchers_of_rooms = Watchers(None if siblings is None else siblings.interests)
         self.watchers_of_users = Watchers()
         self._database = database
         self._company = Company(None if siblings is None else siblings.family)
@@ -231,9 +254,10 @@ class Publisher:
 
     def publish(self, commit: Commit) -> None:
         """Announce a commit of this process; call it right after COMMIT, before anything is awaited."""
+        # Whoever sees in the common memory that there is a commit finds there what it is.
+        siblings_know = not self.has_others or self._is_told_directly(commit)
         if self._frontier is not None:
             self._frontier.note(commit.position)
-        siblings_know = not self.has_others or self._is_told_directly(commit)
         self.hear(commit)
         if not siblings_know:
             self._is_urgent.set()
@@ -244,12 +268,13 @@ class Publisher:
 
     def _is_told_directly(self, commit: Commit) -> bool:
         """Tell siblings of a commit, if it needs no order; return whether all of them have been told."""
-        return (
-            self._siblings is not None
-            and not (commit.users or commit.presence_in or commit.keys)
-            and bool(commit.rooms)
-            and self._siblings.tell(Topic.COMMITS, _whole(commit))
-        )
+        siblings = self._siblings
+        if siblings is None or commit.users or commit.presence_in or commit.keys or not commit.rooms:
+            return False
+        is_told = siblings.tell(Topic.COMMITS, _whole(commit))
+        names = (A_HOLE, A_TURN, *commit.rooms)
+        siblings.wake({place for name in names for place in siblings.interests.elsewhere(name, WAKING)})
+        return is_told
 
     def hear(self, commit: Commit) -> None:
         """Tell those who observe at once, as `publish` does: where something is awaited before that."""
@@ -269,11 +294,14 @@ class Publisher:
     async def catch_up(self) -> None:
         """Return once all is published here that was committed on this machine before, or after some seconds."""
         if self.is_behind:
+            self._hear_siblings()
             position = max((commit.position for commit in self._early.values()), default=0)
             await self.reach(position if self._frontier is None else max(position, self._frontier.position))
 
     async def reach(self, position: int) -> None:
         """Return once all is published here up to a position that has been committed, or after some seconds."""
+        if position > self.position:
+            self._hear_siblings()
         if position <= self.position:
             return
         caught_up = trio.Event()
@@ -352,6 +380,8 @@ class Publisher:
             self._early[before] = commit
             if len(self._early) == 1:
                 self._be_patient()
+                # What is missing may have been told; if not, it will be in a moment.
+                self._hear_siblings()
             return
         self._show(commit)
         self._release()
@@ -376,14 +406,25 @@ class Publisher:
             self._work.set()
         else:
             self._patient_until = float("inf")
+        if self._siblings is not None:
+            want = self._siblings.interests.note if self._early else self._siblings.interests.drop
+            want(A_HOLE, WAKING)
 
     def _show(self, commit: Commit) -> None:
         for note in self._on_commit:
             note(commit)
         self.position = max(self.position, commit.position)
-        if not self._shown:
-            trio.lowlevel.current_trio_token().run_sync_soon(self._wake)
-        self._shown.append(commit)
+        if self._is_awaited(commit):
+            if not self._shown:
+                trio.lowlevel.current_trio_token().run_sync_soon(self._wake)
+            self._shown.append(commit)
+
+    def _is_awaited(self, commit: Commit) -> bool:
+        return (
+            self.watchers_of_rooms.watch_any_of(commit.rooms)
+            or self.watchers_of_rooms.watch_any_of(commit.presence_in)
+            or self.watchers_of_users.watch_any_of(commit.users)
+        )
 
     def _wake(self) -> None:
         """Wake those who wait for what has been published.
@@ -450,8 +491,14 @@ class Publisher:
             self._is_lost = True
             self._work.set()
 
+    def _hear_siblings(self) -> None:
+        if self._siblings is not None:
+            self._siblings.hear()
+
     def _hear_sibling(self, told: bytes) -> None:
-        self._hear_other(_commit_of(orjson.loads(told)))
+        commit = _commit_of(orjson.loads(told))
+        self._hear_other(commit)
+        self.watchers_of_rooms.forget_unwatched(commit.rooms)
 
     def _hear_other(self, commit: Commit) -> None:
         if commit.position <= self.position or commit.position - commit.count in self._early:

@@ -1,9 +1,13 @@
-"""What the processes of a homeserver on one machine tell and ask each other, by a socket between each two of them.
+"""What the processes of a homeserver on one machine tell and ask each other.
 
 PostgreSQL's notifications are short, cost a transaction each, and say only that something is new. Siblings tell each
-other what it is, at once. Nothing depends on it: what is told may be lost, but only together with a connection, so that
-both look into the database when one ends and when the next one begins; and who knows that somebody is not reached tells
-everybody by a notification. A question may stay without an answer, and who asked does the work alone.
+other what it is: they leave it in their common memory (`news.py`), where each finds it at the latest when it is asked
+for something. By a socket between each two of them they wake each other and ask questions: who waits for the news is
+woken at once, all others in a moment, when more may have been left.
+
+Nothing depends on it: what is told may be lost, but only together with a connection, so that both look into the
+database when one ends and when the next one begins; and who knows that somebody is not reached tells everybody by a
+notification. A question may stay without an answer, and who asked does the work alone.
 
 The sockets are in a folder that nobody else may enter. Each process listens at one, and calls those before it.
 """
@@ -13,7 +17,7 @@ from __future__ import annotations
 import itertools
 import socket
 import struct
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Collection
 from enum import IntEnum
 from functools import partial
 from pathlib import Path
@@ -21,14 +25,19 @@ from pathlib import Path
 import structlog
 import trio
 
+from tricord.homeserver.stream.common_memory import CommonMemory
+
 __all__ = ["Siblings", "Topic"]
 
 # The length of what follows, what it is, and of a question or an answer its number.
 _HEAD = struct.Struct("!IBQ")
-_QUESTION, _ANSWER, _GREETING = 0, 1, 2
+_QUESTION, _ANSWER, _GREETING, _BELL = 0, 1, 2, 3
 # Of one that does not read, no more than this is kept.
 _MOST_UNSENT = 16 << 20
-_READ = 1 << 18
+# More would be taken from the system, and given back, each time.
+_READ = 1 << 16
+# Who does not wait for news is woken after so long for all that there are by then.
+_GATHER_SECONDS = 0.01
 _PAUSE_SECONDS = 0.05
 _PATIENCE_SECONDS = 2
 
@@ -40,17 +49,23 @@ Answer = Callable[[bytes], Awaitable[bytes]]
 class Topic(IntEnum):
     """What something is told about."""
 
-    COMMITS = 3
-    ROOMS = 4
+    COMMITS = 1
+    ROOMS = 2
 
 
 class Siblings:
     """The other processes, as one of them reaches them."""
 
-    def __init__(self, folder: Path, place: int, count: int) -> None:
+    def __init__(self, folder: Path, memory: CommonMemory) -> None:
+        self.interests = memory.interests
+        """Of which rooms each of them wants to hear."""
         self._folder = folder
-        self._place = place
-        self._count = count
+        self._news = memory.news
+        self._place = memory.place
+        self._count = memory.processes
+        self._is_hearing = False
+        self._has_left_some = trio.Event()
+        self._keep_up = True
         self._lines: dict[int, _Line] = {}
         self._listeners: dict[int, Callable[[bytes], None]] = {}
         self._answer: Answer | None = None
@@ -79,9 +94,32 @@ class Siblings:
         self._answer = answer
 
     def tell(self, topic: Topic, news: bytes) -> bool:
-        """Tell the others; return whether all of them are reached, and keep up."""
-        told = [line.send(topic, 0, news) for line in self._lines.values()]
-        return all(told) and len(told) == self._count - 1
+        """Leave news for the others; return whether all of them are reached, and keep up. Nobody is woken by that."""
+        is_told = self._news.leave(topic, news, self._lines)
+        if topic is Topic.COMMITS and is_told != self._keep_up:
+            self._keep_up = is_told
+            _logger.warning("the other processes keep up again" if is_told else "another process does not keep up")
+        return is_told and len(self._lines) == self._count - 1
+
+    def wake(self, awaiting: Collection[int]) -> None:
+        """Have the others hear the news: those in some places at once, and the rest in a moment."""
+        for place, line in self._lines.items():
+            if place in awaiting or self._news.is_much_for(place):
+                line.ring()
+            else:
+                self._has_left_some.set()
+
+    def hear(self) -> None:
+        """Hear all that the others have told until now."""
+        if self._is_hearing:
+            return
+        self._is_hearing = True
+        try:
+            for topic, news in self._news.take():
+                if (hear := self._listeners.get(topic)) is not None:
+                    hear(news)
+        finally:
+            self._is_hearing = False
 
     async def ask(self, place: int, question: bytes) -> bytes | None:
         """Return what the process in a place answers; None if it does not, and then nobody knows what it did."""
@@ -100,7 +138,17 @@ class Siblings:
                 nursery.start_soon(trio.serve_listeners, self._be_called, [trio.SocketListener(listening)])
                 for place in range(self._place):
                     nursery.start_soon(self._call, place)
+                nursery.start_soon(self._wake_in_a_moment)
                 task_status.started()
+
+    async def _wake_in_a_moment(self) -> None:
+        while True:
+            await self._has_left_some.wait()
+            await trio.sleep(_GATHER_SECONDS)
+            self._has_left_some = trio.Event()
+            for place, line in self._lines.items():
+                if self._news.has_some_for(place):
+                    line.ring()
 
     async def _call(self, place: int) -> None:
         while True:
@@ -141,12 +189,13 @@ class Siblings:
             line.take_answer(number, said)
         elif kind == _QUESTION:
             nursery.start_soon(self._answer_to, line, number, said)
+        elif kind == _BELL:
+            self.hear()
         elif kind == _GREETING:
             self._look()
-        elif (hear := self._listeners.get(kind)) is not None:
-            hear(said)
 
     def _look(self) -> None:
+        self.hear()
         if self._on_loss is not None:
             self._on_loss()
 
@@ -175,6 +224,12 @@ class _Line:
         self._numbers = itertools.count(1)
         self._asked: dict[int, _Question] = {}
         self._is_slow = False
+        self._is_rung = False
+
+    def ring(self) -> None:
+        """Have the other process hear the news, once for all that there are until it is done."""
+        if not self._is_rung:
+            self._is_rung = self.send(_BELL, 0, b"")
 
     def send(self, kind: int, number: int, said: bytes) -> bool:
         """Send something, in its turn; return False, and do not, where too much waits already."""
@@ -222,6 +277,7 @@ class _Line:
                 await trio.lowlevel.checkpoint()
                 self._has_more = trio.Event()
                 unsent, self._unsent = self._unsent, bytearray()
+                self._is_rung = False
                 await self._stream.send_all(unsent)
         except (trio.BrokenResourceError, trio.ClosedResourceError):
             pass

@@ -1,0 +1,86 @@
+"""Which rooms the processes of a homeserver want to hear of, as they note it in their common memory.
+
+A process that knows a room wants to be told what becomes of it. One whose clients wait for something in a room wants to
+be woken. All others need neither, and what is told of rooms is most of what there is to tell.
+
+It is noted where it begins, and taken back when it has been of no use: clients that wait come and go all the time. The
+table is small, so that rooms share places in it: then somebody is told or woken in vain.
+"""
+
+from __future__ import annotations
+
+import mmap
+from array import array
+from zlib import crc32
+
+from tricord.homeserver.stream.news import MOST_PROCESSES
+
+_PLACES = 1 << 14
+SIZE = MOST_PROCESSES * _PLACES
+# Of more rooms than this, none is noted any longer than somebody waits there.
+_MANY = 50_000
+
+
+MOVES = 1
+"""To be told what becomes of a room."""
+WAKING = 2
+"""To be woken when something happens in a room."""
+A_HOLE = "a hole in the positions"
+"""In place of a room: whoever wants to be woken for it waits for whatever is committed next."""
+A_TURN = "a turn to write"
+"""The same."""
+
+
+class Interests:
+    """What each process has noted; this one writes its own notes."""
+
+    def __init__(self, memory: mmap.mmap, start: int, place: int, processes: int) -> None:
+        whole = memoryview(memory)[start : start + SIZE]
+        tables = [whole[each * _PLACES : (each + 1) * _PLACES] for each in range(processes)]
+        self._own = tables[place]
+        # The process that was in this place before wants nothing any more.
+        self._own[:] = bytes(_PLACES)
+        self._others = [(other, table) for other, table in enumerate(tables) if other != place]
+        self._noted: dict[str, int] = {}
+        # How many rooms are noted in each place of the table.
+        self._counts = {interest: array("I", bytes(4 * _PLACES)) for interest in (MOVES, WAKING)}
+
+    @property
+    def are_many(self) -> bool:
+        """Whether more is noted than should be kept without need."""
+        return len(self._noted) > _MANY
+
+    def note(self, room_id: str, interest: int) -> None:
+        """Want something of a room, before anything is read of it."""
+        noted = self._noted.get(room_id, 0)
+        if noted & interest:
+            return
+        self._noted[room_id] = noted | interest
+        place = _place(room_id)
+        self._counts[interest][place] += 1
+        self._own[place] |= interest
+
+    def drop(self, room_id: str, interest: int) -> None:
+        """Want it no longer."""
+        noted = self._noted.get(room_id, 0)
+        if not noted & interest:
+            return
+        if left := noted & ~interest:
+            self._noted[room_id] = left
+        else:
+            del self._noted[room_id]
+        place = _place(room_id)
+        counts = self._counts[interest]
+        counts[place] -= 1
+        if not counts[place]:
+            self._own[place] &= ~interest
+
+    def elsewhere(self, room_id: str, interest: int) -> list[int]:
+        """Return the places of the others that want something of a room."""
+        place = _place(room_id)
+        return [other for other, table in self._others if table[place] & interest]
+
+
+def _place(room_id: str) -> int:
+    # The hashes of Python are other ones in each process.
+    return crc32(room_id.encode()) % _PLACES

@@ -1,0 +1,98 @@
+"""News that the processes of a homeserver leave for each other in their common memory, until somebody reads them.
+
+Each process writes into a ring of its own, and notes how far it has read in those of the others. To leave news costs a
+copy, and nobody is woken by it: who is to be woken, and when, is for `siblings.py` to decide. What somebody alive has
+not read is not overwritten; where there is no room for more, the writer is told so.
+"""
+
+from __future__ import annotations
+
+import mmap
+import struct
+from collections.abc import Collection, Iterator
+
+MOST_PROCESSES = 64
+# A cache line each, so that writers do not slow each other down.
+_STRIDE = 8
+# The length of what follows, and what it is about.
+_HEAD = struct.Struct("!IB")
+_RING = 1 << 19
+# So much unread is reason enough to wake a reader; nothing larger is left as one.
+_MUCH = _RING // 4
+
+_WRITTEN = MOST_PROCESSES * _STRIDE * 8
+_READ = _WRITTEN + MOST_PROCESSES * MOST_PROCESSES * 8
+# The rings come last: of those that nobody writes to, no memory is taken.
+SIZE = _READ + MOST_PROCESSES * _RING
+
+
+class News:
+    """What one of the processes leaves for the others, and reads of theirs."""
+
+    def __init__(self, memory: mmap.mmap, start: int, place: int, processes: int) -> None:
+        whole = memoryview(memory)[start : start + SIZE]
+        # Counted in bytes from the very beginning, however often a ring has been filled.
+        self._written = whole[:_WRITTEN].cast("q")
+        self._read = whole[_WRITTEN:_READ].cast("q")
+        self._rings = [whole[_READ + each * _RING : _READ + (each + 1) * _RING] for each in range(processes)]
+        self._place = place
+        self._others = [other for other in range(processes) if other != place]
+        # What was left before is in the database, at which we have not looked yet.
+        for other in self._others:
+            self._read[self._mark(place, other)] = self._written[other * _STRIDE]
+
+    def leave(self, topic: int, news: bytes, readers: Collection[int]) -> bool:
+        """Leave something for those in some places; return whether there is room for it."""
+        written = self._written[self._place * _STRIDE]
+        end = written + _HEAD.size + len(news)
+        if end - written > _MUCH or any(
+            end - self._read[self._mark(reader, self._place)] > _RING for reader in readers
+        ):
+            return False
+        ring = self._rings[self._place]
+        _put(ring, written, _HEAD.pack(len(news), topic))
+        _put(ring, written + _HEAD.size, news)
+        # Only now can it be seen.
+        self._written[self._place * _STRIDE] = end
+        return True
+
+    def is_much_for(self, reader: int) -> bool:
+        """Return whether a reader should be woken to make room."""
+        return self._unread_by(reader) > _MUCH
+
+    def has_some_for(self, reader: int) -> bool:
+        """Return whether there is something that a reader has not read."""
+        return self._unread_by(reader) > 0
+
+    def take(self) -> Iterator[tuple[int, bytes]]:
+        """Give all that the others have left and that was not read yet, in the order in which each left it."""
+        for other in self._others:
+            written, mark = self._written[other * _STRIDE], self._mark(self._place, other)
+            ring = self._rings[other]
+            while (at := self._read[mark]) < written:
+                length, topic = _HEAD.unpack(_get(ring, at, _HEAD.size))
+                news = _get(ring, at + _HEAD.size, length)
+                self._read[mark] = at + _HEAD.size + length
+                yield topic, news
+
+    def _unread_by(self, reader: int) -> int:
+        return self._written[self._place * _STRIDE] - self._read[self._mark(reader, self._place)]
+
+    @staticmethod
+    def _mark(reader: int, writer: int) -> int:
+        return reader * MOST_PROCESSES + writer
+
+
+def _put(ring: memoryview, at: int, data: bytes) -> None:
+    at %= _RING
+    first = min(len(data), _RING - at)
+    ring[at : at + first] = data[:first]
+    if first < len(data):
+        ring[: len(data) - first] = data[first:]
+
+
+def _get(ring: memoryview, at: int, length: int) -> bytes:
+    at %= _RING
+    first = min(length, _RING - at)
+    data = bytes(ring[at : at + first])
+    return data if first == length else data + bytes(ring[: length - first])
