@@ -70,7 +70,7 @@ class Log:
         self._policy = policy
         self._others = others
         if others is not None:
-            others.write_with(self._append_for_another)
+            others.write_with(self._append_for_others)
         self._database = database
         self._rooms = rooms
         self._signer = signer
@@ -107,21 +107,32 @@ class Log:
         stored = await self._appended(AppendRequest(drafts))
         return await self._append_recommended(drafts) if stored is None else stored
 
-    async def _append_for_another(self, drafts: Sequence[Draft]) -> list[StoredEvent] | None:
-        return await self._appended(AppendRequest(drafts))
+    async def _append_for_others(self, asked: Sequence[Sequence[Draft]]) -> list[list[StoredEvent] | None]:
+        """Append drafts of some requests; None for those that are refused, or that a policy server must see first."""
+        requests = [AppendRequest(drafts) for drafts in asked]
+        await self._until_done(requests)
+        return [
+            None if request.error is not None or request.needs_recommendation else request.stored
+            for request in requests
+        ]
 
     async def _appended(self, request: AppendRequest) -> list[StoredEvent] | None:
         """Have a request written; None if the room's policy server must be asked first."""
-        self._waiting.append(request)
-        self._has_work.set()
-        try:
-            await request.done.wait()
-        finally:
-            # Gone before it was taken up: then it need not be.
-            request.is_wanted = False
+        await self._until_done([request])
         if request.error is not None:
             raise request.error
         return None if request.needs_recommendation else request.stored
+
+    async def _until_done(self, requests: Sequence[AppendRequest]) -> None:
+        self._waiting += requests
+        self._has_work.set()
+        try:
+            for request in requests:
+                await request.done.wait()
+        finally:
+            # Gone before they were taken up: then they need not be.
+            for request in requests:
+                request.is_wanted = False
 
     async def _append_recommended(self, drafts: Sequence[Draft]) -> list[StoredEvent]:
         """Append events that the room's policy server signs; raise what it says if it does not.

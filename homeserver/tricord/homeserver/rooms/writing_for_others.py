@@ -27,11 +27,20 @@ from tricord.homeserver.stream.publisher import Commit, Publisher
 from tricord.homeserver.stream.siblings import Siblings
 from tricord.protocol.identifiers import RoomId
 
-Append = Callable[[Sequence[Draft]], Awaitable[list[StoredEvent] | None]]
-
-_NOT_DONE = b""
+Append = Callable[[Sequence[Sequence[Draft]]], Awaitable[list[list[StoredEvent] | None]]]
+"""Appends drafts of some requests; returns the events of each, or None where it is not done."""
 
 _logger = structlog.get_logger(__name__)
+
+
+class _Question:
+    """What is asked of another process at once: drafts of several requests, all for one room."""
+
+    def __init__(self) -> None:
+        self.drafts: list[Sequence[Draft]] = []
+        self.answered = trio.Event()
+        self.answers: list[bytes | None] | None = None
+        """What became of each of them; None: nobody knows."""
 
 
 class OtherWriters:
@@ -45,10 +54,12 @@ class OtherWriters:
         self._have_written = trio.Event()
         publisher.observe_other_processes(self._note_commit, lambda _position: None)
         self._append: Append | None = None
+        # What will be asked in a moment, by who is asked, and about which room.
+        self._questions: dict[tuple[int, RoomId], _Question] = {}
         siblings.answer_with(self._answer)
 
     def write_with(self, append: Append) -> None:
-        """Append for others by a function that returns the events, or None if it is not done."""
+        """Append for others by a function."""
         self._append = append
 
     async def appended(self, drafts: Sequence[Draft]) -> list[StoredEvent] | None:
@@ -59,15 +70,38 @@ class OtherWriters:
         room_id = drafts[0].room_id
         writer = self._writers.other(room_id)
         if writer is not None and all(map(_is_known_again, drafts)):
-            answer = await self._siblings.ask(writer, pickle.dumps(drafts))
-            if answer:
+            question, number = await self._asked(writer, drafts)
+            if question.answers is not None:
+                answer = question.answers[number]
+                if answer is None:
+                    return None  # it is there, and goes on with what others want
                 events = decode_events(answer)
                 await self._publisher.reach(max(stored.position or 0 for stored in events))
                 return events
-            if answer is not None:
-                return None  # it is there, and goes on with what others want
         self._writers.note(room_id)
         return None
+
+    async def _asked(self, writer: int, drafts: Sequence[Draft]) -> tuple[_Question, int]:
+        """Return an answered question, and the number of some drafts in it. What is to be asked now goes along."""
+        key = writer, drafts[0].room_id
+        question = self._questions.get(key)
+        if question is not None:
+            question.drafts.append(drafts)
+            number = len(question.drafts) - 1
+            await question.answered.wait()
+            return question, number
+        question = self._questions[key] = _Question()
+        question.drafts.append(drafts)
+        try:
+            try:
+                await trio.lowlevel.checkpoint()
+            finally:
+                del self._questions[key]
+            if answer := await self._siblings.ask(writer, pickle.dumps(question.drafts)):
+                question.answers = pickle.loads(answer)  # noqa: S301  # our own sibling wrote it
+        finally:
+            question.answered.set()
+        return question, 0
 
     def claim(self, room_id: RoomId) -> None:
         """Be who writes to a room, from now on."""
@@ -100,13 +134,14 @@ class OtherWriters:
         self._have_written = trio.Event()
 
     async def _answer(self, question: bytes) -> bytes:
-        drafts: Sequence[Draft] = pickle.loads(question)  # noqa: S301  # our own sibling wrote it
+        asked: Sequence[Sequence[Draft]] = pickle.loads(question)  # noqa: S301  # our own sibling wrote it
+        answers: Sequence[Sequence[StoredEvent] | None] = [None] * len(asked)
         try:
-            events = None if self._append is None else await self._append(drafts)
-        except Exception as error:  # noqa: BLE001  # who asked tries it, and is refused in the same way
+            if self._append is not None:
+                answers = await self._append(asked)
+        except Exception as error:  # noqa: BLE001  # who asked tries it
             _logger.debug("what another process wanted was not appended", reason=repr(error))
-            return _NOT_DONE
-        return _NOT_DONE if events is None else encode_events(events)
+        return pickle.dumps([None if events is None else encode_events(events) for events in answers])
 
 
 def _is_known_again(draft: Draft) -> bool:
