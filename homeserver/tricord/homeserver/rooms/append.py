@@ -327,6 +327,8 @@ class Log:
         positions: dict[int, int] = {}
         if written:
             writes = await self._committer.settled(written)
+            if self._others is not None:
+                self._others.end_turn()
             moved, positions = await self._committer.put(writes)
             self._committer.take_in(writes, moved, positions)
         refused = []

@@ -6,7 +6,8 @@ and the others ask it to append for them. Whatever the writer does not do, for w
 the log finds out if it has been done after all, by the transaction of the request, or because the state is set already.
 
 Different rooms are written by several at once, but committed one after the other, since each commit takes the next
-positions. So who has little to write lets the others finish first: what comes meanwhile goes along, with one commit.
+positions. So who has little to write lets the others compute what they write first: what comes meanwhile goes along,
+with one commit. While one commits, the next computes.
 """
 
 from __future__ import annotations
@@ -23,8 +24,8 @@ from tricord.homeserver.rooms.moves import decode_events, encode_events
 from tricord.homeserver.rooms.stored_event import StoredEvent
 from tricord.homeserver.stream.common_memory import TURN_SECONDS, CommonMemory
 from tricord.homeserver.stream.interests import A_TURN, WAKING
-from tricord.homeserver.stream.publisher import Commit, Publisher
-from tricord.homeserver.stream.siblings import Siblings
+from tricord.homeserver.stream.publisher import Publisher
+from tricord.homeserver.stream.siblings import Siblings, Topic
 from tricord.protocol.identifiers import RoomId
 
 Append = Callable[[Sequence[Sequence[Draft]]], Awaitable[list[list[StoredEvent] | None]]]
@@ -51,8 +52,8 @@ class OtherWriters:
         self._siblings = siblings
         self._writers = memory.writers
         self._turns = memory.turns
-        self._have_written = trio.Event()
-        publisher.observe_other_processes(self._note_commit, lambda _position: None)
+        self._turn_ended = trio.Event()
+        siblings.listen(Topic.TURNS, self._note_turn)
         self._append: Append | None = None
         # What will be asked in a moment, by who is asked, and about which room.
         self._questions: dict[tuple[int, RoomId], _Question] = {}
@@ -109,15 +110,22 @@ class OtherWriters:
 
     @contextmanager
     def turn(self) -> Iterator[None]:
-        """Let the others know that there is something to write here, while the block lasts."""
+        """Let the others know that there is something to write here, while the block lasts, or until `end_turn`."""
         self._turns.begin()
         try:
             yield
         finally:
-            self._turns.end()
+            self.end_turn()
+
+    def end_turn(self) -> None:
+        """Let the others go on: all is computed."""
+        self._turns.end()
+        if awaiting := self._siblings.interests.elsewhere(A_TURN, WAKING):
+            self._siblings.tell(Topic.TURNS, b"")
+            self._siblings.wake(awaiting)
 
     async def let_go_first(self) -> None:
-        """Wait until those who have waited longer have written, or take too long."""
+        """Wait until those who have waited longer have computed what they write, or take too long."""
         if self._turns.has_come:
             return
         interests = self._siblings.interests
@@ -125,13 +133,13 @@ class OtherWriters:
         try:
             with trio.move_on_after(TURN_SECONDS):
                 while not self._turns.has_come:
-                    await self._have_written.wait()
+                    await self._turn_ended.wait()
         finally:
             interests.drop(A_TURN, WAKING)
 
-    def _note_commit(self, _commit: Commit) -> None:
-        self._have_written.set()
-        self._have_written = trio.Event()
+    def _note_turn(self, _news: bytes) -> None:
+        self._turn_ended.set()
+        self._turn_ended = trio.Event()
 
     async def _answer(self, question: bytes) -> bytes:
         asked: Sequence[Sequence[Draft]] = pickle.loads(question)  # noqa: S301  # our own sibling wrote it

@@ -155,12 +155,12 @@ class Turns:
         self._since[self._place] = time.monotonic_ns()
 
     def end(self) -> None:
-        """Note that it has written."""
+        """Note that it is about to write it, or need not."""
         self._since[self._place] = 0
 
     @property
     def has_come(self) -> bool:
-        """Whether no other process has waited for longer, and writes now or will in a moment."""
+        """Whether no other process has waited for longer, and computes now what it writes, or will in a moment."""
         ours = self._since[self._place]
         earliest = time.monotonic_ns() - int(TURN_SECONDS * 1e9)
         return not any(earliest < self._since[other] < ours for other in self._others)

@@ -28,7 +28,7 @@ WAKING = 2
 A_HOLE = "a hole in the positions"
 """In place of a room: whoever wants to be woken for it waits for whatever is committed next."""
 A_TURN = "a turn to write"
-"""The same."""
+"""The same, for whoever has computed next what is to be written."""
 
 
 class Interests:

@@ -28,7 +28,7 @@ from tricord.homeserver.storage.errors import DatabaseError
 from tricord.homeserver.storage.stream import current_position
 from tricord.homeserver.stream.common_memory import Frontier
 from tricord.homeserver.stream.company import LOOK_AT_EVERYTHING, Company
-from tricord.homeserver.stream.interests import A_HOLE, A_TURN, WAKING, Interests
+from tricord.homeserver.stream.interests import A_HOLE, WAKING, Interests
 from tricord.homeserver.stream.siblings import Siblings, Topic
 from tricord.protocol.identifiers import RoomId, UserId
 
@@ -272,7 +272,7 @@ class Publisher:
         if siblings is None or commit.users or commit.presence_in or commit.keys or not commit.rooms:
             return False
         is_told = siblings.tell(Topic.COMMITS, _whole(commit))
-        names = (A_HOLE, A_TURN, *commit.rooms)
+        names = (A_HOLE, *commit.rooms)
         siblings.wake({place for name in names for place in siblings.interests.elsewhere(name, WAKING)})
         return is_told
 

@@ -51,6 +51,7 @@ class Topic(IntEnum):
 
     COMMITS = 1
     ROOMS = 2
+    TURNS = 3
 
 
 class Siblings:
