@@ -115,7 +115,7 @@ class Homeserver:
 
     def cpu_seconds(self) -> tuple[float, float]:
         """Return the CPU time of the server, and of its PostgreSQL."""
-        postmaster, *children = self._postgres()
+        postmaster, *children = self.postgres_processes()
         # The postmaster's own figures do not hold those of processes that still run.
         ended = Path(f"/proc/{postmaster}/stat").read_text().rpartition(")")[2].split()[13:15]
         postgres = sum(cpu_seconds(pid) for pid in [postmaster, *children]) + sum(map(int, ended)) / 100
@@ -136,9 +136,9 @@ class Homeserver:
 
     def postgres_mib(self) -> float:
         """Return the memory of PostgreSQL, what its processes share counted once."""
-        return sum(proportional_mib(pid) for pid in self._postgres())
+        return sum(proportional_mib(pid) for pid in self.postgres_processes())
 
-    def _postgres(self) -> list[int]:
+    def postgres_processes(self) -> list[int]:
         """Return the processes of PostgreSQL, the first of them first."""
         postmaster = int((self.postgres_folder / "data/postmaster.pid").read_text().split()[0])
         return [postmaster, *map(int, Path(f"/proc/{postmaster}/task/{postmaster}/children").read_text().split())]

@@ -14,7 +14,7 @@ from bench.scenario import TEXT, Bench
 
 _READERS = 32
 _MESSAGES = 200
-_CEILING_SECONDS = 0.5
+_CEILING_SECONDS = 0.25
 
 
 async def reads(bench: Bench) -> None:

@@ -36,7 +36,7 @@ class Pair:
         self.room_id = room_id
 
     def let_one_write(self) -> None:
-        """Make it the writer of the room, however slow the machine is."""
+        """Make it the writer of the room."""
         self.commons[0].memory.writers.note(self.room_id)
 
     def hands_over(self) -> list[bytes]:
@@ -53,7 +53,9 @@ class Pair:
 
 
 @pytest.fixture
-async def pair(database_url: str) -> AsyncIterator[Pair]:
+async def pair(database_url: str, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Pair]:
+    # However slow the machine is.
+    monkeypatch.setattr(common_memory, "_WRITER_MS", 1_000 * _PATIENCE_SECONDS)
     with in_common(2) as commons:
         async with opened_house(database_url, commons[0]) as one, opened_house(database_url, commons[1]) as other:
             with trio.fail_after(_PATIENCE_SECONDS):

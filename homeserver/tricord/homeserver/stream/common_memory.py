@@ -40,8 +40,9 @@ _WRITERS = _BUCKETS + _ROOMS * 8
 _CONNECTIONS = _WRITERS + MOST_PROCESSES * _STRIDE * 8
 _INTERESTS = _CONNECTIONS + interests.SIZE
 SIZE = _INTERESTS + news.SIZE
-# A process that has had nothing to write to a room for so long is its writer no more.
-_WRITER_MS = 1_000
+# A process that has had nothing to write to a room for so long is its writer no more. Who writes seldom gains nothing
+# by handing it over.
+_WRITER_MS = 250
 # Whoever takes longer to write is not waited for.
 TURN_SECONDS = 0.03
 
@@ -118,7 +119,7 @@ class Buckets:
 
 
 class Writers:
-    """Which process writes to each room now: the one that did so last, for a second.
+    """Which process writes to each room now: the one that did so last, for a moment.
 
     Nothing is locked: two that begin at the very same moment may both write, once, and whoever noted it later goes on.
     """
