@@ -59,7 +59,7 @@ from tricord.homeserver.search.search import Search
 from tricord.homeserver.search.stems import Stems
 from tricord.homeserver.serving.call import Requester, Route
 from tricord.homeserver.serving.dispatch import Dispatcher
-from tricord.homeserver.storage.database import Database
+from tricord.homeserver.storage.database import Database, Transaction
 from tricord.homeserver.storage.stream import current_position
 from tricord.homeserver.stream.publisher import Publisher
 from tricord.protocol.identifiers import DeviceId, ServerName, UserId
@@ -88,11 +88,18 @@ class NobodysTokens:
         raise NotImplementedError
 
 
+async def _insert_account(tx: Transaction, user_id: UserId) -> None:
+    await tx.execute("INSERT INTO accounts (user_id, created_ts) VALUES ($1, 0) ON CONFLICT DO NOTHING", user_id)
+
+
 class Everybody:
     """Makes people."""
 
-    def __init__(self, routes: list[Route], account_data: AccountData, profiles: SetProfiles) -> None:
+    def __init__(
+        self, database: Database, routes: list[Route], account_data: AccountData, profiles: SetProfiles
+    ) -> None:
         self.routes = routes
+        self._database = database
         self._dispatcher = Dispatcher(routes, NobodysTokens())
         self._account_data = account_data
         self._profiles = profiles
@@ -103,6 +110,8 @@ class Everybody:
         user_id = UserId(f"@{name}:{HERE}")
 
         async def set_account_data(data_type: str, content: dict[str, Any]) -> None:
+            # Only who has an account here has data of it.
+            await self._database.run(_insert_account, user_id)
             await self._account_data.set(user_id, None, data_type, content)
 
         async def set_profile(**profile: str) -> None:
@@ -186,7 +195,7 @@ async def everybody(database: Database) -> AsyncIterator[Everybody]:
     async with trio.open_nursery() as nursery:
         nursery.start_soon(log.run)
         nursery.start_soon(publisher.run)
-        yield Everybody([route for api in apis for route in api.routes()], account_data, profiles)
+        yield Everybody(database, [route for api in apis for route in api.routes()], account_data, profiles)
         nursery.cancel_scope.cancel()
 
 
