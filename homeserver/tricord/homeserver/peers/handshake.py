@@ -15,7 +15,7 @@ from typing import TypeVar
 import structlog
 
 from tricord.federation.calls.membership import Template
-from tricord.federation.errors import PeerError, PeerRefused
+from tricord.federation.errors import PeerAnswerInvalid, PeerError, PeerRefused
 from tricord.homeserver.rooms.chain import Signer
 from tricord.protocol.errors import (
     BadJson,
@@ -72,6 +72,9 @@ async def first_that_answers(servers: Iterable[ServerName], ask: Callable[[Serve
             # What it says is no use to us; the next one may be honest.
             _logger.info("a server gave what cannot be used", server=server, reason=error.message)
             refusal = error
+        except PeerAnswerInvalid as error:
+            _logger.info("a server gave what cannot be used", server=server, reason=str(error))
+            refusal = refusal or Unreachable(f"{server} gave an answer that cannot be used: {error.message}")
         except PeerError as error:
             _logger.info("a server did not help", server=server, reason=str(error))
     if refusal is not None:
