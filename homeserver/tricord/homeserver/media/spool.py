@@ -20,9 +20,8 @@ from tricord.homeserver.media.blobs import StoreUnavailable
 
 # One write, and one hash, for so much: smaller parts would cost a thread's turn each.
 _WRITTEN_AT_ONCE = 1 << 20
-# For larger pieces Linux (6.18) takes large pages into its cache, and finding those can cost ten times the copying; for
-# smaller ones, threads would be at each other's turns more often.
-_LARGEST_PIECE = 1 << 18
+# For larger pieces Linux (6.18) takes large pages into its cache, and finding those can cost ten times the copying.
+_LARGEST_PIECE = 1 << 16
 # Where somebody reads along, what has come is written after so long.
 _LONGEST_HELD_SECONDS = 0.25
 _ABANDONED_SECONDS = 24 * 3600
