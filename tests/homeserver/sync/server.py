@@ -74,6 +74,7 @@ from tricord.homeserver.rooms.upgrade import RoomUpgrade
 from tricord.homeserver.rooms.visibility import Visibility
 from tricord.homeserver.serving.call import Requester, Route
 from tricord.homeserver.serving.dispatch import Dispatcher
+from tricord.homeserver.storage.accounts import insert_account
 from tricord.homeserver.storage.database import Database
 from tricord.homeserver.storage.stream import current_position
 from tricord.homeserver.stream.publisher import Publisher
@@ -144,6 +145,7 @@ class Inhabitants:
 class SyncServer:
     """What people are served by."""
 
+    database: Database
     dispatcher: Dispatcher
     engine: SyncEngine
     filters: SyncFilters
@@ -164,17 +166,22 @@ class SyncServer:
         return Follower(
             requester,
             self.dispatcher,
-            partial(self.account_data.set, user_id, None),
+            partial(self._set_account_data, user_id),
             set_profile,
             engine=self.engine,
             filters=self.filters,
         )
 
+    async def _set_account_data(self, user_id: UserId, data_type: str, content: JsonObject) -> None:
+        # Only who has an account has data in it.
+        await self.database.run(insert_account, user_id, None, 0, is_admin=False, user_type=None)
+        await self.account_data.set(user_id, None, data_type, content)
+
     def take_over(self, person: Follower) -> None:
         """Serve somebody whom another server served before."""
         self.inhabitants.sessions[str(person.requester.session_id)] = person.requester
         person.dispatcher, person.engine, person.filters = self.dispatcher, self.engine, self.filters
-        person.set_account_data = partial(self.account_data.set, person.user_id, None)
+        person.set_account_data = partial(self._set_account_data, person.user_id)
 
 
 @asynccontextmanager
@@ -333,5 +340,5 @@ async def sync_server(database: Database) -> AsyncIterator[SyncServer]:
     async with trio.open_nursery() as nursery:
         for run in (log.run, publisher.run, typing.run, presences.run):
             nursery.start_soon(run)
-        yield SyncServer(dispatcher, engine, filters, account_data, websocket, inhabitants)
+        yield SyncServer(database, dispatcher, engine, filters, account_data, websocket, inhabitants)
         nursery.cancel_scope.cancel()
