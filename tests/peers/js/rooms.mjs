@@ -16,6 +16,8 @@ await converse(async (person) => {
     await eventually(() => bob.getRoom(roomId).name === "Tea");
     await bob.joinRoom(roomId);
     await eventually(() => bob.getRoom(roomId)?.getMyMembership() === "join");
+    // What Alice says before she has heard of it stands before it in her timeline, and then so does what Bob has read.
+    await eventually(() => alice.getRoom(roomId).getMember(bob.getUserId())?.membership === "join");
 
     const heard = untilSaid(bob, "Hello");
     const { event_id: eventId } = await alice.sendMessage(roomId, { msgtype: MsgType.Text, body: "Hello" });
