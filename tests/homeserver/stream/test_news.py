@@ -16,7 +16,11 @@ def memory() -> mmap.mmap:
 
 
 def news_of(memory: mmap.mmap, count: int) -> list[News]:
-    return [CommonMemory(memory, place, count).news for place in range(count)]
+    everybody = [CommonMemory(memory, place, count).news for place in range(count)]
+    for place, news in enumerate(everybody):
+        for writer in {*range(count)} - {place}:
+            news.begin(writer)
+    return everybody
 
 
 def test_each_reads_all_in_the_order_in_which_it_was_left_however_often_the_ring_is_filled(memory: mmap.mmap) -> None:
@@ -45,12 +49,26 @@ def test_what_a_reader_has_not_read_is_not_overwritten(memory: mmap.mmap) -> Non
 
 def test_who_is_dead_is_not_waited_for_and_its_replacement_reads_what_comes_from_then_on(memory: mmap.mmap) -> None:
     one, _dead = news_of(memory, 2)
+    replacement = CommonMemory(memory, 1, 2).news
     for number in range(10_000):
         assert one.leave(1, b"%d" % number * 100, [])
-    replacement = CommonMemory(memory, 1, 2).news
+        assert list(replacement.take()) == []
+    replacement.begin(0)
     assert list(replacement.take()) == []
     assert one.leave(1, b"hello", [1])
     assert list(replacement.take()) == [(1, b"hello")]
+
+
+def test_nothing_is_read_of_a_process_that_knows_its_reader_no_longer(memory: mmap.mmap) -> None:
+    one, other = news_of(memory, 2)
+    assert one.leave(1, b"before", [1])
+    other.end(0)
+    for _ in range(10):
+        assert one.leave(1, bytes(100_000), [])
+    assert list(other.take()) == []
+    other.begin(0)
+    assert one.leave(1, b"after", [1])
+    assert list(other.take()) == [(1, b"after")]
 
 
 def test_what_is_too_large_is_not_left(memory: mmap.mmap) -> None:

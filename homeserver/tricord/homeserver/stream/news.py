@@ -1,8 +1,8 @@
 """News that the processes of a homeserver leave for each other in their common memory, until somebody reads them.
 
 Each process writes into a ring of its own, and notes how far it has read in those of the others. To leave news costs a
-copy, and nobody is woken by it: who is to be woken, and when, is for `siblings.py` to decide. What somebody alive has
-not read is not overwritten; where there is no room for more, the writer is told so.
+copy, and nobody is woken by it: who is to be woken, and when, is for `siblings.py` to decide. What has not been read by
+somebody whom the writer knows is not overwritten; where there is no room for more, the writer is told so.
 """
 
 from __future__ import annotations
@@ -36,10 +36,20 @@ class News:
         self._read = whole[_WRITTEN:_READ].cast("q")
         self._rings = [whole[_READ + each * _RING : _READ + (each + 1) * _RING] for each in range(processes)]
         self._place = place
-        self._others = [other for other in range(processes) if other != place]
-        # What was left before is in the database, at which we have not looked yet.
-        for other in self._others:
-            self._read[self._mark(place, other)] = self._written[other * _STRIDE]
+        self._writers: set[int] = set()
+
+    def begin(self, writer: int) -> None:
+        """Read what a process leaves from now on. It must know of it: from others it would be overwritten."""
+        self.pass_over(writer)
+        self._writers.add(writer)
+
+    def pass_over(self, writer: int) -> None:
+        """Leave unread what a process has left until now."""
+        self._read[self._mark(self._place, writer)] = self._written[writer * _STRIDE]
+
+    def end(self, writer: int) -> None:
+        """Read nothing of a process any more."""
+        self._writers.discard(writer)
 
     def leave(self, topic: int, news: bytes, readers: Collection[int]) -> bool:
         """Leave something for those in some places; return whether there is room for it."""
@@ -65,10 +75,10 @@ class News:
         return self._unread_by(reader) > 0
 
     def take(self) -> Iterator[tuple[int, bytes]]:
-        """Give all that the others have left and that was not read yet, in the order in which each left it."""
-        for other in self._others:
-            written, mark = self._written[other * _STRIDE], self._mark(self._place, other)
-            ring = self._rings[other]
+        """Give all that others have left and that was not read yet, in the order in which each left it."""
+        for writer in self._writers:
+            written, mark = self._written[writer * _STRIDE], self._mark(self._place, writer)
+            ring = self._rings[writer]
             while (at := self._read[mark]) < written:
                 length, topic = _HEAD.unpack(_get(ring, at, _HEAD.size))
                 news = _get(ring, at + _HEAD.size, length)

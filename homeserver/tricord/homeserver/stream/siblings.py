@@ -173,26 +173,31 @@ class Siblings:
     async def _speak(self, place: int, stream: trio.SocketStream) -> None:
         async with stream, trio.open_nursery() as nursery:
             line = self._lines[place] = _Line(stream)
+            # It should not find that we are far behind.
+            self._news.pass_over(place)
             line.send(_GREETING, 0, b"")
             nursery.start_soon(line.write)
             try:
-                await line.read(partial(self._hear, nursery, line))
+                await line.read(partial(self._hear, nursery, place, line))
             finally:
                 # If it has been replaced already, its successor may have called.
                 if self._lines.get(place) is line:
                     del self._lines[place]
+                    self._news.end(place)
                 line.end()
                 self._look()
             nursery.cancel_scope.cancel()
 
-    def _hear(self, nursery: trio.Nursery, line: _Line, kind: int, number: int, said: bytes) -> None:
+    def _hear(self, nursery: trio.Nursery, place: int, line: _Line, kind: int, number: int, said: bytes) -> None:
         if kind == _ANSWER:
             line.take_answer(number, said)
         elif kind == _QUESTION:
             nursery.start_soon(self._answer_to, line, number, said)
         elif kind == _BELL:
             self.hear()
-        elif kind == _GREETING:
+        elif kind == _GREETING and self._lines.get(place) is line:
+            # From now on it leaves us what we have not read. What it told before is in the database.
+            self._news.begin(place)
             self._look()
 
     def _look(self) -> None:
