@@ -107,6 +107,8 @@ from tricord.protocol.signing import SigningKey
 from tricord.protocol.strict_json import JsonObject
 
 HERE = ServerName("hs.test")
+# Whoever sets account data needs an account.
+_WITH_ACCOUNTS = ("alice", "bob", "carol")
 
 
 class SyncWithoutSocket(Sync):
@@ -145,7 +147,6 @@ class Inhabitants:
 class SyncServer:
     """What people are served by."""
 
-    database: Database
     dispatcher: Dispatcher
     engine: SyncEngine
     filters: SyncFilters
@@ -166,27 +167,24 @@ class SyncServer:
         return Follower(
             requester,
             self.dispatcher,
-            partial(self._set_account_data, user_id),
+            partial(self.account_data.set, user_id, None),
             set_profile,
             engine=self.engine,
             filters=self.filters,
         )
 
-    async def _set_account_data(self, user_id: UserId, data_type: str, content: JsonObject) -> None:
-        # Only who has an account has data in it.
-        await self.database.run(insert_account, user_id, None, 0, is_admin=False, user_type=None)
-        await self.account_data.set(user_id, None, data_type, content)
-
     def take_over(self, person: Follower) -> None:
         """Serve somebody whom another server served before."""
         self.inhabitants.sessions[str(person.requester.session_id)] = person.requester
         person.dispatcher, person.engine, person.filters = self.dispatcher, self.engine, self.filters
-        person.set_account_data = partial(self._set_account_data, person.user_id)
+        person.set_account_data = partial(self.account_data.set, person.user_id, None)
 
 
 @asynccontextmanager
 async def sync_server(database: Database) -> AsyncIterator[SyncServer]:
     """Open a server on a database, which may be that of another one before it."""
+    for name in _WITH_ACCOUNTS:
+        await database.run(insert_account, UserId(f"@{name}:{HERE}"), None, 0, is_admin=False, user_type=None)
     clock, inhabitants = SystemClock(), Inhabitants()
     publisher = Publisher(database, await database.read(current_position))
     changes = RecentChanges(publisher)
@@ -340,5 +338,5 @@ async def sync_server(database: Database) -> AsyncIterator[SyncServer]:
     async with trio.open_nursery() as nursery:
         for run in (log.run, publisher.run, typing.run, presences.run):
             nursery.start_soon(run)
-        yield SyncServer(database, dispatcher, engine, filters, account_data, websocket, inhabitants)
+        yield SyncServer(dispatcher, engine, filters, account_data, websocket, inhabitants)
         nursery.cancel_scope.cancel()
