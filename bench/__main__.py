@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import argparse
 import signal
-import tempfile
 from contextlib import AsyncExitStack
 from pathlib import Path
 
@@ -22,7 +21,7 @@ from bench import federation, scenarios
 from bench.asked import AFTER_ALL, IDLE, OURS_AFTER_MORE
 from bench.comparison import Comparison
 from bench.figures import SETTLING_SECONDS
-from bench.homeservers import synapse, tricord
+from bench.homeservers import synapse, tricord, working_folder
 from bench.plan import BY_DEFAULT, EVERYTHING, STARTS, Plan
 from bench.scenarios import chosen_of
 from bench.sockets import allow_many_connections
@@ -141,10 +140,7 @@ def main() -> None:
     parser.add_argument("--json", type=Path, help="write the figures to this file, too, after each part")
     options = parser.parse_args()
     allow_many_connections()
-    with tempfile.TemporaryDirectory(prefix="tricord-bench-") as folder:
-        options.folder = Path(folder)
-        # PostgreSQL may run as somebody else.
-        options.folder.chmod(0o755)
+    with working_folder() as options.folder:
         trio.run(measure, options)
 
 

@@ -12,7 +12,6 @@ import argparse
 import itertools
 import secrets
 import statistics
-import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,7 +23,7 @@ from bench import accounts
 from bench.accounts import User
 from bench.asking import ask
 from bench.figures import Figures, family_of
-from bench.homeservers import SECRET, Homeserver, tricord
+from bench.homeservers import SECRET, Homeserver, tricord, working_folder
 from bench.scenario import TEXT, Bench
 from bench.sending import sends_of
 
@@ -143,10 +142,7 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=1, help="how long a round takes")
     parser.add_argument("--port", type=int, default=8128)
     options = parser.parse_args()
-    with tempfile.TemporaryDirectory(prefix="tricord-bench-") as folder:
-        options.folder = Path(folder)
-        # PostgreSQL may run as somebody else.
-        options.folder.chmod(0o755)
+    with working_folder() as options.folder:
         trio.run(measure, options)
 
 

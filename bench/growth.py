@@ -15,7 +15,6 @@ import argparse
 import itertools
 import json
 import secrets
-import tempfile
 import time
 from collections.abc import Awaitable, Callable, Collection, Iterable
 from contextlib import AsyncExitStack
@@ -29,7 +28,7 @@ from bench import accounts
 from bench.accounts import User
 from bench.figures import Figures, cpu_seconds, milliseconds, percentile, until_calm
 from bench.follower import LAZY_SYNC
-from bench.homeservers import SECRET, Homeserver, tricord
+from bench.homeservers import SECRET, Homeserver, tricord, working_folder
 from bench.progress import stage
 from bench.scenario import TEXT, Bench
 from bench.sockets import allow_many_connections
@@ -270,10 +269,7 @@ def main() -> None:
         growth = Growth.of(options.earlier, None)
     else:
         growth = Growth.of([options.json] if options.add else [], options.json)
-        with tempfile.TemporaryDirectory(prefix="tricord-bench-") as folder:
-            options.folder = Path(folder)
-            # PostgreSQL may run as somebody else.
-            options.folder.chmod(0o755)
+        with working_folder() as options.folder:
             trio.run(measure, options, growth)
     if options.plot:
         draw(growth.lines, options.plot)

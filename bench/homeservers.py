@@ -8,8 +8,9 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -151,6 +152,16 @@ class Homeserver:
             return size
         finally:
             await connection.aclose()
+
+
+@contextlib.contextmanager
+def working_folder() -> Iterator[Path]:
+    """Make a folder for homeservers and their databases, and take it away in the end."""
+    with tempfile.TemporaryDirectory(prefix="tricord-bench-") as name:
+        folder = Path(name)
+        # PostgreSQL may run as somebody else.
+        folder.chmod(0o755)
+        yield folder
 
 
 @contextlib.asynccontextmanager

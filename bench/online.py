@@ -12,7 +12,6 @@ import argparse
 import re
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Awaitable, Callable, Iterable, Iterator
 from contextlib import contextmanager
@@ -26,6 +25,7 @@ from bench import accounts
 from bench.accounts import User
 from bench.connection import Connection
 from bench.figures import Figures, cpu_seconds, milliseconds, percentile, resident_mib
+from bench.homeservers import working_folder
 from bench.progress import stage
 from tests.servers import CHEAP, SHARED_SECRET, settings_for
 from tricord.homeserver.app import open_homeserver
@@ -239,12 +239,8 @@ def main() -> None:
     if options.serve:
         trio.run(serve, options.serve)
         return
-    with tempfile.TemporaryDirectory(prefix="tricord-bench-") as name:
-        folder = Path(name)
-        # PostgreSQL may run as somebody else.
-        folder.chmod(0o755)
-        with serving(folder) as (url, pid):
-            trio.run(measure, options, url, pid)
+    with working_folder() as folder, serving(folder) as (url, pid):
+        trio.run(measure, options, url, pid)
 
 
 if __name__ == "__main__":

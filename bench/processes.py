@@ -12,13 +12,12 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import tempfile
 import time
 from pathlib import Path
 
 import trio
 
-from bench.homeservers import tricord
+from bench.homeservers import tricord, working_folder
 from bench.scenarios import ALL
 from bench.table import head, lines
 from bench.turns import Turns
@@ -72,10 +71,7 @@ def main() -> None:
     parser.add_argument("--port", type=int, default=8118)
     parser.add_argument("--json", type=Path, help="also write the figures to this file")
     options = parser.parse_args()
-    with tempfile.TemporaryDirectory(prefix="tricord-bench-") as folder:
-        options.folder = Path(folder)
-        # PostgreSQL may run as somebody else.
-        options.folder.chmod(0o755)
+    with working_folder() as options.folder:
         trio.run(measure, options)
 
 

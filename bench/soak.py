@@ -14,7 +14,6 @@ import itertools
 import json
 import random
 import secrets
-import tempfile
 import time
 from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
@@ -30,7 +29,7 @@ from bench.accounts import User
 from bench.connection import Connection, Refused
 from bench.figures import Figures, percentile
 from bench.follower import LAZY_SYNC
-from bench.homeservers import SECRET, Homeserver, tricord
+from bench.homeservers import SECRET, Homeserver, tricord, working_folder
 from bench.scenario import Bench
 from bench.sockets import Sockets
 
@@ -437,10 +436,7 @@ def main() -> None:
     parser.add_argument("--port", type=int, default=8128)
     parser.add_argument("--json", type=Path, help="write the figures to this file")
     options = parser.parse_args()
-    with tempfile.TemporaryDirectory(prefix="tricord-bench-") as folder:
-        options.folder = Path(folder)
-        # PostgreSQL may run as somebody else.
-        options.folder.chmod(0o755)
+    with working_folder() as options.folder:
         measured = trio.run(soaked, options)
     if options.json:
         options.json.write_text(json.dumps([asdict(each) for each in measured], indent=1) + "\n")
