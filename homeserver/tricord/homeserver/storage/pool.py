@@ -12,6 +12,7 @@ from __future__ import annotations
 import contextlib
 import weakref
 from collections.abc import AsyncIterator, Hashable
+from dataclasses import dataclass, field
 
 import trio
 
@@ -23,19 +24,28 @@ _UNUSED_MINUTES = 10
 _LEAST_KEPT = 2
 
 
+@dataclass(slots=True)
+class _Known:
+    """What is known of a connection."""
+
+    schema: int
+    """How many changes of the schema had been noticed when it was opened."""
+    done: set[Hashable] = field(default_factory=set)
+    """The work that has been done with it."""
+    came_back: int = 0
+    """The minute in which it was last given back."""
+
+
 class Pool:
     """At most `size` connections to one URL. Who finds none free waits, in order of arrival."""
 
     def __init__(self, url: str, *, size: int) -> None:
         self._url = url
         self._free: list[Connection] = []
-        # In which minute they came back.
-        self._came_back: weakref.WeakKeyDictionary[Connection, int] = weakref.WeakKeyDictionary()
+        self._known: weakref.WeakKeyDictionary[Connection, _Known] = weakref.WeakKeyDictionary()
         self._minute = 0
-        # Counts what changes of the schema were noticed, and which of them each connection is younger than.
+        # Counts the changes of the schema that were noticed.
         self._schema = 0
-        self._age: weakref.WeakKeyDictionary[Connection, int] = weakref.WeakKeyDictionary()
-        self._done: weakref.WeakKeyDictionary[Connection, set[Hashable]] = weakref.WeakKeyDictionary()
         self._slots = trio.CapacityLimiter(size)
         self._closed = False
 
@@ -72,9 +82,8 @@ class Pool:
             connection = self._take_usable(work)
             if connection is None:
                 connection = await Connection.open(self._url)
-                self._age[connection] = self._schema
-                self._done[connection] = set()
-            self._done[connection].add(work)
+                self._known[connection] = _Known(self._schema)
+            self._known[connection].done.add(work)
             try:
                 yield connection
             except SchemaChanged:
@@ -90,14 +99,14 @@ class Pool:
         self._minute += 1
         # Whichever came back last is the last.
         for connection in self._free[:-_LEAST_KEPT]:
-            if self._came_back[connection] > self._minute - _UNUSED_MINUTES:
+            if self._known[connection].came_back > self._minute - _UNUSED_MINUTES:
                 break
             self._free.remove(connection)
             connection.terminate()
 
     def _outdate(self, connection: Connection) -> None:
         """Use no connection any more that has prepared statements from before the schema changed."""
-        if self._age.get(connection) == self._schema:
+        if self._known[connection].schema == self._schema:
             self._schema += 1
             while self._free:
                 self._free.pop().terminate()
@@ -105,7 +114,7 @@ class Pool:
     def _take_usable(self, work: Hashable) -> Connection | None:
         while self._free:
             last = len(self._free) - 1
-            number = next((n for n in range(last, -1, -1) if work in self._done[self._free[n]]), last)
+            number = next((n for n in range(last, -1, -1) if work in self._known[self._free[n]].done), last)
             connection = self._free.pop(number)
             # The server may have been restarted since.
             if connection.is_usable:
@@ -115,10 +124,10 @@ class Pool:
 
     async def _take_back(self, connection: Connection) -> None:
         await connection.roll_back()
-        if self._closed or self._age.get(connection) != self._schema:
+        if self._closed or self._known[connection].schema != self._schema:
             connection.terminate()
         elif not connection.is_closed:
-            self._came_back[connection] = self._minute
+            self._known[connection].came_back = self._minute
             self._free.append(connection)
 
     async def aclose(self) -> None:
