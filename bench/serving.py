@@ -13,7 +13,7 @@ import structlog
 import trio
 
 from tricord.homeserver.client_api.server_info import ServerInfoApi
-from tricord.homeserver.serving.asgi import Application
+from tricord.homeserver.serving.application import Application
 from tricord.homeserver.serving.call import Requester
 from tricord.homeserver.serving.dispatch import Dispatcher
 from tricord.homeserver.serving.health import HealthApi

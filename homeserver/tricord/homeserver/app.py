@@ -38,7 +38,7 @@ from tricord.homeserver.client_api.server_info import ServerInfoApi
 from tricord.homeserver.clock import Clock, SystemClock
 from tricord.homeserver.heap import give_back_memory
 from tricord.homeserver.rooms.state import RoomState
-from tricord.homeserver.serving.asgi import Application
+from tricord.homeserver.serving.application import Application
 from tricord.homeserver.serving.call import Route, WebSocketRoute
 from tricord.homeserver.serving.dispatch import Dispatcher
 from tricord.homeserver.serving.front_page import FrontPageApi

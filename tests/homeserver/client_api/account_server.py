@@ -42,7 +42,9 @@ from tricord.homeserver.client_api.registration import RegistrationApi
 from tricord.homeserver.client_api.server_info import ServerInfoApi, client_well_known
 from tricord.homeserver.client_api.synapse_admin import SynapseAdminApi
 from tricord.homeserver.rooms.memberships import Membership, Memberships
-from tricord.homeserver.serving.dispatch import Dispatcher, RawRequest, Response
+from tricord.homeserver.serving.dispatch import Dispatcher
+from tricord.homeserver.serving.request import RawRequest
+from tricord.homeserver.serving.response import Response
 from tricord.homeserver.settings import WellKnownSettings
 from tricord.homeserver.storage.database import Database
 from tricord.homeserver.stream.publisher import Publisher

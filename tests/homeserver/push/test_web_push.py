@@ -45,7 +45,7 @@ def test_no_two_messages_are_alike() -> None:
 
 
 def test_the_server_proves_who_it_is_to_that_push_service_alone(tmp_path: Path) -> None:
-    key = VapidKey.load_or_create(tmp_path, "mailto:admin@hs.test")
+    key = VapidKey.load_or_create(tmp_path / KEY_FILE, "mailto:admin@hs.test")
     kind, _, parameters = key.authorization("https://push.example:8443/a?b", 1_000_000).partition(" ")
     values = dict(part.split("=", 1) for part in parameters.split(", "))
     signed, _, signature = values["t"].rpartition(".")
@@ -64,14 +64,14 @@ def test_the_server_proves_who_it_is_to_that_push_service_alone(tmp_path: Path) 
 
 
 def test_the_key_stays_the_same_and_is_nobody_elses_to_read(tmp_path: Path) -> None:
-    first = VapidKey.load_or_create(tmp_path, "mailto:admin@hs.test")
-    assert VapidKey.load_or_create(tmp_path, "mailto:other@hs.test").public == first.public
+    first = VapidKey.load_or_create(tmp_path / KEY_FILE, "mailto:admin@hs.test")
+    assert VapidKey.load_or_create(tmp_path / KEY_FILE, "mailto:other@hs.test").public == first.public
     (file,) = tmp_path.iterdir()
     assert file.stat().st_mode & 0o777 == 0o600
 
 
 def test_the_public_key_is_told_without_loading_what_signs(tmp_path: Path) -> None:
-    VapidKey.load_or_create(tmp_path, "mailto:admin@hs.test")
+    VapidKey.load_or_create(tmp_path / KEY_FILE, "mailto:admin@hs.test")
     key = WebPushKey(tmp_path, "mailto:admin@hs.test")
     assert "vapid" not in vars(key)
     assert key.public == key.vapid.public

@@ -14,7 +14,7 @@ from pydantic import Field
 from trio_websocket import WebSocketConnection
 
 from tricord.clients.endpoint import Authentication, Endpoint, Model
-from tricord.homeserver.serving.asgi import Application
+from tricord.homeserver.serving.application import Application
 from tricord.homeserver.serving.call import Answer, Call, Requester, Route, WebSocketRoute
 from tricord.homeserver.serving.dispatch import Dispatcher
 from tricord.homeserver.serving.limits import Limits

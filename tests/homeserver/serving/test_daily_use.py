@@ -10,8 +10,8 @@ import trio
 from tests.servers import running_homeserver, signed_in
 from tricord.clients.endpoint import Endpoint
 from tricord.federation.api import encryption, history, keys, membership, queries, transactions
-from tricord.homeserver.serving import asgi
-from tricord.homeserver.serving.asgi import Framework
+from tricord.homeserver.serving import application
+from tricord.homeserver.serving.asgi import AsgiApplication
 
 OF_OTHER_SERVERS = (
     encryption.GetUserDevices,
@@ -34,13 +34,13 @@ OF_OTHER_SERVERS = (
 def loads(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """How often the framework was loaded."""
     seen: list[str] = []
-    load = asgi._load_framework  # what it does cannot be seen from outside
+    load = application._load_framework  # what it does cannot be seen from outside
 
-    def noted() -> Framework:
+    def noted() -> AsgiApplication:
         seen.append("loaded")
         return load()
 
-    monkeypatch.setattr(asgi, "_load_framework", noted)
+    monkeypatch.setattr(application, "_load_framework", noted)
     return seen
 
 

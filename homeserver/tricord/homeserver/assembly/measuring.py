@@ -6,7 +6,7 @@ import contextlib
 from collections.abc import AsyncIterator
 from typing import TYPE_CHECKING
 
-from tricord.homeserver.serving.asgi import Application
+from tricord.homeserver.serving.application import Application
 from tricord.homeserver.serving.call import Authenticator
 from tricord.homeserver.serving.dispatch import Dispatcher
 from tricord.homeserver.serving.server import Listener, listening

@@ -18,8 +18,8 @@ from tricord.homeserver.accounts.rate_limits import RegistrationLimits
 from tricord.homeserver.accounts.settings import RegistrationSettings
 from tricord.homeserver.accounts.stages import DUMMY, REGISTRATION_TOKEN, TERMS, Attempt, registration_flows
 from tricord.homeserver.serving.call import Answer, Call, Route
-from tricord.homeserver.serving.dispatch import read_body
 from tricord.homeserver.serving.escaping import escaped
+from tricord.homeserver.serving.request import read_body
 from tricord.protocol.errors import Forbidden, NotFound
 
 _STAGES = frozenset({DUMMY, TERMS, REGISTRATION_TOKEN})

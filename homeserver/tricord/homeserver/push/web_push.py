@@ -23,9 +23,9 @@ from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
-from tricord.homeserver.push.web_push_key import KEY_FILE, encoded
 from tricord.protocol.errors import InvalidParam, MissingParam
 from tricord.protocol.strict_json import JsonObject
+from tricord.protocol.unpadded_base64 import encode_url_safe_base64
 
 # The one record of a message, with its padding and tag; push services take 4,096 bytes (RFC 8030, section 7.2).
 _RECORD_SIZE = 4096
@@ -69,20 +69,19 @@ class VapidKey:
     def __init__(self, key: ec.EllipticCurvePrivateKey, contact: str) -> None:
         self._key = key
         self._contact = contact
-        self._public = encoded(_point(key.public_key()))
+        self._public = encode_url_safe_base64(_point(key.public_key()))
 
     @classmethod
-    def load_or_create(cls, folder: Path, contact: str) -> VapidKey:
-        """Return the key that lies in a folder; `contact` is a mailto: or https: URL of who runs the server."""
-        file = folder / KEY_FILE
+    def load_or_create(cls, file: Path, contact: str) -> VapidKey:
+        """Return the key that is in a file; `contact` is a mailto: or https: URL of who runs the server."""
         if not file.exists():
             made = ec.generate_private_key(ec.SECP256R1())
-            encoded = made.private_bytes(
+            pem = made.private_bytes(
                 serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
             )
             new = file.with_suffix(f".{os.getpid()}")
             new.touch(mode=0o600)
-            new.write_bytes(encoded)
+            new.write_bytes(pem)
             try:
                 os.link(new, file)  # of two processes that start, one wins
             except FileExistsError:
@@ -107,10 +106,11 @@ class VapidKey:
             "exp": now_seconds + _TOKEN_SECONDS,
             "sub": self._contact,
         }
-        signed = f"{encoded(orjson.dumps({'typ': 'JWT', 'alg': 'ES256'}))}.{encoded(orjson.dumps(claims))}"
+        token = ({"typ": "JWT", "alg": "ES256"}, claims)
+        signed = ".".join(encode_url_safe_base64(orjson.dumps(part)) for part in token)
         r, s = decode_dss_signature(self._key.sign(signed.encode(), ec.ECDSA(hashes.SHA256())))
         signature = r.to_bytes(32, "big") + s.to_bytes(32, "big")
-        return f"vapid t={signed}.{encoded(signature)}, k={self._public}"
+        return f"vapid t={signed}.{encode_url_safe_base64(signature)}, k={self._public}"
 
 
 def encrypted(

@@ -11,6 +11,8 @@ import functools
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from tricord.protocol.unpadded_base64 import encode_url_safe_base64
+
 if TYPE_CHECKING:
     from tricord.homeserver.push.web_push import VapidKey
 
@@ -27,7 +29,7 @@ class WebPushKey:
     """A key that lies in a folder, or is made there; `contact` is a mailto: or https: URL of who runs the server."""
 
     def __init__(self, folder: Path, contact: str) -> None:
-        self._folder = folder
+        self._file = folder / KEY_FILE
         self._contact = contact
         self.public = self._public_in_file() or self.vapid.public
         """The public key, as `applicationServerKey` of `PushManager.subscribe` takes it."""
@@ -37,20 +39,15 @@ class WebPushKey:
         """The key, to sign with."""
         from tricord.homeserver.push.web_push import VapidKey
 
-        return VapidKey.load_or_create(self._folder, self._contact)
+        return VapidKey.load_or_create(self._file, self._contact)
 
     def _public_in_file(self) -> str:
         """Return the public key; empty if there is no file yet, or one that only cryptography can read."""
         try:
-            begin, *lines, end = (self._folder / KEY_FILE).read_text().splitlines()
+            begin, *lines, end = self._file.read_text().splitlines()
             key = base64.b64decode("".join(lines), validate=True)
         except (FileNotFoundError, ValueError):
             return ""
         before, public = key[:_PUBLIC_FROM], key[_PUBLIC_FROM:]
         is_known = before.startswith(_BEFORE_PRIVATE) and before.endswith(_BEFORE_PUBLIC) and len(public) == 65
-        return encoded(public) if is_known and (begin, end) == (_BEGIN, _END) else ""
-
-
-def encoded(data: bytes) -> str:
-    """Return base64url without padding."""
-    return base64.urlsafe_b64encode(data).rstrip(b"=").decode()
+        return encode_url_safe_base64(public) if is_known and (begin, end) == (_BEGIN, _END) else ""

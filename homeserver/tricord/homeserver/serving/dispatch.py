@@ -1,6 +1,6 @@
 """From a request to its answer: the one place where authentication, limits, parsing and refusals happen.
 
-Whatever carries the request (the HTTP/1.1 lane, quart-trio under hypercorn, a WebSocket) hands it over as a
+Whatever carries the request (HTTP/1.1, HTTP/2, quart-trio, a WebSocket) hands it over as a
 `RawRequest`, so that all give the same answers.
 
 A handler is not cancelled when its client goes away: a write that has begun ends. Endpoints that wait for something to
@@ -10,24 +10,17 @@ happen say so (`cancel_on_disconnect`), and are cancelled; also when the session
 from __future__ import annotations
 
 import itertools
-import math
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any, get_origin
-from urllib.parse import parse_qs
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from typing import Any
 
-import orjson
 import structlog
 import trio
-from pydantic import BaseModel, ValidationError
 
 from tricord.clients.endpoint import Authentication, Endpoint
 from tricord.homeserver.serving.call import (
-    Answer,
     Authenticator,
     Call,
     EndsOfSessions,
-    Header,
     OtherProcesses,
     PeerAuthenticator,
     RateLimiter,
@@ -35,18 +28,16 @@ from tricord.homeserver.serving.call import (
     Route,
 )
 from tricord.homeserver.serving.errors import ClientDisconnected, Refused
+from tricord.homeserver.serving.request import RawRequest, body_of, query_of, read_body
+from tricord.homeserver.serving.response import Response, failure, preflight, refusal, response_of, unreadable
 from tricord.homeserver.serving.router import Router
 from tricord.homeserver.storage.errors import DatabaseUnavailable
 from tricord.protocol.errors import (
-    BadJson,
     Forbidden,
     GuestAccessForbidden,
-    InvalidParam,
     MatrixError,
     MethodNotAllowed,
-    MissingParam,
     MissingToken,
-    TooLarge,
     Unauthorized,
     Unrecognized,
     UserSuspended,
@@ -55,46 +46,6 @@ from tricord.protocol.identifiers import ServerName
 from tricord.protocol.strict_json import JsonObject, integer_of_64_bits, parse_object
 
 _log = structlog.get_logger(__name__)
-
-# https://spec.matrix.org/v1.19/client-server-api/#web-browser-clients
-CORS_HEADERS: tuple[Header, ...] = (
-    (b"access-control-allow-origin", b"*"),
-    (b"access-control-allow-methods", b"GET, HEAD, POST, PUT, DELETE, OPTIONS"),
-    (b"access-control-allow-headers", b"X-Requested-With, Content-Type, Authorization, Date"),
-    (b"access-control-expose-headers", b"Retry-After"),
-)
-_JSON: Header = (b"content-type", b"application/json")
-_MOST_PARAMETERS = 200
-
-
-@dataclass(slots=True)
-class RawRequest:
-    """A request as it came."""
-
-    method: str
-    path: bytes
-    """Percent-encoded, without the query string."""
-    query_string: bytes
-    headers: Sequence[Header]
-    """Names in lower case."""
-    client_address: str
-    body: AsyncIterator[bytes] | None = None
-    """The body as it comes; None if it was given another way."""
-    has_bare_query: bool = False
-    """There is a `?` with nothing behind it: other servers sign what they wrote."""
-
-
-@dataclass(slots=True)
-class Response:
-    """An answer ready to be sent."""
-
-    status: int
-    headers: list[Header]
-    body: bytes | AsyncIterator[bytes]
-    close: bool = False
-    """The connection does not go on: the request was not read to its end, or the server stops."""
-    route: str = field(default="", compare=False)
-
 
 Observer = Callable[[str, str, int, float], None]
 
@@ -126,15 +77,15 @@ class Dispatcher:
     def find(self, request: RawRequest) -> tuple[Route, dict[str, str]] | Response:
         """Return the route and the parameters in the path, or the answer that there is none."""
         if request.method == "OPTIONS":
-            return Response(200, [_JSON, *CORS_HEADERS], b"{}", route="preflight")
+            return preflight()
         try:
             return self.router.match(request.method, request.path)
         except MethodNotAllowed as error:
-            response = _refusal(error)
+            response = refusal(error)
             response.headers.append((b"allow", ", ".join(self.router.methods(request.path)).encode()))
             return response
         except MatrixError as error:
-            return _refusal(error)
+            return refusal(error)
 
     async def respond(self, request: RawRequest, route: Route, path: Mapping[str, str]) -> Response:
         """Serve a request for which `find` found a route. Raises nothing but ClientDisconnected and cancellation."""
@@ -144,8 +95,8 @@ class Dispatcher:
         if self._others is not None and self._others.is_behind:
             await self._others.catch_up()
         if route.endpoint.cancel_on_disconnect and self._sessions is not None:
-            return _encode(await self._waited_for(request, route, path, self._sessions))
-        return _encode(await route.handle(await self._call(request, route.endpoint, path)))
+            return response_of(await self._waited_for(request, route, path, self._sessions))
+        return response_of(await route.handle(await self._call(request, route.endpoint, path)))
 
     async def _measured(self, request: RawRequest, endpoint: type[Endpoint], handled: Awaitable[Response]) -> Response:
         """Return the answer to a request, also where it fails, and note what it took."""
@@ -154,17 +105,17 @@ class Dispatcher:
         try:
             response = await handled
         except MatrixError as error:
-            response = _refusal(error)
+            response = refusal(error)
         except DatabaseUnavailable as error:
             _log.warning("the database cannot be used", request=number, route=endpoint.path, reason=str(error))
-            response = _failure(503, "the server cannot use its database now, try again later", (b"retry-after", b"2"))
-        except Refused as refusal:
-            response = refused(refusal)
+            response = failure(503, "the server cannot use its database now, try again later", (b"retry-after", b"2"))
+        except Refused as refused:
+            response = unreadable(refused)
         except ClientDisconnected:
             raise
         except Exception:  # noqa: BLE001  # one failing request must not end the others
             _log.exception("a request failed", request=number, method=request.method, route=endpoint.path)
-            response = _failure(500, f"internal error, see request {number} in the server's log")
+            response = failure(500, f"internal error, see request {number} in the server's log")
         response.route = endpoint.path
         seconds = trio.current_time() - started
         if self._observe is not None:
@@ -187,22 +138,21 @@ class Dispatcher:
         request = RawRequest(method, raw_path, query_string, (), client_address)
         found = self.find(request)
         if isinstance(found, Response):
-            return found.status, _whole(found)
+            return found.status, found.json
         route, parameters = found
         if route.endpoint.body_kind == "stream" or route.endpoint.cancel_on_disconnect:
-            refusal = _refusal(Unrecognized("this endpoint is not served here, use HTTP"))
-            return refusal.status, _whole(refusal)
-
+            refused = refusal(Unrecognized("this endpoint is not served here, use HTTP"))
+            return refused.status, refused.json
         handled = self._handled_as(requester, request, route, parameters, body)
         response = await self._measured(request, route.endpoint, handled)
-        return response.status, _whole(response)
+        return response.status, response.json
 
     async def _handled_as(
         self, requester: Requester, request: RawRequest, route: Route, path: Mapping[str, str], body: JsonObject
     ) -> Response:
         if self._others is not None and self._others.is_behind:
             await self._others.catch_up()
-        return _encode(await route.handle(self._parsed(request, route.endpoint, path, requester, body)))
+        return response_of(await route.handle(self._parsed(request, route.endpoint, path, requester, body)))
 
     async def _waited_for(
         self, request: RawRequest, route: Route, path: Mapping[str, str], sessions: EndsOfSessions
@@ -224,7 +174,7 @@ class Dispatcher:
         requester = await self._authenticated(request, endpoint)
         body: JsonObject | None = None
         if reads_json(endpoint, request.method):
-            data = await read_body(request.body, _content_length(request.headers), endpoint.max_body)
+            data = await read_body(request.body, request.content_length, endpoint.max_body)
             if data:
                 # What clients say is kept, and told again; what servers say may be signed as it is.
                 is_signed = endpoint.authentication is Authentication.SIGNED_REQUEST
@@ -238,11 +188,8 @@ class Dispatcher:
         """Return which server signed a request: method, URI and body."""
         if self._peers is None:
             raise Unauthorized("this listener serves no other servers")
-        uri = request.path.decode("latin1")
-        if request.query_string or request.has_bare_query:
-            uri += "?" + request.query_string.decode("latin1")
         signatures = [value.decode("latin1") for name, value in request.headers if name == b"authorization"]
-        return await self._peers.origin_of(request.method, uri, signatures, body)
+        return await self._peers.origin_of(request.method, request.uri, signatures, body)
 
     def _parsed(
         self,
@@ -255,12 +202,12 @@ class Dispatcher:
     ) -> Call[Any, Any]:
         if requester is not None and requester.is_suspended and not endpoint.suspended_users_too:
             raise UserSuspended("this account is suspended and may not do this")
-        parameters = _parameters(request.query_string)
+        parameters = request.parameters()
         call: Call[Any, Any] = Call(
             endpoint=endpoint,
             path=path,
-            query=_query(endpoint.Query, parameters),
-            body=body if endpoint.Body is None else _validated(endpoint.Body, body),
+            query=query_of(endpoint.Query, parameters),
+            body=body_of(endpoint.Body, body),
             headers={name.decode("latin1"): value.decode("latin1") for name, value in request.headers},
             client_address=request.client_address,
             parameters=parameters,
@@ -276,7 +223,7 @@ class Dispatcher:
         wanted = endpoint.authentication
         if wanted in (Authentication.NONE, Authentication.SIGNED_REQUEST):
             return None
-        token = _access_token(request)
+        token = request.access_token()
         if token is None:
             if wanted is Authentication.OPTIONAL:
                 return None
@@ -284,7 +231,7 @@ class Dispatcher:
         requester = await self._authenticator.authenticate(
             token,
             client_address=request.client_address,
-            user_agent=_header(request.headers, b"user-agent"),
+            user_agent=request.header(b"user-agent"),
             locked_users_too=endpoint.locked_users_too,
         )
         if wanted is Authentication.ADMIN and not requester.is_admin:
@@ -297,132 +244,3 @@ class Dispatcher:
 def reads_json(endpoint: type[Endpoint], method: str) -> bool:
     """Whether a JSON body is read before the handler is called."""
     return endpoint.body_kind == "json" and method not in ("GET", "HEAD")
-
-
-async def read_body(body: AsyncIterator[bytes] | None, length: int | None, most: int) -> bytes:
-    """Read a body of at most `most` bytes. Raises TooLarge without reading further than that."""
-    if length is not None and length > most:
-        raise TooLarge(f"the body has {length} bytes, more than {most}")
-    if body is None:
-        return b""
-    parts = []
-    size = 0
-    async for part in body:
-        size += len(part)
-        if size > most:
-            raise TooLarge(f"the body has more than {most} bytes")
-        parts.append(part)
-    return b"".join(parts)
-
-
-def _header(headers: Sequence[Header], wanted: bytes) -> str:
-    for name, value in headers:
-        if name == wanted:
-            return value.decode("latin1")
-    return ""
-
-
-def _content_length(headers: Sequence[Header]) -> int | None:
-    text = _header(headers, b"content-length")
-    return int(text) if text.isdigit() else None
-
-
-def _access_token(request: RawRequest) -> str | None:
-    """Return the token from the header, or from the query string, where the specification still allows it."""
-    given = _header(request.headers, b"authorization")
-    if given:
-        scheme, _, token = given.partition(" ")
-        if scheme.lower() == "bearer" and token.strip():
-            return token.strip()
-        return None
-    if b"access_token=" in request.query_string:
-        values = _parameters(request.query_string).get("access_token")
-        return values[-1] if values else None
-    return None
-
-
-def _parameters(query_string: bytes) -> dict[str, list[str]]:
-    if not query_string:
-        return {}
-    try:
-        return parse_qs(query_string.decode(), keep_blank_values=True, max_num_fields=_MOST_PARAMETERS, errors="strict")
-    except ValueError:
-        raise InvalidParam("the query string is not UTF-8, or has too many parameters") from None
-
-
-def _query(model: type[BaseModel] | None, parameters: Mapping[str, list[str]]) -> BaseModel | None:
-    if model is None:
-        return None
-    given: dict[str, Any] = {}
-    for name, info in model.model_fields.items():
-        values = parameters.get(info.alias or name)
-        if values is not None:
-            if any("\0" in value for value in values):
-                raise InvalidParam(f"`{info.alias or name}` holds a NUL")
-            given[info.alias or name] = values if get_origin(info.annotation) is list else values[-1]
-    try:
-        return model.model_validate(given)
-    except ValidationError as error:
-        raise _in_words(error, InvalidParam) from None
-
-
-def _validated(model: type[BaseModel], body: JsonObject) -> BaseModel:
-    try:
-        return model.model_validate(body, strict=True)
-    except ValidationError as error:
-        raise _in_words(error, BadJson) from None
-
-
-def _in_words(error: ValidationError, otherwise: type[MatrixError]) -> MatrixError:
-    """Return the refusal for a model that does not fit: what is missing, or else what is wrong."""
-    fault = error.errors(include_url=False, include_input=False, include_context=False)[0]
-    name = ".".join(str(part) for part in fault["loc"]) or "the body"
-    if fault["type"] == "missing":
-        return MissingParam(f"`{name}` is missing")
-    return otherwise(f"`{name}`: {fault['msg']}")
-
-
-def _encode(answer: Answer | JsonObject | BaseModel) -> Response:
-    if isinstance(answer, Answer):
-        body, status, headers = answer.body, answer.status, list(answer.headers)
-    else:
-        body, status, headers = answer, 200, []
-    if not any(name == b"content-type" for name, _ in headers):
-        headers.append(_JSON)
-    headers.extend(CORS_HEADERS)
-    if isinstance(body, dict | list):
-        body = orjson.dumps(body)
-    elif isinstance(body, BaseModel):
-        body = orjson.dumps(body.model_dump(mode="json", by_alias=True, exclude_none=True))
-    return Response(status, headers, body)
-
-
-def _refusal(error: MatrixError) -> Response:
-    headers = [_JSON, *CORS_HEADERS]
-    retry_after_ms = error.extra.get("retry_after_ms")
-    if isinstance(retry_after_ms, int):
-        headers.append((b"retry-after", str(math.ceil(retry_after_ms / 1000)).encode()))
-    return Response(error.status, headers, orjson.dumps(error.body()), close=isinstance(error, TooLarge))
-
-
-def refused(refusal: Refused) -> Response:
-    """Return the answer to a request that cannot be read."""
-    response = _failure(refusal.status, refusal.words)
-    response.close = True
-    return response
-
-
-def stopping() -> Response:
-    """Return the answer to who waits for something to happen while the server stops."""
-    response = _failure(503, "the server stops, try again", (b"retry-after", b"1"))
-    response.close = True
-    return response
-
-
-def _failure(status: int, words: str, *headers: Header) -> Response:
-    body = orjson.dumps({"errcode": "M_UNKNOWN", "error": words})
-    return Response(status, [_JSON, *CORS_HEADERS, *headers], body)
-
-
-def _whole(response: Response) -> bytes:
-    return response.body if isinstance(response.body, bytes) else b"{}"

@@ -11,12 +11,12 @@ from quart import Response as QuartResponse
 from quart import request as quart_request
 from quart_trio import QuartTrio
 
-from tricord.homeserver.serving.asgi import Framework, headers_of
+from tricord.homeserver.serving.asgi import AsgiApplication
 
 _METHODS = ["GET", "HEAD", "POST", "PUT", "DELETE", "PATCH"]
 
 
-def framework() -> Framework:
+def framework() -> AsgiApplication:
     """Return an application that answers each request by the `tricord.answer` in its scope."""
     quart = QuartTrio(__name__, static_folder=None)
     # The dispatcher bounds sizes and knows the paths; quart only carries.
@@ -25,7 +25,7 @@ def framework() -> Framework:
     quart.url_map.strict_slashes = False
     quart.add_url_rule("/", "root", _carry, methods=_METHODS, provide_automatic_options=False)
     quart.add_url_rule("/<path:anything>", "any", _carry, methods=_METHODS, provide_automatic_options=False)
-    return cast("Framework", quart)  # its types spell out every ASGI message
+    return cast("AsgiApplication", quart)  # its types spell out every ASGI message
 
 
 async def _carry(**_path: str) -> QuartResponse:
@@ -35,6 +35,6 @@ async def _carry(**_path: str) -> QuartResponse:
         return QuartResponse(b"")
     answer = QuartResponse(response.body, status=response.status)
     answer.headers.clear()
-    for name, value in headers_of(response, http1=quart_request.http_version in ("1.0", "1.1")):
+    for name, value in response.carried_headers(http1=quart_request.http_version in ("1.0", "1.1")):
         answer.headers.add(name.decode(), value.decode("latin1"))
     return answer

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import math
-from collections.abc import Awaitable, Callable, MutableMapping
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 import h2.errors
@@ -28,7 +28,8 @@ from hypercorn.trio.worker_context import WorkerContext
 from hypercorn.typing import ConnectionState
 from hypercorn.utils import filter_pseudo_headers
 
-from tricord.homeserver.serving.asgi import BARE_QUERY, Application
+from tricord.homeserver.serving.application import Application
+from tricord.homeserver.serving.asgi import Event, Scope, http_scope
 from tricord.homeserver.serving.date import date
 from tricord.homeserver.serving.errors import ClientDisconnected, Refused
 from tricord.homeserver.serving.frame_lengths import FrameLengths
@@ -71,7 +72,7 @@ class _Connection:
         self.application = application
         self.limits = limits
         self.peer = peer
-        self.scheme = "https" if isinstance(stream, trio.SSLStream) else "http"
+        self.is_secure = isinstance(stream, trio.SSLStream)
         self.exchanges: dict[int, _Exchange] = {}
         self._stream = stream
         self._idle = idle
@@ -163,7 +164,7 @@ class _Protocol(H2Protocol):
             WorkerContext(None),
             tasks,
             ConnectionState({}),
-            connection.scheme == "https",
+            connection.is_secure,
             None,
             None,
             connection.send,
@@ -248,22 +249,14 @@ class _Protocol(H2Protocol):
             if event.stream_ended is None:
                 self.connection.reset_stream(stream_id, h2.errors.ErrorCodes.NO_ERROR)
             return
-        path, _, query_string = pseudo[b":path"].partition(b"?")
-        scope: MutableMapping[str, Any] = {
-            "type": "http",
-            "asgi": {"version": "3.0", "spec_version": "2.3"},
-            "http_version": "2",
-            "method": method,
-            "scheme": self._of.scheme,
-            "path": path.decode("latin1"),
-            "raw_path": path,
-            "query_string": query_string,
-            "root_path": "",
-            "headers": filter_pseudo_headers(headers),
-            "client": self._of.peer[:2],
-            "server": None,
-            "extensions": {BARE_QUERY: {}} if pseudo[b":path"].endswith(b"?") else {},
-        }
+        scope = http_scope(
+            "2",
+            method,
+            pseudo[b":path"],
+            filter_pseudo_headers(headers),
+            peer=self._of.peer,
+            is_secure=self._of.is_secure,
+        )
         self.stream_buffers[stream_id] = StreamBuffer(self.context.event_class)
         self.priority.insert_stream(stream_id)
         self.priority.block(stream_id)
@@ -330,7 +323,7 @@ class _Protocol(H2Protocol):
 class _Exchange:
     """One request and its answer, as ASGI's `receive` and `send`."""
 
-    def __init__(self, protocol: _Protocol, limits: Limits, stream_id: int, scope: MutableMapping[str, Any]) -> None:
+    def __init__(self, protocol: _Protocol, limits: Limits, stream_id: int, scope: Scope) -> None:
         self.stream_id = stream_id
         self.scope = scope
         self.body_complete = False
@@ -373,7 +366,7 @@ class _Exchange:
         self._body.clear()
         return size
 
-    async def receive(self) -> MutableMapping[str, Any]:
+    async def receive(self) -> Event:
         """Return the next part of the body, and after it that the client has gone. Raises Refused."""
         if not self._body_given:
             while not self._body and not self.body_complete and not self.gone:
@@ -403,7 +396,7 @@ class _Exchange:
             return
         raise Refused(408, "the body took too long")
 
-    async def send(self, event: MutableMapping[str, Any]) -> None:
+    async def send(self, event: Event) -> None:
         """Send a part of an answer. Raises ClientDisconnected."""
         if self.gone:
             raise ClientDisconnected

@@ -15,7 +15,7 @@ import os
 import re
 import socket
 import sys
-from collections.abc import Callable, Mapping, MutableMapping
+from collections.abc import Callable, Mapping
 from importlib import import_module
 from typing import Any
 from urllib.parse import parse_qs
@@ -24,14 +24,16 @@ import structlog
 import trio
 
 from tricord.federation.late import Late
-from tricord.homeserver.serving.asgi import Application, Body
+from tricord.homeserver.serving.application import Application
+from tricord.homeserver.serving.asgi import Body, Event, http_scope
 from tricord.homeserver.serving.call import Header, WebSocketRoute
 from tricord.homeserver.serving.date import date
 from tricord.homeserver.serving.disconnects import Disconnects
-from tricord.homeserver.serving.dispatch import RawRequest, Response, refused
 from tricord.homeserver.serving.errors import ClientDisconnected, Refused
 from tricord.homeserver.serving.framing import HTTP2_PREFACE, Message, Reader
 from tricord.homeserver.serving.limits import Limits
+from tricord.homeserver.serving.request import RawRequest
+from tricord.homeserver.serving.response import Response, unreadable
 
 _log = structlog.get_logger(__name__)
 
@@ -161,7 +163,7 @@ class _Connection:
                     await self._requests(data)
         except Refused as refusal:
             with trio.move_on_after(self._limits.linger_seconds), contextlib.suppress(trio.BrokenResourceError):
-                await _Exchange(self, Message()).answer(refused(refusal))
+                await _Exchange(self, Message()).answer(unreadable(refusal))
                 await self._linger()
         finally:
             self._watch_no_longer()
@@ -316,7 +318,14 @@ class _Connection:
             when_gone = self.when_gone if Disconnects.available else None
             response = await application.respond(request, *found, exchange.receive, when_gone)
         else:
-            scope = self._scope(message, path, query_string)
+            scope = http_scope(
+                message.version,
+                message.method,
+                message.target,
+                headers,
+                peer=self._peer,
+                is_secure=isinstance(self._stream, trio.SSLStream),
+            )
             try:
                 await application.by_quart(request, *found, scope, exchange.receive, exchange.send)
             except ClientDisconnected:
@@ -333,23 +342,6 @@ class _Connection:
         self._body_received = 0
         if self._reader.in_head:
             self._head_deadline = trio.current_time() + self._limits.head_seconds
-
-    def _scope(self, message: Message, path: bytes, query_string: bytes) -> MutableMapping[str, Any]:
-        return {
-            "type": "http",
-            "asgi": {"version": "3.0", "spec_version": "2.3"},
-            "http_version": message.version,
-            "method": message.method,
-            "scheme": "https" if isinstance(self._stream, trio.SSLStream) else "http",
-            "path": path.decode("latin1"),
-            "raw_path": path,
-            "query_string": query_string,
-            "root_path": "",
-            "headers": message.headers,
-            "client": self._peer[:2],
-            "server": None,
-            "extensions": {},
-        }
 
     async def _read_away(self, message: Message) -> None:
         """Read what is left of a body, so that the next request can be found; or end the connection well."""
@@ -498,7 +490,7 @@ class _Exchange:
         self._head = b""
         self.answered = False
 
-    async def receive(self) -> MutableMapping[str, Any]:
+    async def receive(self) -> Event:
         """Return the next part of the body, and after it that the client has gone. Raises Refused."""
         message = self._message
         if self._body_given:
@@ -535,7 +527,7 @@ class _Exchange:
         await self._connection.send(head + (b"0\r\n\r\n" if self._chunked else b""))
         self.answered = True
 
-    async def send(self, event: MutableMapping[str, Any]) -> None:
+    async def send(self, event: Event) -> None:
         """Send a part of an answer, as ASGI has them."""
         if event["type"] == "http.response.start":
             length = None

@@ -12,7 +12,7 @@ from pathlib import Path
 import structlog
 import trio
 
-from tricord.homeserver.serving.asgi import Application
+from tricord.homeserver.serving.application import Application
 from tricord.homeserver.serving.call import WebSocketRoute
 from tricord.homeserver.serving.lane import Lane
 from tricord.homeserver.serving.limits import Limits
