@@ -67,6 +67,8 @@ class Side:
     async def take(self, name: str) -> None:
         """Measure one operation."""
         requests = await self._requests(name)
+        # What is done behind the answers of the turn before is not a cost of this one.
+        await self.server.until_calm()
         before = self._used()
         answered = await trio.to_thread.run_sync(ask, self.server.url, requests, self._bench.seconds)
         server, wakes, postgres = (

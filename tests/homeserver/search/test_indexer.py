@@ -56,6 +56,29 @@ async def test_processes_index_together(database_url: str) -> None:
         assert await count(one) == 300
 
 
+async def test_what_is_for_another_process_to_index_is_left_to_it(database_url: str) -> None:
+    asked = trio.Event()
+    is_ours = False
+
+    def is_ours_now() -> bool:
+        asked.set()
+        return is_ours
+
+    async with opened_house(database_url) as house, trio.open_nursery() as nursery:
+        room_id = await house.create()
+        await house.say(room_id, "said while another process is there")
+        indexer = SearchIndexer(house.database, house.publisher, Stems(), is_ours=is_ours_now)
+        nursery.start_soon(indexer.run)
+        with trio.fail_after(60):
+            await asked.wait()
+            assert await count(house) == 0
+            is_ours = True
+            await house.say(room_id, "said when it has gone")
+            while await count(house) < 2:  # noqa: ASYNC110
+                await trio.sleep(0.01)
+        nursery.cancel_scope.cancel()
+
+
 async def test_a_restart_goes_on_where_the_last_one_ended(database_url: str) -> None:
     async with opened_house(database_url) as house:
         room_id = await house.create()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import mmap
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,7 +13,11 @@ import trio.testing
 from tricord.homeserver.storage.database import Database, open_database
 from tricord.homeserver.storage.errors import DatabaseUnavailable
 from tricord.homeserver.storage.stream import take_positions
+from tricord.homeserver.stream import siblings as siblings_module
+from tricord.homeserver.stream.common_memory import SIZE, CommonMemory
+from tricord.homeserver.stream.interests import WAKING
 from tricord.homeserver.stream.publisher import Commit, Publisher
+from tricord.homeserver.stream.siblings import Siblings
 from tricord.protocol.identifiers import RoomId, UserId
 
 ROOM, ALICE = RoomId("!r:hs"), UserId("@alice:hs")
@@ -201,3 +207,31 @@ async def test_what_was_missed_is_looked_for_until_the_database_answers(
             await looked.wait()
         nursery.cancel_scope.cancel()
     assert not failures
+
+
+async def test_who_awaits_the_next_of_a_room_hears_that_at_once(
+    database: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Whoever awaits nothing is not woken while this test lasts.
+    monkeypatch.setattr(siblings_module, "_GATHER_SECONDS", 3600)
+    memory = mmap.mmap(-1, SIZE)
+    parts = [CommonMemory(memory, place, 2) for place in range(2)]
+    writing, reading = (Siblings(tmp_path, part) for part in parts)
+    writer, reader = (
+        Publisher(database, 0, part.frontier, siblings)
+        for part, siblings in zip(parts, (writing, reading), strict=True)
+    )
+    heard = Heard()
+    reader.observe(lambda commit: heard.note(commit.position), heard.note)
+    async with trio.open_nursery() as nursery:
+        await nursery.start(writing.run)
+        await nursery.start(reading.run)
+        with trio.fail_after(60):
+            while not (writing.reached and reading.reached):  # noqa: ASYNC110  # sockets tell nobody but who reads them
+                await trio.sleep(0.01)
+        reader.await_next([ROOM])
+        assert parts[0].interests.elsewhere(ROOM, WAKING) == [1]
+        writer.publish(Commit(1, frozenset([ROOM]), frozenset(), has_events=True))
+        await heard.until(1)
+        assert parts[0].interests.elsewhere(ROOM, WAKING) == []
+        nursery.cancel_scope.cancel()

@@ -17,7 +17,10 @@ class Searching:
 
     def __init__(self, base: Foundation, rooms: Rooms) -> None:
         stems = Stems()
-        self._indexer = SearchIndexer(base.database, base.publisher, stems)
+        common = base.common
+        self._indexer = SearchIndexer(
+            base.database, base.publisher, stems, is_ours=lambda: common is None or common.siblings.is_first
+        )
         self._search = Search(
             base.database,
             base.publisher,

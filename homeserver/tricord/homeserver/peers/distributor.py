@@ -152,6 +152,12 @@ class Distributor:
             return
         receipts = await self._database.read(receipts_between, shared, after, upto)
         servers_of = await self._room_servers.of_rooms(shared)
+        # What comes next there is to leave as soon as this has.
+        self._publisher.await_next(
+            room_id
+            for room_id in shared
+            if any(self._outboxes.outbox(server) is not None for server in servers_of.get(room_id, ()))
+        )
         typing = await self._typing_changes(shared)
         for receipt in receipts:
             if receipt.receipt_type == READ and self._is_ours(receipt.user_id):

@@ -2,12 +2,12 @@
 
 Whatever an event does to the index (a message, an edit of one, a redaction of either), the events concerned are put
 into the index anew, as they are now. So it does not matter how often something is read, or in which order it came. Of
-several processes one reads on at a time, whichever is first.
+several processes one reads on at a time. Siblings leave it to one of them, so that it rests on behalf of all.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 
 import structlog
 import trio
@@ -51,10 +51,13 @@ _MOST_EDITS_TRIED = 5
 class SearchIndexer:
     """Writes the search index."""
 
-    def __init__(self, database: Database, publisher: Publisher, stems: Stems) -> None:
+    def __init__(
+        self, database: Database, publisher: Publisher, stems: Stems, *, is_ours: Callable[[], bool] = lambda: True
+    ) -> None:
         self._database = database
         self._publisher = publisher
         self._stems = stems
+        self._is_ours = is_ours
         self._read_upto = -1
         self._has_work = trio.Event()
         self._turn = trio.Lock()
@@ -65,7 +68,7 @@ class SearchIndexer:
         while True:
             try:
                 started = trio.current_time()
-                while await self._index_some(wait=False):
+                while self._is_ours() and await self._index_some(wait=False):
                     await trio.sleep((trio.current_time() - started) * _REST)
                     started = trio.current_time()
             except DatabaseError as error:

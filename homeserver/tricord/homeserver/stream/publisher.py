@@ -324,6 +324,12 @@ class Publisher:
         """Watch a user's own things and some rooms, and the presence of who is there, while the context lasts."""
         return Subscription(self, user_id, rooms, sees_presence=sees_presence)
 
+    def await_next(self, rooms: Iterable[RoomId]) -> None:
+        """Hear at once what siblings do next in some rooms; what nobody here awaits is heard with other news."""
+        if self._siblings is not None:
+            for room_id in rooms:
+                self._siblings.interests.note(room_id, WAKING)
+
     async def run(self) -> None:
         """Tell the other processes, and mind the gaps; for ever."""
         self._work.set()

@@ -37,7 +37,7 @@ _MOST_UNSENT = 16 << 20
 # More would be taken from the system, and given back, each time.
 _READ = 1 << 16
 # Who does not wait for news is woken after so long for all that there are by then.
-_GATHER_SECONDS = 0.01
+_GATHER_SECONDS = 0.05
 _PAUSE_SECONDS = 0.05
 _PATIENCE_SECONDS = 2
 
@@ -81,6 +81,11 @@ class Siblings:
     def reached(self) -> frozenset[int]:
         """The places of those that can be told and asked now."""
         return frozenset(self._lines)
+
+    @property
+    def is_first(self) -> bool:
+        """Whether this process has the first place of those that are there: it does what one of them is enough for."""
+        return self._place < min(self._lines, default=self._count)
 
     def listen(self, topic: Topic, hear: Callable[[bytes], None]) -> None:
         """Call `hear` with all that the others tell about a topic, in the order in which each tells it."""
