@@ -95,6 +95,13 @@ class Forbidden(MatrixError):
     status = 403
 
 
+class BadState(MatrixError):
+    """What is to be changed is not as it would have to be: nobody can be unbanned who is not banned."""
+
+    errcode = "M_BAD_STATE"
+    status = 403
+
+
 class ServerNotTrusted(MatrixError):
     """The request names an identity server that this server does not use."""
 

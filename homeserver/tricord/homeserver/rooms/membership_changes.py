@@ -25,6 +25,7 @@ from tricord.homeserver.rooms.state import RoomState
 from tricord.homeserver.serving.call import Requester
 from tricord.protocol.errors import (
     BadJson,
+    BadState,
     CannotLeaveServerNoticeRoom,
     Forbidden,
     GuestAccessForbidden,
@@ -156,9 +157,9 @@ class MembershipChanges:
         """Lift a ban."""
         await self._partial_rooms.until_complete(room_id)
         room = await standing(self._state, room_id, [sender, user_id])
-        room.check_joined(sender)
+        room.check_may_ban(sender)
         if room.membership(user_id) != "ban":
-            raise Forbidden(f"{user_id} is not banned from {room_id}")
+            raise BadState(f"{user_id} is not banned from {room_id}")
         await self._append(room_id, sender, user_id, {"membership": "leave", **_because(reason)})
 
     async def forget(self, user_id: UserId, room_id: RoomId) -> None:

@@ -61,6 +61,13 @@ class Standing:
         if level < needed:
             raise Forbidden(f"{user_id} has power level {level}, and {event_type} needs {needed}")
 
+    def check_may_ban(self, user_id: UserId) -> None:
+        """Refuse users who are not in the room, or too low to ban others from it and to lift bans."""
+        self.check_joined(user_id)
+        level, needed = self.power.of_user(user_id), self.power.ban
+        if level < needed:
+            raise Forbidden(f"{user_id} has power level {level}, and bans need {needed}")
+
 
 async def standing(
     state: RoomState, room_id: RoomId, users: Iterable[UserId] = (), keys: Iterable[StateKey] = ()
