@@ -52,6 +52,21 @@ async def test_another_device_has_its_own_transactions(alice: Person) -> None:
     assert first["event_id"] != second["event_id"]
 
 
+async def test_a_transaction_id_is_that_of_one_path(alice: Person) -> None:
+    """Whoever counts by type of event, or by what is redacted, loses nothing."""
+    room = await alice.create_room()
+
+    async def put(path: str) -> str:
+        return str((await alice.put(f"/v3/rooms/{room}/{path}/t", {"body": "x"}))["event_id"])
+
+    message, other = await put("send/m.room.message"), await put("send/org.test.other")
+    assert message != other
+    assert await put(f"redact/{message}") != await put(f"redact/{other}")
+    for event_id in (message, other):
+        assert (await alice.get(f"/v3/rooms/{room}/event/{event_id}"))["content"] == {}
+    assert await put("send/m.room.message") == message
+
+
 @pytest.mark.parametrize("content", [{"a": 1.5}, {"a": [{"b": 1.0}]}, {"a": 2**53}, {"a": -(2**53)}])
 async def test_numbers_that_events_cannot_hold_are_refused(alice: Person, content: dict[str, Any]) -> None:
     room = await alice.create_room()
@@ -194,3 +209,16 @@ async def test_some_redactions_cannot_be(alice: Person) -> None:
     assert await alice.refused("PUT", f"/v3/rooms/{room}/redact/x/3", {}) == (400, "M_INVALID_PARAM")
     path = f"/v3/rooms/{room}/send/m.room.redaction/4"
     assert await alice.refused("PUT", path, {}) == (400, "M_BAD_JSON")
+
+
+async def test_the_limit_of_a_filter_limits_a_page_too(alice: Person) -> None:
+    room = await alice.create_room()
+    for number in range(4):
+        await alice.say(room, str(number))
+
+    async def page(limit: int, of_filter: int) -> list[str]:
+        wanted = f'{{"limit":{of_filter}}}'
+        return await alice.history(room, f"dir=b&limit={limit}&filter={wanted}")
+
+    assert await page(10, 2) == ["3", "2"]
+    assert await page(1, 2) == ["3"]

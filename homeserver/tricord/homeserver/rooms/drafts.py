@@ -15,6 +15,7 @@ class ClientTransaction:
 
     user_id: UserId
     device_id: str
+    # With what the path says beside the room and the transaction id.
     endpoint: str
     transaction_id: str
 

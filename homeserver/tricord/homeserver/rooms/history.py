@@ -127,9 +127,10 @@ class History:
             # Nothing after that can be seen, so there is no reason to look at it.
             last = reading.left.place
             start, end = (min(start, last), end) if backward else (start, min(end or last, last))
-        read = await self._read(
-            user_id, room_id, start, end, request.direction, min(request.limit, MAX_EVENTS), request.wanted
-        )
+        limit = min(request.limit, MAX_EVENTS)
+        if request.wanted.limit is not None:
+            limit = min(limit, request.wanted.limit)
+        read = await self._read(user_id, room_id, start, end, request.direction, limit, request.wanted)
         answer: JsonObject = {
             "start": encode_place(self._told(request.start or start, read.seen)),
             "chunk": await self._client_events.seen(requester, read.seen, parents=read.parents),

@@ -45,7 +45,7 @@ class Sending:
         self, requester: Requester, room_id: RoomId, event_type: str, content: JsonObject, transaction_id: str
     ) -> EventId:
         """Send a message event, once for each transaction id of a device."""
-        transaction = _transaction(requester, "send", transaction_id)
+        transaction = _transaction(requester, f"send/{event_type}", transaction_id)
         if event_type == "m.room.redaction":
             return await self._redact(requester, room_id, content, transaction)
         if requester.is_suspended:
@@ -64,7 +64,7 @@ class Sending:
         transaction_id: str,
     ) -> EventId:
         """Redact an event, once for each transaction id of a device."""
-        transaction = _transaction(requester, "redact", transaction_id)
+        transaction = _transaction(requester, f"redact/{event_id}", transaction_id)
         return await self._redact(requester, room_id, {**content, "redacts": event_id}, transaction)
 
     async def send_delayed(
@@ -140,6 +140,10 @@ class Sending:
 
 
 def _transaction(requester: Requester, endpoint: str, transaction_id: str) -> ClientTransaction:
+    """Return what a repetition is known by: it has the same transaction id, and so the whole path, of the same device.
+
+    https://spec.matrix.org/v1.19/client-server-api/#transaction-identifiers
+    """
     if len(transaction_id) > _LONGEST_TRANSACTION_ID:
         raise InvalidParam(f"a transaction id has at most {_LONGEST_TRANSACTION_ID} characters")
     device = requester.device_id or f"session {requester.session_id}"
