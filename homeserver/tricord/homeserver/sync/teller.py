@@ -163,7 +163,7 @@ class RoomTeller:
         shared: dict[RoomId, Stretch] = {}
         others: dict[RoomId, Stretch] = {}
         for stretch in stretches:
-            is_usual = wanted.allows_everything and may_be_shared(stretch)
+            is_usual = wanted.allows_everything and wanted.allows_room(stretch.room_id) and may_be_shared(stretch)
             (shared if is_usual else others)[stretch.room_id] = stretch
 
         async def read_shared(some: Mapping[RoomId, Stretch]) -> dict[RoomId, Window]:
@@ -226,7 +226,12 @@ class RoomTeller:
         async def read(rooms: Collection[RoomId]) -> Mapping[RoomId, JsonObject]:
             return await self._summaries.of(viewer.user_id, rooms)
 
-        return await reads.read({r: w for r, w in joined.items() if w.changes_members or w.stretch.full_state}, read)
+        concerned = {
+            room_id: window
+            for room_id, window in joined.items()
+            if window.changes_members or window.changes_name or window.stretch.full_state
+        }
+        return await reads.read(concerned, read)
 
     async def _unread(
         self, viewer: Viewer, joined: Mapping[RoomId, Window], upto: int, reads: RoomReads

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 
 import trio
 
+from tricord.homeserver.rooms.heroes import NAMES
 from tricord.homeserver.rooms.receipts import READ_PRIVATE
 from tricord.homeserver.rooms.stored_event import StateKey, StoredEvent
 from tricord.homeserver.rooms.tail import memory_of
@@ -52,6 +53,8 @@ class Window:
     # Who has read in private, which only they are told.
     private_readers: frozenset[UserId] = frozenset()
     changes_members: bool = False
+    # Who names the room after its members may have to begin with it.
+    changes_name: bool = False
     # How others relate to the events, if that was asked already.
     kinds: Mapping[EventId, Collection[str]] | None = None
     read_at: float = 0.0
@@ -86,6 +89,9 @@ class Window:
         self.private_readers = frozenset(one.user_id for one in self.receipts if one.receipt_type == READ_PRIVATE)
         self.changes_members = any(stored.event.type == MEMBER for stored in self.events) or any(
             event_type == MEMBER for event_type, _ in self.state
+        )
+        self.changes_name = any(stored.key in NAMES for stored in self.events) or any(
+            key in self.state for key in NAMES
         )
 
     def state_after(self) -> dict[StateKey, StoredEvent]:

@@ -26,7 +26,7 @@ from tricord.homeserver.stream.recent_changes import RecentChanges
 from tricord.homeserver.sync.plan import Stretch
 from tricord.homeserver.sync.shared_windows import SharedWindows, WindowKey
 from tricord.homeserver.sync.window import MEMBER, Window, state_set_by
-from tricord.protocol.event_filters import Filter, RoomEventFilter
+from tricord.protocol.event_filters import Filter, FilteredEvent, RoomEventFilter
 from tricord.protocol.identifiers import RoomId, UserId
 
 _DEFAULT_LIMIT = 10
@@ -143,10 +143,15 @@ class Windows:
 
         `lazily` leaves members out of whole states: see `add_members`.
         """
-        if wanted is not None and not wanted.allows_everything:
-            windows = {s.room_id: await self._filtered(s, limit, wanted) for s in stretches}
-        else:
-            windows = await self._unfiltered(stretches, limit)
+        windows: dict[RoomId, Window] = {}
+        whole: list[Stretch] = []
+        for stretch in stretches:
+            if wanted is None or (wanted.allows_everything and wanted.allows_room(stretch.room_id)):
+                whole.append(stretch)
+            else:
+                windows[stretch.room_id] = await self._filtered(stretch, limit, wanted)
+        if whole:
+            windows |= await self._unfiltered(whole, limit)
         windows = await self._still_told(windows)
         for window in windows.values():
             window.lazily = lazily and window.stretch.full_state and window.stretch.left is None
@@ -188,6 +193,7 @@ class Windows:
         kept: list[StoredEvent] = []
         passed_over: list[StoredEvent] = []
         upto, more = stretch.upto, True
+        is_wanted = wanted.allows if wanted.allows_room(stretch.room_id) else _nothing
         for _ in range(_MOST_PAGES):
             part = {stretch.room_id: (stretch.after, upto)}
             page = await self._timeline.unbroken(await self._timeline.recent_between(part, limit=_PAGE))
@@ -196,7 +202,7 @@ class Windows:
                 if len(kept) == limit:
                     break
                 upto = stored.place.position - 1
-                (kept if wanted.allows(stored.event) else passed_over).append(stored)
+                (kept if is_wanted(stored.event) else passed_over).append(stored)
             more = read.limited or (upto > stretch.after and len(kept) == limit)
             if not read.limited or read.is_cut or len(kept) == limit:
                 break
@@ -343,6 +349,11 @@ class Windows:
 
 def _but_for(event: StoredEvent, state: Mapping[StateKey, StoredEvent]) -> dict[StateKey, StoredEvent]:
     return {key: stored for key, stored in state.items() if stored != event}
+
+
+def _nothing(_event: FilteredEvent) -> bool:
+    """Want no event: a filter for all rooms names others than this one."""
+    return False
 
 
 def _window(stretch: Stretch, read: Read, limit: int) -> Window:
