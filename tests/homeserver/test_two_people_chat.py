@@ -10,7 +10,7 @@ from tests.servers import running_homeserver, signed_in
 from tricord.clients import Refused
 
 
-@pytest.mark.parametrize("everything_by_quart", [False, True], ids=["http lane", "web framework"])
+@pytest.mark.parametrize("everything_by_quart", [False, True], ids=["straight", "by quart"])
 async def test_two_people_talk(database_url: str, tmp_path: Path, everything_by_quart: bool) -> None:
     async with (
         running_homeserver(database_url, tmp_path, everything_by_quart=everything_by_quart) as homeserver,

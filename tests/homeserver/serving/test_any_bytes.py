@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from tests.homeserver.serving.house import request
 from tests.homeserver.serving.test_framing import DOUBTFUL, TE
-from tricord.homeserver.serving.framing import Message, Reader
+from tricord.homeserver.serving.http1.framing import Message, Reader
 from tricord.homeserver.serving.limits import Limits
 
 SOUND = [

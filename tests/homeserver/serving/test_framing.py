@@ -6,7 +6,7 @@ import pytest
 
 from tests.homeserver.serving.house import House, opened, request, wire
 from tricord.homeserver.serving.errors import Refused
-from tricord.homeserver.serving.framing import Reader
+from tricord.homeserver.serving.http1.framing import Reader
 from tricord.homeserver.serving.limits import Limits
 
 MARKER = request("POST", "/echo", b'{"n":"smuggled"}')

@@ -14,7 +14,7 @@ from trio.testing import MockClock
 
 from tests.homeserver.serving.house import LARGE, House, opened, settled, wire
 from tests.homeserver.serving.http2_client import http2
-from tricord.homeserver.serving.http2 import _Exchange
+from tricord.homeserver.serving.http2.exchange import Exchange
 from tricord.homeserver.serving.limits import Limits
 
 SHORT = 0.05
@@ -327,7 +327,7 @@ async def test_what_comes_while_a_part_is_handed_on_is_not_lost() -> None:
             await trio.lowlevel.checkpoint()
 
     protocol: Any = Flushing()
-    exchange = _Exchange(protocol, Limits(), 1, {"method": "POST"})
+    exchange = Exchange(protocol, Limits(), 1, {"method": "POST"})
     exchange.put(b"one")
     first, second = await exchange.receive(), await exchange.receive()
     assert (first["body"], first["more_body"]) == (b"one", True)

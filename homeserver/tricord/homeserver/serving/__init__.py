@@ -1,1 +1,1 @@
-"""HTTP: listeners, the HTTP/1.1 lane, routing, and the call a handler gets."""
+"""HTTP: listeners, connections of HTTP/1.1 and HTTP/2, routing, and the call that a handler gets."""

@@ -1,7 +1,7 @@
 """The application: hot endpoints answered straight from their description, the others by way of quart-trio.
 
 Both ways end in the same dispatcher, and quart neither reads bodies nor minds disconnects, so that a client cannot tell
-the ways apart. The application is ASGI 3; the HTTP/1.1 lane saves itself the messages and calls `find` and `respond`.
+the ways apart. The application is ASGI 3; HTTP/1.1 saves itself the messages and calls `find` and `respond`.
 """
 
 from __future__ import annotations

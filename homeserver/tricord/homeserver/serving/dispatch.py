@@ -1,7 +1,7 @@
 """From a request to its answer: the one place where authentication, limits, parsing and refusals happen.
 
-Whatever carries the request (HTTP/1.1, HTTP/2, quart-trio, a WebSocket) hands it over as a
-`RawRequest`, so that all give the same answers.
+Whatever carries the request (HTTP/1.1, HTTP/2, quart-trio, a WebSocket) hands it over as a `RawRequest`, so that all
+give the same answers.
 
 A handler is not cancelled when its client goes away: a write that has begun ends. Endpoints that wait for something to
 happen say so (`cancel_on_disconnect`), and are cancelled; also when the session ends that they wait for.

@@ -10,6 +10,7 @@ from urllib.parse import parse_qs
 from pydantic import BaseModel, ValidationError
 
 from tricord.homeserver.serving.call import Header
+from tricord.homeserver.serving.errors import Refused
 from tricord.protocol.errors import BadJson, InvalidParam, MatrixError, MissingParam, TooLarge
 from tricord.protocol.strict_json import JsonObject
 
@@ -128,3 +129,9 @@ def _in_words(error: ValidationError, otherwise: type[MatrixError]) -> MatrixErr
     if fault["type"] == "missing":
         return MissingParam(f"`{name}` is missing")
     return otherwise(f"`{name}`: {fault['msg']}")
+
+
+def check_target(target: bytes) -> None:
+    """Refuse a request target that is not a path: a URL with a host, a part after `#`, the authority of CONNECT."""
+    if (not target.startswith(b"/") and target != b"*") or b"#" in target:
+        raise Refused(400, "the request target is not a path")

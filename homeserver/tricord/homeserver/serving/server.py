@@ -14,8 +14,9 @@ import trio
 
 from tricord.homeserver.serving.application import Application
 from tricord.homeserver.serving.call import WebSocketRoute
-from tricord.homeserver.serving.lane import Lane
+from tricord.homeserver.serving.context import Context
 from tricord.homeserver.serving.limits import Limits
+from tricord.homeserver.serving.negotiation import serve_connection
 from tricord.homeserver.serving.shares import Share, SharedListener
 from tricord.homeserver.serving.sockets import CannotListen, base_url, open_socket
 
@@ -51,18 +52,18 @@ async def listening(
         if not sockets:
             sockets = [stack.enter_context(open_socket(each.bind)) for each in listeners]
         opened = [_Opened(each, sock, _tls_context(each), share) for each, sock in zip(listeners, sockets, strict=True)]
-        async with trio.open_nursery() as connections:
+        async with trio.open_nursery() as tasks:
             async with trio.open_nursery() as accepting:
                 for each in opened:
-                    accepting.start_soon(each.accept, connections)
-                    accepting.start_soon(each.lane.run)
+                    accepting.start_soon(each.accept, tasks)
+                    accepting.start_soon(each.context.run)
                 try:
                     yield [each.url for each in opened]
                 finally:
                     accepting.cancel_scope.cancel()
             for each in opened:
-                each.lane.drain()
-            connections.cancel_scope.deadline = trio.current_time() + drain_seconds
+                each.context.drain()
+            tasks.cancel_scope.deadline = trio.current_time() + drain_seconds
 
 
 class _Opened:
@@ -71,14 +72,14 @@ class _Opened:
     def __init__(
         self, listener: Listener, sock: socket.socket, tls: ssl.SSLContext | None, share: Share | None
     ) -> None:
-        self.lane = Lane(listener.application, listener.websockets, listener.limits)
+        self.context = Context(listener.application, listener.websockets, listener.limits)
         self.url = base_url(sock, is_secure=listener.tls_certificate is not None)
         self._sock = sock
         self._tls = tls
         self._share = share
 
-    async def accept(self, connections: trio.Nursery) -> None:
-        """Accept connections until cancelled; they go on in `connections`."""
+    async def accept(self, tasks: trio.Nursery) -> None:
+        """Accept connections until cancelled; they go on in `tasks`."""
         listener: trio.abc.Listener[trio.SocketStream | trio.SSLStream[trio.SocketStream]]
         if self._share is None:
             listener = trio.SocketListener(trio.socket.from_stdlib_socket(self._sock))
@@ -86,11 +87,11 @@ class _Opened:
             listener = SharedListener(self._sock, self._share)
         if self._tls is not None:
             listener = trio.SSLListener(listener, self._tls, https_compatible=True)
-        await trio.serve_listeners(self._serve, [listener], handler_nursery=connections)
+        await trio.serve_listeners(self._serve, [listener], handler_nursery=tasks)
 
     async def _serve(self, stream: trio.SocketStream | trio.SSLStream[trio.SocketStream]) -> None:
         with contextlib.nullcontext() if self._share is None else self._share.held():
-            await self.lane.serve(stream)
+            await serve_connection(self.context, stream)
 
 
 def _tls_context(listener: Listener) -> ssl.SSLContext | None:

@@ -263,7 +263,7 @@ class _Client:
     """The other side: its messages, parsed, and how far it is."""
 
     def __init__(self, connection: WebSocketConnection) -> None:
-        # It was loaded with the first connection: see lane.py.
+        # It was loaded with the first connection: see http1/upgrade.py.
         from trio_websocket import ConnectionClosed
 
         self._closed = ConnectionClosed

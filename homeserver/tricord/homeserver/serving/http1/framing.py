@@ -12,9 +12,7 @@ import httptools
 from tricord.homeserver.serving.call import Header
 from tricord.homeserver.serving.errors import Refused
 from tricord.homeserver.serving.limits import Limits
-
-# What a client says first who knows that we speak HTTP/2.
-HTTP2_PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
+from tricord.homeserver.serving.request import check_target
 
 # Bytes of chunk sizes, beside `head_bytes`, for each byte of body: a chunk of one byte has five.
 _MOST_CHUNK_FRAMING = 8
@@ -222,9 +220,3 @@ def _check_head(message: Message) -> None:
     if not lengths and not encodings:
         message.body_length = 0
     check_target(message.target)
-
-
-def check_target(target: bytes) -> None:
-    """Refuse a request target that is not a path: a URL with a host, a part after `#`, the authority of CONNECT."""
-    if (not target.startswith(b"/") and target != b"*") or b"#" in target:
-        raise Refused(400, "the request target is not a path")

@@ -5,7 +5,8 @@ h2 looks at the length of a frame, up to 16 MiB, only once the frame is complete
 
 from __future__ import annotations
 
-from tricord.homeserver.serving.framing import HTTP2_PREFACE
+HTTP2_PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
+"""What a client says first: https://www.rfc-editor.org/rfc/rfc9113#section-3.4."""
 
 _LONGEST_FRAME = 16_384
 _FRAME_HEADER = 9

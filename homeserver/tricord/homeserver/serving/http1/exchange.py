@@ -1,0 +1,199 @@
+"""One request and its answer."""
+
+from __future__ import annotations
+
+import contextlib
+import http
+
+import trio
+
+from tricord.homeserver.serving.application import Application
+from tricord.homeserver.serving.asgi import Event
+from tricord.homeserver.serving.call import Header
+from tricord.homeserver.serving.date import date
+from tricord.homeserver.serving.errors import Refused
+from tricord.homeserver.serving.http1.framing import Message, Reader
+from tricord.homeserver.serving.http1.wire import Wire
+from tricord.homeserver.serving.response import Response
+
+_STATUS_LINES = {status.value: f"HTTP/1.1 {status.value} {status.phrase}\r\n".encode() for status in http.HTTPStatus}
+
+
+class Exchange:
+    """One request and its answer; for quart as ASGI's `receive` and `send`."""
+
+    __slots__ = (
+        "_application",
+        "_bodiless",
+        "_body_begun",
+        "_body_given",
+        "_body_received",
+        "_chunked",
+        "_head",
+        "_message",
+        "_reader",
+        "_wire",
+        "answered",
+    )
+
+    def __init__(self, wire: Wire, reader: Reader, application: Application, message: Message) -> None:
+        self._wire = wire
+        self._reader = reader
+        self._application = application
+        self._message = message
+        # When the body began to be read, and how much of it has come.
+        self._body_begun = 0.0
+        self._body_received = 0
+        self._body_given = False
+        self._chunked = self._bodiless = False
+        self._head = b""
+        self.answered = False
+
+    async def receive(self) -> Event:
+        """Return the next part of the body, and after it that the client has gone. Raises Refused."""
+        message = self._message
+        if self._body_given:
+            await self._wire.closed_by_client()
+            return {"type": "http.disconnect"}
+        if message.expects_continue and not message.body and not message.complete:
+            message.expects_continue = False
+            await self._wire.send(b"HTTP/1.1 100 Continue\r\n\r\n")
+        while not message.body and not message.complete:
+            if not await self._read_on():
+                return {"type": "http.disconnect"}
+        body = b"".join(message.body)
+        message.body.clear()
+        self._body_given = message.complete
+        return {"type": "http.request", "body": body, "more_body": not message.complete}
+
+    async def _read_on(self) -> bool:
+        """Read on within the body; False when the client has gone. Raises Refused."""
+        reader = self._reader
+        if reader.refusal is not None:
+            raise reader.refusal
+        now = trio.current_time()
+        if not self._body_begun:
+            self._body_begun = now
+        deadline = self._wire.limits.body_deadline(self._body_begun, now, self._body_received)
+        left = reader.body_left(self._message)
+        data = await self._wire.receive_body(left, deadline)
+        if data is None:
+            raise Refused(408, "the body took too long")
+        if not data:
+            return False
+        self._body_received += len(data)
+        if left is not None:
+            reader.take(self._message, data)
+            if self._message.complete:
+                self._wire.wake_at(1)
+            return True
+        reader.feed(data)
+        if reader.refusal is not None and not self._message.complete:
+            raise reader.refusal
+        return True
+
+    async def read_away(self) -> None:
+        """Read what is left of the body, so that the next request can be found; or end the connection well."""
+        message = self._message
+        if message.keep_alive:
+            try:
+                while not message.complete:
+                    message.body.clear()
+                    if not await self._read_on():
+                        message.keep_alive = False
+                        return
+            except Refused:
+                message.keep_alive = False  # it has been answered already
+            message.body.clear()
+        else:
+            await self._wire.linger()
+
+    async def answer(self, response: Response) -> None:
+        """Send an answer."""
+        body = response.body
+        if response.close:
+            self._message.keep_alive = False
+        if isinstance(body, bytes):
+            head = self._begin(response.status, response.headers, len(body))
+            self.answered = True
+            await self._wire.send(head if self._bodiless else head + body)
+            return
+        headers, length = _length_apart(response.headers)
+        async with contextlib.aclosing(body) as parts:  # type: ignore[type-var]  # handlers give generators
+            head = self._begin(response.status, headers, length)
+            if not self._bodiless:
+                async for part in parts:
+                    await self._wire.send(head + self._part(part))
+                    head = b""
+        await self._wire.send(head + (b"0\r\n\r\n" if self._chunked else b""))
+        self.answered = True
+
+    async def send(self, event: Event) -> None:
+        """Send a part of an answer, as ASGI has them."""
+        if event["type"] == "http.response.start":
+            length = None
+            headers = []
+            for name, value in event["headers"]:
+                name = name.lower()
+                if name == b"content-length":
+                    length = int(value)
+                elif name != b"connection":
+                    headers.append((name, value))
+                elif value.lower() == b"close":
+                    self._message.keep_alive = False
+            self._head = self._begin(event["status"], headers, length)
+            return
+        data = self._head + self._part(event.get("body", b""))
+        self._head = b""
+        if not event.get("more_body"):
+            self.answered = True
+            if self._chunked:
+                data += b"0\r\n\r\n"
+        if data:
+            await self._wire.send(data)
+
+    def _begin(self, status: int, headers: list[Header], length: int | None) -> bytes:
+        """Return the head of the answer, and settle whether the connection goes on after it."""
+        message = self._message
+        lines = [_STATUS_LINES[status], b"date: ", date(), b"\r\n"]
+        for name, value in headers:
+            lines += (name, b": ", value, b"\r\n")
+        self._bodiless = message.method == "HEAD" or status in (204, 304)
+        if length is not None:
+            if status != http.HTTPStatus.NO_CONTENT:
+                lines.append(b"content-length: %d\r\n" % length)
+        elif not self._bodiless:
+            if message.version == "1.1":
+                self._chunked = True
+                lines.append(b"transfer-encoding: chunked\r\n")
+            else:
+                message.keep_alive = False
+        if not self._can_be_followed():
+            message.keep_alive = False
+            lines.append(b"connection: close\r\n")
+        elif message.version == "1.0":
+            lines.append(b"connection: keep-alive\r\n")
+        lines.append(b"\r\n")
+        return b"".join(lines)
+
+    def _can_be_followed(self) -> bool:
+        """Whether the connection can carry a further request."""
+        message = self._message
+        if not message.keep_alive or self._application.draining:
+            return False
+        if message.complete:
+            return True
+        # Who waits for 100 Continue may send its body or not: we could not tell it from the next request.
+        length = message.body_length
+        return not message.expects_continue and length is not None and length <= self._wire.limits.unread_body_bytes
+
+    def _part(self, body: bytes) -> bytes:
+        if self._bodiless or not body:
+            return b""
+        return b"%x\r\n%b\r\n" % (len(body), body) if self._chunked else body
+
+
+def _length_apart(headers: list[Header]) -> tuple[list[Header], int | None]:
+    """Return the headers without that of the length, and it."""
+    length = next((int(value) for name, value in headers if name == b"content-length"), None)
+    return [header for header in headers if header[0] != b"content-length"], length
