@@ -223,28 +223,50 @@ def look(monkeypatch: pytest.MonkeyPatch, *, lasts: float, every: float) -> None
     monkeypatch.setattr(remote_presence, "_LOOK_EVERY_SECONDS", every)
 
 
-async def test_who_is_heard_of_while_they_are_given_up_stays(
-    ear: Ear, nursery: trio.Nursery, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@dataclass
+class Lookout:
+    """Presences that are given up once nothing is heard of them, and what happens just as that is looked at."""
+
+    presences: RemotePresences
+    rooms: Rooms
+    nursery: trio.Nursery
+    monkeypatch: pytest.MonkeyPatch
+
+    async def gives_up(self, meanwhile: Callable[[], Awaitable[None]]) -> None:
+        """Give up whoever is not heard of now; return when `meanwhile` has been done, and what follows from it."""
+        done = trio.Event()
+
+        async def and_tell() -> None:
+            await meanwhile()
+            done.set()
+
+        self.rooms.meanwhile = and_tell
+        look(self.monkeypatch, lasts=0, every=0.001)
+        self.nursery.start_soon(self.presences.run)
+        await done.wait()
+        await trio.testing.wait_all_tasks_blocked(0.1)
+
+
+@pytest.fixture
+async def lookout(ear: Ear, nursery: trio.Nursery, monkeypatch: pytest.MonkeyPatch) -> Lookout:
     house, rooms = ear.house, Rooms(ear.house.memberships)
     presences = RemotePresences(SERVER, house.database, house.publisher, rooms, house.clock)
     await presences.note([zoe_is("unavailable")])
-    spoken = trio.Event()
+    return Lookout(presences, rooms, nursery, monkeypatch)
 
+
+async def test_who_is_heard_of_while_they_are_given_up_stays(
+    ear: Ear, lookout: Lookout, nursery: trio.Nursery, monkeypatch: pytest.MonkeyPatch
+) -> None:
     async def speak() -> None:
         look(monkeypatch, lasts=3600, every=3600)
-        await presences.note([zoe_is("unavailable")])
-        spoken.set()
+        await lookout.presences.note([zoe_is("unavailable")])
 
-    rooms.meanwhile = speak
-    look(monkeypatch, lasts=0, every=0.001)
-    nursery.start_soon(presences.run)
-    await spoken.wait()
-    await trio.testing.wait_all_tasks_blocked(0.1)
+    await lookout.gives_up(speak)
     assert await ear.present() == {ZOE: "unavailable"}
     # Now nothing more is heard.
     look(monkeypatch, lasts=0, every=0.001)
-    nursery.start_soon(presences.run)
+    nursery.start_soon(lookout.presences.run)
     await gone(ear)
     nursery.cancel_scope.cancel()
 
@@ -278,24 +300,16 @@ async def test_who_is_heard_of_while_they_go_is_there_again(
 
 
 async def test_what_another_process_has_written_meanwhile_stands(
-    ear: Ear, nursery: trio.Nursery, monkeypatch: pytest.MonkeyPatch
+    ear: Ear, lookout: Lookout, nursery: trio.Nursery, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    house, rooms = ear.house, Rooms(ear.house.memberships)
-    presences = RemotePresences(SERVER, house.database, house.publisher, rooms, house.clock)
+    house = ear.house
     other = RemotePresences(SERVER, house.database, house.publisher, house.memberships, house.clock)
-    await presences.note([zoe_is("unavailable")])
-    spoken = trio.Event()
 
     async def speak() -> None:
         look(monkeypatch, lasts=0, every=3600)
         await other.note([zoe_is("online")])
-        spoken.set()
 
-    rooms.meanwhile = speak
-    look(monkeypatch, lasts=0, every=0.001)
-    nursery.start_soon(presences.run)
-    await spoken.wait()
-    await trio.testing.wait_all_tasks_blocked(0.1)
+    await lookout.gives_up(speak)
     assert await ear.present() == {ZOE: "online"}
     nursery.cancel_scope.cancel()
 
