@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 import trio
+from trio.testing import MockClock
 
 from tests.homeserver.serving.house import LARGE, House, opened, request, settled, wire
 from tricord.homeserver.serving.limits import Limits
@@ -87,12 +88,16 @@ async def test_who_does_not_send_the_rest_of_a_refused_body_is_left(house: House
         assert await client.to_the_end() == b""
 
 
-async def test_who_does_not_read_an_answer_is_left(house: House, by_quart: bool) -> None:
-    limits = Limits(send_pause_seconds=SHORT)
+async def test_who_does_not_read_an_answer_is_left(house: House, by_quart: bool, mock_clock: MockClock) -> None:
+    mock_clock.rate = 1
+    limits = Limits(send_pause_seconds=10, idle_seconds=10)
     async with opened(house, everything_by_quart=by_quart, limits=limits) as address, wire(address) as client:
         await client.say(request("GET", "/large"))
-        await trio.sleep(4 * SHORT)
-        assert len(await client.to_the_end()) < LARGE
+        await trio.lowlevel.wait_readable(client.stream.socket)
+        await settled()
+        mock_clock.jump(11)
+        await settled()
+        assert 0 < len(await client.to_the_end()) < LARGE
 
 
 async def test_who_reads_slowly_but_steadily_gets_the_whole_answer(house: House, by_quart: bool) -> None:

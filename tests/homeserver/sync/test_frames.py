@@ -7,10 +7,10 @@ from contextlib import asynccontextmanager
 
 import pytest
 import trio
+from trio.testing import MockClock, wait_all_tasks_blocked
 from trio_websocket import WebSocketConnection, WebSocketRequest, open_websocket, serve_websocket
 
-from tricord.homeserver.sync import frames
-from tricord.homeserver.sync.frames import FellBehind, FrameWriter, Gone, text_frame
+from tricord.homeserver.sync.frames import GIVE_UP_SECONDS, PATIENCE_SECONDS, FellBehind, FrameWriter, Gone, text_frame
 
 
 @asynccontextmanager
@@ -52,9 +52,8 @@ async def test_pongs_do_not_land_inside_of_a_message() -> None:
             assert await client.get_message() == "x" * 1_000_000
 
 
-async def test_a_slow_reader_is_noticed_and_a_gone_one_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(frames, "PATIENCE_SECONDS", 0.1)
-    monkeypatch.setattr(frames, "GIVE_UP_SECONDS", 0.5)
+async def test_a_slow_reader_is_noticed_and_a_gone_one_given_up(mock_clock: MockClock) -> None:
+    mock_clock.rate = 1
     fell_behind, gone = trio.Event(), trio.Event()
 
     async def serve(connection: WebSocketConnection) -> None:
@@ -67,11 +66,15 @@ async def test_a_slow_reader_is_noticed_and_a_gone_one_given_up(monkeypatch: pyt
             except Gone:
                 gone.set()
 
-    async with conversation(serve) as client:
-        await trio.sleep(0.2)
-        while not fell_behind.is_set():
-            await client.get_message()
-        with trio.fail_after(60):
+    with trio.fail_after(PATIENCE_SECONDS + GIVE_UP_SECONDS + 60):
+        async with conversation(serve) as client:
+            await wait_all_tasks_blocked(0.01)
+            mock_clock.jump(PATIENCE_SECONDS + 1)
+            while not fell_behind.is_set():
+                await client.get_message()
+            await wait_all_tasks_blocked(0.01)
+            assert not gone.is_set()
+            mock_clock.jump(GIVE_UP_SECONDS + 1)
             await gone.wait()
 
 
