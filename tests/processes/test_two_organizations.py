@@ -1,4 +1,4 @@
-"""Two organizations as operators run them: two processes of `tricord serve`, and TLS between them."""
+"""Two organizations as operators run them: a `tricord serve` for each, and TLS between them."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import trio
 from tests.durability.senders import Sender, history, texts
 from tests.homeserver.cli.commands import tricord
 from tests.postgres import PostgresServer
-from tests.servers import PASSWORD
+from tests.servers import PASSWORD, PROCESSES
 from tricord.clients import Client
 from tricord.homeserver.demo.servers import DemoServer, prepare
 from tricord.protocol.identifiers import RoomId
@@ -59,8 +59,19 @@ async def organizations(postgres: PostgresServer, folder: Path) -> AsyncIterator
         for server in prepare(folder, ["north.test", "south.test"]):
             url = await postgres.fresh()
             stack.push_async_callback(postgres.drop, url)
-            with (server.folder / "tricord.toml").open("a", encoding="utf-8") as settings:
-                settings.write(f'\n[database]\nurl = "{url}"\n\n[rate_limits]\nenabled = false\n')
+            settings_file = server.folder / "tricord.toml"
+            settings = settings_file.read_text(encoding="utf-8")
+            settings_file.write_text(
+                f"""processes = {PROCESSES}
+{settings}
+[database]
+url = "{url}"
+
+[rate_limits]
+enabled = false
+""",
+                encoding="utf-8",
+            )
             stack.push_async_callback(server.stop)
             server.start()
             sides.append((server, await stack.enter_async_context(Client(server.url))))
