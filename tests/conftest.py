@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import traceback
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from tests.postgres import PostgresServer, running_postgres
 from tricord.homeserver.storage.database import Database, open_database
+
+# Two homeservers of two processes are deeper in nurseries than Python shows: ten, and what failed would be left out.
+_shown: dict[str, Any] = vars(traceback.TracebackException)["__init__"].__kwdefaults__
+_shown["max_group_depth"] = 100
 
 _TESTS = Path(__file__).parent
 _SYNAPSE, _CONVERSATIONS = _TESTS / "peers" / "synapse", _TESTS / "conversations"
