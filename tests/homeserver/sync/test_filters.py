@@ -15,7 +15,7 @@ NAME = ("m.room.name", "")
 async def test_a_timeline_can_be_wanted_of_some_rooms_only(alice: Follower, rule: str) -> None:
     wanted, other = await alice.create_room(name="Tea"), await alice.create_room(name="Coffee")
     timeline: dict[str, Any] = {"rooms": [wanted]} if rule == "rooms" else {"not_rooms": [other]}
-    room_filter = {"room": {"timeline": timeline}}
+    room_filter: dict[str, Any] = {"room": {"timeline": timeline}}
     told = await alice.sync(**room_filter)
     assert joined(told, wanted)["timeline"]["events"]
     assert joined(told, other)["timeline"]["events"] == []
@@ -31,7 +31,7 @@ async def test_a_timeline_can_be_wanted_of_some_rooms_only(alice: Follower, rule
 async def test_a_room_that_loses_its_name_is_named_after_its_members(alice: Follower, bob: Follower) -> None:
     room = await alice.create_room(name="Tea", invite=[bob.user_id])
     await bob.join(room)
-    lazily = {"room": {"state": {"lazy_load_members": True}, "timeline": {"limit": 1}}}
+    lazily: dict[str, Any] = {"room": {"state": {"lazy_load_members": True}, "timeline": {"limit": 1}}}
     told = await alice.sync(**lazily)
     assert "m.heroes" not in joined(told, room)["summary"]
     await alice.put(f"/v3/rooms/{room}/state/m.room.name/", {"name": ""})
