@@ -7,7 +7,7 @@ import mmap
 import pytest
 
 from tricord.homeserver.stream.common_memory import SIZE, CommonMemory
-from tricord.homeserver.stream.news import News
+from tricord.homeserver.stream.news import _HEAD, _RING, News
 
 
 @pytest.fixture
@@ -76,3 +76,22 @@ def test_what_is_too_large_is_not_left(memory: mmap.mmap) -> None:
     assert not one.leave(1, bytes(1 << 20), [])
     assert one.leave(1, b"small", [1])
     assert list(other.take()) == [(1, b"small")]
+
+
+def test_what_is_not_seen_whole_yet_is_read_once_it_is(memory: mmap.mmap) -> None:
+    one, other = news_of(memory, 2)
+    # The ring has been filled once, so that what was there before is whole, too, where the next begin.
+    size = 1_024 - _HEAD.size
+    for _ in range(_RING // 1_024):
+        assert one.leave(1, b"o" * size, [1])
+        assert len(list(other.take())) == 1
+    before = memory[:]
+    assert one.leave(2, b"n" * size, [1])
+    assert one.leave(3, b"and more", [1])
+    after = memory[:]
+    for seen in range(1, 1_024, 100):
+        at = after.index(b"n" * size) - _HEAD.size + seen
+        memory[at : at + 1_024] = before[at : at + 1_024]
+        assert list(other.take()) == []
+        memory[at : at + 1_024] = after[at : at + 1_024]
+    assert list(other.take()) == [(2, b"n" * size), (3, b"and more")]

@@ -3,6 +3,9 @@
 Each process writes into a ring of its own, and notes how far it has read in those of the others. To leave news costs a
 copy, and nobody is woken by it: who is to be woken, and when, is for `siblings.py` to decide. What has not been read by
 somebody whom the writer knows is not overwritten; where there is no room for more, the writer is told so.
+
+Not every processor lets others see what it writes in the order in which it has written it. So news have a checksum, and
+what is not whole yet is read later: at the latest when somebody is woken for it, since a socket keeps that order.
 """
 
 from __future__ import annotations
@@ -10,12 +13,13 @@ from __future__ import annotations
 import mmap
 import struct
 from collections.abc import Collection, Iterator
+from zlib import crc32
 
 MOST_PROCESSES = 64
 # A cache line each, so that writers do not slow each other down.
 _STRIDE = 8
-# The length of what follows, and what it is about.
-_HEAD = struct.Struct("!IB")
+# The length of what follows, what it is about, and a checksum.
+_HEAD = struct.Struct("!IBI")
 _RING = 1 << 19
 # So much unread is reason enough to wake a reader; nothing larger is left as one.
 _MUCH = _RING // 4
@@ -60,7 +64,7 @@ class News:
         ):
             return False
         ring = self._rings[self._place]
-        _put(ring, written, _HEAD.pack(len(news), topic))
+        _put(ring, written, _HEAD.pack(len(news), topic, _checksum(news, written)))
         _put(ring, written + _HEAD.size, news)
         # Only now can it be seen.
         self._written[self._place * _STRIDE] = end
@@ -80,8 +84,12 @@ class News:
             written, mark = self._written[writer * _STRIDE], self._mark(self._place, writer)
             ring = self._rings[writer]
             while (at := self._read[mark]) < written:
-                length, topic = _HEAD.unpack(_get(ring, at, _HEAD.size))
+                length, topic, checksum = _HEAD.unpack(_get(ring, at, _HEAD.size))
+                if length > _MUCH:
+                    break
                 news = _get(ring, at + _HEAD.size, length)
+                if _checksum(news, at) != checksum:
+                    break
                 self._read[mark] = at + _HEAD.size + length
                 yield topic, news
 
@@ -91,6 +99,11 @@ class News:
     @staticmethod
     def _mark(reader: int, writer: int) -> int:
         return reader * MOST_PROCESSES + writer
+
+
+def _checksum(news: bytes, at: int) -> int:
+    # By its place, too: what has been left there before, when the ring was filled the last time, is whole as well.
+    return crc32(news, at & 0xFFFFFFFF)
 
 
 def _put(ring: memoryview, at: int, data: bytes) -> None:
