@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ssl
+from collections.abc import Sequence
 from types import TracebackType
 from typing import Any, Self
 from urllib.parse import urlsplit
@@ -51,21 +52,40 @@ class Connection:
         """Return the answer's bytes, not parsed. Bytes are sent as they are, all else as JSON. Raises Refused."""
         assert self._stream is not None
         await self._stream.send_all(self.request(method, path, body, content_type))
+        return await self._answer(f"{method} {path}")
+
+    async def upload(self, path: str, parts: Sequence[bytes], content_type: str) -> bytes:
+        """Send the parts of a large body by POST without copying them; return the answer's bytes. Raises Refused."""
+        stream = self._stream
+        assert isinstance(stream, trio.SocketStream)
+        left = [memoryview(each) for each in (self._head("POST", path, sum(map(len, parts)), content_type), *parts)]
+        while left:
+            sent = await stream.socket.sendmsg(left)
+            while left and sent >= len(left[0]):
+                sent -= len(left.pop(0))
+            if left:
+                left[0] = left[0][sent:]
+        return await self._answer(f"POST {path}")
+
+    async def _answer(self, asked: str) -> bytes:
+        assert self._stream is not None
         answer = Answer()
         while not answer.is_whole:
             data = await self._stream.receive_some(1 << 18)
             if not data:
-                raise ConnectionError(f"{method} {path}: the server closed the connection")
+                raise ConnectionError(f"{asked}: the server closed the connection")
             answer.feed(bytes(data))
         if answer.status >= 400:
-            raise Refused(f"{method} {path}: {answer.status} {answer.body()[:300]!r}")
+            raise Refused(f"{asked}: {answer.status} {answer.body()[:300]!r}")
         return answer.body()
 
     def request(self, method: str, path: str, body: Any = None, content_type: str = "application/json") -> bytes:
         """Return a request as it is sent."""
         content = b"" if body is None else body if isinstance(body, bytes) else orjson.dumps(body)
-        head = (
+        return self._head(method, path, len(content), content_type) + content
+
+    def _head(self, method: str, path: str, length: int, content_type: str) -> bytes:
+        return (
             f"{method} {path} HTTP/1.1\r\nHost: {self._host}\r\n{self._token}"
-            f"Content-Type: {content_type}\r\nContent-Length: {len(content)}\r\n\r\n"
-        )
-        return head.encode() + content
+            f"Content-Type: {content_type}\r\nContent-Length: {length}\r\n\r\n"
+        ).encode()
