@@ -147,6 +147,7 @@ class _House:
             *self.accounts.let_go,
             *push.let_go,
             *sync.let_go,
+            *media.let_go,
         ]
         self.run: list[Run] = [
             base.publisher.run,

@@ -7,7 +7,7 @@ import trio
 from tricord.federation.addresses import AllowedAddresses
 from tricord.federation.dns import SystemDns
 from tricord.federation.way_out import WayOut
-from tricord.homeserver.assembly.foundation import Foundation, Run
+from tricord.homeserver.assembly.foundation import Foundation, LetGo, Run
 from tricord.homeserver.assembly.network import Network
 from tricord.homeserver.client_api.media import MediaApi
 from tricord.homeserver.clock import SystemClock
@@ -20,6 +20,7 @@ from tricord.homeserver.media.elsewhere import MediaElsewhere
 from tricord.homeserver.media.image_maker import ImageMaker
 from tricord.homeserver.media.library import Library
 from tricord.homeserver.media.object_store import ObjectStore, bucket_of
+from tricord.homeserver.media.past_cache import PastCache
 from tricord.homeserver.media.repository import Repository
 from tricord.homeserver.media.single_hand import SingleHand
 from tricord.homeserver.media.spool import Spool
@@ -36,22 +37,24 @@ from tricord.homeserver.storage.database import Database
 from tricord.protocol.identifiers import ServerName
 
 
-def store_of(settings: Settings) -> BlobStore:
+def store_of(settings: Settings, past_cache: PastCache | None = None) -> BlobStore:
     """Return where the settings say that bytes are kept. Raises SettingsError."""
     seconds = settings.media_store.redirect_seconds
     if settings.media_store.kind == "directory":
         if seconds:
             raise SettingsError("media_store: nothing can be redirected to a directory (redirect_seconds)")
-        return DirectoryStore(settings.media_store.folder or settings.data_dir / "media" / "blobs")
+        return DirectoryStore(settings.media_store.folder or settings.data_dir / "media" / "blobs", past_cache)
     try:
         return ObjectStore(bucket_of(settings.media_store), redirect_seconds=seconds)
     except Exception as error:  # obstore has errors of many kinds for settings that are wrong
         raise SettingsError(f"media_store: {str(error).strip().partition(chr(10))[0][:300]}") from error
 
 
-def spool_of(settings: Settings) -> Spool:
+def spool_of(settings: Settings, past_cache: PastCache | None = None) -> Spool:
     """Return where bytes come in: next to the folder of the blobs, so that they need not be copied."""
-    return Spool((settings.media_store.folder or settings.data_dir / "media" / "blobs").with_name("incoming"))
+    folder = (settings.media_store.folder or settings.data_dir / "media" / "blobs").with_name("incoming")
+    # What goes on to a bucket at once need not wait for the disk.
+    return Spool(folder, past_cache if settings.media_store.kind == "directory" else None)
 
 
 def media_administration_of(settings: Settings, database: Database) -> MediaAdministration:
@@ -64,8 +67,9 @@ class Media:
 
     def __init__(self, base: Foundation, network: Network) -> None:
         settings, database, clock = base.settings, base.database, base.clock
-        store = store_of(settings)
-        spool = spool_of(settings)
+        self._past_cache = PastCache()
+        store = store_of(settings, self._past_cache)
+        spool = spool_of(settings, self._past_cache)
         self._uses = Uses(database, clock)
         self._repository = Repository(
             base.server_name, database, store, spool, Arrivals(database), self._uses, clock, settings.media
@@ -92,6 +96,11 @@ class Media:
         self._previews = UrlPreviews(database, self._way_out, self._repository, spool, clock, settings.url_previews)
         self._sweep = Sweep(base.server_name, database, store, spool, clock, settings.media, settings.remote_media)
         self._strays = Strays(database, store, clock, settings.media_store)
+
+    @property
+    def let_go(self) -> list[LetGo]:
+        """Return how they forget."""
+        return [self._past_cache.let_go]
 
     @property
     def run(self) -> list[Run]:

@@ -11,18 +11,26 @@ from typing import BinaryIO
 import trio
 
 from tricord.homeserver.media.blobs import CHUNK_BYTES, PAGE, BlobMissing, Label, StoreUnavailable, digest_named
-from tricord.homeserver.media.spool import writing
+from tricord.homeserver.media.past_cache import PastCache, go_past_cache, go_through_cache
+from tricord.homeserver.media.writer import writing
 
 # Linux has it.
 _NOWAIT = getattr(os, "RWF_NOWAIT", 0)
 _SYNCS_AT_ONCE = 32
+# The cache reads larger files ahead.
+_MOST_PAST_CACHE = 8 << 20
 
 
 class DirectoryStore:
-    """Keeps blobs in a folder, on the file system that the files to keep are on already."""
+    """Keeps blobs in a folder, on the file system that the files to keep are on already.
 
-    def __init__(self, folder: Path) -> None:
+    With `past_cache`, a file that was written past the system's cache is read past it, too, the first time: many are
+    read only once. Who reads it again brings it into the cache.
+    """
+
+    def __init__(self, folder: Path, past_cache: PastCache | None = None) -> None:
         self._folder = folder
+        self._past_cache = past_cache
         # Threads that only wait for the disk: to have the event loop start each of them costs more than what they do.
         self._syncs = ThreadPoolExecutor(_SYNCS_AT_ONCE, thread_name_prefix="media")
 
@@ -33,11 +41,24 @@ class DirectoryStore:
         await trio.to_thread.run_sync(self._put, digest, file)
 
     async def read(self, digest: bytes, start: int, end: int) -> AsyncIterator[bytes]:
-        """Read a file, a chunk at a time."""
-        handle = await trio.to_thread.run_sync(self._open, digest)
+        """Read a file, a chunk at a time; a few of them together if it goes past the cache."""
+        chunks: list[bytes] = []
+        past_cache = self._past_cache
+        if past_cache is not None and past_cache.is_unread(digest) and not start and end <= _MOST_PAST_CACHE:
+            handle, chunks = await trio.to_thread.run_sync(self._open_unread, digest, end)
+        else:
+            handle = await trio.to_thread.run_sync(self._open, digest)
         try:
             position = start
             while position < end:
+                if chunks:
+                    for chunk in chunks:
+                        await trio.lowlevel.checkpoint()
+                        position += len(chunk)
+                        yield chunk
+                    if position < end:
+                        chunks = await trio.to_thread.run_sync(self._read_past_cache, handle, position, end)
+                    continue
                 size = min(CHUNK_BYTES, end - position)
                 chunk = _at_hand(handle, position, size)
                 if chunk:
@@ -117,6 +138,26 @@ class DirectoryStore:
                 page = page[PAGE:]
         if page:
             yield page
+
+    def _open_unread(self, digest: bytes, end: int) -> tuple[BinaryIO, list[bytes]]:
+        """Open a file that is not in the cache; return its first chunks, too."""
+        handle = self._open(digest)
+        return handle, self._read_past_cache(handle, 0, end)
+
+    def _read_past_cache(self, handle: BinaryIO, position: int, end: int) -> list[bytes]:
+        """Return as many bytes as a buffer holds, in chunks; none if they are to be read through the cache."""
+        if self._past_cache is None:
+            return []
+        with self._past_cache.buffer() as buffer:
+            if buffer is None or not go_past_cache(handle.fileno()):
+                return []
+            try:
+                count = min(os.preadv(handle.fileno(), [buffer], position), end - position)
+            except OSError:
+                return []  # if it cannot be read at all, that will be told by the other way
+            finally:
+                go_through_cache(handle.fileno())
+            return [bytes(buffer[at : min(at + CHUNK_BYTES, count)]) for at in range(0, count, CHUNK_BYTES)]
 
     def _open(self, digest: bytes) -> BinaryIO:
         try:
