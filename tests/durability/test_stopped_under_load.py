@@ -41,9 +41,17 @@ async def test_what_was_answered_is_there_and_what_was_not_is_not(
 async def test_those_who_wait_are_told_to_come_back(database_url: str, tmp_path: Path) -> None:
     answers: list[httpx.Response] = []
 
-    async def wait(http: httpx.AsyncClient, token: str, since: str) -> None:
+    async def wait(
+        http: httpx.AsyncClient, token: str, since: str, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED
+    ) -> None:
+        async def note(event: str, _info: object) -> None:
+            if event == "http11.send_request_body.complete":
+                task_status.started()
+
         query = ROOMS_ONLY | {"since": since, "timeout": "30000"}
-        answers.append(await http.get("/_matrix/client/v3/sync", params=query, headers=bearer(token)))
+        answers.append(
+            await http.get("/_matrix/client/v3/sync", params=query, headers=bearer(token), extensions={"trace": note})
+        )
 
     async with server_process(database_url, tmp_path) as server:
         house = await settled(server.url, people=1, rooms=1)
@@ -53,8 +61,10 @@ async def test_those_who_wait_are_told_to_come_back(database_url: str, tmp_path:
             since = first.json()["next_batch"]
             async with trio.open_nursery() as waiting:
                 for _ in range(10):
-                    waiting.start_soon(wait, http, token, since)
-                await trio.sleep(0.3)
+                    await waiting.start(wait, http, token, since)
+                # Who comes last is accepted last.
+                async with house.http() as later:
+                    assert (await later.get("/_matrix/client/versions")).status_code == 200
                 assert answers == []
                 with trio.fail_after(TELLS_WITHIN_SECONDS):
                     assert await server.stop() == 0
