@@ -378,7 +378,7 @@ REFUSALS: list[tuple[str, str, dict[str, Any], int, str]] = [
     ("GET", "/v1/rooms/{room}/timestamp_to_event?ts=9999999999999&dir=f", {}, 404, "M_NOT_FOUND"),
     ("POST", "/v3/rooms/{room}/forget", {}, 400, "M_UNKNOWN"),
     ("POST", "/v3/rooms/{room}/receipt/m.none/$x", {}, 400, "M_INVALID_PARAM"),
-    ("POST", "/v3/rooms/{room}/unban", {"user_id": "@bob:hs.test"}, 403, "M_FORBIDDEN"),
+    ("POST", "/v3/rooms/{room}/unban", {"user_id": "@bob:hs.test"}, 403, "M_BAD_STATE"),
     ("PUT", "/v3/rooms/{room}/typing/@alice:hs.test", {}, 400, "M_MISSING_PARAM"),
     ("PUT", "/v3/presence/@alice:hs.test/status", {"presence": "gone"}, 400, "M_BAD_JSON"),
     ("GET", "/v3/thirdparty/protocol/irc", {}, 404, "M_NOT_FOUND"),
