@@ -6,6 +6,7 @@ import pytest
 
 from tests.security.house import House
 from tests.security.test_outsiders_learn_nothing import all_endpoints
+from tricord.clients.api.administration import WhoIs
 from tricord.clients.endpoint import Authentication, Endpoint
 
 
@@ -24,7 +25,8 @@ async def test_administration_is_for_administrators(house: House) -> None:
 
 async def test_everything_under_the_administrators_paths_is_for_administrators(house: House) -> None:
     for endpoint in all_endpoints():
-        if "/admin/" in endpoint.path and "register" not in endpoint.path:
+        # From where their own devices are used everybody may know: of others, see the test below.
+        if "/admin/" in endpoint.path and "register" not in endpoint.path and endpoint is not WhoIs:
             assert endpoint.authentication is Authentication.ADMIN, endpoint.path
 
 
@@ -37,6 +39,14 @@ async def test_a_normal_user_learns_nothing_there(house: House, path: str) -> No
     assert (status, errcode) in {(403, "M_FORBIDDEN"), (404, "M_UNRECOGNIZED")}
     answer = await house.http.get(path)
     assert answer.status_code in (401, 404)
+
+
+async def test_everybody_may_know_where_their_own_devices_are_used(house: House) -> None:
+    own = f"/_matrix/client/v3/admin/whois/{house.outsider.user_id}"
+    answer = await house.outsider.granted("GET", own)
+    assert answer["user_id"] == house.outsider.user_id
+    assert answer["devices"]
+    assert await house.alice.refused("GET", own) == (403, "M_FORBIDDEN")
 
 
 async def test_who_does_not_know_the_shared_secret_makes_no_account(house: House) -> None:

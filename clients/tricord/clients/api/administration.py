@@ -76,14 +76,13 @@ class SetSuspended(Endpoint):
 
 
 class WhoIs(Endpoint):
-    """Return from where the devices of a user were last used.
+    """Return from where one's devices were last used; administrators may ask about others.
 
     https://spec.matrix.org/v1.19/client-server-api/#get_matrixclientv3adminwhoisuserid
     """
 
     method = "GET"
     path = "/_matrix/client/v3/admin/whois/{user_id}"
-    authentication = Authentication.ADMIN
 
     class Response(Model):
         """The user's devices by their ids."""

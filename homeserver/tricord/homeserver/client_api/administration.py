@@ -23,7 +23,7 @@ from tricord.protocol.strict_json import JsonObject
 
 
 class AdministrationApi:
-    """Locking and suspending: never oneself, nor another administrator."""
+    """Locking and suspending: never oneself, nor another administrator. And from where an account is used."""
 
     def __init__(self, administration: Administration, devices: Devices) -> None:
         self._administration = administration
@@ -60,7 +60,9 @@ class AdministrationApi:
         return call.body
 
     async def who_is(self, call: Call[Any, Any]) -> JsonObject:
-        """Tell from where a user's devices were last used."""
+        """Tell from where a user's devices were last used: one's own, unless an administrator asks."""
+        if not call.requester.is_admin and call.path["user_id"] != call.requester.user_id:
+            raise Forbidden("only administrators may ask this about others")
         account = await self._account(call)
         devices: JsonObject = {}
         for device in await self._devices.all(account.user_id):
