@@ -37,6 +37,7 @@ from tricord.homeserver.client_api.devices import DevicesApi
 from tricord.homeserver.client_api.fallback_page import FallbackPageApi
 from tricord.homeserver.client_api.filters import FiltersApi
 from tricord.homeserver.client_api.login import LoginApi
+from tricord.homeserver.client_api.login_page import LoginPageApi
 from tricord.homeserver.client_api.profile import ProfileApi
 from tricord.homeserver.client_api.registration import RegistrationApi
 from tricord.homeserver.client_api.server_info import ServerInfoApi, client_well_known
@@ -161,6 +162,7 @@ def server(database: Database, server_clock: SetClock, registration_settings: Re
         LoginApi(login, password_login, login_tokens, login_limits, sessions, auth, found_at),
         RegistrationApi(registration_settings, registration, auth, sessions, registration_limits, guests),
         FallbackPageApi(registration_settings, auth, registration_limits),
+        LoginPageApi(),
         AccountApi(auth, password_change, deactivation),
         DevicesApi(Devices(database), sessions, auth),
         ProfileApi(profiles),

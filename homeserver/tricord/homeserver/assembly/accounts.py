@@ -32,6 +32,7 @@ from tricord.homeserver.client_api.devices import DevicesApi
 from tricord.homeserver.client_api.fallback_page import FallbackPageApi
 from tricord.homeserver.client_api.filters import FiltersApi
 from tricord.homeserver.client_api.login import LoginApi
+from tricord.homeserver.client_api.login_page import LoginPageApi
 from tricord.homeserver.client_api.openid import OpenIdApi
 from tricord.homeserver.client_api.profile import ProfileApi
 from tricord.homeserver.client_api.registration import RegistrationApi
@@ -150,6 +151,7 @@ class Accounts:
                 SharedSecret(settings.registration, clock), book.registration, book.sessions, self.profiles
             ),
             FallbackPageApi(settings.registration, self.auth, self._registration_limits),
+            LoginPageApi(),
             AccountApi(self.auth, book.password_change, book.deactivation),
             AdministrationApi(book.administration, Devices(database)),
             VoipApi(settings.turn, clock),
