@@ -93,7 +93,9 @@ async def test_what_comes_is_what_is_written(
     past_cache: PastCache | None, tmp_path: Path, size: int, at_once: int
 ) -> None:
     data = os.urandom(size)
-    async with Spool(tmp_path / "incoming", past_cache).receive(coming(data, at_once), size) as spooled:
+    async with Spool(tmp_path / "incoming", past_cache).receive(
+        coming(data, at_once), size, read_at_once=False
+    ) as spooled:
         assert spooled.file.read_bytes() == data
         assert (spooled.size, spooled.digest) == (size, hashlib.sha256(data).digest())
     assert list((tmp_path / "incoming").iterdir()) == []
@@ -102,7 +104,7 @@ async def test_what_comes_is_what_is_written(
 async def test_only_small_files_are_written_through_the_cache(folder: Path) -> None:
     spool = Spool(folder / "incoming", PastCache())
     for size, through_cache in ((1000, True), (BUFFER_BYTES, False)):
-        async with spool.receive(coming(os.urandom(size), 65_536), size) as spooled:
+        async with spool.receive(coming(os.urandom(size), 65_536), size, read_at_once=False) as spooled:
             assert is_in_cache(spooled.file) is through_cache
 
 
@@ -121,7 +123,9 @@ async def test_a_file_system_that_refuses_gets_the_rest_through_the_cache(
 ) -> None:
     data = os.urandom(_LARGE)
     monkeypatch.setattr(os, "write", refusing(errno.EINVAL, after))
-    async with Spool(folder / "incoming", PastCache()).receive(coming(data, 100_000), _LARGE) as spooled:
+    async with Spool(folder / "incoming", PastCache()).receive(
+        coming(data, 100_000), _LARGE, read_at_once=False
+    ) as spooled:
         assert spooled.file.read_bytes() == data
         assert spooled.digest == hashlib.sha256(data).digest()
 
@@ -132,7 +136,9 @@ async def test_a_disk_that_becomes_full_leaves_neither_file_nor_buffer_behind(
     past_cache = PastCache(most_buffers=1)
     monkeypatch.setattr(os, "write", refusing(errno.ENOSPC, BUFFER_BYTES))
     with pytest.raises(StoreUnavailable, match="no space left"):
-        async with Spool(folder / "incoming", past_cache).receive(coming(os.urandom(_LARGE), 100_000), _LARGE):
+        async with Spool(folder / "incoming", past_cache).receive(
+            coming(os.urandom(_LARGE), 100_000), _LARGE, read_at_once=False
+        ):
             pass
     assert list((folder / "incoming").iterdir()) == []
     with past_cache.buffer() as buffer:
@@ -150,11 +156,11 @@ async def test_an_upload_that_is_given_up_leaves_neither_file_nor_buffer_behind(
         await trio.sleep_forever()
 
     with trio.CancelScope() as scope:
-        async with spool.receive(stuck(), 10 * _LARGE):
+        async with spool.receive(stuck(), 10 * _LARGE, read_at_once=False):
             pass
     assert scope.cancelled_caught
     with pytest.raises(TooManyBytes):
-        async with spool.receive(coming(os.urandom(_LARGE), 65_536), _LARGE - 1):
+        async with spool.receive(coming(os.urandom(_LARGE), 65_536), _LARGE - 1, read_at_once=False):
             pass
     assert list(spool.folder.iterdir()) == []
     with past_cache.buffer() as buffer:
@@ -197,7 +203,7 @@ async def test_a_file_comes_into_the_cache_once_it_is_read_again(folder: Path) -
     past_cache = PastCache()
     store, spool = DirectoryStore(folder / "blobs", past_cache), Spool(folder / "incoming", past_cache)
     data = os.urandom(_LARGE)
-    async with spool.receive(coming(data, 65_536), _LARGE) as spooled:
+    async with spool.receive(coming(data, 65_536), _LARGE, read_at_once=False) as spooled:
         await store.put(spooled.digest, spooled.file)
     assert await read(store, spooled.digest, 0, _LARGE) == data
     assert not is_in_cache(store.file_of(spooled.digest))
@@ -211,7 +217,7 @@ async def test_a_part_of_a_new_file_can_be_read_first(
 ) -> None:
     store, spool = DirectoryStore(tmp_path / "blobs", past_cache), Spool(tmp_path / "incoming", PastCache())
     data = os.urandom(_LARGE)
-    async with spool.receive(coming(data, 65_536), _LARGE) as spooled:
+    async with spool.receive(coming(data, 65_536), _LARGE, read_at_once=False) as spooled:
         await store.put(spooled.digest, spooled.file)
     assert await read(store, spooled.digest, start, end) == data[start:end]
     assert await read(store, spooled.digest, 0, _LARGE) == data
@@ -220,7 +226,7 @@ async def test_a_part_of_a_new_file_can_be_read_first(
 async def test_a_new_file_that_is_cut_off_is_not_given_as_if_it_were_whole(tmp_path: Path) -> None:
     past_cache = PastCache()
     store, spool = DirectoryStore(tmp_path / "blobs", past_cache), Spool(tmp_path / "incoming", past_cache)
-    async with spool.receive(coming(os.urandom(_LARGE), 65_536), _LARGE) as spooled:
+    async with spool.receive(coming(os.urandom(_LARGE), 65_536), _LARGE, read_at_once=False) as spooled:
         await store.put(spooled.digest, spooled.file)
     os.truncate(store.file_of(spooled.digest), BUFFER_BYTES + 100)
     with pytest.raises(StoreUnavailable, match="shorter"):

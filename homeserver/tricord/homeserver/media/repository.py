@@ -261,7 +261,7 @@ class Repository:
             raise self._too_much()
         try:
             with receiving():
-                async with self._spool.receive(parts, most) as spooled:
+                async with self._spool.receive(parts, most, read_at_once=False) as spooled:
                     yield spooled
         except TooManyBytes:
             raise TooLarge(f"the file has more than {most} bytes") from None

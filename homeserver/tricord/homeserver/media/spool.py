@@ -37,7 +37,7 @@ class Spooled:
 class Spool:
     """A folder of files that are being written, on the file system that the blobs go to if that is a local one.
 
-    With `past_cache`, files that are not small are written past the system's cache.
+    With `past_cache`, files can be written past the system's cache.
     """
 
     def __init__(self, folder: Path, past_cache: PastCache | None = None) -> None:
@@ -50,15 +50,20 @@ class Spool:
 
     @contextlib.asynccontextmanager
     async def receive(
-        self, parts: AsyncIterator[bytes], max_bytes: int, grown: Callable[[Path, int], None] | None = None
+        self,
+        parts: AsyncIterator[bytes],
+        max_bytes: int,
+        grown: Callable[[Path, int], None] | None = None,
+        *,
+        read_at_once: bool = True,
     ) -> AsyncIterator[Spooled]:
         """Take in some bytes, and give them while inside the block: the file is gone after it.
 
-        `grown` is told how much of the file has been written; of its last part, nothing. Raises TooManyBytes as soon as
-        more than `max_bytes` have come, and StoreUnavailable if they cannot be written.
+        `grown` is told how much of the file has been written; of its last part, nothing. What somebody waits for
+        already, to read it at once, is in the system's cache then. Raises TooManyBytes as soon as more than `max_bytes`
+        have come, and StoreUnavailable if they cannot be written.
         """
-        # Who reads along finds it in the cache.
-        writer = Writer(self.new_file(), self._past_cache if grown is None else None)
+        writer = Writer(self.new_file(), None if read_at_once else self._past_cache)
         try:
             pending: list[bytes] = []
             size = held = 0
