@@ -84,7 +84,7 @@ async def _upload(bench: Bench, user: User) -> str:
     async with bench.connection(user) as connection:
         device_id: str = (await connection.call("GET", "/_matrix/client/v3/account/whoami"))["device_id"]
         generated = SigningKey.generate()
-        key = SigningKey(KeyId(f"ed25519:{device_id}"), generated._private_key)  # noqa: SLF001 - under another name
+        key = SigningKey(KeyId(f"ed25519:{device_id}"), generated._seed)  # noqa: SLF001 - under another name
         public = {
             "user_id": user.user_id,
             "device_id": device_id,

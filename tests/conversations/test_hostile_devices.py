@@ -28,7 +28,7 @@ KIND = "org.example.note"
 def keys_of(user_id: UserId, device_id: str, **changed: Any) -> dict[str, Any]:
     """Return the keys of a device of another server, signed."""
     generated = SigningKey.generate()
-    key = SigningKey(KeyId(f"ed25519:{device_id}"), generated._private_key)
+    key = SigningKey(KeyId(f"ed25519:{device_id}"), generated._seed)
     keys = {
         "user_id": user_id,
         "device_id": device_id,

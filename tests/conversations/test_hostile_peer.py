@@ -36,7 +36,7 @@ async def test_requests_that_are_not_signed_as_they_should_be_are_refused(scene:
         await evil.request(scene.hs, "GET", path, headers={"Authorization": "Bearer x"}),
         await evil.request(scene.hs, "GET", path, named=ServerName("other.test")),
         await evil.request(scene.hs, "GET", path, key=other_key),
-        await evil.request(scene.hs, "GET", path, key=SigningKey(evil.key.key_id, other_key._private_key)),
+        await evil.request(scene.hs, "GET", path, key=SigningKey(evil.key.key_id, other_key._seed)),
         await evil.request(scene.hs, "GET", path, origin=scene.fair.name),
         await evil.request(scene.hs, "GET", path, origin=scene.hs),
         await evil.request(scene.hs, "GET", path, origin=ServerName("nowhere.test")),

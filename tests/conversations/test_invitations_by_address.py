@@ -144,7 +144,7 @@ async def test_somebody_who_is_not_known_is_invited_when_they_are(
 
 
 async def _bind(network: Network, town: Town, user_id: UserId, sender: UserId, room_id: Any) -> None:
-    signed = sign_json({"mxid": user_id, "token": "token1"}, _HOST, SigningKey(KeyId("ed25519:0"), _KEY._private_key))
+    signed = sign_json({"mxid": user_id, "token": "token1"}, _HOST, SigningKey(KeyId("ed25519:0"), _KEY._seed))
     one = {"medium": "email", "address": "bob@example.org", "mxid": user_id}
     invite = {**one, "room_id": room_id, "sender": sender, "signed": signed}
     async with httpx.AsyncClient() as http:

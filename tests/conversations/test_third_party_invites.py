@@ -47,7 +47,7 @@ async def offered(alice: Client, key: SigningKey = KEY) -> RoomId:
 
 
 def signed_for(user_id: UserId) -> JsonObject:
-    return sign_json({"mxid": user_id, "token": TOKEN}, IDENTITY, SigningKey(KeyId("ed25519:0"), KEY._private_key))
+    return sign_json({"mxid": user_id, "token": TOKEN}, IDENTITY, SigningKey(KeyId("ed25519:0"), KEY._seed))
 
 
 def binding(user_id: UserId, sender: UserId, room_id: RoomId, changed: Mapping[str, Any] | None = None) -> JsonObject:

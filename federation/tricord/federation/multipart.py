@@ -6,7 +6,6 @@ https://www.rfc-editor.org/rfc/rfc2046#section-5.1
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Mapping
-from email.message import Message
 
 from tricord.federation.errors import AnswerInvalid
 
@@ -18,6 +17,8 @@ class MultipartReader:
     """Reads one part after the other, and holds no more of them than has just come. Raises AnswerInvalid."""
 
     def __init__(self, content_type: str, chunks: AsyncIterator[bytes]) -> None:
+        from email.message import Message
+
         header = Message()
         header["content-type"] = content_type
         boundary = header.get_boundary()

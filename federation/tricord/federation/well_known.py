@@ -9,7 +9,6 @@ import re
 from collections import OrderedDict
 from collections.abc import Mapping
 from dataclasses import dataclass
-from email.utils import parsedate_to_datetime
 
 import trio
 
@@ -137,6 +136,8 @@ def _seconds_between(date: str | None, expires: str) -> float:
     """Return the time from one HTTP date to another; none if they are no dates, which means "expired already"."""
     if date is None:
         return _USUAL_SECONDS
+    from email.utils import parsedate_to_datetime
+
     try:
         return (parsedate_to_datetime(expires) - parsedate_to_datetime(date)).total_seconds()
     except (TypeError, ValueError, OverflowError):

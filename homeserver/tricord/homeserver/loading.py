@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from types import ModuleType
 
 # structlog and httpx load them for tracebacks in colour and a command line: 4 MiB, and a twentieth of a start.
 _ONLY_FOR_PEOPLE = ("pygments", "rich")
@@ -15,4 +16,8 @@ def leave_out_extras() -> None:
         # None says that it cannot be imported: https://docs.python.org/3/reference/import.html#the-module-cache
         sys.modules.setdefault(name, None)  # type: ignore[arg-type]  # typeshed knows modules only
     # pydantic would read what every installed package says of itself, to find plugins: 2 MiB. Who has one, sets this.
-    os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")
+    if os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__") == "__all__":
+        # Even to say that there are none, it would load how packages are read, and how mail is: 1.5 MiB.
+        without_plugins = ModuleType("pydantic.plugin._loader")
+        vars(without_plugins)["get_plugins"] = tuple
+        sys.modules.setdefault(without_plugins.__name__, without_plugins)

@@ -26,7 +26,7 @@ class Device:
     def __init__(self, client: Client, device_id: DeviceId | None = None) -> None:
         self.client = client
         self.device_id = device_id or client.device_id
-        self.key = SigningKey(KeyId(f"ed25519:{self.device_id}"), SigningKey.generate()._private_key)
+        self.key = SigningKey(KeyId(f"ed25519:{self.device_id}"), SigningKey.generate()._seed)
 
     def sign(self, signed: dict[str, Any]) -> dict[str, Any]:
         """Sign an object as this device."""

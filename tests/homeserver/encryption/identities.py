@@ -18,7 +18,7 @@ class CrossKey:
         self.user_id = user_id
         self.usage = usage
         self.name = encode_base64(generated.public_key)
-        self._key = SigningKey(KeyId(f"ed25519:{self.name}"), generated._private_key)
+        self._key = SigningKey(KeyId(f"ed25519:{self.name}"), generated._seed)
 
     @property
     def key_id(self) -> str:

@@ -70,19 +70,25 @@ def test_the_key_stays_the_same_and_is_nobody_elses_to_read(tmp_path: Path) -> N
     assert file.stat().st_mode & 0o777 == 0o600
 
 
-def test_the_public_key_is_told_without_loading_what_signs(tmp_path: Path) -> None:
+async def test_the_public_key_is_told_without_loading_what_signs(tmp_path: Path) -> None:
     VapidKey.load_or_create(tmp_path / KEY_FILE, "mailto:admin@hs.test")
     key = WebPushKey(tmp_path, "mailto:admin@hs.test")
+    public = await key.public()
     assert "vapid" not in vars(key)
-    assert key.public == key.vapid.public
+    assert public == key.vapid.public
 
 
-def test_a_key_of_another_form_is_read_too(tmp_path: Path) -> None:
+async def test_the_key_is_made_for_who_asks_for_it(tmp_path: Path) -> None:
+    one, other = (WebPushKey(tmp_path, "mailto:admin@hs.test") for _ in range(2))
+    assert await one.public() == await other.public() == WebPushKey(tmp_path, "").vapid.public
+
+
+async def test_a_key_of_another_form_is_read_too(tmp_path: Path) -> None:
     made = ec.generate_private_key(ec.SECP256R1())
     traditional = made.private_bytes(Encoding.PEM, PrivateFormat.TraditionalOpenSSL, NoEncryption())
     (tmp_path / KEY_FILE).write_bytes(traditional)
     public = made.public_key().public_bytes(Encoding.X962, PublicFormat.UncompressedPoint)
-    assert decoded(WebPushKey(tmp_path, "mailto:admin@hs.test").public) == public
+    assert decoded(await WebPushKey(tmp_path, "mailto:admin@hs.test").public()) == public
 
 
 @pytest.mark.parametrize(

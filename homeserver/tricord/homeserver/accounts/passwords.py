@@ -7,13 +7,15 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TypeVar, TypeVarTuple
+from functools import cached_property
+from typing import TYPE_CHECKING, TypeVar, TypeVarTuple
 
-import argon2
 import trio
-from argon2.exceptions import InvalidHashError, VerificationError
 
 from tricord.protocol.errors import InvalidParam, LimitExceeded, WeakPassword
+
+if TYPE_CHECKING:
+    import argon2
 
 MAXIMUM_PASSWORD_BYTES = 512
 _WAITING_LIMIT = 64
@@ -38,10 +40,7 @@ class Passwords:
     """Hashes and verifies passwords."""
 
     def __init__(self, *, concurrent: int = 2, minimum_length: int = 1, cost: HashCost | None = None) -> None:
-        cost = cost or HashCost()
-        self._hasher = argon2.PasswordHasher(
-            time_cost=cost.time, memory_cost=cost.memory_kib, parallelism=cost.parallelism
-        )
+        self._cost = cost or HashCost()
         self._minimum_length = minimum_length
         self._threads = trio.CapacityLimiter(concurrent)
         self._waiting = 0
@@ -72,10 +71,20 @@ class Passwords:
         """Return whether a hash was made at another cost than new ones are."""
         return self._hasher.check_needs_rehash(password_hash)
 
+    @cached_property
+    def _hasher(self) -> argon2.PasswordHasher:
+        """argon2, loaded with the first password."""
+        import argon2
+
+        cost = self._cost
+        return argon2.PasswordHasher(time_cost=cost.time, memory_cost=cost.memory_kib, parallelism=cost.parallelism)
+
     def _hash(self, password: str) -> str:
         return self._hasher.hash(password)
 
     def _verify(self, password_hash: str | None, password: str) -> bool:
+        from argon2.exceptions import InvalidHashError, VerificationError
+
         if self._nobody is None:
             self._nobody = self._hash("nobody")
         try:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
 from tricord.clients.api.capabilities import GetCapabilities
@@ -62,35 +62,30 @@ class ServerInfoApi:
         rtc: RtcSettings | None = None,
         policy_key: SigningKey | None = None,
         unstable_features: Mapping[str, bool] | None = None,
-        web_push_key: str = "",
+        web_push_key: Callable[[], Awaitable[str]] | None = None,
     ) -> None:
         self._server_name = server_name
         self._well_known = well_known
         self._rtc = rtc
         self._policy_key = policy_key
+        self._web_push_key = web_push_key
         self._versions: JsonObject = {
             "versions": VERSIONS,
             "unstable_features": {**UNSTABLE_FEATURES, **(unstable_features or {})},
         }
         self._capabilities: JsonObject = {
-            "capabilities": {
-                "m.change_password": {"enabled": True},
-                "m.room_versions": {
-                    "default": default_room_version,
-                    "available": dict.fromkeys(ROOM_VERSIONS, "stable"),
-                },
-                "m.profile_fields": {"enabled": True},
-                "m.set_displayname": {"enabled": True},
-                "m.set_avatar_url": {"enabled": True},
-                "m.3pid_changes": {"enabled": False},
-                "m.get_login_token": {"enabled": login.login_tokens},
-                "m.forget_forced_upon_leave": {"enabled": False},
-                "org.matrix.msc4174.webpush": {"enabled": bool(web_push_key), "vapid": web_push_key},
-            }
+            "m.change_password": {"enabled": True},
+            "m.room_versions": {
+                "default": default_room_version,
+                "available": dict.fromkeys(ROOM_VERSIONS, "stable"),
+            },
+            "m.profile_fields": {"enabled": True},
+            "m.set_displayname": {"enabled": True},
+            "m.set_avatar_url": {"enabled": True},
+            "m.3pid_changes": {"enabled": False},
+            "m.get_login_token": {"enabled": login.login_tokens},
+            "m.forget_forced_upon_leave": {"enabled": False},
         }
-
-        moderation = {"m.account_moderation": {"suspend": True, "lock": True}}
-        self._of_administrators: JsonObject = {"capabilities": {**self._capabilities["capabilities"], **moderation}}
 
     def routes(self) -> list[Route]:
         """Return the routes."""
@@ -109,7 +104,14 @@ class ServerInfoApi:
 
     async def capabilities(self, call: Call[Any, Any]) -> JsonObject:
         """Answer what this server can, and lets the user do."""
-        return self._of_administrators if call.requester.is_admin else self._capabilities
+        web_push_key = "" if self._web_push_key is None else await self._web_push_key()
+        capabilities = {
+            **self._capabilities,
+            "org.matrix.msc4174.webpush": {"enabled": bool(web_push_key), "vapid": web_push_key},
+        }
+        if call.requester.is_admin:
+            capabilities["m.account_moderation"] = {"suspend": True, "lock": True}
+        return {"capabilities": capabilities}
 
     async def client_well_known(self, call: Call[Any, Any]) -> JsonObject:  # noqa: ARG002
         """Answer where clients find the server."""

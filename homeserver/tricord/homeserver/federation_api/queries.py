@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from importlib.metadata import version
 from typing import Any
 
 from tricord.clients.api.directory import DirectoryFilter, PublicRoomsPage
@@ -37,6 +36,8 @@ class FederationQueriesApi:
 
     async def version(self, _call: Call[Any, Any]) -> JsonObject:
         """Say what runs here."""
+        from importlib.metadata import version
+
         return {"server": {"name": "Tricord", "version": version("tricord")}}
 
     async def other(self, call: Call[Any, Any]) -> JsonObject:

@@ -7,8 +7,6 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from email.message import Message
-from email.utils import collapse_rfc2231_value
 from urllib.parse import quote
 
 OCTETS = "application/octet-stream"
@@ -70,6 +68,9 @@ def file_name_in(header: str | None) -> str | None:
     """Return the file name that a Content-Disposition of another server gives."""
     if not header or len(header) > 8192:
         return None
+    from email.message import Message
+    from email.utils import collapse_rfc2231_value
+
     message = Message()
     message["content-disposition"] = header
     # What can name any character comes after what is for those who cannot read that.

@@ -1,7 +1,8 @@
 """The key by which push services know this server, as far as everybody is told of it.
 
-Few servers push to browsers, and what does (`web_push.py`, with the curves and file formats of cryptography) takes 2.6
-MiB. So that is loaded with the first such pusher, and the public key is read without it.
+Few servers push to browsers, and what does (`web_push.py`, with the curves and file formats of cryptography) takes 10
+MiB. So that is loaded with the first such pusher, the key is made for the first client that asks for it, and the public
+one is read without it ever after.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import functools
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from tricord.federation.late import Late
 from tricord.protocol.unpadded_base64 import encode_url_safe_base64
 
 if TYPE_CHECKING:
@@ -31,8 +33,12 @@ class WebPushKey:
     def __init__(self, folder: Path, contact: str) -> None:
         self._file = folder / KEY_FILE
         self._contact = contact
-        self.public = self._public_in_file() or self.vapid.public
-        """The public key, as `applicationServerKey` of `PushManager.subscribe` takes it."""
+        self._public = self._public_in_file()
+        self._made = Late(lambda: self.vapid.public)
+
+    async def public(self) -> str:
+        """Return the public key, as `applicationServerKey` of `PushManager.subscribe` takes it."""
+        return self._public or await self._made.get()
 
     @functools.cached_property
     def vapid(self) -> VapidKey:

@@ -10,13 +10,14 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from importlib import resources
+from pathlib import Path
 
 import structlog
 
 from tricord.homeserver.storage.connection import Connection
 from tricord.homeserver.storage.errors import DatabaseError, DatabaseTooNew, DatabaseUnavailable
 
+_SCHEMA = Path(__file__).with_name("schema")
 _NAME = re.compile(r"^(\d{4})_\w+\.sql$")
 # Any number will do, as long as nothing else takes an advisory lock with it.
 _LOCK = 0x7472_6963_6F72_6401
@@ -39,7 +40,7 @@ class Migration:
 def known_migrations() -> list[Migration]:
     """Return the migrations of this version, in order."""
     found = []
-    for file in (resources.files(__package__) / "schema").iterdir():
+    for file in _SCHEMA.iterdir():
         match = _NAME.match(file.name)
         if match:
             found.append(Migration(int(match[1]), file.name, file.read_text(encoding="utf-8")))
