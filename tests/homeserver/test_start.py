@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import pkgutil
 import subprocess
 import sys
 
 import pytest
+
+import tricord.homeserver
 
 LOADED_WHEN_NEEDED = {
     "PIL": "images are decoded in processes of their own",
@@ -28,10 +31,15 @@ LOADED_WHEN_NEEDED = {
     "quart": "loaded with the first request that goes by it",
     "quart_trio": "loaded with the first request that goes by it",
     "rich": "for people who look at a terminal",
+    "tricord.clients.api.sliding_sync": "loaded with the first request for it",
     "tricord.clients.bot": "the server is nobody's client",
     "tricord.clients.client": "the server is nobody's client",
     "tricord.homeserver.cli.doctor": "a verb of its own",
     "tricord.homeserver.demo": "a verb of its own",
+    "tricord.homeserver.assembly.sliding_sync": "loaded with the first request for it",
+    "tricord.homeserver.client_api.key_backups": "loaded with the first request for it",
+    "tricord.homeserver.client_api.pushers": "loaded with the first request for it",
+    "tricord.homeserver.client_api.search": "loaded with the first request for it",
     "tricord.homeserver.push.web_push": "loaded with the first pusher to a browser",
     "tricord.homeserver.processes.supervisor": "for several processes only",
     "trio_websocket": "loaded with the first WebSocket",
@@ -58,6 +66,14 @@ print(*ready(BaseModel))
 """
 
 
+# Late or not, each of them can be imported.
+EVERYTHING = sorted(
+    module.name
+    for module in pkgutil.walk_packages(tricord.homeserver.__path__, "tricord.homeserver.")
+    if not module.name.endswith("__main__")
+)
+
+
 def told_by(code: str) -> set[str]:
     """Return the words that a fresh process prints."""
     done = subprocess.run([sys.executable, "-c", f"import sys\n{code}"], capture_output=True, text=True, check=True)
@@ -68,6 +84,11 @@ def test_a_start_loads_only_what_it_needs() -> None:
     loaded = told_by(SERVING + LOADED)
     assert "tricord.homeserver.app" in loaded
     assert loaded & LOADED_WHEN_NEEDED.keys() == set()
+
+
+def test_what_is_loaded_when_needed_can_be_loaded() -> None:
+    assert {name for name in LOADED_WHEN_NEEDED if name.startswith("tricord.homeserver.")} <= {*EVERYTHING}
+    told_by(f"import importlib\nfor name in {EVERYTHING!r}:\n    importlib.import_module(name)")
 
 
 def test_models_of_messages_are_made_ready_when_they_are_first_asked_for() -> None:

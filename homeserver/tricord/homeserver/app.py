@@ -39,7 +39,7 @@ from tricord.homeserver.clock import Clock, SystemClock
 from tricord.homeserver.heap import give_back_memory
 from tricord.homeserver.rooms.state import RoomState
 from tricord.homeserver.serving.application import Application
-from tricord.homeserver.serving.call import Route, WebSocketRoute
+from tricord.homeserver.serving.call import LateRoutes, Route, WebSocketRoute
 from tricord.homeserver.serving.dispatch import Dispatcher
 from tricord.homeserver.serving.front_page import FrontPageApi
 from tricord.homeserver.serving.health import HealthApi
@@ -105,7 +105,7 @@ class _House:
         media = Media(base, self.network)
         upkeep = Upkeep(base, self.rooms)
         self.health_routes = HealthApi(lambda: base.database.read(_answers)).routes()
-        self.client_routes: list[Route] = [
+        self.client_routes: list[Route | LateRoutes] = [
             route
             for department in (
                 FrontPageApi(base.server_name),

@@ -100,7 +100,7 @@ class Server:
         headers = [] if token is None else [(b"authorization", f"Bearer {token}".encode())]
         data = body if isinstance(body, bytes) else b"" if body is None else orjson.dumps(body)
         request = RawRequest(method, raw_path, query, headers, address, _once(data))
-        found = self.dispatcher.find(request)
+        found = await self.dispatcher.find(request)
         response = found if isinstance(found, Response) else await self.dispatcher.respond(request, *found)
         assert isinstance(response.body, bytes)
         names = {name.decode(): value.decode() for name, value in response.headers}

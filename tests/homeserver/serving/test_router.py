@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import pytest
+import trio
 
 from tricord.clients.endpoint import Endpoint
-from tricord.homeserver.serving.call import Call, Route
-from tricord.homeserver.serving.router import Router
+from tricord.homeserver.serving.call import Call, LateRoutes, Route
+from tricord.homeserver.serving.router import NotLoaded, Router
 from tricord.protocol.errors import InvalidParam, MethodNotAllowed, Unrecognized
 from tricord.protocol.strict_json import JsonObject
 
@@ -86,3 +88,29 @@ def test_what_is_no_path_of_ours_is_refused(method: str, path: str, error: type[
 def test_two_routes_for_one_path_are_a_mistake() -> None:
     with pytest.raises(ValueError, match="two routes"):
         Router([Route(READ, nothing), Route(READ, nothing)])
+
+
+async def test_routes_that_few_ask_for_are_loaded_once_for_all_routers() -> None:
+    times = 0
+
+    def load() -> Callable[[], list[Route]]:
+        nonlocal times
+        times += 1
+        return lambda: [Route(READ, nothing)]
+
+    late = LateRoutes("/_matrix/client/v3/state", load=load)
+    for router in (Router([late]), Router([late])):
+        for path in (b"/_matrix/client/v3/state/a/b", b"/_matrix/client/r0/state/a/b"):
+            with pytest.raises(NotLoaded):
+                router.match("GET", path)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(router.load, late)
+            nursery.start_soon(router.load, late)
+        assert router.match("GET", b"/_matrix/client/r0/state/a/b")[0].endpoint is READ
+    assert times == 1
+
+
+async def test_what_is_loaded_late_is_found_by_the_path_that_it_is_loaded_for() -> None:
+    late = LateRoutes("/_matrix/client/v3/statement", load=lambda: lambda: [Route(READ, nothing)])
+    with pytest.raises(ValueError, match="is not below /_matrix/client/v3/statement"):
+        await Router([late]).load(late)

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from tricord.homeserver.accounts.interactive_auth import InteractiveAuth
 from tricord.homeserver.assembly.foundation import Foundation, Run
 from tricord.homeserver.assembly.network import Network
 from tricord.homeserver.assembly.rooms import Rooms
 from tricord.homeserver.client_api.cross_signing import CrossSigningApi
-from tricord.homeserver.client_api.dehydrated_devices import DehydratedDevicesApi
-from tricord.homeserver.client_api.key_backups import KeyBackupsApi
 from tricord.homeserver.client_api.keys import ClientKeysApi
 from tricord.homeserver.client_api.to_device import ToDeviceApi
 from tricord.homeserver.encryption.cross_signing import CrossSigning
@@ -27,7 +27,7 @@ from tricord.homeserver.encryption.to_device import ToDevice
 from tricord.homeserver.peers.incoming_devices import IncomingDevices
 from tricord.homeserver.peers.list_fetching import ListFetching
 from tricord.homeserver.peers.remote_keys import RemoteKeys
-from tricord.homeserver.serving.call import Route
+from tricord.homeserver.serving.call import LateRoutes, Route
 
 
 class Encryption:
@@ -81,13 +81,25 @@ class Encryption:
     async def _fetch_lists(self) -> None:
         await self._fetching.run(self._remote_lists)
 
-    def routes(self, auth: InteractiveAuth) -> list[Route]:
+    def routes(self, auth: InteractiveAuth) -> list[Route | LateRoutes]:
         """Return what clients are answered; some have to show again who they are."""
         apis = (
             ClientKeysApi(self.device_keys, self.queries, self.device_lists, self._publisher),
             CrossSigningApi(self.cross_signing, self._signatures, auth),
             ToDeviceApi(self.to_device),
-            KeyBackupsApi(self._backups),
-            DehydratedDevicesApi(self._dehydrated),
         )
-        return [route for api in apis for route in api.routes()]
+        return [
+            *(route for api in apis for route in api.routes()),
+            LateRoutes("/_matrix/client/v3/room_keys", load=self._load_backups),
+            LateRoutes("/_matrix/client/unstable/org.matrix.msc3814.v1", load=self._load_dehydrated),
+        ]
+
+    def _load_backups(self) -> Callable[[], list[Route]]:
+        from tricord.homeserver.client_api.key_backups import KeyBackupsApi
+
+        return KeyBackupsApi(self._backups).routes
+
+    def _load_dehydrated(self) -> Callable[[], list[Route]]:
+        from tricord.homeserver.client_api.dehydrated_devices import DehydratedDevicesApi
+
+        return DehydratedDevicesApi(self._dehydrated).routes

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from tricord.federation.transport import Outside
 from tricord.homeserver.assembly.foundation import Foundation, LetGo, Run
 from tricord.homeserver.assembly.personal import Personal
 from tricord.homeserver.assembly.rooms import Rooms
-from tricord.homeserver.client_api.pushers import PushersApi
 from tricord.homeserver.push.counts import NotificationCounts
 from tricord.homeserver.push.delivery import Delivery
-from tricord.homeserver.push.notified import NotifiedEvents
 from tricord.homeserver.push.notifier import Notifier
 from tricord.homeserver.push.pushers import Pushers
 from tricord.homeserver.push.web_push_key import WebPushKey
-from tricord.homeserver.serving.call import Route
+from tricord.homeserver.serving.call import LateRoutes, Route
 
 
 class Push:
@@ -47,10 +47,17 @@ class Push:
             Delivery(outside, self.web_push_key, base.clock),
             base.clock,
         )
-        notified = NotifiedEvents(
-            database, base.publisher, memberships, rooms.visibility, self.counts, rooms.client_events
-        )
-        self._api = PushersApi(pushers, notified)
+
+        def load() -> Callable[[], list[Route]]:
+            from tricord.homeserver.client_api.pushers import PushersApi
+            from tricord.homeserver.push.notified import NotifiedEvents
+
+            notified = NotifiedEvents(
+                database, base.publisher, memberships, rooms.visibility, self.counts, rooms.client_events
+            )
+            return PushersApi(pushers, notified).routes
+
+        self._routes = LateRoutes("/_matrix/client/v3/pushers", "/_matrix/client/v3/notifications", load=load)
 
     @property
     def run(self) -> list[Run]:
@@ -62,6 +69,6 @@ class Push:
         """Return how they forget."""
         return [self.counts.let_go]
 
-    def routes(self) -> list[Route]:
+    def routes(self) -> list[LateRoutes]:
         """Return what clients are answered about them."""
-        return self._api.routes()
+        return [self._routes]

@@ -2,37 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from tricord.homeserver.assembly.foundation import Foundation, Run
 from tricord.homeserver.assembly.rooms import Rooms
-from tricord.homeserver.client_api.search import SearchApi
-from tricord.homeserver.rooms.state_view import StateView
 from tricord.homeserver.search.indexer import SearchIndexer
-from tricord.homeserver.search.search import Search
 from tricord.homeserver.search.stems import Stems
-from tricord.homeserver.serving.call import Route
+from tricord.homeserver.serving.call import LateRoutes, Route
 
 
 class Searching:
     """The index of words, and what is found by it."""
 
     def __init__(self, base: Foundation, rooms: Rooms) -> None:
-        stems = Stems()
-        common = base.common
+        self._base, self._rooms, common = base, rooms, base.common
+        self._stems = Stems()
         self._indexer = SearchIndexer(
-            base.database, base.publisher, stems, is_ours=lambda: common is None or common.siblings.is_first
-        )
-        self._search = Search(
-            base.database,
-            base.publisher,
-            rooms.memberships,
-            rooms.state,
-            StateView(rooms.state, rooms.timeline, rooms.visibility, rooms.client_events, rooms.partial),
-            rooms.visibility,
-            rooms.preferences,
-            rooms.aggregations,
-            rooms.client_events,
-            self._indexer,
-            stems,
+            base.database, base.publisher, self._stems, is_ours=lambda: common is None or common.siblings.is_first
         )
 
     @property
@@ -40,6 +26,31 @@ class Searching:
         """Return the parts that live long."""
         return [self._indexer.run]
 
-    def routes(self) -> list[Route]:
+    def routes(self) -> list[LateRoutes]:
         """Return what clients are answered who search."""
-        return SearchApi(self._search).routes()
+        return [LateRoutes("/_matrix/client/v3/search", load=self._load)]
+
+    def _load(self) -> Callable[[], list[Route]]:
+        from tricord.homeserver.client_api.search import SearchApi
+        from tricord.homeserver.rooms.state_view import StateView
+        from tricord.homeserver.search.search import Search
+
+        base, rooms = self._base, self._rooms
+
+        def routes() -> list[Route]:
+            search = Search(
+                base.database,
+                base.publisher,
+                rooms.memberships,
+                rooms.state,
+                StateView(rooms.state, rooms.timeline, rooms.visibility, rooms.client_events, rooms.partial),
+                rooms.visibility,
+                rooms.preferences,
+                rooms.aggregations,
+                rooms.client_events,
+                self._indexer,
+                self._stems,
+            )
+            return SearchApi(search).routes()
+
+        return routes

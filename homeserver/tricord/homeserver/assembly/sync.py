@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 
 from tricord.clients.api.websocket import PATH as WEBSOCKET_PATH
 from tricord.homeserver.assembly.accounts import Accounts
@@ -11,9 +12,8 @@ from tricord.homeserver.assembly.foundation import Foundation, LetGo
 from tricord.homeserver.assembly.personal import Personal
 from tricord.homeserver.assembly.push import Push
 from tricord.homeserver.assembly.rooms import Rooms
-from tricord.homeserver.client_api.sliding_sync import SlidingSyncApi
 from tricord.homeserver.client_api.sync import SyncApi
-from tricord.homeserver.serving.call import Route, WebSocketRoute
+from tricord.homeserver.serving.call import LateRoutes, Route, WebSocketRoute
 from tricord.homeserver.serving.dispatch import Dispatcher
 from tricord.homeserver.storage.aliases import published_rooms
 from tricord.homeserver.sync.engine import SyncEngine
@@ -27,15 +27,6 @@ from tricord.homeserver.sync.sections.invites import InviteSection
 from tricord.homeserver.sync.sections.members import LazyMembers
 from tricord.homeserver.sync.sections.presence import PresenceSection
 from tricord.homeserver.sync.sections.summary import SummarySection
-from tricord.homeserver.sync.sliding.activity import RoomActivity
-from tricord.homeserver.sync.sliding.connections import Connections
-from tricord.homeserver.sync.sliding.devices import SlidingDevices
-from tricord.homeserver.sync.sliding.engine import SlidingEngine
-from tricord.homeserver.sync.sliding.extensions import ExtensionReader
-from tricord.homeserver.sync.sliding.lists import RoomLists
-from tricord.homeserver.sync.sliding.own_rooms import RoomsOfUsers
-from tricord.homeserver.sync.sliding.rooms import RoomReader
-from tricord.homeserver.sync.sliding.told_members import ToldMembers
 from tricord.homeserver.sync.teller import RoomTeller
 from tricord.homeserver.sync.websocket import WebSocketSync
 from tricord.homeserver.sync.windows import Windows
@@ -95,41 +86,27 @@ class Sync:
         self._initial_syncs = InitialSyncs(
             self._engine, self._filters, memberships, timeline, rooms.client_events, self._published
         )
-        activity = RoomActivity(database, base.publisher)
-        self._sliding = SlidingEngine(
-            self._engine,
-            base.publisher,
-            rooms.changes,
-            memberships,
-            rooms.partial,
-            windows,
-            account_data,
-            rooms.preferences,
-            Connections(database),
-            RoomsOfUsers(database, base.publisher, rooms.changes, memberships, timeline, state, invites),
-            RoomLists(activity, state),
-            RoomReader(
-                timeline,
-                state,
-                rooms.visibility,
-                windows,
-                summaries,
-                push.counts,
-                activity,
-                ToldMembers(),
-                rooms.aggregations,
-                rooms.unanswered,
-                base.clock,
-            ),
-            unreadable,
-            ExtensionReader(
-                database,
-                windows,
-                account_data,
-                SlidingDevices(encryption.inboxes, devices),
-                rooms.thread_updates,
-            ),
-        )
+
+        def load_sliding() -> Callable[[], list[Route]]:
+            from tricord.homeserver.assembly.sliding_sync import sliding_routes
+
+            return partial(
+                sliding_routes,
+                base,
+                rooms,
+                push,
+                encryption,
+                personal.presences,
+                engine=self._engine,
+                windows=windows,
+                account_data=account_data,
+                invites=invites,
+                summaries=summaries,
+                devices=devices,
+                unreadable=unreadable,
+            )
+
+        self._sliding = LateRoutes("/_matrix/client/unstable/org.matrix.simplified_msc3575", load=load_sliding)
 
     @property
     def let_go(self) -> list[LetGo]:
@@ -139,14 +116,14 @@ class Sync:
     async def _published(self) -> frozenset[RoomId]:
         return frozenset(await self._database.read(published_rooms))
 
-    def routes(self) -> list[Route]:
+    def routes(self) -> list[Route | LateRoutes]:
         """Return what clients are answered who follow by HTTP."""
         return [
             *SyncApi(self._engine, self._filters, self._presences, self._initial_syncs).routes(),
-            *SlidingSyncApi(self._sliding, self._presences).routes(),
+            self._sliding,
         ]
 
-    def websockets(self, requests: Sequence[Route]) -> list[WebSocketRoute]:
+    def websockets(self, requests: Sequence[Route | LateRoutes]) -> list[WebSocketRoute]:
         """Return the sockets by which clients follow; requests over them are answered as over HTTP."""
         requesters, revocations = self._accounts.requesters, self._accounts.book.revocations
         dispatcher = Dispatcher(

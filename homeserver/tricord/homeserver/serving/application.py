@@ -75,7 +75,7 @@ class Application:
             has_bare_query=BARE_QUERY in scope.get("extensions", {}),
         )
         response: Response | None
-        found = self.find(request)
+        found = await self.find(request)
         if isinstance(found, Response):
             response = found
         elif self.goes_straight(found[0]):

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 from pydantic import BaseModel
 
 from tricord.clients.endpoint import Endpoint
+from tricord.federation.late import Late
 from tricord.protocol.errors import MissingToken, Unauthorized
 from tricord.protocol.identifiers import DeviceId, ServerName, UserId
 from tricord.protocol.strict_json import JsonObject
@@ -108,6 +109,25 @@ class Route:
 
     endpoint: type[Endpoint]
     handle: Handler
+
+
+class LateRoutes:
+    """Routes that few ask for: they are loaded with the first request to a path that begins as one of `below`.
+
+    `load` imports what they need, in a thread; what it returns makes the routes.
+    """
+
+    def __init__(self, *below: str, load: Callable[[], Callable[[], Sequence[Route]]]) -> None:
+        self.below = below
+        self._imported = Late(load)
+        self._routes: Sequence[Route] | None = None
+
+    async def get(self) -> Sequence[Route]:
+        """Return the routes, the same for all routers."""
+        make = await self._imported.get()
+        if self._routes is None:
+            self._routes = make()
+        return self._routes
 
 
 class WebSocketHandler(Protocol):

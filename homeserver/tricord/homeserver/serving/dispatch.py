@@ -21,6 +21,7 @@ from tricord.homeserver.serving.call import (
     Authenticator,
     Call,
     EndsOfSessions,
+    LateRoutes,
     OtherProcesses,
     PeerAuthenticator,
     RateLimiter,
@@ -30,7 +31,7 @@ from tricord.homeserver.serving.call import (
 from tricord.homeserver.serving.errors import ClientDisconnected, Refused
 from tricord.homeserver.serving.request import RawRequest, body_of, query_of, read_body
 from tricord.homeserver.serving.response import Response, failure, preflight, refusal, response_of, unreadable
-from tricord.homeserver.serving.router import Router
+from tricord.homeserver.serving.router import NotLoaded, Router
 from tricord.homeserver.storage.errors import DatabaseUnavailable
 from tricord.protocol.errors import (
     Forbidden,
@@ -55,7 +56,7 @@ class Dispatcher:
 
     def __init__(
         self,
-        routes: Iterable[Route],
+        routes: Iterable[Route | LateRoutes],
         authenticator: Authenticator,
         limiter: RateLimiter | None = None,
         *,
@@ -74,10 +75,21 @@ class Dispatcher:
         self._observe = observe
         self._numbers = itertools.count(1)
 
-    def find(self, request: RawRequest) -> tuple[Route, dict[str, str]] | Response:
+    async def find(self, request: RawRequest) -> tuple[Route, dict[str, str]] | Response:
         """Return the route and the parameters in the path, or the answer that there is none."""
         if request.method == "OPTIONS":
             return preflight()
+        while True:
+            try:
+                return self._find(request)
+            except NotLoaded as needed:
+                try:
+                    await self.router.load(needed.late)
+                except Exception:  # noqa: BLE001  # an installation that lacks a part still serves the others
+                    _log.exception("routes cannot be loaded", below=needed.late.below)
+                    return failure(500, "internal error, see the server's log")
+
+    def _find(self, request: RawRequest) -> tuple[Route, dict[str, str]] | Response:
         try:
             return self.router.match(request.method, request.path)
         except MethodNotAllowed as error:
@@ -136,7 +148,7 @@ class Dispatcher:
         """Answer a request that came another way than by HTTP, already authenticated: its status and JSON."""
         raw_path, _, query_string = path.encode().partition(b"?")
         request = RawRequest(method, raw_path, query_string, (), client_address)
-        found = self.find(request)
+        found = await self.find(request)
         if isinstance(found, Response):
             return found.status, found.json
         route, parameters = found

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from typing import Generic, TypeVar
 from urllib.parse import unquote_to_bytes
 
-from tricord.homeserver.serving.call import Route
+from tricord.homeserver.serving.call import LateRoutes, Route
 from tricord.protocol.errors import InvalidParam, MethodNotAllowed, Unrecognized
 
 T = TypeVar("T")
@@ -15,15 +15,25 @@ T = TypeVar("T")
 _LONGEST_PATH = 16_384
 _BROKEN_ESCAPE = re.compile(rb"%(?![0-9A-Fa-f]{2})")
 # The current major version of the client API, and the one before, which had the same endpoints.
-_CURRENT, _BEFORE = "/_matrix/client/v3/", "/_matrix/client/r0/"
+_CLIENT, _CURRENT, _BEFORE = "/_matrix/client", b"v3", b"r0"
+
+
+class NotLoaded(Exception):
+    """The path is below those of routes that have to be loaded first."""
+
+    def __init__(self, late: LateRoutes) -> None:
+        super().__init__(*late.below)
+        self.late = late
 
 
 class _Node(Generic[T]):
-    __slots__ = ("by_method", "children", "parameter")
+    __slots__ = ("by_method", "children", "late", "parameter")
 
     def __init__(self) -> None:
         self.children: dict[bytes, _Node[T]] = {}
         self.parameter: _Node[T] | None = None
+        # What is to be loaded before anybody goes on from here.
+        self.late: LateRoutes | None = None
         # The route and the names of its parameters, in the order of the path.
         self.by_method: dict[str, tuple[T, tuple[str, ...]]] = {}
 
@@ -31,15 +41,39 @@ class _Node(Generic[T]):
 class Router:
     """All routes of a listener."""
 
-    def __init__(self, routes: Iterable[Route]) -> None:
+    def __init__(self, routes: Iterable[Route | LateRoutes]) -> None:
         self._root: _Node[Route] = _Node()
-        for route in routes:
-            for path in (route.endpoint.path, *route.endpoint.also):
-                self._add(path, route)
-                if path.startswith(_CURRENT):
-                    self._add(path.replace(_CURRENT, _BEFORE, 1), route)
+        for each in routes:
+            if isinstance(each, Route):
+                self._add(each)
+            else:
+                for path in each.below:
+                    self._node(path)[0].late = each
+        of_clients = self._node(_CLIENT)[0].children
+        if _CURRENT in of_clients:
+            of_clients[_BEFORE] = of_clients[_CURRENT]
 
-    def _add(self, path: str, route: Route) -> None:
+    async def load(self, late: LateRoutes) -> None:
+        """Load routes, so that requests for which `match` raised NotLoaded can be matched."""
+        routes = await late.get()
+        # Somebody else may have asked for them, too.
+        if self._node(late.below[0])[0].late is late:
+            for route in routes:
+                self._add(route, late.below)
+            for path in late.below:
+                self._node(path)[0].late = None
+
+    def _add(self, route: Route, below: tuple[str, ...] = ("",)) -> None:
+        for path in (route.endpoint.path, *route.endpoint.also):
+            if not path.startswith(below):
+                raise ValueError(f"{path} is not below {' or '.join(below)}, for which it is loaded")
+            node, names = self._node(path)
+            if route.endpoint.method in node.by_method:
+                raise ValueError(f"two routes for {route.endpoint.method} {path}")
+            node.by_method[route.endpoint.method] = (route, names)
+
+    def _node(self, path: str) -> tuple[_Node[Route], tuple[str, ...]]:
+        """Return the node of a path, made if there is none yet, and the names of its parameters."""
         node = self._root
         names = []
         for segment in path.encode().split(b"/")[1:]:
@@ -52,15 +86,13 @@ class Router:
                 if child is None:
                     child = node.children[segment] = _Node()
                 node = child
-        if route.endpoint.method in node.by_method:
-            raise ValueError(f"two routes for {route.endpoint.method} {path}")
-        node.by_method[route.endpoint.method] = (route, tuple(names))
+        return node, tuple(names)
 
     def match(self, method: str, path: bytes) -> tuple[Route, dict[str, str]]:
         """Return the route of a request and the parameters in its path, decoded.
 
         `path` is as it came, percent-encoded and without the query string. Raises Unrecognized, MethodNotAllowed or
-        InvalidParam.
+        InvalidParam; and NotLoaded if it cannot be told yet.
         """
         if len(path) > _LONGEST_PATH:
             raise InvalidParam("the path is too long")
@@ -89,6 +121,8 @@ class Router:
 
 def _find(node: _Node[T], segments: list[bytes], depth: int, values: list[bytes]) -> _Node[T] | None:
     """Go down the tree; a fixed segment wins over a parameter, unless it leads nowhere."""
+    if node.late is not None:
+        raise NotLoaded(node.late)
     if depth == len(segments):
         return node if node.by_method else None
     segment = segments[depth]

@@ -154,7 +154,7 @@ class Connection:
             has_bare_query=message.target.endswith(b"?"),
         )
         response: Response | None = None
-        found = application.find(request)
+        found = await application.find(request)
         if isinstance(found, Response):
             response = found
         elif application.goes_straight(found[0]):
