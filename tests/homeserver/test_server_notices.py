@@ -10,7 +10,6 @@ import pytest
 import trio
 
 from tests.homeserver.cli.commands import Outcome, tricord
-from tests.servers import PROCESSES
 from tricord.clients import Client, Refused
 from tricord.homeserver.app import Homeserver
 from tricord.homeserver.moderation import server_notices
@@ -20,7 +19,6 @@ from tricord.homeserver.storage.server_notices import notice_room_of
 from tricord.protocol.identifiers import RoomId, UserId
 
 _PATIENCE_SECONDS = 60
-in_this_process = pytest.mark.skipif(PROCESSES > 1, reason="nothing can be put in the way of other processes")
 SENDER = "@notices:hs.test"
 
 
@@ -88,7 +86,6 @@ async def test_each_user_has_one_room_and_comes_back_to_it(alice: Client, queue:
     assert await invited(alice) == room_id
 
 
-@in_this_process
 async def test_two_who_send_to_one_user_at_the_same_time_send_into_one_room(
     alice: Client, queue: NoticeQueue, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -108,7 +105,6 @@ async def test_two_who_send_to_one_user_at_the_same_time_send_into_one_room(
     assert "invite" not in (await alice.sync()).get("rooms", {})
 
 
-@in_this_process
 async def test_what_fails_for_one_does_not_keep_it_from_others(
     alice: Client, bob: Client, queue: NoticeQueue, monkeypatch: pytest.MonkeyPatch
 ) -> None:
