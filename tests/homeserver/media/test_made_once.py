@@ -176,15 +176,31 @@ async def one_looks_before_and_goes_on_after(
         answer.go.set()
 
 
+async def large_image(archive: Archive) -> Mxc:
+    return await archive.repository.upload(
+        ALICE, Description("image/png", None), in_parts(image("PNG", 900, 900)), None
+    )
+
+
+@contextlib.asynccontextmanager
+async def one_at_work(archive: Archive, mxc: Mxc) -> AsyncIterator[trio.Nursery]:
+    """Have a process begin to make an image small; it goes on only once `maker.go` is set."""
+    archive.maker.go = trio.Event()
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(archive.thumbnail, mxc, USUAL[0])
+        await archive.maker.begun.wait()
+        yield nursery
+
+
 async def test_an_image_is_made_small_once(archive: Archive, monkeypatch: pytest.MonkeyPatch) -> None:
-    mxc = await archive.repository.upload(ALICE, Description("image/png", None), in_parts(image("PNG", 900, 900)), None)
+    mxc = await large_image(archive)
     late = LateAnswers(archive.database, monkeypatch)
     await one_looks_before_and_goes_on_after(late, thumbnail_of, lambda: archive.thumbnail(mxc, USUAL[0]))
     assert archive.maker.made == 1
 
 
 async def test_an_image_is_made_small_once_whatever_sizes_are_wanted(archive: Archive) -> None:
-    mxc = await archive.repository.upload(ALICE, Description("image/png", None), in_parts(image("PNG", 900, 900)), None)
+    mxc = await large_image(archive)
     async with trio.open_nursery() as nursery:
         for wanted in USUAL:
             nursery.start_soon(archive.thumbnail, mxc, wanted)
@@ -192,11 +208,8 @@ async def test_an_image_is_made_small_once_whatever_sizes_are_wanted(archive: Ar
 
 
 async def test_an_image_is_made_small_by_one_process(archive: Archive, in_another_process: Archive) -> None:
-    mxc = await archive.repository.upload(ALICE, Description("image/png", None), in_parts(image("PNG", 900, 900)), None)
-    archive.maker.go = trio.Event()
-    async with trio.open_nursery() as nursery:
-        nursery.start_soon(archive.thumbnail, mxc, USUAL[0])
-        await archive.maker.begun.wait()
+    mxc = await large_image(archive)
+    async with one_at_work(archive, mxc) as nursery:
         nursery.start_soon(in_another_process.thumbnail, mxc, USUAL[1])
         nursery.start_soon(in_another_process.thumbnail, mxc, USUAL[2])
         await trio.testing.wait_all_tasks_blocked()
@@ -205,11 +218,8 @@ async def test_an_image_is_made_small_by_one_process(archive: Archive, in_anothe
 
 
 async def test_what_a_process_leaves_undone_another_does(archive: Archive, in_another_process: Archive) -> None:
-    mxc = await archive.repository.upload(ALICE, Description("image/png", None), in_parts(image("PNG", 900, 900)), None)
-    archive.maker.go = trio.Event()
-    async with trio.open_nursery() as nursery:
-        nursery.start_soon(archive.thumbnail, mxc, USUAL[0])
-        await archive.maker.begun.wait()
+    mxc = await large_image(archive)
+    async with one_at_work(archive, mxc) as nursery:
         # Its connection ends with it.
         await archive.single_hand.aclose()
         await in_another_process.thumbnail(mxc, USUAL[0])
