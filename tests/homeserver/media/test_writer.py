@@ -14,7 +14,7 @@ import trio
 
 from tricord.homeserver.media.blobs import StoreUnavailable
 from tricord.homeserver.media.directory import DirectoryStore
-from tricord.homeserver.media.past_cache import BUFFER_BYTES, PastCache, go_past_cache
+from tricord.homeserver.media.past_cache import BUFFER_BYTES, MOST_PAST_CACHE, PastCache, go_past_cache
 from tricord.homeserver.media.spool import Spool, TooManyBytes
 from tricord.homeserver.media.writer import Writer
 
@@ -58,10 +58,10 @@ async def coming(data: bytes, at_once: int) -> AsyncIterator[bytes]:
         yield data[at : at + at_once]
 
 
-def is_in_cache(file: Path) -> bool:
+def is_in_cache(file: Path, position: int = 0) -> bool:
     descriptor = os.open(file, os.O_RDONLY)
     try:
-        return os.preadv(descriptor, [bytearray(1)], 0, _NOWAIT) == 1
+        return os.preadv(descriptor, [bytearray(1)], position, _NOWAIT) == 1
     except BlockingIOError:
         return False
     finally:
@@ -106,6 +106,16 @@ async def test_only_small_files_are_written_through_the_cache(folder: Path) -> N
     for size, through_cache in ((1000, True), (BUFFER_BYTES, False)):
         async with spool.receive(coming(os.urandom(size), 65_536), size, read_at_once=False) as spooled:
             assert is_in_cache(spooled.file) is through_cache
+
+
+async def test_the_rest_of_a_large_file_is_written_through_the_cache(folder: Path) -> None:
+    data = os.urandom(MOST_PAST_CACHE + 2 * _LARGE)
+    spool = Spool(folder / "incoming", PastCache())
+    async with spool.receive(coming(data, 100_000), len(data), read_at_once=False) as spooled:
+        assert is_in_cache(spooled.file, len(data) - 1)
+        assert not is_in_cache(spooled.file)
+        assert spooled.file.read_bytes() == data
+        assert spooled.digest == hashlib.sha256(data).digest()
 
 
 async def test_who_reads_along_finds_the_file_in_the_cache(folder: Path) -> None:

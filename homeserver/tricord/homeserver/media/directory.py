@@ -11,14 +11,12 @@ from typing import BinaryIO
 import trio
 
 from tricord.homeserver.media.blobs import CHUNK_BYTES, PAGE, BlobMissing, Label, StoreUnavailable, digest_named
-from tricord.homeserver.media.past_cache import PastCache, go_past_cache, go_through_cache
+from tricord.homeserver.media.past_cache import MOST_PAST_CACHE, PastCache, go_past_cache, go_through_cache
 from tricord.homeserver.media.writer import writing
 
 # Linux has it.
 _NOWAIT = getattr(os, "RWF_NOWAIT", 0)
 _SYNCS_AT_ONCE = 32
-# The cache reads larger files ahead.
-_MOST_PAST_CACHE = 8 << 20
 
 
 class DirectoryStore:
@@ -44,7 +42,7 @@ class DirectoryStore:
         """Read a file, a chunk at a time; a few of them together if it goes past the cache."""
         chunks: list[bytes] = []
         past_cache = self._past_cache
-        if past_cache is not None and past_cache.is_unread(digest) and not start and end <= _MOST_PAST_CACHE:
+        if past_cache is not None and past_cache.is_unread(digest) and not start and end <= MOST_PAST_CACHE:
             handle, chunks = await trio.to_thread.run_sync(self._open_unread, digest, end)
         else:
             handle = await trio.to_thread.run_sync(self._open, digest)

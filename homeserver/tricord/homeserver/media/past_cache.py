@@ -16,6 +16,8 @@ from collections.abc import Iterator
 BLOCK = 4096
 """What the disks and file systems in use take as whole, in places and in lengths."""
 BUFFER_BYTES = 1 << 20
+MOST_PAST_CACHE = 8 << 20
+"""Of larger files, the cache reads ahead what comes next: that is quicker than one buffer after the other."""
 
 _MOST_BUFFERS = 8
 _MOST_UNREAD = 10_000

@@ -13,7 +13,14 @@ from pathlib import Path
 import trio
 
 from tricord.homeserver.media.blobs import StoreUnavailable
-from tricord.homeserver.media.past_cache import BLOCK, BUFFER_BYTES, PastCache, go_past_cache, go_through_cache
+from tricord.homeserver.media.past_cache import (
+    BLOCK,
+    BUFFER_BYTES,
+    MOST_PAST_CACHE,
+    PastCache,
+    go_past_cache,
+    go_through_cache,
+)
 
 # For larger pieces Linux (6.18) takes large pages into its cache, and finding those can cost ten times the copying.
 _LARGEST_PIECE = 1 << 16
@@ -24,8 +31,8 @@ _LEAST_PAST_CACHE = 1 << 17
 class Writer:
     """Writes one file; its `write` and `finish` run in a thread.
 
-    With `past_cache`, a file that is not small goes past the cache. As soon as the file system refuses that, or no
-    buffer is free, the rest goes through it.
+    With `past_cache`, a file that is not small goes past the cache. Once it has become large, the file system refuses
+    that, or no buffer is free, the rest goes through it.
     """
 
     def __init__(self, file: Path, past_cache: PastCache | None) -> None:
@@ -63,6 +70,8 @@ class Writer:
                 self._descriptor = self._opened()
                 if self._past_cache is not None and sum(map(len, parts)) >= _LEAST_PAST_CACHE:
                     self._is_past_cache = go_past_cache(self._descriptor)
+            if self._is_past_cache and self.size >= MOST_PAST_CACHE:
+                self._go_through_cache(self._descriptor)
             if self._is_past_cache and self._past_cache is not None:
                 with self._past_cache.buffer() as buffer:
                     if buffer is not None:
