@@ -150,6 +150,13 @@ class Room:
         if self.membership(user_id) != "join":
             raise Forbidden(f"{user_id} is not in {self.room_id}")
 
+    def check_may_ban(self, user_id: UserId) -> None:
+        """Refuse users who are not in the room, or too low to ban others from it and to lift bans."""
+        self.check_joined(user_id)
+        level, needed = self.power.of_user(user_id), self.power.ban
+        if level < needed:
+            raise Forbidden(f"{user_id} has power level {level}, and bans need {needed}")
+
     def changes_of(self, user_id: UserId) -> list[Stored]:
         """Return the events that changed what a user is to the room, or their name in it, oldest first."""
         changes: list[Stored] = []

@@ -10,7 +10,7 @@ from tricord.clients.testing.formats import client_event
 from tricord.clients.testing.room import MEMBER, Room
 from tricord.clients.testing.rooms import Rooms
 from tricord.clients.testing.world import World, position_of
-from tricord.protocol.errors import AliasTaken, BadJson, Forbidden, NotFound, Unknown
+from tricord.protocol.errors import AliasTaken, BadJson, BadState, Forbidden, NotFound, Unknown
 from tricord.protocol.identifiers import EventId, RoomAlias, UserId, parse_room_alias, parse_user_id
 from tricord.protocol.strict_json import JsonObject
 
@@ -100,7 +100,12 @@ class RoomRoutes:
 
     def unban(self, call: Call) -> JsonObject:
         """Lift a ban."""
-        return self._remove(call, "leave", {"ban"})
+        room, user_id = self._rooms.room(call.path["room_id"]), parse_user_id(call.body.user_id)
+        room.check_may_ban(call.user_id)
+        if room.membership(user_id) != "ban":
+            raise BadState(f"{user_id} is not banned from {room.room_id}")
+        self._rooms.remove(room, call.user_id, user_id, "leave", _reason(call))
+        return {}
 
     def set_state(self, call: Call) -> JsonObject:
         """Set a piece of state; a membership is set as the other endpoints do."""
@@ -243,7 +248,7 @@ class RoomRoutes:
         room, user_id = self._rooms.room(call.path["room_id"]), parse_user_id(call.body.user_id)
         room.check_joined(call.user_id)
         if now is not None and room.membership(user_id) not in now:
-            raise Forbidden(f"{user_id} is not in {room.room_id}, or not banned from it")
+            raise Forbidden(f"{user_id} is not in {room.room_id}")
         self._rooms.remove(room, call.user_id, user_id, membership, _reason(call))
         self._set_typing(room, room.typing - {user_id})
         return {}

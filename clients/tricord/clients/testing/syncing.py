@@ -22,6 +22,8 @@ from tricord.protocol.strict_json import JsonObject, parse_object
 
 _DEFAULT_LIMIT = 10
 _AWAY = frozenset({"leave", "ban"})
+# Who is in a room, and what it is called: a room without a name is called by its members.
+_OF_SUMMARIES = frozenset({MEMBER, "m.room.name", "m.room.canonical_alias"})
 
 
 class Syncing:
@@ -135,7 +137,8 @@ class Syncing:
         news = self._stretch(room, device, after or 0, None, wanted, full_state=newly or full_state)
         # What a newly joined room has of the things that are not events is all news.
         news |= self._surroundings(room, user, None if newly or full_state else since, wanted)
-        if full_state or any(stored.event.type == MEMBER for stored in room.timeline if stored.position > (after or 0)):
+        changed = {stored.event.type for stored in room.timeline if stored.position > (after or 0)}
+        if full_state or not changed.isdisjoint(_OF_SUMMARIES):
             news["summary"] = summary(room, user.user_id)
         return "join", news
 
