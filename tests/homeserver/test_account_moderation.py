@@ -84,8 +84,10 @@ async def test_accounts_are_moderated_by_administrators_only(database_url: str, 
         async with signed_in(homeserver, "alice") as alice:
             nobody = UserId(str(alice.user_id).replace("alice", "nobody"))
             for user_id in (alice.user_id, nobody):
-                for call in (alice.set_locked, alice.set_suspended, alice.is_locked, alice.is_suspended, alice.who_is):
+                for call in (alice.set_locked, alice.set_suspended, alice.is_locked, alice.is_suspended):
                     assert await refusal(call(user_id)) == (403, "M_FORBIDDEN")
+            assert await refusal(alice.who_is(nobody)) == (403, "M_FORBIDDEN")
+            assert list((await alice.who_is(alice.user_id)).devices) == [alice.device_id]
             assert "m.account_moderation" not in await alice.capabilities()
             assert (await root.capabilities())["m.account_moderation"] == {"suspend": True, "lock": True}
             for call in (root.set_locked, root.set_suspended, root.is_locked, root.is_suspended):

@@ -236,11 +236,14 @@ async def test_what_is_open_with_a_token_ends_when_the_one_that_replaces_it_is_u
     old = Somebody(house.http, given["user_id"], given["device_id"], given["access_token"])
     since = (await old.sync())["next_batch"]
     refused: list[str] = []
+    is_refused = trio.Event()
 
     async def wait(who: Somebody) -> None:
+        # Where there are news after that position, as of presence, there are at once.
         while (answer := await who.request("GET", f"/v3/sync?timeout=50000&since={since}", timeout=60)).is_success:
             pass
         refused.append(f"{answer.status_code} {answer.request.headers['Authorization']}")
+        is_refused.set()
 
     async with old.websocket(position=since) as socket, trio.open_nursery() as nursery:
         nursery.start_soon(wait, old)
@@ -257,8 +260,7 @@ async def test_what_is_open_with_a_token_ends_when_the_one_that_replaces_it_is_u
                 assert "signed_in" in await other.get_message()
                 nursery.start_soon(wait, new)
                 assert await close_code(socket) == 4001
-                while not refused:
-                    await trio.testing.wait_all_tasks_blocked(0.01)
+                await is_refused.wait()
                 await house.alice.say(house.room, "news")
                 while "news" not in await other.get_message():
                     pass
