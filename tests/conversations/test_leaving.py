@@ -136,6 +136,8 @@ async def test_who_is_banned_elsewhere_sees_the_ban_and_nothing_after(
     room_id = await alice.create_room(preset="public_chat")
     await bob.join(room_id, via=["north.test"])
     await carol.join(room_id)
+    # Or, for the other server, nobody would be left where Bob was.
+    await heard(alice, room_id, await carol.send_text(room_id, "I am here, too"))
     since = (await bob.sync())["next_batch"]
     await alice.ban(room_id, bob.user_id, reason="enough")
     said: EventId = await alice.send_text(room_id, "to those who stay")
