@@ -127,6 +127,14 @@ class Homeserver:
         await self.until_calm()
         return Used(*self.cpu_seconds(), await self.database_bytes())
 
+    async def vacuum(self) -> None:
+        """Give back the pages that no row takes any more, or that may happen while something is measured."""
+        connection = await Connection.open(self.database_url)
+        try:
+            await connection.execute("VACUUM")
+        finally:
+            await connection.aclose()
+
     async def until_calm(self, patience_seconds: float = _PATIENCE_SECONDS) -> None:
         """Return once it and its PostgreSQL do next to nothing."""
         await until_calm(lambda: sum(self.cpu_seconds()), patience_seconds)

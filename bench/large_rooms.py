@@ -70,8 +70,10 @@ async def crowd(bench: Bench) -> None:
         guests = await accounts.guests(bench.base_url, bench.size(bench.crowd) - 1)
         await bench.move(bench.kept["crowd"], guests, at_once=_AT_ONCE)
     joining = await accounts.register(bench.base_url, bench.shared_secret, bench.size(_COUNTED))
+    await bench.server.vacuum()
     before = await bench.server.used()
     await bench.move(bench.kept["crowd"], joining, at_once=_AT_ONCE)
+    await bench.server.vacuum()
     each = (await bench.server.used()).since(before).database_bytes / len(joining)
     bench.figures.add(BYTES_PER_JOIN, f"{each:,.0f}, in a room of {bench.crowd:,}", bytes=each, members=bench.crowd)
 

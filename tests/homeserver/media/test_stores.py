@@ -77,6 +77,26 @@ async def test_what_is_kept_is_listed_in_order_from_any_name_on(store: BlobStore
     assert left == [digest for digest in listed if digest not in kept_now]
 
 
+async def test_no_file_waits_for_folders_to_be_made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = tmp_path / "media" / "blobs"
+    store = DirectoryStore(folder)
+    synced: list[int] = []
+    sync = os.fsync
+    monkeypatch.setattr(os, "fsync", lambda descriptor: (synced.append(os.fstat(descriptor).st_ino), sync(descriptor)))
+    await store.prepare()
+    assert sorted(each.name for each in folder.iterdir()) == [f"{number:02x}" for number in range(256)]
+    assert synced == [above.stat().st_ino for above in (folder, folder.parent, tmp_path)]
+    synced.clear()
+    digest = await kept(store, tmp_path, b"a file")
+    place = store.file_of(digest)
+    assert set(synced) == {place.stat().st_ino, place.parent.stat().st_ino}
+    # Somebody tidied up.
+    place.unlink()
+    place.parent.rmdir()
+    assert await kept(store, tmp_path, b"a file") == digest
+    assert await read(store, digest, 0, 6) == b"a file"
+
+
 async def test_files_in_the_folders_of_before_are_found_listed_and_deleted(tmp_path: Path) -> None:
     ours = DirectoryStore(tmp_path / "blobs")
     older, newer = [await kept(ours, tmp_path, data) for data in (b"older", b"newer")]

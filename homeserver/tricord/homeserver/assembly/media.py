@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import structlog
 import trio
 
 from tricord.federation.addresses import AllowedAddresses
@@ -14,7 +15,7 @@ from tricord.homeserver.clock import SystemClock
 from tricord.homeserver.federation_api.media import FederationMediaApi
 from tricord.homeserver.media.administration import MediaAdministration
 from tricord.homeserver.media.arrivals import Arrivals
-from tricord.homeserver.media.blobs import BlobStore
+from tricord.homeserver.media.blobs import BlobStore, StoreUnavailable
 from tricord.homeserver.media.directory import DirectoryStore
 from tricord.homeserver.media.elsewhere import MediaElsewhere
 from tricord.homeserver.media.image_maker import ImageMaker
@@ -35,6 +36,8 @@ from tricord.homeserver.settings import Settings
 from tricord.homeserver.settings_sources import SettingsError
 from tricord.homeserver.storage.database import Database
 from tricord.protocol.identifiers import ServerName
+
+_log = structlog.get_logger(__name__)
 
 
 def store_of(settings: Settings, past_cache: PastCache | None = None) -> BlobStore:
@@ -68,7 +71,7 @@ class Media:
     def __init__(self, base: Foundation, network: Network) -> None:
         settings, database, clock = base.settings, base.database, base.clock
         self._past_cache = PastCache()
-        store = store_of(settings, self._past_cache)
+        self._store = store = store_of(settings, self._past_cache)
         spool = spool_of(settings, self._past_cache)
         self._uses = Uses(database, clock)
         self._repository = Repository(
@@ -106,6 +109,7 @@ class Media:
     def run(self) -> list[Run]:
         """Return the parts that live long."""
         return [
+            self._prepare_store,
             self._elsewhere.run,
             self._uses.run,
             self._sweep.run,
@@ -113,6 +117,12 @@ class Media:
             self._ahead.run,
             self._close_in_the_end,
         ]
+
+    async def _prepare_store(self) -> None:
+        try:
+            await self._store.prepare()
+        except StoreUnavailable as error:
+            _log.warning("nobody can upload media now", reason=str(error))
 
     async def _close_in_the_end(self) -> None:
         try:

@@ -49,6 +49,10 @@ class BlobStore(BlobReader, Protocol):
         """Whether it remembers what it gives its bytes as."""
         ...
 
+    async def prepare(self) -> None:
+        """Do now what the first blob would have to wait for."""
+        ...
+
     async def put(self, digest: bytes, file: Path, label: Label | None = None) -> None:
         """Keep the bytes of a file for good; the file may be gone afterwards. To put what is there changes nothing."""
         ...

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import threading
 from collections.abc import AsyncIterator, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -31,8 +32,14 @@ class DirectoryStore:
         self._past_cache = past_cache
         # Threads that only wait for the disk: to have the event loop start each of them costs more than what they do.
         self._syncs = ThreadPoolExecutor(_SYNCS_AT_ONCE, thread_name_prefix="media")
+        self._preparing = threading.Lock()
+        self._is_prepared = False
 
     keeps_labels = False
+
+    async def prepare(self) -> None:
+        """Make the folders for the files, and see them to the disk, so that no file has to wait for that."""
+        await trio.to_thread.run_sync(self._prepare)
 
     async def put(self, digest: bytes, file: Path, label: Label | None = None) -> None:  # noqa: ARG002
         """Move a file to its name, and see all of it to the disk."""
@@ -95,7 +102,20 @@ class DirectoryStore:
         name = digest.hex()
         return self._folder / name[:2] / name[2:4] / name
 
+    def _prepare(self) -> None:
+        # Who finds a folder there must be able to count on it, whoever made it.
+        with self._preparing:
+            if not self._is_prepared:
+                with writing():
+                    above = _make(self._folder)
+                    for number in range(256):
+                        (self._folder / f"{number:02x}").mkdir(exist_ok=True, mode=0o700)
+                for folder in (self._folder, *above):
+                    _sync(folder)
+                self._is_prepared = True
+
     def _put(self, digest: bytes, file: Path) -> None:
+        self._prepare()
         written = self._move(digest, file)
         # Nobody counts on the bytes before they are named, so that the order is free; together they wait but once.
         others = [self._syncs.submit(_sync, path) for path in written[1:]]

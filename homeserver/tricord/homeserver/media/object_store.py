@@ -46,6 +46,9 @@ class ObjectStore:
         # Threads of its own: a store that hangs must not hold up what else runs in threads.
         self._limiter = trio.CapacityLimiter(_THREADS)
 
+    async def prepare(self) -> None:
+        """Do nothing: a bucket is there already."""
+
     async def put(self, digest: bytes, file: Path, label: Label | None = None) -> None:
         """Upload a file; until it is there as a whole, there is nothing."""
         await self._run(self._put, digest, file, label)
