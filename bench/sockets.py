@@ -70,8 +70,8 @@ class Sockets:
         )
         _receive_until(each, b"\r\n\r\n")
         each.sendall(_frame(orjson.dumps({"type": "sign_in", "access_token": token})))
-        # The first delta is the initial sync; what of it is still on the way is counted before anybody looks.
-        _receive_until(each, _FIRST_DELTA)
+        # The initial sync: the server would have to keep what of it is not read.
+        _receive_first_delta(each)
         self._sockets[each.fileno()] = each
         self._tails[each.fileno()] = b""
 
@@ -96,6 +96,34 @@ def _receive_until(each: socket.socket, mark: bytes) -> None:
         if not more:
             raise ConnectionError(f"the server refuses the WebSocket: {data[:300]!r}")
         data += more
+
+
+def _receive_first_delta(each: socket.socket) -> None:
+    data, start = b"", 0
+    while True:
+        end = _end_of_frame(data, start)
+        if end is None or end > len(data):
+            more = each.recv(1 << 18)
+            if not more:
+                raise ConnectionError(f"the server has closed the WebSocket: {data[start : start + 300]!r}")
+            data += more
+        elif _FIRST_DELTA in data[start:end]:
+            return
+        else:
+            start = end
+
+
+def _end_of_frame(data: bytes, start: int) -> int | None:
+    """Return where a frame ends that a server has sent (RFC 6455, section 5.2); None if too little is known of it."""
+    if len(data) < start + 2:
+        return None
+    length = data[start + 1]
+    if length < 126:
+        return start + 2 + length
+    size = 2 if length == 126 else 8
+    if len(data) < start + 2 + size:
+        return None
+    return start + 2 + size + int.from_bytes(data[start + 2 : start + 2 + size])
 
 
 def _frame(payload: bytes) -> bytes:
