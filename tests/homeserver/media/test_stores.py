@@ -82,7 +82,12 @@ async def test_no_file_waits_for_folders_to_be_made(tmp_path: Path, monkeypatch:
     store = DirectoryStore(folder)
     synced: list[int] = []
     sync = os.fsync
-    monkeypatch.setattr(os, "fsync", lambda descriptor: (synced.append(os.fstat(descriptor).st_ino), sync(descriptor)))
+
+    def note_sync(descriptor: int) -> None:
+        synced.append(os.fstat(descriptor).st_ino)
+        sync(descriptor)
+
+    monkeypatch.setattr(os, "fsync", note_sync)
     await store.prepare()
     assert sorted(each.name for each in folder.iterdir()) == [f"{number:02x}" for number in range(256)]
     assert synced == [above.stat().st_ino for above in (folder, folder.parent, tmp_path)]
