@@ -207,6 +207,7 @@ async def test_what_a_writer_did_before_it_died_is_done_once(pair: Pair) -> None
     await pair.other.set(pair.room_id, "m.room.name", "", {"name": "Tea"})
     assert len(done) == 2
     assert stored == done[0]
+    await pair.other.publisher.catch_up()
     assert await pair.one.bodies(pair.room_id) == await pair.other.bodies(pair.room_id) == ["hello"]
 
 
