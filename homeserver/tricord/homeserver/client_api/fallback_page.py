@@ -17,6 +17,7 @@ from tricord.homeserver.accounts.interactive_auth import InteractiveAuth
 from tricord.homeserver.accounts.rate_limits import RegistrationLimits
 from tricord.homeserver.accounts.settings import RegistrationSettings
 from tricord.homeserver.accounts.stages import DUMMY, REGISTRATION_TOKEN, TERMS, Attempt, registration_flows
+from tricord.homeserver.client_api.pages import page
 from tricord.homeserver.serving.call import Answer, Call, Route
 from tricord.homeserver.serving.escaping import escaped
 from tricord.homeserver.serving.request import read_body
@@ -101,18 +102,5 @@ def _stage(call: Call[Any, Any]) -> str:
 
 def _page(content: str, *, nonce: str | None = None, status: int = 200) -> Answer:
     nonce = nonce or secrets.token_urlsafe(16)
-    policy = (
-        f"default-src 'none'; script-src 'nonce-{nonce}'; style-src 'nonce-{nonce}'; form-action 'self'; "
-        "base-uri 'none'; frame-ancestors 'none'"
-    )
-    return Answer(
-        _PAGE.substitute(nonce=nonce, content=content).encode(),
-        status=status,
-        headers=(
-            (b"content-type", b"text/html; charset=utf-8"),
-            (b"content-security-policy", policy.encode()),
-            (b"x-content-type-options", b"nosniff"),
-            (b"referrer-policy", b"no-referrer"),
-            (b"cache-control", b"no-store"),
-        ),
-    )
+    html = _PAGE.substitute(nonce=nonce, content=content)
+    return page(html, nonce=nonce, allowing="form-action 'self'", status=status)

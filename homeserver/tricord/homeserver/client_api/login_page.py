@@ -13,6 +13,7 @@ from string import Template
 from typing import Any
 
 from tricord.clients.endpoint import Authentication, Endpoint
+from tricord.homeserver.client_api.pages import page
 from tricord.homeserver.serving.call import Answer, Call, Route
 
 _PAGE = Template("""<!DOCTYPE html>
@@ -93,17 +94,4 @@ class LoginPageApi:
     async def show(self, _call: Call[Any, Any]) -> Answer:
         """Answer the page."""
         nonce = secrets.token_urlsafe(16)
-        policy = (
-            f"default-src 'none'; script-src 'nonce-{nonce}'; style-src 'nonce-{nonce}'; connect-src 'self'; "
-            "form-action 'none'; base-uri 'none'; frame-ancestors 'none'"
-        )
-        return Answer(
-            _PAGE.substitute(nonce=nonce).encode(),
-            headers=(
-                (b"content-type", b"text/html; charset=utf-8"),
-                (b"content-security-policy", policy.encode()),
-                (b"x-content-type-options", b"nosniff"),
-                (b"referrer-policy", b"no-referrer"),
-                (b"cache-control", b"no-store"),
-            ),
-        )
+        return page(_PAGE.substitute(nonce=nonce), nonce=nonce, allowing="connect-src 'self'; form-action 'none'")
