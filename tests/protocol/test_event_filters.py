@@ -37,6 +37,13 @@ def test_types_are_wanted_by_pattern() -> None:
     assert not EventFilter.parse({"types": []}).allows(Sent())
 
 
+def test_only_a_star_is_a_wildcard() -> None:
+    for pattern in ("m.room.?ame", "m.*.?ame", "*?*"):
+        assert not EventFilter.parse({"types": [pattern]}).allows_type("m.room.name")
+        assert EventFilter.parse({"not_types": [pattern]}).allows_type("m.room.name")
+        assert EventFilter.parse({"types": [pattern]}).allows_type("m.room.?ame")
+
+
 def test_what_is_excluded_stays_so() -> None:
     found = EventFilter.parse({"senders": [ALICE, BOB], "not_senders": [BOB]})
     assert found.allows(Sent(sender=ALICE))

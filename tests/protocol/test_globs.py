@@ -10,16 +10,16 @@ from hypothesis import strategies as st
 from tricord.protocol.globs import Glob, GlobSet, WordGlob, contains_words
 
 patterns = st.text("aB?*. ", max_size=8)
-texts = st.text("aAbB. _é", max_size=12)
+texts = st.text("aAbB?. _é", max_size=12)
 
 
-def covers(pattern: str, text: str) -> bool:
+def covers(pattern: str, text: str, any_one: str = "?") -> bool:
     """Say what a glob means, as slow as it comes."""
     if not pattern:
         return not text
     if pattern[0] == "*":
-        return any(covers(pattern[1:], text[start:]) for start in range(len(text) + 1))
-    return bool(text) and pattern[0] in ("?", text[0]) and covers(pattern[1:], text[1:])
+        return any(covers(pattern[1:], text[start:], any_one) for start in range(len(text) + 1))
+    return bool(text) and pattern[0] in (any_one, text[0]) and covers(pattern[1:], text[1:], any_one)
 
 
 def is_boundary(text: str, place: int) -> bool:
@@ -33,6 +33,12 @@ def is_boundary(text: str, place: int) -> bool:
 def test_a_glob_covers_the_whole_text(pattern: str, text: str) -> None:
     assert Glob(pattern).matches(text) == covers(pattern, text)
     assert Glob(pattern, ignore_case=True).matches(text) == covers(pattern.lower(), text.lower())
+
+
+@given(patterns, texts)
+def test_of_stars_only_a_question_mark_is_itself(pattern: str, text: str) -> None:
+    for glob in (Glob(pattern, stars_only=True), GlobSet([pattern], stars_only=True)):
+        assert glob.matches(text) == covers(pattern, text, any_one="")
 
 
 @given(st.lists(patterns, max_size=4), texts, st.booleans())

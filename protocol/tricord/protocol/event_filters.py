@@ -83,11 +83,11 @@ class EventFilter:
 
     @cached_property
     def _types(self) -> GlobSet | None:
-        return None if self.types is None else GlobSet(self.types)
+        return None if self.types is None else GlobSet(self.types, stars_only=True)
 
     @cached_property
     def _not_types(self) -> GlobSet:
-        return GlobSet(self.not_types)
+        return GlobSet(self.not_types, stars_only=True)
 
 
 @dataclass(frozen=True)

@@ -1,5 +1,7 @@
 """Matrix globs in linear time: `*` is any run of characters, `?` is any one character.
 
+The patterns of filters have no other wildcard than the star (`stars_only`): in those, `?` is itself.
+
 A pattern is cut at its stars into segments of fixed length. The first segment has one place where it can be, so has the
 last; each one between takes the first place it finds, and never has to be moved again, because what follows a star may
 as well start later. So there is no backtracking for a hostile pattern to provoke: a segment without `?` is found by
@@ -23,11 +25,12 @@ class Glob:
 
     __slots__ = ("_first", "_ignore_case", "_last", "_middle", "cost", "pattern")
 
-    def __init__(self, pattern: str, *, ignore_case: bool = False) -> None:
+    def __init__(self, pattern: str, *, ignore_case: bool = False, stars_only: bool = False) -> None:
         self.pattern: Final = pattern
         self._ignore_case = ignore_case
-        self._first, self._middle, self._last = _segments(pattern.lower() if ignore_case else pattern)
-        self.cost: Final = _cost(pattern)
+        lowered = pattern.lower() if ignore_case else pattern
+        self._first, self._middle, self._last = _segments(lowered, stars_only=stars_only)
+        self.cost: Final = 1 if stars_only else _cost(pattern)
 
     def matches(self, text: str) -> bool:
         """Return whether the pattern covers the whole text."""
@@ -74,13 +77,13 @@ class GlobSet:
 
     __slots__ = ("_exact", "_ignore_case", "_others", "_prefixes", "_suffixes")
 
-    def __init__(self, patterns: Iterable[str], *, ignore_case: bool = False) -> None:
+    def __init__(self, patterns: Iterable[str], *, ignore_case: bool = False, stars_only: bool = False) -> None:
         self._ignore_case = ignore_case
         exact, prefixes, suffixes, others = set(), set(), set(), set()
         for pattern in patterns:
             if ignore_case:
                 pattern = pattern.lower()
-            if "?" in pattern or pattern.count("*") > 1:
+            if ("?" in pattern and not stars_only) or pattern.count("*") > 1:
                 others.add(pattern)
             elif "*" not in pattern:
                 exact.add(pattern)
@@ -93,7 +96,7 @@ class GlobSet:
         self._exact = frozenset(exact)
         self._prefixes = tuple(prefixes)
         self._suffixes = tuple(suffixes)
-        self._others = [Glob(pattern) for pattern in others]
+        self._others = [Glob(pattern, stars_only=stars_only) for pattern in others]
 
     def matches(self, text: str) -> bool:
         """Return whether any pattern covers the whole text."""
@@ -118,10 +121,10 @@ class _Segment:
 
     __slots__ = ("_is_literal", "_places", "_text", "length")
 
-    def __init__(self, text: str) -> None:
+    def __init__(self, text: str, *, is_literal: bool = False) -> None:
         self._text = text
         self.length: Final = len(text)
-        self._is_literal = "?" not in text
+        self._is_literal = is_literal or "?" not in text
         self._places: dict[str, int] = {}
         if not self._is_literal:
             anything = sum(1 << place for place, character in enumerate(text) if character == "?")
@@ -160,9 +163,9 @@ def _cost(pattern: str) -> int:
     return 64 if "?" in pattern else 1
 
 
-def _segments(pattern: str) -> tuple[_Segment, list[_Segment], _Segment | None]:
+def _segments(pattern: str, *, stars_only: bool = False) -> tuple[_Segment, list[_Segment], _Segment | None]:
     """Return what comes before the first star, between stars, and after the last star if there is one."""
-    first, *others = [_Segment(text) for text in pattern.split("*")]
+    first, *others = [_Segment(text, is_literal=stars_only) for text in pattern.split("*")]
     if not others:
         return first, [], None
     return first, [segment for segment in others[:-1] if segment.length], others[-1]
