@@ -311,6 +311,30 @@ async def test_history_is_read_page_by_page(server: EitherServer) -> None:
     assert [event["content"]["body"] for event in context.events_after] == ["4"]
 
 
+async def test_a_filter_is_for_what_is_around_an_event_and_for_the_state(server: EitherServer) -> None:
+    alice = await server.user("alice")
+    room_id = await alice.create_room(name="Tea")
+    said = [await alice.send_text(room_id, str(number)) for number in range(7)]
+
+    async def around(**wanted: Any) -> tuple[list[str], list[str], set[str]]:
+        found = await alice.context(room_id, said[3], limit=4, event_filter=wanted)
+        assert found.event["event_id"] == said[3]
+        before, after = (
+            [event["content"].get("body") for event in e] for e in (found.events_before, found.events_after)
+        )
+        return before, after, {event["type"] for event in found.state}
+
+    before, after, state = await around(limit=2)
+    assert (before, after) == (["2"], ["4"])
+    assert {"m.room.create", "m.room.name", "m.room.member"} <= state
+    assert await around(limit=10, types=["m.room.name", "m.room.message"]) == (["2", "1"], ["4", "5"], {"m.room.name"})
+    assert (await around(rooms=[room_id]))[:2] == (["2", "1"], ["4", "5"])
+    for elsewhere in ({"rooms": ["!elsewhere:localhost"]}, {"not_rooms": [room_id]}):
+        assert await around(**elsewhere) == ([], [], set())
+    page = await alice.messages(room_id, event_filter={"limit": 2})
+    assert [event["event_id"] for event in page.chunk] == [said[6], said[5]]
+
+
 async def test_a_gap_in_the_timeline_is_filled_from_the_history(server: EitherServer) -> None:
     alice, bob = await server.user("alice"), await server.user("bob")
     room_id = await joined_room(alice, bob)

@@ -5,9 +5,12 @@ https://spec.matrix.org/v1.19/client-server-api/#room-event-format
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
+
 from tricord.clients.testing.accounts import Device
-from tricord.clients.testing.room import Room, State, Stored
+from tricord.clients.testing.room import MEMBER, Room, State, Stored
 from tricord.clients.testing.world import World
+from tricord.protocol.event_filters import RoomEventFilter
 from tricord.protocol.identifiers import UserId
 from tricord.protocol.strict_json import JsonObject
 
@@ -57,9 +60,25 @@ def stripped_state(state: State, member: Stored) -> list[JsonObject]:
 
     https://spec.matrix.org/v1.19/client-server-api/#stripped-state
     """
-    keys = [*((event_type, "") for event_type in _SHOWN_TO_INVITED), ("m.room.member", str(member.event.sender))]
+    keys = [*((event_type, "") for event_type in _SHOWN_TO_INVITED), (MEMBER, str(member.event.sender))]
     shown = [state[key] for key in keys if key in state and state[key] is not member]
     return [_stripped(stored) for stored in (*shown, member)]
+
+
+def wanted_state(
+    state: Iterable[Stored], timeline: Sequence[Stored], wanted: RoomEventFilter, room: Room
+) -> list[Stored]:
+    """Return what a filter lets through of the state that is told beside some events."""
+    if not wanted.allows_room(room.room_id):
+        return []
+    senders = {stored.event.sender for stored in timeline}
+    return [
+        stored
+        for stored in state
+        if wanted.allows(stored.event)
+        # https://spec.matrix.org/v1.19/client-server-api/#lazy-loading-room-members
+        and (not wanted.lazy_load_members or stored.event.type != MEMBER or stored.event.state_key in senders)
+    ]
 
 
 def summary(room: Room, user_id: UserId) -> JsonObject:

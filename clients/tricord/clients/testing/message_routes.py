@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from tricord.clients.api import messages as api
 from tricord.clients.testing.call import Call, Route
-from tricord.clients.testing.formats import client_event
+from tricord.clients.testing.formats import client_event, wanted_state
 from tricord.clients.testing.room import Room, Stored
 from tricord.clients.testing.rooms import Rooms
 from tricord.clients.testing.world import World, position_of, token
@@ -14,6 +14,9 @@ from tricord.protocol.errors import Forbidden, InvalidParam, NotFound
 from tricord.protocol.event_filters import RoomEventFilter
 from tricord.protocol.identifiers import EventId
 from tricord.protocol.strict_json import JsonObject, parse_object
+
+_MOST_EVENTS = 1_000
+_MOST_EVENTS_AROUND = 100
 
 
 class MessageRoutes:
@@ -61,7 +64,7 @@ class MessageRoutes:
     def messages(self, call: Call) -> JsonObject:
         """Read a page of history."""
         query: api.GetMessages.Query = call.query
-        room = self._rooms.room_for(call.user, call.path["room_id"])
+        room, wanted = self._rooms.room_for(call.user, call.path["room_id"]), _filter(call)
         backward = query.dir == "b"
         start = (self._world.position if backward else 0) if query.from_ is None else position_of(query.from_)
         end = None if query.to is None else position_of(query.to)
@@ -71,10 +74,10 @@ class MessageRoutes:
             last = departure.position
             start, end = (min(start, last), end) if backward else (start, last if end is None else min(end, last))
         if backward:
-            found = self._seen(call, room, after=end or 0, upto=start)[::-1]
+            found = self._seen(call, room, wanted, after=end or 0, upto=start)[::-1]
         else:
-            found = self._seen(call, room, after=start, upto=end)
-        page = found[: _limit(query.limit)]
+            found = self._seen(call, room, wanted, after=start, upto=end)
+        page = found[: _limit(query.limit, wanted, _MOST_EVENTS)]
         answer: JsonObject = {"start": token(start), "chunk": self._shown(call, page)}
         if len(page) < len(found):
             last = page[-1].position if page else start
@@ -84,8 +87,9 @@ class MessageRoutes:
     def context(self, call: Call) -> JsonObject:
         """Read an event and its surroundings."""
         room, target = self._find(call)
-        limit = min(_limit(call.query.limit), 100)
-        seen = self._seen(call, room)
+        wanted = _filter(call)
+        limit = _limit(call.query.limit, wanted, _MOST_EVENTS_AROUND)
+        seen = self._seen(call, room, wanted)
         before = [stored for stored in seen if stored.position < target.position]
         before = before[len(before) - min(limit // 2, len(before)) :]
         after = [stored for stored in seen if stored.position > target.position][: limit - limit // 2]
@@ -96,7 +100,7 @@ class MessageRoutes:
             "event": client_event(target, call.device, self._world),
             "events_before": self._shown(call, before[::-1]),
             "events_after": self._shown(call, after),
-            "state": self._shown(call, list(around[-1].after.values())),
+            "state": self._shown(call, wanted_state(around[-1].after.values(), around, wanted, room)),
         }
 
     def event(self, call: Call) -> JsonObject:
@@ -110,9 +114,9 @@ class MessageRoutes:
             raise NotFound(f"there is no event {target.event.event_id} that {call.user_id} can see")
         return room, target
 
-    def _seen(self, call: Call, room: Room, *, after: int = 0, upto: int | None = None) -> list[Stored]:
-        text = call.query.filter
-        wanted = RoomEventFilter() if text is None else RoomEventFilter.parse(parse_object(text))
+    def _seen(
+        self, call: Call, room: Room, wanted: RoomEventFilter, *, after: int = 0, upto: int | None = None
+    ) -> list[Stored]:
         if not wanted.allows_room(room.room_id):
             return []
         seen = room.visible(call.user_id, after=after, upto=upto)
@@ -122,7 +126,12 @@ class MessageRoutes:
         return [client_event(stored, call.device, self._world) for stored in events]
 
 
-def _limit(limit: int) -> int:
+def _filter(call: Call) -> RoomEventFilter:
+    text = call.query.filter
+    return RoomEventFilter() if text is None else RoomEventFilter.parse(parse_object(text))
+
+
+def _limit(limit: int, wanted: RoomEventFilter, most: int) -> int:
     if limit < 0:
         raise InvalidParam("`limit` is negative")
-    return limit
+    return min(limit, most if wanted.limit is None else wanted.limit, most)

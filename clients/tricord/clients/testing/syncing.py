@@ -12,7 +12,7 @@ import trio
 from tricord.clients.api.sync import Sync
 from tricord.clients.testing.accounts import Accounts, Device, User
 from tricord.clients.testing.call import Call, Route
-from tricord.clients.testing.formats import client_event, stripped_state, summary
+from tricord.clients.testing.formats import client_event, stripped_state, summary, wanted_state
 from tricord.clients.testing.room import MEMBER, Room, State, Stored
 from tricord.clients.testing.rooms import Rooms
 from tricord.clients.testing.world import World, position_of, token
@@ -170,7 +170,7 @@ class Syncing:
         unseen = [stored for stored in window if upto is None and stored not in seen and stored.event.is_state]
         hidden = {stored.key: stored for stored in unseen}
         state = [stored for key, stored in {**start, **hidden}.items() if known.get(key) is not stored]
-        if state := _wanted_state(state, kept, wanted, room):
+        if state := wanted_state(state, kept, wanted.room.state, room):
             news["state"] = {
                 "events": [client_event(stored, device, self._world, with_room_id=False) for stored in state]
             }
@@ -221,20 +221,6 @@ def _last_seen(past: Sequence[Stored]) -> int:
             return left
         left = change.position
     return 0
-
-
-def _wanted_state(state: Sequence[Stored], timeline: Sequence[Stored], wanted: Filter, room: Room) -> list[Stored]:
-    state_filter = wanted.room.state
-    if not state_filter.allows_room(room.room_id):
-        return []
-    senders = {stored.event.sender for stored in timeline}
-    return [
-        stored
-        for stored in state
-        if state_filter.allows(stored.event)
-        # https://spec.matrix.org/v1.19/client-server-api/#lazy-loading-room-members
-        and (not state_filter.lazy_load_members or stored.event.type != MEMBER or stored.event.state_key in senders)
-    ]
 
 
 def _messages_to(device: Device, since: int | None) -> list[JsonObject]:

@@ -127,9 +127,7 @@ class History:
             # Nothing after that can be seen, so there is no reason to look at it.
             last = reading.left.place
             start, end = (min(start, last), end) if backward else (start, min(end or last, last))
-        limit = min(request.limit, MAX_EVENTS)
-        if request.wanted.limit is not None:
-            limit = min(limit, request.wanted.limit)
+        limit = _least(request.limit, MAX_EVENTS, request.wanted.limit)
         read = await self._read(user_id, room_id, start, end, request.direction, limit, request.wanted)
         answer: JsonObject = {
             "start": encode_place(self._told(request.start or start, read.seen)),
@@ -146,16 +144,20 @@ class History:
     async def context(
         self, requester: Requester, room_id: RoomId, event_id: EventId, limit: int, wanted: RoomEventFilter
     ) -> JsonObject:
-        """Return an event, what happened before and after it, and the state at the end of that."""
+        """Return an event, what happened before and after it, and the state at the end of that.
+
+        The filter is for all but the event itself; its limit is one of what is around, as `limit` is, not of the state.
+        """
         target = await self._seen(requester.user_id, room_id, event_id)
-        limit = min(limit, _MAX_EVENTS_AROUND)
+        is_wanted = wanted.allows_room(room_id)
+        limit = _least(limit, _MAX_EVENTS_AROUND, wanted.limit) if is_wanted else 0
         place = target.stored.place
         before = await self._read(
             requester.user_id, room_id, _just_before(place), None, Direction.BACKWARD, limit // 2, wanted
         )
         after = await self._read(requester.user_id, room_id, place, None, Direction.FORWARD, limit - limit // 2, wanted)
         events = [one.stored for one in (*reversed(before.seen), target, *after.seen)]
-        state = await self._state.all_at(events[-1])
+        state = await self._state.all_at(events[-1]) if is_wanted else {}
         shown = set(_members_shown(events)) if wanted.lazy_load_members else None
         of_interest = [
             stored
@@ -280,6 +282,11 @@ def _upto(page: Page, stored: StoredEvent, start: Place) -> Page:
     if stored not in page.events:
         return Page((), start)  # it is the one before
     return Page(page.events[: page.events.index(stored)], stored.place, parents=page.parents)
+
+
+def _least(*limits: int | None) -> int:
+    """Return the one of some limits that limits the most; None is no limit."""
+    return min(limit for limit in limits if limit is not None)
 
 
 def _just_before(place: Place) -> Place:
