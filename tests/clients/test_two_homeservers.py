@@ -412,6 +412,31 @@ async def test_stored_filters_are_used_by_their_id(server: EitherServer) -> None
     assert refusal(refused) == (400, "M_BAD_JSON")
 
 
+async def test_a_filter_without_members_tells_how_many_there_are(server: EitherServer) -> None:
+    alice, bob = await server.user("alice"), await server.user("bob")
+    room_id = await joined_room(alice, name="Tea")
+    messages: dict[str, Any] = {"types": ["m.room.message"]}
+    nothing_else: dict[str, Any] = {"types": []}
+    wanted = {"presence": nothing_else, "room": {"timeline": messages, "state": nothing_else}}
+    since = (await alice.sync(sync_filter=wanted))["next_batch"]
+
+    async def counts() -> tuple[int, int]:
+        nonlocal since
+        told = await alice.sync(since=since, sync_filter=wanted, timeout_seconds=10)
+        since = told["next_batch"]
+        room = told["rooms"]["join"][room_id]
+        assert not room.get("timeline", {}).get("events")
+        assert not room.get("state", {}).get("events")
+        return room["summary"]["m.joined_member_count"], room["summary"]["m.invited_member_count"]
+
+    await alice.invite(room_id, bob.user_id)
+    assert await counts() == (1, 1)
+    await bob.join(room_id)
+    assert await counts() == (2, 0)
+    await bob.leave(room_id)
+    assert await counts() == (1, 0)
+
+
 async def test_who_types_is_seen_typing_until_they_stop(server: EitherServer) -> None:
     alice, bob = await server.user("alice"), await server.user("bob")
     room_id = await joined_room(alice, bob)

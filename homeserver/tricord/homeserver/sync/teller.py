@@ -122,11 +122,14 @@ class RoomTeller:
         self, delta: Delta, window: Window, news: RoomNews, viewer: Viewer, own: Sequence[Json], facts: _Facts
     ) -> None:
         room_id = window.stretch.room_id
+        # How many members there are is told even if the filter leaves out that they come and go.
+        summary = facts.summaries.get(room_id)
         # One's own receipts change the counts; of others' private ones nobody is told, not even that there are any.
-        if not news and not own and not any(receipt.user_id == viewer.user_id for receipt in window.receipts):
+        has_read = any(receipt.user_id == viewer.user_id for receipt in window.receipts)
+        if not news and not own and summary is None and not has_read:
             return
         unread, threads = _unread(facts.counts.get(room_id), viewer.filter)
-        delta.joined[room_id] = JoinedRoom(news, tuple(own), facts.summaries.get(room_id), unread, threads)
+        delta.joined[room_id] = JoinedRoom(news, tuple(own), summary, unread, threads)
 
     async def _tell_asked(self, delta: Delta, plan: Plan, ignored: frozenset[UserId], reads: RoomReads) -> None:
         """Tell of rooms that the user is asked into, or knocks on."""
