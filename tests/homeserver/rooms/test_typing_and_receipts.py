@@ -80,10 +80,12 @@ async def test_receipts_sent_together_are_written_together(parts: Parts) -> None
     assert not parts.changes.passing_changed(ROOM, parts.publisher.position)
 
 
-def test_private_receipts_are_shown_to_their_owner_only() -> None:
+def test_receipts_are_shown_but_for_private_ones_and_those_of_ignored_people() -> None:
     both = [receipt(ALICE, 5, kind=READ_PRIVATE), receipt(ALICE, 4)]
-    assert shown_to(ALICE, both) == both
-    assert shown_to(BOB, both) == both[1:]
+    assert shown_to(ALICE, both, ()) == both
+    assert shown_to(ALICE, both, {ALICE}) == both
+    assert shown_to(BOB, both, ()) == both[1:]
+    assert shown_to(BOB, both, {ALICE}) == []
 
 
 async def typing_now(parts: Parts) -> list[str]:

@@ -287,7 +287,7 @@ async def sync_server(database: Database) -> AsyncIterator[SyncServer]:
         ),
         unreadable,
         account_data_section,
-        PresenceSection(database, memberships, clock, enabled=True),
+        PresenceSection(database, memberships, preferences, clock, enabled=True),
         devices,
     )
     sliding = SlidingEngine(

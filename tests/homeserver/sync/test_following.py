@@ -196,6 +196,45 @@ async def test_people_who_are_ignored_are_not_heard(alice: Follower, bob: Follow
     assert "invite" not in (await bob.news()).get("rooms", {})
 
 
+async def test_what_ignored_people_type_and_read_is_not_told(alice: Follower, bob: Follower, carol: Follower) -> None:
+    room = await room_of(alice, bob, carol)
+    event_id = await alice.say(room, "read this")
+    await alice.sync()
+    await alice.set_account_data("m.ignored_user_list", {"ignored_users": {bob.user_id: {}}})
+    await alice.news()
+    await bob.post(f"/v3/rooms/{room}/receipt/m.read/{event_id}", {})
+    assert "rooms" not in await alice.news()
+    for person in (bob, carol):
+        await person.put(f"/v3/rooms/{room}/typing/{person.user_id}", {"typing": True, "timeout": 30000})
+        await person.post(f"/v3/rooms/{room}/receipt/m.read/{event_id}", {})
+    for told in (await alice.news(), await alice.sync()):
+        typing, receipt = joined(told, room)["ephemeral"]["events"]
+        assert typing["content"] == {"user_ids": [carol.user_id]}
+        assert list(receipt["content"][event_id]["m.read"]) == [carol.user_id]
+    assert bob.user_id in str(joined(await carol.sync(), room)["ephemeral"])
+    # Bob still types, and Carol does not any more: that must be told.
+    await carol.put(f"/v3/rooms/{room}/typing/{carol.user_id}", {"typing": False})
+    (typing,) = joined(await alice.news(), room)["ephemeral"]["events"]
+    assert typing["content"] == {"user_ids": []}
+    await alice.set_account_data("m.ignored_user_list", {"ignored_users": {}})
+    assert bob.user_id in str(joined(await alice.sync(), room)["ephemeral"])
+
+
+async def test_whether_ignored_people_are_there_is_not_told(alice: Follower, bob: Follower, carol: Follower) -> None:
+    await room_of(alice, bob, carol)
+    await bob.set_account_data("m.ignored_user_list", {"ignored_users": {alice.user_id: {}}})
+    for follower in (bob, carol):
+        await follower.sync()
+    for person in (alice, carol):
+        await person.put(f"/v3/presence/{person.user_id}/status", {"presence": "online", "status_msg": "here"})
+    await carol.news(wait=5)
+    news = await bob.news(wait=5)
+    everything = await bob.sync()
+    assert alice.user_id not in {event["sender"] for told in (news, everything) for event in told["presence"]["events"]}
+    assert carol.user_id in {event["sender"] for event in everything["presence"]["events"]}
+    assert alice.user_id in {event["sender"] for event in (await carol.sync())["presence"]["events"]}
+
+
 async def test_account_data_of_rooms_is_told_with_the_room(alice: Follower) -> None:
     room = await room_of(alice)
     await alice.sync()

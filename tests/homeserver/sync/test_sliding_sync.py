@@ -354,6 +354,33 @@ async def test_extensions_tell_what_is_asked_for(alice: Follower, bob: Follower)
     assert bob.user_id in str((await later.look())["extensions"]["receipts"])
 
 
+async def test_what_ignored_people_type_and_read_is_out_of_sight(
+    alice: Follower, bob: Follower, carol: Follower
+) -> None:
+    room = await alice.create_room(preset="public_chat")
+    for person in (bob, carol):
+        await person.join(room)
+    event_id = await alice.say(room, "read this")
+    await alice.set_account_data("m.ignored_user_list", {"ignored_users": {bob.user_id: {}}})
+    extensions = {name: {"enabled": True} for name in ("receipts", "typing")}
+    window = Window(alice, first(1), extensions=extensions)
+    await window.look()
+
+    async def act(person: Follower) -> None:
+        await person.put(f"/v3/rooms/{quote(room)}/typing/{person.user_id}", {"typing": True, "timeout": 30_000})
+        await person.post(f"/v3/rooms/{quote(room)}/receipt/m.read/{event_id}", {})
+
+    await act(bob)
+    told = (await window.look())["extensions"]
+    assert told["receipts"] == {"rooms": {}}
+    assert told["typing"]["rooms"][room]["content"] == {"user_ids": []}
+    await act(carol)
+    for looking in (window, Window(alice, first(1), extensions=extensions, conn_id="other")):
+        told = (await looking.look())["extensions"]
+        assert list(told["receipts"]["rooms"][room]["content"][event_id]["m.read"]) == [carol.user_id]
+        assert told["typing"]["rooms"][room]["content"] == {"user_ids": [carol.user_id]}
+
+
 async def test_receipts_in_rooms_out_of_sight_come_when_they_are_looked_at(alice: Follower, bob: Follower) -> None:
     rooms = await rooms_of(alice, 2)
     await bob.join(rooms[0])

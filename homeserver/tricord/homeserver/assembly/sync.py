@@ -80,7 +80,7 @@ class Sync:
             ),
             unreadable,
             account_data,
-            PresenceSection(database, memberships, base.clock, enabled=True),
+            PresenceSection(database, memberships, rooms.preferences, base.clock, enabled=True),
             devices,
         )
         self._initial_syncs = InitialSyncs(

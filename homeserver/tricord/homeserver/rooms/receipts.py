@@ -7,7 +7,7 @@ https://spec.matrix.org/v1.19/client-server-api/#receipts
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Container, Iterable, Sequence
 from dataclasses import replace
 
 from tricord.homeserver.storage.database import Database, Transaction
@@ -22,9 +22,13 @@ READ_PRIVATE = "m.read.private"
 FULLY_READ = "m.fully_read"
 
 
-def shown_to(viewer: UserId, receipts: Iterable[Receipt]) -> list[Receipt]:
-    """Leave out the private receipts of others."""
-    return [receipt for receipt in receipts if receipt.receipt_type != READ_PRIVATE or receipt.user_id == viewer]
+def shown_to(viewer: UserId, receipts: Iterable[Receipt], ignored: Container[UserId]) -> list[Receipt]:
+    """Leave out the private receipts of others, and all of those whom the viewer ignores."""
+    return [
+        receipt
+        for receipt in receipts
+        if receipt.user_id == viewer or (receipt.receipt_type != READ_PRIVATE and receipt.user_id not in ignored)
+    ]
 
 
 class Receipts:

@@ -52,6 +52,8 @@ class Window:
     transaction_users: frozenset[UserId] = frozenset()
     # Who has read in private, which only they are told.
     private_readers: frozenset[UserId] = frozenset()
+    # Who types or has read, of whom those are told nothing who ignore them.
+    passing_users: frozenset[UserId] = frozenset()
     changes_members: bool = False
     # Who names the room after its members may have to begin with it.
     changes_name: bool = False
@@ -87,6 +89,7 @@ class Window:
             stored.event.sender for stored in self.events if stored.transaction_id is not None
         )
         self.private_readers = frozenset(one.user_id for one in self.receipts if one.receipt_type == READ_PRIVATE)
+        self.passing_users = frozenset((*(self.typing or ()), *(receipt.user_id for receipt in self.receipts)))
         self.changes_members = any(stored.event.type == MEMBER for stored in self.events) or any(
             event_type == MEMBER for event_type, _ in self.state
         )

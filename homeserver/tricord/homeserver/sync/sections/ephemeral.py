@@ -1,8 +1,13 @@
-"""What passes: who is typing in a room, and up to where people have read."""
+"""What passes: who is typing in a room, and up to where people have read.
+
+The specification keeps all events of ignored users but for state from whoever ignores them. What they type and read
+comes in events about several people: it is left out of those.
+https://spec.matrix.org/v1.19/client-server-api/#ignoring-users
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Container, Iterable
 
 import orjson
 
@@ -12,12 +17,16 @@ from tricord.protocol.identifiers import UserId
 from tricord.protocol.strict_json import JsonObject
 
 
-def typing_event(user_ids: Sequence[UserId]) -> Json:
-    """Return everybody who is typing, as an event that replaces the one before.
+def typing_event(user_ids: Iterable[UserId], ignored: Container[UserId], *, begins: bool) -> Json | None:
+    """Return who is typing, of those who are not ignored, as an event that replaces the one before.
 
+    None: nobody is, and a client that `begins` need not hear that. Any other may have been told of somebody.
     https://spec.matrix.org/v1.19/client-server-api/#mtyping
     """
-    return orjson.dumps({"type": "m.typing", "content": {"user_ids": list(user_ids)}})
+    heard = [user_id for user_id in user_ids if user_id not in ignored]
+    if begins and not heard:
+        return None
+    return orjson.dumps({"type": "m.typing", "content": {"user_ids": heard}})
 
 
 def receipt_event(receipts: Iterable[Receipt]) -> Json | None:

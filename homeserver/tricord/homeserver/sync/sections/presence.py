@@ -1,4 +1,4 @@
-"""Who is there, of those the viewer shares a room with."""
+"""Who is there, of those the viewer shares a room with and does not ignore."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ import trio
 from tricord.homeserver.accounts.presence import presence_content
 from tricord.homeserver.clock import Clock
 from tricord.homeserver.rooms.memberships import Memberships
+from tricord.homeserver.rooms.preferences import Preferences
 from tricord.homeserver.storage.database import Database
 from tricord.homeserver.storage.presence import Presence, latest_present, presence_between, presence_of, present_among
 from tricord.homeserver.sync.delta import Json
@@ -38,9 +39,12 @@ class _Stretch:
 class PresenceSection:
     """Reads presence."""
 
-    def __init__(self, database: Database, memberships: Memberships, clock: Clock, *, enabled: bool) -> None:
+    def __init__(
+        self, database: Database, memberships: Memberships, preferences: Preferences, clock: Clock, *, enabled: bool
+    ) -> None:
         self._database = database
         self._memberships = memberships
+        self._preferences = preferences
         self._clock = clock
         self._enabled = enabled
         self._read: OrderedDict[tuple[int, int], _Stretch] = OrderedDict()
@@ -56,7 +60,7 @@ class PresenceSection:
             # They need not be asked one by one: they are a good part of all who are here.
             latest = await self._database.read(latest_present, _MOST_ASKED)
             present = [entry for entry in latest if entry.user_id in neighbours][:_MOST_TOLD]
-        return self._events(viewer, present)
+        return await self._events(viewer, present)
 
     async def changes(
         self, viewer: Viewer, after: int, upto: int, newly_joined: Collection[RoomId]
@@ -72,7 +76,7 @@ class PresenceSection:
             for entry in await self._database.read(presence_of, list(met - told.keys())[:_MOST_TOLD]):
                 if entry.state != "offline":
                     told[entry.user_id] = entry
-        return self._events(viewer, told.values())
+        return await self._events(viewer, told.values())
 
     async def _changed(self, viewer: UserId, after: int, upto: int) -> list[Presence]:
         """Return what changed of those whom a viewer sees. Many are woken by one change, and read the same."""
@@ -100,12 +104,13 @@ class PresenceSection:
             if entry.user_id == viewer or await self._memberships.share_a_room(viewer, entry.user_id)
         ]
 
-    def _events(self, viewer: Viewer, entries: Collection[Presence]) -> tuple[Json, ...]:
+    async def _events(self, viewer: Viewer, entries: Collection[Presence]) -> tuple[Json, ...]:
         wanted, now_ms = viewer.filter.presence, self._clock.now_ms()
         if not wanted.allows_type("m.presence"):
             return ()
+        ignored = await self._preferences.ignored_by(viewer.user_id)
         return tuple(
             orjson.dumps({"type": "m.presence", "sender": entry.user_id, "content": presence_content(entry, now_ms)})
             for entry in entries
-            if wanted.allows_sender(entry.user_id)
+            if wanted.allows_sender(entry.user_id) and entry.user_id not in ignored
         )

@@ -1,12 +1,12 @@
 """A window as one viewer is told it: only what they may see and want, as JSON.
 
 Most viewers of a window are told the same. What makes somebody different: that they have sent one of the events and get
-its transaction id, ignore one of the senders, or have not been in the room all through it.
+its transaction id, ignore somebody who has sent, typed or read something, or have not been in the room all through it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Container, Iterable, Mapping
 
 import orjson
 
@@ -53,11 +53,12 @@ def news_for(
         and not lacks_members
         and viewer.user_id not in window.transaction_users
         and ignored.isdisjoint(window.senders)
+        and ignored.isdisjoint(window.passing_users)
         and viewer.user_id not in window.private_readers
         and not (aggregations and any(stored.event.event_id in aggregations for stored in events))
     )
     if not is_usual:
-        return _render(window, viewer, now_ms, events, memberships, lacks_members, aggregations)
+        return _render(window, viewer, now_ms, events, memberships, lacks_members, aggregations, ignored)
     key = (id(viewer.filter), viewer.use_state_after)
     shared = window.news.get(key)
     if shared is None or now_ms - shared[2] > _NEWS_LAST_MS:
@@ -76,6 +77,7 @@ def _render(
     memberships: Mapping[StoredEvent, str] | None,
     members: Collection[StoredEvent],
     aggregations: Mapping[EventId, Aggregation] = _NOTHING_RELATED,
+    ignored: Container[UserId] = (),
 ) -> RoomNews:
     wanted = viewer.filter
     reader = Reader(viewer.user_id, viewer.device_id)
@@ -105,7 +107,7 @@ def _render(
         timeline=timeline,
         state=tuple(as_json(stored, None) for stored in state) if state_is_said else None,
         state_is_after=viewer.use_state_after,
-        ephemeral=tuple(_ephemeral(window, viewer)),
+        ephemeral=tuple(_ephemeral(window, viewer, ignored)),
     )
 
 
@@ -127,16 +129,18 @@ def _state(window: Window, wanted: Filter, members: Collection[StoredEvent], *, 
     return chosen
 
 
-def _ephemeral(window: Window, viewer: Viewer) -> Iterable[Json]:
+def _ephemeral(window: Window, viewer: Viewer, ignored: Container[UserId]) -> Iterable[Json]:
     wanted = viewer.filter.room.ephemeral
     if not wanted.allows_room(window.stretch.room_id):
         return
     if window.typing is not None and wanted.allows_type("m.typing"):
-        yield typing_event(window.typing)
+        typing = typing_event(window.typing, ignored, begins=window.stretch.full_state)
+        if typing is not None:
+            yield typing
     if window.receipts and wanted.allows_type("m.receipt"):
-        event = receipt_event(shown_to(viewer.user_id, window.receipts))
-        if event is not None:
-            yield event
+        receipts = receipt_event(shown_to(viewer.user_id, window.receipts, ignored))
+        if receipts is not None:
+            yield receipts
 
 
 def only_fields(encoded: Json, fields: Iterable[str]) -> Json:

@@ -185,6 +185,7 @@ class SlidingEngine:
             data,
             since,
             upto,
+            ignored,
         )
         told_of_rooms, extras = await together(reads.read(news, sections), self._extensions.read(turn))
         wanted = request.extensions.account_data.enabled

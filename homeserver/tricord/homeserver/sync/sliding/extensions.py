@@ -29,7 +29,7 @@ from tricord.homeserver.sync.sliding.told import ACCOUNT_DATA, RECEIPTS, TYPING,
 from tricord.homeserver.sync.viewer import Viewer
 from tricord.homeserver.sync.windows import Windows
 from tricord.homeserver.together import together
-from tricord.protocol.identifiers import EventId, RoomId
+from tricord.protocol.identifiers import EventId, RoomId, UserId
 from tricord.protocol.strict_json import JsonObject
 
 _ALL = "*"
@@ -75,6 +75,7 @@ class Turn:
     data: AccountDataNews
     since: int | None
     upto: int
+    ignored: frozenset[UserId]
 
     def scope(self, wanted: RoomExtension) -> list[RoomId]:
         """Return the rooms that an extension is wanted of."""
@@ -179,7 +180,7 @@ class ExtensionReader:
             if not turn.has_begun(room_id, RECEIPTS):
                 new.append(room_id)
             elif room is not None and room.window is not None:
-                event = receipt_event(shown_to(turn.viewer.user_id, room.window.receipts))
+                event = receipt_event(shown_to(turn.viewer.user_id, room.window.receipts, turn.ignored))
                 if event is not None:
                     told[room_id] = event
             extras.begin(room_id, RECEIPTS)
@@ -188,26 +189,26 @@ class ExtensionReader:
             shown = [e.event.event_id for r in new if (room := turn.rooms.get(r)) is not None for e in room.events]
             found = await self._database.read(receipts_on_events, turn.viewer.user_id, new, shown)
             for room_id, receipts in found.items():
-                event = receipt_event(shown_to(turn.viewer.user_id, receipts))
+                event = receipt_event(shown_to(turn.viewer.user_id, receipts, turn.ignored))
                 if event is not None:
                     told[room_id] = event
         extras.add_of_rooms("receipts", told)
 
     async def _add_typing(self, turn: Turn, extras: Extras) -> None:
-        told: dict[RoomId, Json] = {}
-        new: dict[RoomId, list[Any]] = {}
+        told: dict[RoomId, Json | None] = {}
+        new: dict[RoomId, list[UserId]] = {}
         for room_id in turn.scope(turn.wanted.typing):
             room = turn.rooms.get(room_id)
             if not turn.has_begun(room_id, TYPING):
                 new[room_id] = []
             elif room is not None and room.window is not None and room.window.typing is not None:
-                told[room_id] = typing_event(room.window.typing)
+                told[room_id] = typing_event(room.window.typing, turn.ignored, begins=False)
             extras.begin(room_id, TYPING)
         if new:
             for room_id, user_id, _ in await self._database.read(typing_in, list(new)):
                 new[room_id].append(user_id)
-            told |= {room_id: typing_event(user_ids) for room_id, user_ids in new.items() if user_ids}
-        extras.add_of_rooms("typing", told)
+            told |= {room_id: typing_event(users, turn.ignored, begins=True) for room_id, users in new.items()}
+        extras.add_of_rooms("typing", {room_id: event for room_id, event in told.items() if event is not None})
 
     async def _add_threads(self, turn: Turn, extras: Extras, name: str = "threads") -> None:
         wanted = turn.wanted.threads if name == "threads" else turn.wanted.unstable_threads
