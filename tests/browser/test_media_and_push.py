@@ -11,10 +11,11 @@ import orjson
 import pytest
 import trio
 
+from tests.authority import Authority
 from tests.browser.chromium import page
 from tests.browser.push_service import push_service
 from tests.browser.video import webm
-from tests.federation.web import LOOPBACK, Authority, Host, Seen, hosting, reply
+from tests.federation.web import LOOPBACK, Host, Seen, hosting, reply
 from tests.homeserver.media.images import image
 from tests.servers import PASSWORD, running_homeserver, signed_in
 

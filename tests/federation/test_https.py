@@ -6,8 +6,9 @@ from pathlib import Path
 import orjson
 import pytest
 
+from tests.authority import Authority
 from tests.federation.servers import HERE, new_key
-from tests.federation.web import LOOPBACK, Authority, Host, ScriptedDns, hosting, reply
+from tests.federation.web import LOOPBACK, Host, ScriptedDns, hosting, reply
 from tricord.federation.addresses import AllowedAddresses
 from tricord.federation.client import FederationClient
 from tricord.federation.discovery import Discovery

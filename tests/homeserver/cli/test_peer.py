@@ -8,7 +8,7 @@ from pathlib import Path
 
 import trio
 
-from tests.federation.web import Authority
+from tests.authority import Authority
 from tests.homeserver.cli.commands import Outcome, in_process, written
 from tests.servers import running_homeserver
 

@@ -17,7 +17,8 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
-from tests.federation.web import LOOPBACK, Authority, Host, Seen, hosting, reply
+from tests.authority import Authority
+from tests.federation.web import LOOPBACK, Host, Seen, hosting, reply
 from tests.servers import running_homeserver, signed_in
 from tricord.clients import Client, Refused
 from tricord.homeserver.app import Homeserver

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
+from tests.authority import Authority
 from tests.homeserver.serving.house import House
 
 
@@ -11,6 +14,12 @@ from tests.homeserver.serving.house import House
 def house() -> House:
     """The handlers."""
     return House()
+
+
+@pytest.fixture
+def authority(tmp_path: Path) -> Authority:
+    """Who signs the certificate of the house."""
+    return Authority(tmp_path)
 
 
 @pytest.fixture(params=[False, True], ids=["straight", "by quart"])

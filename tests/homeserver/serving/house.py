@@ -219,19 +219,18 @@ async def opened(
     limits: Limits | None = None,
     everything_by_quart: bool = False,
     trusted_proxies: Sequence[str] = (),
-    tls: tuple[Path, Path] | None = None,
+    tls: Path | None = None,
     drain_seconds: float = 8,
     more_routes: Sequence[Route] = (),
 ) -> AsyncIterator[str]:
-    """Serve the house, and give the address: host:port."""
+    """Serve the house, and give the address: host:port. `tls` is a file with a certificate and its key."""
     application = Application(
         Dispatcher([*house.routes(), *more_routes], house, peers=house),
         trusted_proxies=trusted_proxies,
         everything_by_quart=everything_by_quart,
     )
-    certificate, key = tls or (None, None)
     websockets = {b"/chat": WebSocketRoute("/chat", house.chat, largest_message=1000)}
-    listener = Listener("127.0.0.1:0", application, websockets, certificate, key, limits or Limits())
+    listener = Listener("127.0.0.1:0", application, websockets, tls, tls, limits or Limits())
     with trio.fail_after(PATIENCE_SECONDS):
         async with listening([listener], drain_seconds=drain_seconds) as urls:
             yield urls[0].partition("://")[2]

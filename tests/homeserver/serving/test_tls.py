@@ -8,7 +8,7 @@ import httpx
 import pytest
 import trio
 
-from tests.homeserver.serving.certificate import trusting, write_certificate
+from tests.authority import Authority
 from tests.homeserver.serving.house import LARGE, House, Wire, opened, request, settled, wire
 from tricord.homeserver.serving.limits import Limits
 from tricord.homeserver.serving.sockets import CannotListen
@@ -16,12 +16,11 @@ from tricord.homeserver.serving.sockets import CannotListen
 
 @pytest.mark.parametrize("http2", [False, True])
 async def test_a_client_gets_the_version_that_it_speaks(
-    house: House, by_quart: bool, tmp_path: Path, http2: bool
+    house: House, by_quart: bool, authority: Authority, http2: bool
 ) -> None:
-    tls = write_certificate(tmp_path)
     async with (
-        opened(house, everything_by_quart=by_quart, tls=tls) as address,
-        httpx.AsyncClient(verify=trusting(tls[0]), http2=http2, base_url=f"https://{address}") as client,
+        opened(house, everything_by_quart=by_quart, tls=authority.certify("127.0.0.1")) as address,
+        httpx.AsyncClient(verify=authority.trusted(), http2=http2, base_url=f"https://{address}") as client,
     ):
         answer = await client.post("/echo", json={"n": "tls"})
         assert answer.http_version == ("HTTP/2" if http2 else "HTTP/1.1")
@@ -31,20 +30,20 @@ async def test_a_client_gets_the_version_that_it_speaks(
         assert (await client.get("/nowhere")).json()["errcode"] == "M_UNRECOGNIZED"
 
 
-async def test_a_client_that_leaves_lets_go_of_what_only_waits(house: House, by_quart: bool, tmp_path: Path) -> None:
-    tls = write_certificate(tmp_path)
-    async with opened(house, everything_by_quart=by_quart, tls=tls) as address:
+async def test_a_client_that_leaves_lets_go_of_what_only_waits(
+    house: House, by_quart: bool, authority: Authority
+) -> None:
+    async with opened(house, everything_by_quart=by_quart, tls=authority.certify("127.0.0.1")) as address:
         async with wire(address) as plain:
-            stream = trio.SSLStream(plain.stream, trusting(tls[0]), server_hostname="127.0.0.1")
+            stream = trio.SSLStream(plain.stream, authority.trusted(), server_hostname="127.0.0.1")
             await stream.send_all(request("POST", "/waits", b"{}"))
             await house.started.wait()
         await house.cancelled.wait()
 
 
-async def test_what_is_sent_ahead_while_one_waits_is_served_next(house: House, tmp_path: Path) -> None:
-    tls = write_certificate(tmp_path)
-    async with opened(house, tls=tls) as address, wire(address) as plain:
-        client = Wire(trio.SSLStream(plain.stream, trusting(tls[0]), server_hostname="127.0.0.1"))
+async def test_what_is_sent_ahead_while_one_waits_is_served_next(house: House, authority: Authority) -> None:
+    async with opened(house, tls=authority.certify("127.0.0.1")) as address, wire(address) as plain:
+        client = Wire(trio.SSLStream(plain.stream, authority.trusted(), server_hostname="127.0.0.1"))
         await client.say(request("POST", "/waits", b"{}"))
         await house.started.wait()
         await client.say(request("POST", "/echo", b'{"n":"ahead"}'))
@@ -54,17 +53,17 @@ async def test_what_is_sent_ahead_while_one_waits_is_served_next(house: House, t
         assert (await client.reply()).json["body"] == {"n": "ahead"}
 
 
-async def test_a_handshake_that_pauses_is_not_waited_for(house: House, tmp_path: Path) -> None:
+async def test_a_handshake_that_pauses_is_not_waited_for(house: House, authority: Authority) -> None:
     limits = Limits(handshake_seconds=0.05)
-    async with opened(house, tls=write_certificate(tmp_path), limits=limits) as address, wire(address) as client:
+    async with opened(house, tls=authority.certify("127.0.0.1"), limits=limits) as address, wire(address) as client:
         await client.say(b"\x16\x03\x01")
         assert await client.to_the_end() == b""
 
 
 async def test_plain_http_on_a_tls_port_ends_quietly(
-    house: House, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    house: House, authority: Authority, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    async with opened(house, tls=write_certificate(tmp_path)) as address, wire(address) as client:
+    async with opened(house, tls=authority.certify("127.0.0.1")) as address, wire(address) as client:
         await client.say(request("GET", "/address"))
         await client.to_the_end()
     assert "failed" not in capsys.readouterr().out
@@ -74,5 +73,5 @@ async def test_a_certificate_that_is_none_is_told_before_anything_is_served(hous
     broken = tmp_path / "broken.pem"
     broken.write_text("no certificate", encoding="ascii")
     with pytest.raises(CannotListen, match="not a certificate"):
-        async with opened(house, tls=(broken, broken)):
+        async with opened(house, tls=broken):
             raise AssertionError("it listens")

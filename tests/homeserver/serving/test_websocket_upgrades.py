@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import orjson
 import pytest
 import trio
 from trio_websocket import ConnectionClosed, connect_websocket_url, open_websocket_url
 
-from tests.homeserver.serving.certificate import trusting, write_certificate
+from tests.authority import Authority
 from tests.homeserver.serving.house import House, opened, request, settled, wire
 from tricord.homeserver.serving.limits import Limits
 
@@ -31,11 +29,12 @@ async def test_a_websocket_is_opened_and_told_who_it_is(house: House) -> None:
         assert await websocket.get_message() == "hello"
 
 
-async def test_a_websocket_is_opened_by_tls_from_a_client_that_speaks_http_2_too(house: House, tmp_path: Path) -> None:
-    tls = write_certificate(tmp_path)
-    context = trusting(tls[0], "http/1.1")
+async def test_a_websocket_is_opened_by_tls_from_a_client_that_speaks_http_2_too(
+    house: House, authority: Authority
+) -> None:
+    context = authority.trusted("http/1.1")
     async with (
-        opened(house, tls=tls) as address,
+        opened(house, tls=authority.certify("127.0.0.1")) as address,
         open_websocket_url(f"wss://{address}/chat", ssl_context=context) as websocket,
     ):
         await websocket.get_message()

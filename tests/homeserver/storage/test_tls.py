@@ -6,7 +6,6 @@ The embedded PostgreSQL is built without TLS: `Front` stands before it and does 
 
 from __future__ import annotations
 
-import datetime as dt
 import socket
 import ssl
 import struct
@@ -16,10 +15,8 @@ from pathlib import Path
 import pytest
 import trio
 import trio.testing
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
 
+from tests.authority import Authority
 from tests.postgres import FAST, served
 from tricord.homeserver.storage.connection import Connection
 from tricord.homeserver.storage.errors import DatabaseError, DatabaseUnavailable
@@ -77,7 +74,7 @@ class Front:
             first = b""
             if self._certificate is not None:
                 context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-                context.load_cert_chain(self._certificate, self._certificate.with_suffix(".key"))
+                context.load_cert_chain(self._certificate)
                 client = trio.SSLStream(stream, context, server_side=True, https_compatible=True)
                 self.encrypted += 1
         elif self._tls_is_demanded and first != CANCEL_REQUEST:
@@ -108,8 +105,8 @@ async def pass_on(source: trio.abc.Stream, target: trio.abc.Stream, both: trio.C
 
 
 @pytest.fixture
-async def front(postgres_port: int, nursery: trio.Nursery, certificates: Path) -> Front:
-    front = Front(postgres_port, certificates / "server.crt", tls_is_demanded=True)
+async def front(postgres_port: int, nursery: trio.Nursery, authority: Authority) -> Front:
+    front = Front(postgres_port, authority.certify("localhost"), tls_is_demanded=True)
     await nursery.start(front.serve)
     return front
 
@@ -122,12 +119,8 @@ async def front_without_tls(postgres_port: int, nursery: trio.Nursery) -> Front:
 
 
 @pytest.fixture(scope="module")
-def certificates(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """`server.crt`, for localhost, and `other.crt`, of somebody else; both signed by themselves."""
-    folder = tmp_path_factory.mktemp("certificates")
-    write_certificate(folder, "server")
-    write_certificate(folder, "other")
-    return folder
+def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
+    return Authority(tmp_path_factory.mktemp("authority"))
 
 
 async def make_user(url: str) -> None:
@@ -136,31 +129,9 @@ async def make_user(url: str) -> None:
     await connection.aclose()
 
 
-def write_certificate(folder: Path, name: str) -> None:
-    key = ec.generate_private_key(ec.SECP256R1())
-    subject = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "localhost")])
-    now = dt.datetime.now(dt.UTC)
-    certificate = (
-        x509.CertificateBuilder()
-        .subject_name(subject)
-        .issuer_name(subject)
-        .public_key(key.public_key())
-        .serial_number(x509.random_serial_number())
-        .not_valid_before(now - dt.timedelta(days=1))
-        .not_valid_after(now + dt.timedelta(days=1))
-        .add_extension(x509.SubjectAlternativeName([x509.DNSName("localhost")]), critical=False)
-        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
-        .sign(key, hashes.SHA256())
-    )
-    (folder / f"{name}.crt").write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
-    (folder / f"{name}.key").write_bytes(
-        key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
-    )
-
-
 @pytest.mark.parametrize("mode", ["prefer", "require", "verify-ca", "verify-full"])
-async def test_tls_and_a_password_let_us_in(front: Front, certificates: Path, mode: str) -> None:
-    known = "" if mode in ("prefer", "require") else f"&sslrootcert={certificates / 'server.crt'}"
+async def test_tls_and_a_password_let_us_in(front: Front, authority: Authority, mode: str) -> None:
+    known = "" if mode in ("prefer", "require") else f"&sslrootcert={authority.certificate}"
     connection = await Connection.open(front.url(f"sslmode={mode}{known}"))
     assert front.encrypted == 1
     assert await connection.fetchval("SELECT current_user") == "alice"
@@ -202,16 +173,17 @@ async def test_a_backend_that_was_ended_is_noticed_over_tls(front: Front) -> Non
 
 
 @pytest.mark.parametrize("mode", ["verify-ca", "verify-full"])
-async def test_a_server_whose_certificate_is_not_known_is_refused(front: Front, certificates: Path, mode: str) -> None:
+async def test_a_server_whose_certificate_is_not_known_is_refused(front: Front, tmp_path: Path, mode: str) -> None:
+    other = Authority(tmp_path)
     with pytest.raises(DatabaseUnavailable, match="CERTIFICATE_VERIFY_FAILED") as caught:
-        await Connection.open(front.url(f"sslmode={mode}&sslrootcert={certificates / 'other.crt'}"))
+        await Connection.open(front.url(f"sslmode={mode}&sslrootcert={other.certificate}"))
     assert isinstance(caught.value.__cause__, ssl.SSLCertVerificationError)
 
 
 async def test_a_server_of_another_name_is_refused_if_the_name_is_to_be_verified(
-    front: Front, certificates: Path
+    front: Front, authority: Authority
 ) -> None:
-    known = f"sslrootcert={certificates / 'server.crt'}"
+    known = f"sslrootcert={authority.certificate}"
     with pytest.raises(DatabaseUnavailable, match=r"not valid for '127\.0\.0\.1'"):
         await Connection.open(front.url(f"sslmode=verify-full&{known}", host="127.0.0.1"))
     connection = await Connection.open(front.url(f"sslmode=verify-ca&{known}", host="127.0.0.1"))
@@ -225,10 +197,10 @@ async def test_a_server_that_wants_tls_refuses_who_comes_without(front: Front) -
 
 @pytest.mark.parametrize("mode", ["require", "verify-ca", "verify-full"])
 async def test_a_server_without_tls_is_refused_where_the_url_demands_it(
-    front_without_tls: Front, certificates: Path, mode: str
+    front_without_tls: Front, authority: Authority, mode: str
 ) -> None:
     with pytest.raises(DatabaseUnavailable, match="has no TLS, and the URL demands it"):
-        await Connection.open(front_without_tls.url(f"sslmode={mode}&sslrootcert={certificates / 'server.crt'}"))
+        await Connection.open(front_without_tls.url(f"sslmode={mode}&sslrootcert={authority.certificate}"))
 
 
 @pytest.mark.parametrize("mode", ["disable", "prefer", "allow"])

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import trio
 
-from tests.federation.web import Authority
+from tests.authority import Authority
 from tests.peers.synapse.installation import synapse_python
 from tests.peers.synapse.synapse import Synapse
 from tests.postgres import PostgresServer
