@@ -1,7 +1,7 @@
 """Let two Synapse servers live in rooms of every version, and write down what they made of it.
 
     python -m venv synapse && synapse/bin/pip install matrix-synapse
-    synapse/bin/python tests/vectors/synapse/make.py tests/vectors/synapse
+    synapse/bin/python -m tests.vectors.synapse.make tests/vectors/synapse
 
 Both run on loopback with SQLite in a temporary folder. Between them and their federation ports stands a relay that can
 be cut: then both go on alone, and when it is healed each has to resolve the fork. Needs nothing but Synapse itself.
@@ -27,6 +27,8 @@ from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
+
+from tests.peers.synapse.settings import set_up, settings_of
 
 Json = dict[str, Any]
 _PATIENCE_SECONDS = 90
@@ -103,88 +105,16 @@ class Server:
         subprocess.run(
             [*openssl.split(), "-keyout", str(key), "-out", str(certificate)], check=True, capture_output=True
         )
-        plenty = {"per_second": 10_000, "burst_count": 100_000}
-        config = {
-            "server_name": self.name,
-            "public_baseurl": f"http://127.0.0.1:{self.port + 2}/",
-            "listeners": [
-                {
-                    "port": self.port + 2,
-                    "type": "http",
-                    "bind_addresses": ["127.0.0.1"],
-                    "resources": [{"names": ["client", "keys"]}],
-                },
-                {
-                    "port": self.port + 1,
-                    "type": "http",
-                    "tls": True,
-                    "bind_addresses": ["127.0.0.1"],
-                    "resources": [{"names": ["federation"]}],
-                },
-            ],
-            "tls_certificate_path": str(certificate),
-            "tls_private_key_path": str(key),
-            "database": {"name": "sqlite3", "args": {"database": str(self.database)}},
-            "media_store_path": str(self.folder / "media"),
-            "signing_key_path": str(self.folder / "signing.key"),
-            "pid_file": str(self.folder / "pid"),
-            "log_config": str(self.folder / "log.yaml"),
-            "enable_registration": True,
-            "enable_registration_without_verification": True,
-            "bcrypt_rounds": 4,
-            "report_stats": False,
-            "macaroon_secret_key": "m",
-            "form_secret": "f",
-            "presence": {"enabled": False},
-            "trusted_key_servers": [],
-            "federation_verify_certificates": False,
-            "ip_range_blacklist": [],
-            "federation": {
-                "client_timeout": "5s",
-                "max_short_retries": 1,
-                "max_short_retry_delay": "1s",
-                "max_long_retries": 1,
-                "max_long_retry_delay": "1s",
-                "destination_min_retry_interval": 500,
-                "destination_retry_multiplier": 1,
-                "destination_max_retry_interval": "1s",
-            },
-            "rc_message": plenty,
-            "rc_registration": plenty,
-            "rc_login": {"address": plenty, "account": plenty, "failed_attempts": plenty},
-            "rc_joins": {"local": plenty, "remote": plenty},
-            "rc_joins_per_room": plenty,
-            "rc_invites": {"per_room": plenty, "per_user": plenty, "per_issuer": plenty},
-            "rc_room_creation": plenty,
-            "rc_admin_redaction": plenty,
-            "rc_federation": {
-                "window_size": 1000,
-                "sleep_limit": 10_000,
-                "sleep_delay": 1,
-                "reject_limit": 10_000,
-                "concurrent": 100,
-            },
-        }
-        (self.folder / "log.yaml").write_text(
-            json.dumps(
-                {
-                    "version": 1,
-                    "formatters": {"plain": {"format": "%(asctime)s %(levelname)s %(name)s %(message)s"}},
-                    "handlers": {
-                        "file": {
-                            "class": "logging.FileHandler",
-                            "filename": str(self.folder / "log"),
-                            "formatter": "plain",
-                        }
-                    },
-                    "root": {"level": "INFO", "handlers": ["file"]},
-                }
-            )
+        settings = settings_of(
+            self.name,
+            self.folder,
+            client_port=self.port + 2,
+            federation_port=self.port + 1,
+            certificate=certificate,
+            key=key,
         )
-        # JSON is YAML.
-        (self.folder / "homeserver.yaml").write_text(json.dumps(config))
-        command = [sys.executable, "-m", "synapse.app.homeserver", "-c", str(self.folder / "homeserver.yaml")]
-        subprocess.run([*command, "--generate-keys"], check=True, capture_output=True)
+        settings |= {"presence": {"enabled": False}, "federation_verify_certificates": False}
+        command = set_up(Path(sys.executable), self.folder, settings)
         self.relay = Relay(self.port, self.port + 1)
         self.process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
 
