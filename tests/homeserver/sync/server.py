@@ -10,6 +10,7 @@ from typing import Any
 
 import trio
 
+from tests.homeserver.room_parts import HERE, RoomParts
 from tests.homeserver.sync.people import Follower
 from tricord.clients.api.sliding_sync import SlidingSync
 from tricord.clients.api.sync import Sync
@@ -18,67 +19,28 @@ from tricord.homeserver.accounts.moving_in import CarriedOver
 from tricord.homeserver.accounts.presence import Presences
 from tricord.homeserver.accounts.revocations import Revocations
 from tricord.homeserver.client_api.account_data import AccountDataApi
-from tricord.homeserver.client_api.membership import MembershipApi
-from tricord.homeserver.client_api.messages import MessagesApi
 from tricord.homeserver.client_api.presence import PresenceApi
 from tricord.homeserver.client_api.push_rules import PushRulesApi
 from tricord.homeserver.client_api.receipts import ReceiptsApi
-from tricord.homeserver.client_api.relations import RelationsApi
-from tricord.homeserver.client_api.room_creation import RoomCreationApi
 from tricord.homeserver.client_api.room_upgrades import RoomUpgradesApi
-from tricord.homeserver.client_api.rooms import RoomsApi
 from tricord.homeserver.client_api.sliding_sync import SlidingSyncApi
 from tricord.homeserver.client_api.sync import SyncApi
-from tricord.homeserver.client_api.threads import ThreadsApi
 from tricord.homeserver.client_api.typing import TypingApi
-from tricord.homeserver.clock import SystemClock
 from tricord.homeserver.encryption.device_changes import DeviceChanges
 from tricord.homeserver.encryption.device_keys import DeviceKeys
 from tricord.homeserver.encryption.device_lists import DeviceLists
 from tricord.homeserver.encryption.inboxes import Inboxes
 from tricord.homeserver.push.counts import NotificationCounts
 from tricord.homeserver.push.rules import PushRules
-from tricord.homeserver.rooms.aggregations import Aggregations
-from tricord.homeserver.rooms.aliases import Aliases
-from tricord.homeserver.rooms.append import Log
-from tricord.homeserver.rooms.cached_rooms import CachedRooms
-from tricord.homeserver.rooms.chain import Signer
-from tricord.homeserver.rooms.client_events import ClientEvents
-from tricord.homeserver.rooms.commit import Committer
-from tricord.homeserver.rooms.create import RoomCreation
-from tricord.homeserver.rooms.delayed_events import DelayedEvents
-from tricord.homeserver.rooms.delayed_settings import DelayedEventSettings
-from tricord.homeserver.rooms.directory import Directory
-from tricord.homeserver.rooms.history import History
-from tricord.homeserver.rooms.invite import Invitations
-from tricord.homeserver.rooms.membership_changes import MembershipChanges
-from tricord.homeserver.rooms.memberships import Memberships
-from tricord.homeserver.rooms.node_cache import NodeCache
-from tricord.homeserver.rooms.partial_rooms import PartialRooms
-from tricord.homeserver.rooms.preferences import Preferences
 from tricord.homeserver.rooms.read_markers import ReadMarkers
 from tricord.homeserver.rooms.receipts import Receipts
-from tricord.homeserver.rooms.relation_checks import RelationChecks
-from tricord.homeserver.rooms.relations import Relations
-from tricord.homeserver.rooms.residence import Residence
-from tricord.homeserver.rooms.restricted_joins import RestrictedJoins
-from tricord.homeserver.rooms.send import Sending
-from tricord.homeserver.rooms.state import RoomState
-from tricord.homeserver.rooms.state_view import StateView
-from tricord.homeserver.rooms.thread_list import ThreadList
-from tricord.homeserver.rooms.thread_updates import ThreadUpdates
-from tricord.homeserver.rooms.timeline import Timeline
 from tricord.homeserver.rooms.typing import Typing
-from tricord.homeserver.rooms.unanswered import Unanswered
 from tricord.homeserver.rooms.upgrade import RoomUpgrade
-from tricord.homeserver.rooms.visibility import Visibility
 from tricord.homeserver.serving.call import Requester, Route
 from tricord.homeserver.serving.dispatch import Dispatcher
 from tricord.homeserver.storage.accounts import insert_account
 from tricord.homeserver.storage.database import Database
 from tricord.homeserver.storage.stream import current_position
-from tricord.homeserver.stream.publisher import Publisher
-from tricord.homeserver.stream.recent_changes import RecentChanges
 from tricord.homeserver.sync.engine import SyncEngine
 from tricord.homeserver.sync.filters import SyncFilters
 from tricord.homeserver.sync.initial import InitialSyncs
@@ -102,11 +64,9 @@ from tricord.homeserver.sync.sliding.told_members import ToldMembers
 from tricord.homeserver.sync.teller import RoomTeller
 from tricord.homeserver.sync.websocket import WebSocketSync
 from tricord.homeserver.sync.windows import Windows
-from tricord.protocol.identifiers import DeviceId, RoomId, ServerName, UserId
-from tricord.protocol.signing import SigningKey
+from tricord.protocol.identifiers import DeviceId, RoomId, UserId
 from tricord.protocol.strict_json import JsonObject
 
-HERE = ServerName("hs.test")
 # Whoever sets account data needs an account.
 _WITH_ACCOUNTS = ("alice", "bob", "carol")
 
@@ -185,42 +145,15 @@ async def sync_server(database: Database) -> AsyncIterator[SyncServer]:
     """Open a server on a database, which may be that of another one before it."""
     for name in _WITH_ACCOUNTS:
         await database.run(insert_account, UserId(f"@{name}:{HERE}"), None, 0, is_admin=False, user_type=None)
-    clock, inhabitants = SystemClock(), Inhabitants()
-    publisher = Publisher(database, await database.read(current_position))
-    changes = RecentChanges(publisher)
-    cached_rooms, nodes = CachedRooms(database, publisher), NodeCache(database)
-    state = RoomState(database, cached_rooms, nodes)
-    timeline = Timeline(database, cached_rooms)
-    memberships = Memberships(database, publisher)
-    partial_rooms = PartialRooms(database)
-    signer = Signer(HERE, SigningKey.generate(), clock)
-    committer = Committer(database, publisher, cached_rooms, nodes, memberships, signer)
-    log = Log(database, cached_rooms, committer, signer)
-    preferences = Preferences(database, publisher)
-    visibility = Visibility(state, timeline, memberships, preferences)
-    aggregations = Aggregations(database, timeline, visibility, preferences)
-    client_events = ClientEvents(timeline, aggregations, clock)
-    invitations = Invitations(HERE, preferences)
-    moves = MembershipChanges(
-        log,
-        state,
-        memberships,
-        invitations,
-        RestrictedJoins(memberships, HERE),
-        inhabitants,
-        Residence(HERE, memberships, state, partial_rooms),
-        partial_rooms,
-    )
-    aliases = Aliases(database, log, state, memberships, visibility, clock, HERE)
-    directory = Directory(database, state, memberships, clock, HERE)
-    creation = RoomCreation(log, aliases, directory, invitations, inhabitants, clock, default_version="12")
-    sending = Sending(log, state, timeline, moves, aliases, RelationChecks(timeline, memberships))
-    delayed = DelayedEvents(database, sending, memberships, clock, DelayedEventSettings())
+    inhabitants = Inhabitants()
+    parts = RoomParts(database, await database.read(current_position), inhabitants)
+    clock, publisher, changes, preferences = parts.clock, parts.publisher, parts.changes, parts.preferences
+    state, timeline, memberships, partial_rooms = parts.state, parts.timeline, parts.memberships, parts.partial_rooms
     push_rules = PushRules(database, publisher)
     account_data = AccountData(database, publisher, memberships, push_rules.content)
     upgrade = RoomUpgrade(
         database,
-        log,
+        parts.log,
         state,
         timeline,
         memberships,
@@ -233,20 +166,8 @@ async def sync_server(database: Database) -> AsyncIterator[SyncServer]:
     receipts = Receipts(database, publisher)
     typing = Typing(database, publisher, clock)
     presences = Presences(database, publisher, memberships, clock)
-    thread_updates = ThreadUpdates(database, timeline, visibility, preferences, aggregations, clock)
-    unanswered = Unanswered(clock, elsewhere=False)
     apis = (
-        RoomCreationApi(creation),
         RoomUpgradesApi(upgrade),
-        MembershipApi(moves, memberships, aliases),
-        RoomsApi(sending, delayed, StateView(state, timeline, visibility, client_events, partial_rooms)),
-        MessagesApi(sending, delayed, History(state, timeline, visibility, client_events, publisher), unanswered),
-        RelationsApi(Relations(database, timeline, visibility, client_events)),
-        ThreadsApi(
-            ThreadList(database, timeline, visibility, preferences, aggregations, client_events),
-            thread_updates,
-            memberships,
-        ),
         AccountDataApi(account_data),
         TypingApi(typing, memberships),
         ReceiptsApi(ReadMarkers(receipts, timeline, memberships, account_data, clock)),
@@ -262,7 +183,7 @@ async def sync_server(database: Database) -> AsyncIterator[SyncServer]:
     counts = NotificationCounts(database, timeline, state, memberships, push_rules, changes, preferences)
     activity = RoomActivity(database, publisher)
     inboxes = Inboxes(database, changes)
-    keys = DeviceKeys(database, publisher, DeviceChanges(ServerName("hs.test"), publisher, memberships))
+    keys = DeviceKeys(database, publisher, DeviceChanges(HERE, publisher, memberships))
     devices = DevicesSection(keys, inboxes, DeviceLists(database, timeline), memberships, publisher, changes)
     unreadable = UnreadableRooms()
     engine = SyncEngine(
@@ -274,15 +195,15 @@ async def sync_server(database: Database) -> AsyncIterator[SyncServer]:
         RoomTeller(
             database,
             memberships,
-            visibility,
+            parts.visibility,
             preferences,
             windows,
             invites,
             LazyMembers(state),
             summaries,
             counts,
-            aggregations,
-            unanswered,
+            parts.aggregations,
+            parts.unanswered,
             clock,
         ),
         unreadable,
@@ -305,14 +226,14 @@ async def sync_server(database: Database) -> AsyncIterator[SyncServer]:
         RoomReader(
             timeline,
             state,
-            visibility,
+            parts.visibility,
             windows,
             summaries,
             counts,
             activity,
             ToldMembers(),
-            aggregations,
-            unanswered,
+            parts.aggregations,
+            parts.unanswered,
             clock,
         ),
         unreadable,
@@ -321,22 +242,23 @@ async def sync_server(database: Database) -> AsyncIterator[SyncServer]:
             windows,
             account_data_section,
             SlidingDevices(inboxes, devices),
-            thread_updates,
+            parts.thread_updates,
         ),
     )
-    routes = [route for api in apis for route in api.routes()]
+    routes = [*parts.routes, *(route for api in apis for route in api.routes())]
     routes.append(Route(SlidingSyncWithoutSocket, SlidingSyncApi(sliding, presences).sync))
     filters = SyncFilters(database)
 
     async def published() -> frozenset[RoomId]:
         return frozenset()
 
-    initial_syncs = InitialSyncs(engine, filters, memberships, timeline, client_events, published)
+    initial_syncs = InitialSyncs(engine, filters, memberships, timeline, parts.client_events, published)
     routes.append(Route(SyncWithoutSocket, SyncApi(engine, filters, presences, initial_syncs).sync))
     dispatcher = Dispatcher(routes, inhabitants)
     websocket = WebSocketSync(engine, filters, presences, inhabitants, Revocations(database), dispatcher, publisher)
     async with trio.open_nursery() as nursery:
-        for run in (log.run, publisher.run, typing.run, presences.run):
+        parts.start(nursery)
+        for run in (typing.run, presences.run):
             nursery.start_soon(run)
         yield SyncServer(dispatcher, engine, filters, account_data, websocket, inhabitants)
         nursery.cancel_scope.cancel()
