@@ -268,6 +268,16 @@ async def test_typing_and_receipts_pass(alice: Follower, bob: Follower) -> None:
     assert "m.read.private" in str(joined(await bob.sync(), room)["ephemeral"])
 
 
+async def test_who_asks_for_all_state_again_hears_that_nobody_types_any_more(alice: Follower, bob: Follower) -> None:
+    room = await room_of(alice, bob)
+    await bob.put(f"/v3/rooms/{room}/typing/{bob.user_id}", {"typing": True, "timeout": 30000})
+    await alice.sync()
+    await bob.put(f"/v3/rooms/{room}/typing/{bob.user_id}", {"typing": False})
+    (typing,) = joined(await alice.news(full_state=True), room)["ephemeral"]["events"]
+    assert typing["content"] == {"user_ids": []}
+    assert "ephemeral" not in joined(await alice.sync(), room)
+
+
 async def test_strangers_can_neither_type_nor_read(alice: Follower, carol: Follower) -> None:
     room = await room_of(alice)
     event_id = await alice.say(room, "private")

@@ -25,7 +25,7 @@ from tricord.homeserver.storage.typing import typing_changes, typing_in
 from tricord.homeserver.stream.recent_changes import RecentChanges
 from tricord.homeserver.sync.plan import Stretch
 from tricord.homeserver.sync.shared_windows import SharedWindows, WindowKey
-from tricord.homeserver.sync.window import MEMBER, Window, state_set_by
+from tricord.homeserver.sync.window import MEMBER, Window, is_beginning, state_set_by
 from tricord.protocol.event_filters import Filter, FilteredEvent, RoomEventFilter
 from tricord.protocol.identifiers import RoomId, UserId
 
@@ -343,7 +343,7 @@ class Windows:
                 typing[room_id].append(user_id)
         for room_id, user_ids in typing.items():
             # A client that begins need not hear that nobody types.
-            if user_ids or not windows[room_id].stretch.full_state:
+            if user_ids or not is_beginning(windows[room_id].stretch):
                 windows[room_id].typing = user_ids
 
 

@@ -18,7 +18,7 @@ from tricord.homeserver.stream.tokens import before_stretch
 from tricord.homeserver.sync.delta import Json, RoomNews, Timeline
 from tricord.homeserver.sync.sections.ephemeral import receipt_event, typing_event
 from tricord.homeserver.sync.viewer import Viewer
-from tricord.homeserver.sync.window import MEMBER, Window
+from tricord.homeserver.sync.window import MEMBER, Window, is_beginning
 from tricord.protocol.event_filters import Filter
 from tricord.protocol.identifiers import EventId, UserId
 from tricord.protocol.property_paths import split_path
@@ -134,7 +134,7 @@ def _ephemeral(window: Window, viewer: Viewer, ignored: Container[UserId]) -> It
     if not wanted.allows_room(window.stretch.room_id):
         return
     if window.typing is not None and wanted.allows_type("m.typing"):
-        typing = typing_event(window.typing, ignored, begins=window.stretch.full_state)
+        typing = typing_event(window.typing, ignored, begins=is_beginning(window.stretch))
         if typing is not None:
             yield typing
     if window.receipts and wanted.allows_type("m.receipt"):
