@@ -11,7 +11,10 @@ import pytest
 import tricord.homeserver
 
 LOADED_WHEN_NEEDED = {
+    "_ssl": "loaded with the first connection that is encrypted",
     "PIL": "images are decoded in processes of their own",
+    "asyncio.base_events": "nothing here runs on asyncio",
+    "asyncio.streams": "nothing here runs on asyncio",
     "argon2": "loaded with the first password",
     "cryptography": "loaded with the first signature",
     "difflib": "for who has made a mistake in the settings",
@@ -23,6 +26,7 @@ LOADED_WHEN_NEEDED = {
     "httpcore": "loaded with the first request to another host",
     "httpx": "loaded with the first request to another host",
     "hypercorn": "loaded with the first connection that speaks HTTP/2",
+    "idna.core": "for names with other letters than ASCII's",
     "importlib.metadata": "for who asks for versions",
     "lxml": "pages are read in processes of their own",
     "obstore": "for media in a bucket only",

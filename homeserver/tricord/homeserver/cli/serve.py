@@ -30,16 +30,16 @@ def serve(config_file: Path | None, data_dir: Path | None, server_name: str | No
     its own, http://127.0.0.1:8008. SIGTERM or Ctrl-C lets what is under way end, and stops within 10 seconds.
     """
     from tricord.homeserver.garbage import collect_nothing
-    from tricord.homeserver.heap import keep_one_heap
     from tricord.homeserver.loading import leave_out_extras
 
     collect_nothing()
-    keep_one_heap()
     leave_out_extras()
     import trio
 
+    from tricord.homeserver.heap import keep_one_heap
     from tricord.homeserver.logs import configure_logs
 
+    keep_one_heap()
     settings = read_settings(config_file, data_dir, server_name, processes)
     configure_logs(settings.log)
 

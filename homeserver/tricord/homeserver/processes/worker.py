@@ -7,24 +7,29 @@ import os
 import signal
 import socket
 import sys
+from typing import TYPE_CHECKING
 
 import click
-import trio
 
 from tricord.homeserver.cli.faults import faults_explained
 from tricord.homeserver.garbage import collect_nothing, collect_seldom
-from tricord.homeserver.heap import keep_one_heap
 from tricord.homeserver.loading import leave_out_extras
 from tricord.homeserver.processes.work import READY, STOP, Work
+
+if TYPE_CHECKING:
+    import trio
 
 
 def main() -> None:
     """Serve until told to stop."""
     collect_nothing()
-    keep_one_heap()
     leave_out_extras()
+    import trio
+
+    from tricord.homeserver.heap import keep_one_heap
     from tricord.homeserver.logs import configure_logs
 
+    keep_one_heap()
     # Ctrl-C reaches all processes of a terminal: the one that watches says when to stop.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     told, said = os.dup(0), os.dup(1)
@@ -37,6 +42,8 @@ def main() -> None:
 
 
 async def _serve(work: Work, told: int, said: int) -> None:
+    import trio
+
     from tricord.homeserver.app import run_on
     from tricord.homeserver.assembly.foundation import Common
     from tricord.homeserver.storage.database import open_database
@@ -65,6 +72,8 @@ async def _serve(work: Work, told: int, said: int) -> None:
 
 async def _heed(told: int, stop: trio.Event, whole: trio.CancelScope) -> None:
     """Stop well when told to, and at once when nobody is there any more to tell."""
+    import trio
+
     heard = b""
     async with trio.lowlevel.FdStream(told) as pipe:
         while part := await pipe.receive_some():
@@ -76,6 +85,8 @@ async def _heed(told: int, stop: trio.Event, whole: trio.CancelScope) -> None:
 
 
 async def _stop_on_signal(stop: trio.Event) -> None:
+    import trio
+
     with trio.open_signal_receiver(signal.SIGTERM) as signals:
         async for _ in signals:
             stop.set()

@@ -114,7 +114,7 @@ def running_url(folder: Path) -> str | None:
 
 
 def _url(sockets: Path, *, port: int | str = _PORT) -> str:
-    return f"postgresql://{USER}@/{USER}?host={quote(str(sockets), safe='')}&port={port}"
+    return f"postgresql://{USER}@/{USER}?host={quote(str(sockets), safe='')}&port={port}&sslmode=disable"
 
 
 @contextlib.contextmanager
