@@ -171,6 +171,11 @@ async def from_the_beginning(reader: Follower, rooms: list[str], _since: str) ->
     return (await reader.sync(room={"rooms": rooms, "state": {"lazy_load_members": True}}))["rooms"]["join"]
 
 
+async def what_a_filter_lets_through(reader: Follower, rooms: list[str], _since: str) -> Any:
+    timeline = {"not_types": ["m.room.topic"], "limit": 50}
+    return (await reader.sync(room={"rooms": rooms, "timeline": timeline}))["rooms"]["join"]
+
+
 async def after_a_while(reader: Follower, rooms: list[str], since: str) -> Any:
     return (await reader.sync(since=since, room={"rooms": rooms, "timeline": {"limit": 2}}))["rooms"]["join"]
 
@@ -180,7 +185,9 @@ async def after_a_while_lazily(reader: Follower, rooms: list[str], since: str) -
     return (await reader.sync(since=since, room=wanted))["rooms"]["join"]
 
 
-@pytest.mark.parametrize("look", [by_window, from_the_beginning, after_a_while, after_a_while_lazily])
+@pytest.mark.parametrize(
+    "look", [by_window, from_the_beginning, what_a_filter_lets_through, after_a_while, after_a_while_lazily]
+)
 async def test_the_database_is_asked_as_often_for_many_rooms_as_for_few(
     database: Database, monkeypatch: pytest.MonkeyPatch, look: Callable[[Follower, list[str], str], Awaitable[Any]]
 ) -> None:

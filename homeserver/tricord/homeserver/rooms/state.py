@@ -161,13 +161,20 @@ class RoomState:
 
     async def before(self, event: StoredEvent) -> dict[StateKey, StoredEvent]:
         """Return the whole state before an event."""
-        state = await self.all_at(event)
-        if event.key is not None and not event.rejected:
-            state.pop(event.key, None)
-            if event.replaces is not None:
-                replaced = await self._database.read(events_by_id, [event.replaces])
-                state |= {key: stored for stored in replaced.values() if (key := stored.key) is not None}
-        return state
+        return (await self.before_many([event]))[event]
+
+    async def before_many(self, events: Collection[StoredEvent]) -> dict[StoredEvent, dict[StateKey, StoredEvent]]:
+        """Return the whole states before some events: those after them, but for what they set themselves."""
+        after = await self._nodes.using_each(lambda nodes, event: event_numbers(nodes, event.state_after), events)
+        nids = {event: [nid for nid in some if nid != event.nid] for event, some in after.items()}
+        known = await self._events({nid for some in nids.values() for nid in some})
+        before = {event: _by_key([known[nid] for nid in some]) for event, some in nids.items()}
+        replaced_ids = [event.replaces for event in events if event.replaces is not None]
+        replaced = await self._database.read(events_by_id, replaced_ids) if replaced_ids else {}
+        for event in events:
+            if event.replaces is not None and (was := replaced.get(event.replaces)) and was.key is not None:
+                before[event][was.key] = was
+        return before
 
     async def changes(self, before: StoredEvent | None, after: StoredEvent) -> dict[StateKey, StoredEvent]:
         """Return what is set in the room once `after` was in it, and was not, or otherwise, once `before` was.

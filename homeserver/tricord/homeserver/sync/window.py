@@ -11,6 +11,7 @@ from tricord.homeserver.rooms.heroes import NAMES
 from tricord.homeserver.rooms.receipts import READ_PRIVATE
 from tricord.homeserver.rooms.stored_event import StateKey, StoredEvent
 from tricord.homeserver.rooms.tail import memory_of
+from tricord.homeserver.rooms.timeline import Stretch as Read
 from tricord.homeserver.storage.receipts import Receipt
 from tricord.homeserver.sync.delta import RoomNews
 from tricord.homeserver.sync.plan import Stretch
@@ -156,3 +157,14 @@ def may_be_shared(stretch: Stretch) -> bool:
 def is_beginning(stretch: Stretch) -> bool:
     """Return whether somebody begins in a room that they are in."""
     return stretch.full_state and not stretch.after and stretch.left is None
+
+
+def window_of(stretch: Stretch, read: Read, limit: int) -> Window:
+    """Return the window of what was read of a stretch."""
+    events = read.events if limit else ()
+    limited = read.limited or (not limit and bool(read.events))
+    # Where events are left out, everything up to the end is a gap.
+    start = stretch.upto if limited or stretch.full_state else stretch.after
+    first = events[0] if events else None
+    place = start if first is None else first.place.position - 1
+    return Window(stretch, events, limited, place, first, read_at=trio.current_time())

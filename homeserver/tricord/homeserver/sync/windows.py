@@ -6,7 +6,7 @@ begin in a room. What only one asks for, such as what a filter lets through, is 
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 
 import trio
@@ -23,18 +23,19 @@ from tricord.homeserver.storage.receipts import Receipt, newest_receipts, receip
 from tricord.homeserver.storage.room_changes import rooms_changed
 from tricord.homeserver.storage.typing import typing_changes, typing_in
 from tricord.homeserver.stream.recent_changes import RecentChanges
+from tricord.homeserver.sync.filtered_reading import FilteredReading, page_sizes
 from tricord.homeserver.sync.plan import Stretch
 from tricord.homeserver.sync.shared_windows import SharedWindows, WindowKey
-from tricord.homeserver.sync.window import MEMBER, Window, is_beginning, state_set_by
-from tricord.protocol.event_filters import Filter, FilteredEvent, RoomEventFilter
+from tricord.homeserver.sync.window import MEMBER, Window, is_beginning, state_set_by, window_of
+from tricord.protocol.event_filters import Filter, RoomEventFilter
 from tricord.protocol.identifiers import RoomId, UserId
 
 _DEFAULT_LIMIT = 10
 _HIGHEST_LIMIT = 500
 # Of a room that begins, the receipts that moved last are told: in a large one all would be most of the answer.
 MOST_RECEIPTS = 500
-# How far a filter that lets little through is followed back.
-_MOST_PAGES, _PAGE = 10, 100
+# Pages of many rooms are read together, as long as they are not more events than this.
+_EVENTS_AT_A_TIME = 2_000
 _NOTHING = Read((), limited=False)
 
 
@@ -143,13 +144,15 @@ class Windows:
 
         `lazily` leaves members out of whole states: see `add_members`.
         """
-        windows: dict[RoomId, Window] = {}
         whole: list[Stretch] = []
+        readings: list[FilteredReading] = []
         for stretch in stretches:
             if wanted is None or (wanted.allows_everything and wanted.allows_room(stretch.room_id)):
                 whole.append(stretch)
             else:
-                windows[stretch.room_id] = await self._filtered(stretch, limit, wanted)
+                readings.append(FilteredReading(stretch, limit, wanted))
+        await self._read_filtered(readings, limit)
+        windows = {reading.room_id: reading.window() for reading in readings}
         if whole:
             windows |= await self._unfiltered(whole, limit)
         windows = await self._still_told(windows)
@@ -187,31 +190,19 @@ class Windows:
     async def _unfiltered(self, stretches: Collection[Stretch], limit: int) -> dict[RoomId, Window]:
         between = {stretch.room_id: (stretch.after, stretch.upto) for stretch in stretches}
         read = await self._timeline.unbroken(await self._timeline.recent_between(between, limit=max(limit, 1)))
-        return {stretch.room_id: _window(stretch, read.get(stretch.room_id, _NOTHING), limit) for stretch in stretches}
+        return {
+            stretch.room_id: window_of(stretch, read.get(stretch.room_id, _NOTHING), limit) for stretch in stretches
+        }
 
-    async def _filtered(self, stretch: Stretch, limit: int, wanted: RoomEventFilter) -> Window:
-        kept: list[StoredEvent] = []
-        passed_over: list[StoredEvent] = []
-        upto, more = stretch.upto, True
-        is_wanted = wanted.allows if wanted.allows_room(stretch.room_id) else _nothing
-        for _ in range(_MOST_PAGES):
-            part = {stretch.room_id: (stretch.after, upto)}
-            page = await self._timeline.unbroken(await self._timeline.recent_between(part, limit=_PAGE))
-            read = page[stretch.room_id]
-            for stored in reversed(read.events):
-                if len(kept) == limit:
-                    break
-                upto = stored.place.position - 1
-                (kept if is_wanted(stored.event) else passed_over).append(stored)
-            more = read.limited or (upto > stretch.after and len(kept) == limit)
-            if not read.limited or read.is_cut or len(kept) == limit:
-                break
-        window = _window(stretch, Read(tuple(reversed(kept)), limited=more), limit)
-        window.start = upto
-        looked_at = [*kept, *passed_over]
-        window.first = min(looked_at, key=lambda stored: stored.place) if looked_at else None
-        # State that the filter keeps out of the timeline is told beside it, or nobody would ever hear of it.
-        return window.without(passed_over)
+    async def _read_filtered(self, readings: Sequence[FilteredReading], limit: int) -> None:
+        going_on = readings
+        for size in page_sizes(limit):
+            waiting, going_on, at_once = going_on, [], max(1, _EVENTS_AT_A_TIME // size)
+            for start in range(0, len(waiting), at_once):
+                some = {reading.room_id: reading for reading in waiting[start : start + at_once]}
+                rest = {room_id: reading.rest for room_id, reading in some.items()}
+                pages = await self._timeline.unbroken(await self._timeline.recent_between(rest, limit=size))
+                going_on += [reading for room_id, reading in some.items() if reading.take(pages[room_id])]
 
     async def add_members(self, wanted: Collection[tuple[Window, Collection[UserId]]]) -> None:
         """Add some members, as they were before the timeline, to windows whose state has none."""
@@ -234,28 +225,26 @@ class Windows:
         whole = [window for window in windows if window.stretch.full_state]
         if whole:
             lasts = await self._timeline.last_until({window.stretch.room_id: window.state_until for window in whole})
-            states = await self._state.of_rooms_at(
-                [last for window in whole if not window.lazily and (last := lasts.get(window.stretch.room_id))]
-            )
-            states |= await self._without_members([window for window in whole if window.lazily], lasts)
             for window in whole:
                 window.before = lasts.get(window.stretch.room_id)
+            lazy, others = ([window for window in whole if window.lazily is lazily] for lazily in (True, False))
+            states = await self._state.of_rooms_at([window.before for window in others if window.before])
+            states |= await self._without_members(lazy)
+            states |= await self._state.before_many([first for window in others if (first := _beginning(window))])
+            for window in whole:
                 if window.before is not None:
                     window.state = {**states[window.before], **window.state}
-                elif window.lazily and window.first is not None:
+                elif window.first is not None and window.first in states:
+                    # What it sets itself is in the timeline.
                     window.state = {**_but_for(window.first, states[window.first]), **window.state}
-                elif not window.lazily:
-                    window.state = {**await self._at_beginning(window), **window.state}
         await self._add_changes([window for window in windows if window.is_gappy])
         for window in windows:
             if any(stored.resolved_state is not None for stored in window.events):
                 await self._follow_forks(window)
 
-    async def _without_members(
-        self, windows: Collection[Window], lasts: Mapping[RoomId, StoredEvent]
-    ) -> dict[StoredEvent, dict[StateKey, StoredEvent]]:
+    async def _without_members(self, windows: Collection[Window]) -> dict[StoredEvent, dict[StateKey, StoredEvent]]:
         """Return what is set, but for members, before some windows; or at the first event where nothing is before."""
-        then = [last for window in windows if (last := lasts.get(window.stretch.room_id) or window.first)]
+        then = [last for window in windows if (last := window.before or window.first)]
         return await self._state.of_rooms_at_without_type(then, MEMBER) if then else {}
 
     async def _add_changes(self, windows: Collection[Window]) -> None:
@@ -286,12 +275,6 @@ class Windows:
         wrong = {key for key, stored in by_timeline.items() if really.get(key) != stored}
         window.events = tuple(stored for stored in window.events if stored.key not in wrong)
         window.state |= {key: stored for key, stored in changes.items() if by_timeline.get(key) != stored}
-
-    async def _at_beginning(self, window: Window) -> dict[StateKey, StoredEvent]:
-        """Return the state with which a room begins that has nothing before the window: it was joined elsewhere."""
-        if window.first is None or not window.tells_state_of(window.first):
-            return {}
-        return await self._state.before(window.first)
 
     async def _last_before(self, window: Window) -> StoredEvent | None:
         room_id = window.stretch.room_id
@@ -347,20 +330,11 @@ class Windows:
                 windows[room_id].typing = user_ids
 
 
+def _beginning(window: Window) -> StoredEvent | None:
+    """Return the first event of a window with nothing before it: the room began with it, or was joined elsewhere."""
+    first = window.first
+    return first if window.before is None and first is not None and window.tells_state_of(first) else None
+
+
 def _but_for(event: StoredEvent, state: Mapping[StateKey, StoredEvent]) -> dict[StateKey, StoredEvent]:
     return {key: stored for key, stored in state.items() if stored != event}
-
-
-def _nothing(_event: FilteredEvent) -> bool:
-    """Want no event: a filter for all rooms names others than this one."""
-    return False
-
-
-def _window(stretch: Stretch, read: Read, limit: int) -> Window:
-    events = read.events if limit else ()
-    limited = read.limited or (not limit and bool(read.events))
-    # Where events are left out, everything up to the end is a gap.
-    start = stretch.upto if limited or stretch.full_state else stretch.after
-    first = events[0] if events else None
-    place = start if first is None else first.place.position - 1
-    return Window(stretch, events, limited, place, first, read_at=trio.current_time())
