@@ -46,7 +46,7 @@ class Reading:
 class _LastStay:
     """The last time that somebody was in a room."""
 
-    joined: StoredEvent
+    joined: Place
     left: StoredEvent | None
 
 
@@ -113,12 +113,13 @@ class Visibility:
             and (stored.event.is_state or stored.event.sender not in ignored)
         ]
         now = await self._memberships.memberships(user_id, {stored.event.room_id for stored in happened})
+        joined = {room_id: (standing.since, 0) for room_id, standing in now.items() if standing.membership == "join"}
         seen: dict[StoredEvent, Seen] = {}
         others = []
         for stored in happened:
-            standing = now.get(stored.event.room_id)
+            since = joined.get(stored.event.room_id)
             # Whoever is in the room, and has been since before the event, was in it at the event.
-            if standing is not None and standing.membership == "join" and stored.place >= Place(standing.since):
+            if since is not None and (stored.position, stored.backfill_rank) >= since:
                 seen[stored] = Seen(stored, "join")
             else:
                 others.append(stored)
@@ -148,7 +149,7 @@ class Visibility:
             if forgotten:
                 # Whoever has forgotten the room is as good as somebody who never was there.
                 after, before = _as_stranger(after), _as_stranger(before)
-            joined_later = last_stay is not None and last_stay.joined.place > stored.place
+            joined_later = last_stay is not None and last_stay.joined > stored.place
             # Everybody learns what becomes of themselves: that an invitation was taken back, for one.
             is_own = stored.key == member and not forgotten
             if is_own or may_see(before, after, joined_later=joined_later):
@@ -157,9 +158,10 @@ class Visibility:
 
     async def _last_stays(self, memberships: Collection[Membership]) -> dict[RoomId, _LastStay]:
         """Return when a user was last in each of some rooms; where they never were, or have forgotten it: absent."""
-        stays: dict[RoomId, _LastStay] = {}
+        last = [now for now in memberships if not now.forgotten]
+        stays = {now.room_id: _LastStay(Place(now.position), None) for now in last if now.membership == "join"}
         left: dict[RoomId, StoredEvent] = {}
-        wanted = [now.event_id for now in memberships if not now.forgotten]
+        wanted = [now.event_id for now in last if now.room_id not in stays]
         # Back from now to the last join; in between there are only leaves, bans, invitations and knocks.
         while wanted:
             events = await self._timeline.events(wanted)
@@ -167,7 +169,7 @@ class Visibility:
             for stored in events.values():
                 room_id = stored.event.room_id
                 if stored.event.content.get("membership") == "join":
-                    stays[room_id] = _LastStay(stored, left.get(room_id))
+                    stays[room_id] = _LastStay(Place(stored.position or 0, stored.backfill_rank), left.get(room_id))
                 else:
                     left[room_id] = stored
                     if stored.replaces is not None:
