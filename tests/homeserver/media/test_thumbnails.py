@@ -298,6 +298,7 @@ async def test_a_spool_that_takes_nothing_in_is_a_clear_error(database_url: str,
         uploaded = (await http.post("/_matrix/media/v3/upload", content=image("PNG", 900, 900), headers=png)).json()
         path = uploaded["content_uri"].removeprefix("mxc://")
         spool = tmp_path / "media" / "incoming"
+        spool.mkdir(exist_ok=True)
         # Root may write anywhere, but not below a file.
         spool.rename(spool.with_name("aside"))
         spool.write_text("in the way")

@@ -69,6 +69,17 @@ async def test_what_is_uploaded_can_be_downloaded(database_url: str, tmp_path: P
         assert files_in(tmp_path / "media") == {hashlib.sha256(data).hexdigest()}
 
 
+@pytest.mark.parametrize("size", [1000, 300_000, 1 << 20, (1 << 20) + 1])
+async def test_bytes_that_come_twice_are_kept_once(database_url: str, tmp_path: Path, size: int) -> None:
+    data = os.urandom(size)
+    async with person(database_url, tmp_path) as http:
+        paths = [path_of(await http.post(UPLOAD, content=content)) for content in (data, data, in_parts(data, 65_536))]
+        assert len(set(paths)) == 3
+        for path in paths:
+            assert (await http.get(path)).content == data
+        assert len(files_in(tmp_path / "media")) == 1
+
+
 async def test_an_empty_file_is_a_file(database_url: str, tmp_path: Path) -> None:
     async with person(database_url, tmp_path) as http:
         path = path_of(await http.post(UPLOAD))

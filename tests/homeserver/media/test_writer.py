@@ -1,4 +1,4 @@
-"""Writing files: past the system's cache, through it, and on file systems that refuse the former."""
+"""Taking in files: held in memory, written past the system's cache or through it, and where the former is refused."""
 
 from __future__ import annotations
 
@@ -8,15 +8,15 @@ import hashlib
 import os
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import trio
 
-from tricord.homeserver.media.blobs import StoreUnavailable
+from tricord.homeserver.media.blobs import Held, StoreUnavailable
 from tricord.homeserver.media.directory import DirectoryStore
 from tricord.homeserver.media.past_cache import BUFFER_BYTES, MOST_PAST_CACHE, PastCache, go_past_cache
-from tricord.homeserver.media.spool import Spool, TooManyBytes
-from tricord.homeserver.media.writer import Writer
+from tricord.homeserver.media.spool import Spool, Spooled, TooManyBytes
 
 _O_DIRECT = getattr(os, "O_DIRECT", 0)
 _NOWAIT = getattr(os, "RWF_NOWAIT", 0)
@@ -58,6 +58,14 @@ async def coming(data: bytes, at_once: int) -> AsyncIterator[bytes]:
         yield data[at : at + at_once]
 
 
+def content(received: Spooled | Held) -> bytes:
+    return received.file.read_bytes() if isinstance(received, Spooled) else bytes(received.data)
+
+
+def files_in(folder: Path) -> list[str]:
+    return [each.name for each in folder.rglob("*") if each.is_file()]
+
+
 def is_in_cache(file: Path, position: int = 0) -> bool:
     descriptor = os.open(file, os.O_RDONLY)
     try:
@@ -93,25 +101,29 @@ async def test_what_comes_is_what_is_written(
     past_cache: PastCache | None, tmp_path: Path, size: int, at_once: int
 ) -> None:
     data = os.urandom(size)
-    async with Spool(tmp_path / "incoming", past_cache).receive(
-        coming(data, at_once), size, read_at_once=False
-    ) as spooled:
-        assert spooled.file.read_bytes() == data
-        assert (spooled.size, spooled.digest) == (size, hashlib.sha256(data).digest())
-    assert list((tmp_path / "incoming").iterdir()) == []
+    async with Spool(tmp_path / "incoming", past_cache).receive_upload(coming(data, at_once), size) as received:
+        assert content(received) == data
+        assert (received.size, received.digest) == (size, hashlib.sha256(data).digest())
+    assert files_in(tmp_path) == []
 
 
 async def test_only_small_files_are_written_through_the_cache(folder: Path) -> None:
-    spool = Spool(folder / "incoming", PastCache())
+    past_cache = PastCache()
+    store, spool = DirectoryStore(folder / "blobs", past_cache), Spool(folder / "incoming", past_cache)
     for size, through_cache in ((1000, True), (BUFFER_BYTES, False)):
-        async with spool.receive(coming(os.urandom(size), 65_536), size, read_at_once=False) as spooled:
-            assert is_in_cache(spooled.file) is through_cache
+        async with spool.receive_upload(coming(os.urandom(size), 65_536), size) as held:
+            assert isinstance(held, Held)
+            assert await store.put_held(held)
+            assert is_in_cache(store.file_of(held.digest)) is through_cache
+            async with spool.written(held) as file:
+                assert is_in_cache(file) is through_cache
 
 
 async def test_the_rest_of_a_large_file_is_written_through_the_cache(folder: Path) -> None:
     data = os.urandom(MOST_PAST_CACHE + 2 * _LARGE)
     spool = Spool(folder / "incoming", PastCache())
-    async with spool.receive(coming(data, 100_000), len(data), read_at_once=False) as spooled:
+    async with spool.receive_upload(coming(data, 100_000), len(data)) as spooled:
+        assert isinstance(spooled, Spooled)
         assert is_in_cache(spooled.file, len(data) - 1)
         assert not is_in_cache(spooled.file)
         assert spooled.file.read_bytes() == data
@@ -133,9 +145,8 @@ async def test_a_file_system_that_refuses_gets_the_rest_through_the_cache(
 ) -> None:
     data = os.urandom(_LARGE)
     monkeypatch.setattr(os, "write", refusing(errno.EINVAL, after))
-    async with Spool(folder / "incoming", PastCache()).receive(
-        coming(data, 100_000), _LARGE, read_at_once=False
-    ) as spooled:
+    async with Spool(folder / "incoming", PastCache()).receive_upload(coming(data, 100_000), _LARGE) as spooled:
+        assert isinstance(spooled, Spooled)
         assert spooled.file.read_bytes() == data
         assert spooled.digest == hashlib.sha256(data).digest()
 
@@ -146,9 +157,7 @@ async def test_a_disk_that_becomes_full_leaves_neither_file_nor_buffer_behind(
     past_cache = PastCache(most_buffers=1)
     monkeypatch.setattr(os, "write", refusing(errno.ENOSPC, BUFFER_BYTES))
     with pytest.raises(StoreUnavailable, match="no space left"):
-        async with Spool(folder / "incoming", past_cache).receive(
-            coming(os.urandom(_LARGE), 100_000), _LARGE, read_at_once=False
-        ):
+        async with Spool(folder / "incoming", past_cache).receive_upload(coming(os.urandom(_LARGE), 100_000), _LARGE):
             pass
     assert list((folder / "incoming").iterdir()) == []
     with past_cache.buffer() as buffer:
@@ -166,27 +175,121 @@ async def test_an_upload_that_is_given_up_leaves_neither_file_nor_buffer_behind(
         await trio.sleep_forever()
 
     with trio.CancelScope() as scope:
-        async with spool.receive(stuck(), 10 * _LARGE, read_at_once=False):
+        async with spool.receive_upload(stuck(), 10 * _LARGE):
             pass
     assert scope.cancelled_caught
     with pytest.raises(TooManyBytes):
-        async with spool.receive(coming(os.urandom(_LARGE), 65_536), _LARGE - 1, read_at_once=False):
+        async with spool.receive_upload(coming(os.urandom(_LARGE), 65_536), _LARGE - 1):
             pass
     assert list(spool.folder.iterdir()) == []
     with past_cache.buffer() as buffer:
         assert buffer is not None
 
 
-def test_who_finds_no_free_buffer_does_not_wait(folder: Path) -> None:
-    data, past_cache = os.urandom(_LARGE), PastCache(most_buffers=1)
-    writer = Writer(folder / "file", past_cache)
-    writer.write([data])
+async def test_what_is_given_up_while_it_is_held_leaves_no_buffer_behind_and_never_had_a_file(folder: Path) -> None:
+    past_cache = PastCache(most_buffers=1)
+    spool = Spool(folder / "incoming", past_cache)
+
+    async def stuck() -> AsyncIterator[bytes]:
+        yield os.urandom(BUFFER_BYTES - 1)
+        assert files_in(folder) == []
+        scope.cancel()
+        await trio.sleep_forever()
+
+    with trio.CancelScope() as scope:
+        async with spool.receive_upload(stuck(), _LARGE):
+            pass
+    assert scope.cancelled_caught
+    with pytest.raises(TooManyBytes):
+        async with spool.receive_upload(coming(os.urandom(1001), 100), 1000):
+            pass
     with past_cache.buffer() as buffer:
         assert buffer is not None
-        writer.write([data])
-    writer.finish([b"the end"])
-    assert writer.file.read_bytes() == data + data + b"the end"
-    assert writer.hash.digest() == hashlib.sha256(data + data + b"the end").digest()
+
+
+async def test_who_finds_no_free_buffer_does_not_wait(folder: Path) -> None:
+    data, past_cache = os.urandom(_LARGE), PastCache(most_buffers=1)
+    spool = Spool(folder / "incoming", past_cache)
+    async with (
+        spool.receive_upload(coming(b"held", 4), 4) as held,
+        spool.receive_upload(coming(data, 65_536), _LARGE) as spooled,
+    ):
+        assert isinstance(held, Held)
+        assert isinstance(spooled, Spooled)
+        assert content(spooled) == data
+        assert spooled.digest == hashlib.sha256(data).digest()
+        assert is_in_cache(spooled.file)
+        assert bytes(held.data) == b"held"
+
+
+async def test_what_is_held_gets_its_name_when_all_of_it_is_written(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    past_cache, data, seen, synced = PastCache(), os.urandom(BUFFER_BYTES - 1), [], []
+    store, spool = DirectoryStore(folder / "blobs", past_cache), Spool(folder / "incoming", past_cache)
+    await store.prepare()
+    link, sync = os.link, os.fsync
+
+    def note_link(source: str, place: str, **how: Any) -> None:
+        seen.append((files_in(folder), Path(source).read_bytes() == data))
+        link(source, place, **how)
+
+    def note_sync(descriptor: int) -> None:
+        synced.append(os.fstat(descriptor).st_ino)
+        sync(descriptor)
+
+    monkeypatch.setattr(os, "link", note_link)
+    monkeypatch.setattr(os, "fsync", note_sync)
+    async with spool.receive_upload(coming(data, 65_536), BUFFER_BYTES) as held:
+        assert isinstance(held, Held)
+        assert await store.put_held(held)
+        place = store.file_of(held.digest)
+        # The file first: its folder has its name by then.
+        assert synced == [place.stat().st_ino, place.parent.stat().st_ino]
+        assert seen == [([], True)]
+        assert files_in(folder) == [place.name]
+        assert place.read_bytes() == data
+        # Somebody may count on the bytes that are there: they are replaced by a file that is safe, or not at all.
+        assert not await store.put_held(held)
+    assert files_in(folder) == [place.name]
+
+
+@pytest.mark.parametrize("size", [1000, BUFFER_BYTES - 1])
+async def test_where_files_cannot_be_without_a_name_they_have_one(folder: Path, size: int) -> None:
+    past_cache = PastCache()
+    store, spool = DirectoryStore(folder / "blobs", past_cache), Spool(folder / "incoming", past_cache)
+    await store.prepare()
+    data = os.urandom(size)
+    place = store.file_of(hashlib.sha256(data).digest())
+    # Somebody tidied up.
+    place.parent.rmdir()
+    async with spool.receive_upload(coming(data, 65_536), size) as held:
+        assert isinstance(held, Held)
+        assert not await store.put_held(held)
+        async with spool.written(held) as file:
+            await store.put(held.digest, file)
+    assert files_in(folder) == [place.name]
+    assert place.read_bytes() == data
+
+
+@pytest.mark.parametrize(("error", "words"), [(errno.EINVAL, None), (errno.ENOSPC, "no space left")])
+async def test_what_is_held_and_cannot_be_written_leaves_nothing(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, error: int, words: str | None
+) -> None:
+    past_cache = PastCache()
+    store, spool = DirectoryStore(folder / "blobs", past_cache), Spool(folder / "incoming", past_cache)
+    async with spool.receive_upload(coming(os.urandom(BUFFER_BYTES), 65_536), BUFFER_BYTES) as held:
+        assert isinstance(held, Held)
+        monkeypatch.setattr(os, "write", refusing(error))
+        if words is None:
+            # Through the cache, it can be.
+            assert not await store.put_held(held)
+            async with spool.written(held) as file:
+                assert file.read_bytes() == bytes(held.data)
+        else:
+            with pytest.raises(StoreUnavailable, match=words):
+                await store.put_held(held)
+    assert files_in(folder) == []
 
 
 def test_buffers_are_used_again_until_they_are_let_go() -> None:
@@ -213,7 +316,8 @@ async def test_a_file_comes_into_the_cache_once_it_is_read_again(folder: Path) -
     past_cache = PastCache()
     store, spool = DirectoryStore(folder / "blobs", past_cache), Spool(folder / "incoming", past_cache)
     data = os.urandom(_LARGE)
-    async with spool.receive(coming(data, 65_536), _LARGE, read_at_once=False) as spooled:
+    async with spool.receive_upload(coming(data, 65_536), _LARGE) as spooled:
+        assert isinstance(spooled, Spooled)
         await store.put(spooled.digest, spooled.file)
     assert await read(store, spooled.digest, 0, _LARGE) == data
     assert not is_in_cache(store.file_of(spooled.digest))
@@ -227,7 +331,8 @@ async def test_a_part_of_a_new_file_can_be_read_first(
 ) -> None:
     store, spool = DirectoryStore(tmp_path / "blobs", past_cache), Spool(tmp_path / "incoming", PastCache())
     data = os.urandom(_LARGE)
-    async with spool.receive(coming(data, 65_536), _LARGE, read_at_once=False) as spooled:
+    async with spool.receive_upload(coming(data, 65_536), _LARGE) as spooled:
+        assert isinstance(spooled, Spooled)
         await store.put(spooled.digest, spooled.file)
     assert await read(store, spooled.digest, start, end) == data[start:end]
     assert await read(store, spooled.digest, 0, _LARGE) == data
@@ -236,7 +341,8 @@ async def test_a_part_of_a_new_file_can_be_read_first(
 async def test_a_new_file_that_is_cut_off_is_not_given_as_if_it_were_whole(tmp_path: Path) -> None:
     past_cache = PastCache()
     store, spool = DirectoryStore(tmp_path / "blobs", past_cache), Spool(tmp_path / "incoming", past_cache)
-    async with spool.receive(coming(os.urandom(_LARGE), 65_536), _LARGE, read_at_once=False) as spooled:
+    async with spool.receive_upload(coming(os.urandom(_LARGE), 65_536), _LARGE) as spooled:
+        assert isinstance(spooled, Spooled)
         await store.put(spooled.digest, spooled.file)
     os.truncate(store.file_of(spooled.digest), BUFFER_BYTES + 100)
     with pytest.raises(StoreUnavailable, match="shorter"):

@@ -25,6 +25,20 @@ class Label:
     content_disposition: str
 
 
+@dataclass(frozen=True, slots=True)
+class Held:
+    """Bytes that a buffer begins with. It is as those of `past_cache.py` are, and may be written behind them."""
+
+    digest: bytes
+    size: int
+    buffer: memoryview
+
+    @property
+    def data(self) -> memoryview:
+        """The bytes."""
+        return self.buffer[: self.size]
+
+
 class StoreUnavailable(Exception):
     """The store cannot be used now: it does not answer, is full, or refuses us."""
 
@@ -55,6 +69,10 @@ class BlobStore(BlobReader, Protocol):
 
     async def put(self, digest: bytes, file: Path, label: Label | None = None) -> None:
         """Keep the bytes of a file for good; the file may be gone afterwards. To put what is there changes nothing."""
+        ...
+
+    async def put_held(self, held: Held) -> bool:
+        """Keep bytes from memory for good, as `put`; False if they can only be put as a file."""
         ...
 
     async def url_of(self, digest: bytes) -> str | None:

@@ -11,12 +11,20 @@ from typing import BinaryIO
 
 import trio
 
-from tricord.homeserver.media.blobs import CHUNK_BYTES, PAGE, BlobMissing, Label, StoreUnavailable, digest_named
-from tricord.homeserver.media.past_cache import MOST_PAST_CACHE, PastCache, go_past_cache, go_through_cache
-from tricord.homeserver.media.writer import writing
+from tricord.homeserver.media.blobs import CHUNK_BYTES, PAGE, BlobMissing, Held, Label, StoreUnavailable, digest_named
+from tricord.homeserver.media.past_cache import (
+    LEAST_PAST_CACHE,
+    MOST_PAST_CACHE,
+    PastCache,
+    go_past_cache,
+    go_through_cache,
+    write_blocks,
+)
+from tricord.homeserver.media.writer import write_all, writing
 
 # Linux has it.
 _NOWAIT = getattr(os, "RWF_NOWAIT", 0)
+_NAMELESS = getattr(os, "O_TMPFILE", 0)
 _SYNCS_AT_ONCE = 32
 
 
@@ -44,6 +52,10 @@ class DirectoryStore:
     async def put(self, digest: bytes, file: Path, label: Label | None = None) -> None:  # noqa: ARG002
         """Move a file to its name, and see all of it to the disk."""
         await trio.to_thread.run_sync(self._put, digest, file)
+
+    async def put_held(self, held: Held) -> bool:
+        """Write a file that has no name until it is complete, and see all of it to the disk; False if it cannot be."""
+        return await trio.to_thread.run_sync(self._put_held, held)
 
     async def read(self, digest: bytes, start: int, end: int) -> AsyncIterator[bytes]:
         """Read a file, a chunk at a time; a few of them together if it goes past the cache."""
@@ -122,6 +134,42 @@ class DirectoryStore:
         _sync(written[0])
         for other in others:
             other.result()
+
+    def _put_held(self, held: Held) -> bool:
+        self._prepare()
+        # As text: to make it of paths takes as long as to open the file.
+        name = held.digest.hex()
+        folder = f"{self._folder}/{name[:2]}"
+        with writing():
+            try:
+                descriptor = os.open(folder, os.O_WRONLY | _NAMELESS, 0o666)
+            except OSError:
+                return False  # whatever is the matter, the general way tells, or finds a way out
+            try:
+                if not self._write_held(descriptor, held):
+                    return False
+                try:
+                    # Only with a folder it follows the link, to the file itself.
+                    os.link(
+                        f"/proc/self/fd/{descriptor}", f"{folder}/{name}", src_dir_fd=descriptor, follow_symlinks=True
+                    )
+                except OSError:
+                    return False  # the bytes are there already, for example
+                # As one of them is seen to the disk, so is mostly the other: nothing is gained by doing it at once.
+                os.fsync(descriptor)
+            finally:
+                os.close(descriptor)
+        _sync(folder)
+        return True
+
+    def _write_held(self, descriptor: int, held: Held) -> bool:
+        if self._past_cache is None or held.size < LEAST_PAST_CACHE:
+            write_all(descriptor, held.data)
+            return True
+        if not go_past_cache(descriptor) or write_blocks(descriptor, held.buffer, held.size, held.size) < held.size:
+            return False
+        self._past_cache.note_written(held.digest)
+        return True
 
     def _move(self, digest: bytes, file: Path) -> list[Path]:
         """Give a file its name, and return what is to be seen to the disk for it."""
@@ -234,7 +282,7 @@ def _read(handle: BinaryIO, position: int, size: int) -> bytes:
         raise StoreUnavailable(f"the folder of media cannot be read: {error.strerror}") from error
 
 
-def _sync(path: Path) -> None:
+def _sync(path: Path | str) -> None:
     with writing():
         descriptor = os.open(path, os.O_RDONLY)
         try:

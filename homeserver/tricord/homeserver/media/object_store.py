@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import orjson
 import trio
 
-from tricord.homeserver.media.blobs import PAGE, BlobMissing, Label, StoreUnavailable, digest_named
+from tricord.homeserver.media.blobs import PAGE, BlobMissing, Held, Label, StoreUnavailable, digest_named
 from tricord.homeserver.media.settings import MediaStoreSettings
 
 if TYPE_CHECKING:
@@ -58,6 +58,10 @@ class ObjectStore:
         if not self._redirect_seconds:
             return None
         return await self._run(self._sign, digest)
+
+    async def put_held(self, held: Held) -> bool:  # noqa: ARG002
+        """Return that it takes files."""
+        return False
 
     async def read(self, digest: bytes, start: int, end: int) -> AsyncIterator[bytes]:
         """Download a piece at a time."""

@@ -7,6 +7,7 @@ by whole blocks (`O_DIRECT` in open(2)); not every file system can do that, and 
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import mmap
 import os
@@ -16,6 +17,8 @@ from collections.abc import Iterator
 BLOCK = 4096
 """What the disks and file systems in use take as whole, in places and in lengths."""
 BUFFER_BYTES = 1 << 20
+LEAST_PAST_CACHE = 1 << 17
+"""Less is in the cache before the disk is asked."""
 MOST_PAST_CACHE = 8 << 20
 """Of larger files, the cache reads ahead what comes next: that is quicker than one buffer after the other."""
 
@@ -81,3 +84,23 @@ def go_past_cache(descriptor: int) -> bool:
 def go_through_cache(descriptor: int) -> None:
     """Have it go through the cache again."""
     fcntl.fcntl(descriptor, fcntl.F_SETFL, fcntl.fcntl(descriptor, fcntl.F_GETFL) & ~_O_DIRECT)
+
+
+def write_blocks(descriptor: int, buffer: memoryview, count: int, end: int) -> int:
+    """Write what a buffer begins with past the cache; return how much of it, which is not all if that is refused.
+
+    The file ends with these bytes, at `end`, if they do not fill their last block; in the buffer, zeros follow them.
+    """
+    whole = count + -count % BLOCK
+    buffer[count:whole] = bytes(whole - count)
+    written = 0
+    while written < whole:
+        try:
+            written += os.write(descriptor, buffer[written:whole])
+        except OSError as error:
+            if error.errno != errno.EINVAL:
+                raise
+            break  # it may want larger blocks
+    if written > count:
+        os.ftruncate(descriptor, end)
+    return min(written, count)

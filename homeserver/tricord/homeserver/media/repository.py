@@ -1,9 +1,9 @@
 """The media of this server: uploading it, announcing it, and finding it again.
 
-Bytes come first into a file of the spool. Then their blob is claimed in the database, put into the store, and named by
-a row of its own: a crash in between leaves a blob that nothing names, which `sweep.py` deletes. The claim is on the
-disk no later than the name; only if PostgreSQL itself fails in between, a file may be left that no row knows, and
-`strays.py` finds it.
+Bytes come first into a buffer, or into a file of the spool if they are more than it holds. Then their blob is claimed
+in the database, put into the store, and named by a row of its own: a crash in between leaves a blob that nothing names,
+which `sweep.py` deletes. The claim is on the disk no later than the name; only if PostgreSQL itself fails in between, a
+file may be left that no row knows, and `strays.py` finds it.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ import trio
 
 from tricord.homeserver.clock import Clock
 from tricord.homeserver.media.arrivals import Arrivals
-from tricord.homeserver.media.blobs import BlobStore, Label, StoreUnavailable
+from tricord.homeserver.media.blobs import BlobStore, Held, Label, StoreUnavailable
 from tricord.homeserver.media.disposition import content_disposition
 from tricord.homeserver.media.settings import MediaSettings
 from tricord.homeserver.media.spool import Spool, Spooled, TooManyBytes
@@ -182,7 +182,7 @@ class Repository:
             return None
         return media
 
-    async def keep(self, spooled: Spooled, description: Description) -> Label | None:
+    async def keep(self, spooled: Spooled | Held, description: Description) -> Label | None:
         """Put bytes into the store, so that they may be named within the next hours; return the label they have there.
 
         Raises Unavailable.
@@ -190,7 +190,7 @@ class Repository:
         begun = self._clock.now_ms()
         label = await self._claim(spooled, description)
         try:
-            await self._store.put(spooled.digest, spooled.file, label)
+            await self._put(spooled, label)
         except StoreUnavailable as error:
             _log.error("media cannot be kept", reason=str(error))
             raise Unavailable("the server cannot keep files now, try again later") from error
@@ -198,7 +198,14 @@ class Repository:
             raise Unavailable("keeping the file took too long, try again")
         return label
 
-    async def _claim(self, spooled: Spooled, description: Description) -> Label | None:
+    async def _put(self, spooled: Spooled | Held, label: Label | None) -> None:
+        if isinstance(spooled, Spooled):
+            await self._store.put(spooled.digest, spooled.file, label)
+        elif not await self._store.put_held(spooled):
+            async with self._spool.written(spooled) as file:
+                await self._store.put(spooled.digest, file, label)
+
+    async def _claim(self, spooled: Spooled | Held, description: Description) -> Label | None:
         """Return the label that the bytes have in the store."""
         label = label_for(description.content_type, description.file_name) if self._store.keeps_labels else None
         with trio.move_on_after(_DELETION_SECONDS):
@@ -250,7 +257,7 @@ class Repository:
     @contextlib.asynccontextmanager
     async def _received(
         self, user_id: UserId, parts: AsyncIterator[bytes], length: int | None
-    ) -> AsyncIterator[Spooled]:
+    ) -> AsyncIterator[Spooled | Held]:
         """Take in an upload, as far as its user may make it."""
         most = self._settings.max_upload_bytes
         if length is not None and length > most:
@@ -261,7 +268,7 @@ class Repository:
             raise self._too_much()
         try:
             with receiving():
-                async with self._spool.receive(parts, most, read_at_once=False) as spooled:
+                async with self._spool.receive_upload(parts, most) as spooled:
                     yield spooled
         except TooManyBytes:
             raise TooLarge(f"the file has more than {most} bytes") from None
@@ -302,7 +309,7 @@ class Repository:
     def _described(
         self,
         mxc: Mxc,
-        spooled: Spooled | None,
+        spooled: Spooled | Held | None,
         description: Description,
         uploader: UserId | None,
         expires_ts: int | None = None,

@@ -14,48 +14,65 @@ import trio
 
 from tricord.homeserver.media.blobs import StoreUnavailable
 from tricord.homeserver.media.past_cache import (
-    BLOCK,
-    BUFFER_BYTES,
+    LEAST_PAST_CACHE,
     MOST_PAST_CACHE,
     PastCache,
     go_past_cache,
     go_through_cache,
+    write_blocks,
 )
 
 # For larger pieces Linux (6.18) takes large pages into its cache, and finding those can cost ten times the copying.
 _LARGEST_PIECE = 1 << 16
-# Less is in the cache before the disk is asked.
-_LEAST_PAST_CACHE = 1 << 17
 
 
 class Writer:
-    """Writes one file; its `write` and `finish` run in a thread.
+    """Writes one file, in parts or from a buffer; its `write…` and `finish…` run in a thread.
 
-    With `past_cache`, a file that is not small goes past the cache. Once it has become large, the file system refuses
-    that, or no buffer is free, the rest goes through it.
+    With `past_cache`, what comes from its buffers goes past the cache, unless it is small. Once the file has become
+    large, or the file system refuses that, the rest goes through it.
     """
 
-    def __init__(self, file: Path, past_cache: PastCache | None) -> None:
+    def __init__(self, file: Path, past_cache: PastCache | None = None) -> None:
         self.file = file
         self.hash = hashlib.sha256()
         self.size = 0
         self._past_cache = past_cache
         self._descriptor: int | None = None
         self._is_past_cache = False
-        # What did not fill a block.
-        self._rest = b""
 
     def write(self, parts: Sequence[bytes]) -> None:
         """Write some bytes, the first time into a new file."""
-        self._write(parts, last=False)
+        with writing():
+            descriptor = self._opened()
+            for part in parts:
+                self.hash.update(part)
+                self.size += len(part)
+                write_all(descriptor, memoryview(part))
 
     def finish(self, parts: Sequence[bytes]) -> None:
         """Write the last bytes. Who keeps the file sees to it that they are safe on the disk."""
-        self._write(parts, last=True)
+        self.write(parts)
+        self._finish()
+
+    def write_buffer(self, buffer: memoryview, count: int, hashed: int = 0) -> None:
+        """Write what a buffer begins with: whole blocks, if more is to come. Of that, so much has been hashed."""
         with writing():
-            self._close()
-        if self._is_past_cache and self._past_cache is not None:
-            self._past_cache.note_written(self.hash.digest())
+            descriptor = self._opened()
+            self._choose_way(descriptor, count)
+            self.hash.update(buffer[hashed:count])
+            self.size += count
+            written = 0
+            if self._is_past_cache:
+                written = write_blocks(descriptor, buffer, count, self.size)
+                if written < count:
+                    self._go_through_cache(descriptor)
+            write_all(descriptor, buffer[written:count])
+
+    def finish_buffer(self, buffer: memoryview, count: int, hashed: int = 0) -> None:
+        """Write the last bytes, as `finish`."""
+        self.write_buffer(buffer, count, hashed)
+        self._finish()
 
     async def discard(self) -> None:
         """Delete the file, if it has not become something else."""
@@ -64,75 +81,33 @@ class Writer:
         if self.file.exists():  # quick: it was just used
             await trio.to_thread.run_sync(functools.partial(self.file.unlink, missing_ok=True))
 
-    def _write(self, parts: Sequence[bytes], *, last: bool) -> None:
-        with writing():
-            if self._descriptor is None:
-                self._descriptor = self._opened()
-                if self._past_cache is not None and sum(map(len, parts)) >= _LEAST_PAST_CACHE:
-                    self._is_past_cache = go_past_cache(self._descriptor)
-            if self._is_past_cache and self.size >= MOST_PAST_CACHE:
-                self._go_through_cache(self._descriptor)
-            if self._is_past_cache and self._past_cache is not None:
-                with self._past_cache.buffer() as buffer:
-                    if buffer is not None:
-                        self._write_by_blocks(self._descriptor, parts, buffer, last=last)
-                        return
-                self._go_through_cache(self._descriptor)
-            rest, self._rest = self._rest, b""
-            for part in (rest, *parts):
-                self._take_in(part)
-                _write_all(self._descriptor, memoryview(part), _LARGEST_PIECE)
-
-    def _write_by_blocks(self, descriptor: int, parts: Sequence[bytes], buffer: memoryview, *, last: bool) -> None:
-        """Write what fills blocks; the last time, all."""
-        filled = len(self._rest)
-        buffer[:filled] = self._rest
-        for part in parts:
-            left = memoryview(part)
-            while left:
-                count = min(len(left), BUFFER_BYTES - filled)
-                buffer[filled : filled + count] = left[:count]
-                filled += count
-                left = left[count:]
-                if filled == BUFFER_BYTES:
-                    self._write_buffer(descriptor, buffer, filled)
-                    filled = 0
-        ready = filled if last else filled - filled % BLOCK
-        self._rest = bytes(buffer[ready:filled])
-        self._write_buffer(descriptor, buffer, ready)
-
-    def _write_buffer(self, descriptor: int, buffer: memoryview, count: int) -> None:
-        """Write the first bytes of a buffer; the file ends with them if they do not fill their last block."""
-        self._take_in(buffer[:count])
-        whole = count + -count % BLOCK
-        buffer[count:whole] = bytes(whole - count)
-        left = buffer[:whole]
-        while left:
-            try:
-                left = left[os.write(descriptor, left) :]
-            except OSError as error:
-                if error.errno != errno.EINVAL or not self._is_past_cache:
-                    raise
-                # It may want larger blocks.
-                self._go_through_cache(descriptor)
-        if whole != count:
-            os.ftruncate(descriptor, self.size)
-
-    def _take_in(self, part: bytes | memoryview) -> None:
-        self.hash.update(part)
-        self.size += len(part)
+    def _choose_way(self, descriptor: int, count: int) -> None:
+        if self._past_cache is None:
+            return
+        if not self.size:
+            self._is_past_cache = count >= LEAST_PAST_CACHE and go_past_cache(descriptor)
+        elif self._is_past_cache and self.size >= MOST_PAST_CACHE:
+            self._go_through_cache(descriptor)
 
     def _go_through_cache(self, descriptor: int) -> None:
         self._is_past_cache = False
         go_through_cache(descriptor)
 
     def _opened(self) -> int:
-        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL
-        try:
-            return os.open(self.file, flags, 0o666)
-        except FileNotFoundError:
-            self.file.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-            return os.open(self.file, flags, 0o666)
+        if self._descriptor is None:
+            flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL
+            try:
+                self._descriptor = os.open(self.file, flags, 0o666)
+            except FileNotFoundError:
+                self.file.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+                self._descriptor = os.open(self.file, flags, 0o666)
+        return self._descriptor
+
+    def _finish(self) -> None:
+        with writing():
+            self._close()
+        if self._is_past_cache and self._past_cache is not None:
+            self._past_cache.note_written(self.hash.digest())
 
     def _close(self) -> None:
         descriptor, self._descriptor = self._descriptor, None
@@ -152,6 +127,7 @@ def writing() -> Iterator[None]:
         raise StoreUnavailable(f"the folder of media cannot be written: {words}") from error
 
 
-def _write_all(descriptor: int, left: memoryview, most: int) -> None:
+def write_all(descriptor: int, left: memoryview) -> None:
+    """Write through the cache."""
     while left:
-        left = left[os.write(descriptor, left[:most]) :]
+        left = left[os.write(descriptor, left[:_LARGEST_PIECE]) :]
