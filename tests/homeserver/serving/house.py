@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -14,6 +15,7 @@ from pydantic import Field
 from trio_websocket import WebSocketConnection
 
 from tricord.clients.endpoint import Authentication, Endpoint, Model
+from tricord.homeserver.media.pouring import poured
 from tricord.homeserver.serving.application import Application
 from tricord.homeserver.serving.call import Answer, Call, Requester, Route, WebSocketRoute
 from tricord.homeserver.serving.dispatch import Dispatcher
@@ -25,6 +27,7 @@ from tricord.protocol.strict_json import JsonObject
 
 PATIENCE_SECONDS = 60
 LARGE = 8 << 20
+BUFFER = 300_007
 
 
 class Open(Endpoint):
@@ -82,6 +85,13 @@ class Upload(Open):
     max_body = 1 << 30
 
 
+class Poured(Open):
+    method = "POST"
+    path = "/poured"
+    body_kind = "stream"
+    max_body = 1 << 30
+
+
 class Large(Open):
     method = "GET"
     path = "/large"
@@ -126,6 +136,7 @@ class House:
             Route(Waits, self.waits),
             Route(Works, self.works),
             Route(Upload, self.upload),
+            Route(Poured, self.poured),
             Route(Large, self.large),
             Route(Streamed, self.streamed),
             Route(Signed, self.signed),
@@ -171,6 +182,18 @@ class House:
             self.uploaded += len(part)
             self.parts += 1
         return {"size": self.uploaded}
+
+    async def poured(self, call: Call[Any, Any]) -> JsonObject:
+        """Read the body by a buffer that is not of a size with anything."""
+        self.started.set()
+        known, buffer = hashlib.sha256(), memoryview(bytearray(BUFFER))
+        source = poured(call.received())
+        while await source.more():
+            count = await source.into(buffer)
+            known.update(buffer[:count])
+            self.uploaded += count
+            self.parts += 1
+        return {"size": self.uploaded, "sha256": known.hexdigest()}
 
     async def large(self, _call: Call[Any, Any]) -> Answer:
         return Answer(b"x" * LARGE, headers=((b"content-type", b"text/plain"),))

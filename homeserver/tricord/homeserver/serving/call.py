@@ -71,11 +71,9 @@ class Call(Generic[B, Q]):
             raise MissingToken("this needs an access token")
         return self.requester_or_none
 
-    async def received(self) -> AsyncIterator[bytes]:
+    def received(self) -> AsyncIterator[bytes]:
         """Return the body as it comes; nothing where there is none."""
-        if self.stream is not None:
-            async for part in self.stream:
-                yield part
+        return _nothing() if self.stream is None else self.stream
 
     @property
     def content_length(self) -> int | None:
@@ -199,3 +197,9 @@ class RateLimiter(Protocol):
     def check(self, call: Call[Any, Any]) -> None:
         """Count the call; raises LimitExceeded."""
         ...
+
+
+async def _nothing() -> AsyncIterator[bytes]:
+    nothing: tuple[bytes, ...] = ()
+    for part in nothing:
+        yield part

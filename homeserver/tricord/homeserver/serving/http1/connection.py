@@ -12,6 +12,7 @@ from tricord.homeserver.serving.asgi import Body, http_scope
 from tricord.homeserver.serving.context import Context
 from tricord.homeserver.serving.disconnects import Disconnects
 from tricord.homeserver.serving.errors import ClientDisconnected, Refused
+from tricord.homeserver.serving.http1.body import LEAST_LONG, LongBody
 from tricord.homeserver.serving.http1.exchange import Exchange
 from tricord.homeserver.serving.http1.framing import Message, Reader
 from tricord.homeserver.serving.http1.upgrade import converse
@@ -150,7 +151,7 @@ class Connection:
             query_string,
             headers,
             application.client_addresses.of(self._peer[0], headers),
-            None if message.complete and not message.body else Body(exchange.receive),
+            _body_of(message, exchange),
             has_bare_query=message.target.endswith(b"?"),
         )
         response: Response | None = None
@@ -204,3 +205,10 @@ class Connection:
         self._is_gone = True
         if self._on_gone is not None:
             self._on_gone()
+
+
+def _body_of(message: Message, exchange: Exchange) -> Body | None:
+    if message.complete and not message.body:
+        return None
+    length = message.body_length
+    return Body(exchange.receive) if length is None or length < LEAST_LONG else LongBody(exchange, length)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import http
+from typing import TypeVar
 
 import trio
 
@@ -11,10 +12,12 @@ from tricord.homeserver.serving.application import Application
 from tricord.homeserver.serving.asgi import Event
 from tricord.homeserver.serving.call import Header
 from tricord.homeserver.serving.date import date
-from tricord.homeserver.serving.errors import Refused
+from tricord.homeserver.serving.errors import ClientDisconnected, Refused
 from tricord.homeserver.serving.http1.framing import Message, Reader
 from tricord.homeserver.serving.http1.wire import Wire
 from tricord.homeserver.serving.response import Response
+
+T = TypeVar("T")
 
 _STATUS_LINES = {status.value: f"HTTP/1.1 {status.value} {status.phrase}\r\n".encode() for status in http.HTTPStatus}
 
@@ -55,9 +58,7 @@ class Exchange:
         if self._body_given:
             await self._wire.closed_by_client()
             return {"type": "http.disconnect"}
-        if message.expects_continue and not message.body and not message.complete:
-            message.expects_continue = False
-            await self._wire.send(b"HTTP/1.1 100 Continue\r\n\r\n")
+        await self._ask_for_body()
         while not message.body and not message.complete:
             if not await self._read_on():
                 return {"type": "http.disconnect"}
@@ -66,31 +67,66 @@ class Exchange:
         self._body_given = message.complete
         return {"type": "http.request", "body": body, "more_body": not message.complete}
 
+    async def receive_into(self, buffer: memoryview) -> int:
+        """Put what comes next of a body whose length is known into a buffer; return how much it is, 0 at the end.
+
+        Raises ClientDisconnected and Refused.
+        """
+        message = self._message
+        await self._ask_for_body()
+        left = self._reader.body_left(message)
+        if message.body:
+            # It came with the head.
+            count = _moved(message.body, buffer)
+        elif message.complete or left is None:
+            count = 0
+        else:
+            if self._reader.refusal is not None:
+                raise self._reader.refusal
+            count = _in_time(await self._wire.receive_body_into(buffer[:left], self._deadline()))
+            if not count:
+                raise ClientDisconnected
+            self._reader.count(message, count)
+            self._note_received(count)
+        self._body_given = message.complete and not message.body
+        return count
+
+    async def _ask_for_body(self) -> None:
+        """Tell a client to send its body, if it waits to be told."""
+        message = self._message
+        if message.expects_continue and not message.body and not message.complete:
+            message.expects_continue = False
+            await self._wire.send(b"HTTP/1.1 100 Continue\r\n\r\n")
+
     async def _read_on(self) -> bool:
         """Read on within the body; False when the client has gone. Raises Refused."""
-        reader = self._reader
+        reader, message = self._reader, self._message
         if reader.refusal is not None:
             raise reader.refusal
+        left = reader.body_left(message)
+        data = _in_time(await self._wire.receive_body(left, self._deadline()))
+        if not data:
+            return False
+        if left is None:
+            reader.feed(data)
+        else:
+            reader.take(message, data)
+        self._note_received(len(data))
+        if left is None and reader.refusal is not None and not message.complete:
+            raise reader.refusal
+        return True
+
+    def _deadline(self) -> float:
+        """Return until when the next part of the body must have come."""
         now = trio.current_time()
         if not self._body_begun:
             self._body_begun = now
-        deadline = self._wire.limits.body_deadline(self._body_begun, now, self._body_received)
-        left = reader.body_left(self._message)
-        data = await self._wire.receive_body(left, deadline)
-        if data is None:
-            raise Refused(408, "the body took too long")
-        if not data:
-            return False
-        self._body_received += len(data)
-        if left is not None:
-            reader.take(self._message, data)
-            if self._message.complete:
-                self._wire.wake_at(1)
-            return True
-        reader.feed(data)
-        if reader.refusal is not None and not self._message.complete:
-            raise reader.refusal
-        return True
+        return self._wire.limits.body_deadline(self._body_begun, now, self._body_received)
+
+    def _note_received(self, count: int) -> None:
+        self._body_received += count
+        if self._message.complete:
+            self._wire.wake_at(1)
 
     async def read_away(self) -> None:
         """Read what is left of the body, so that the next request can be found; or end the connection well."""
@@ -191,6 +227,26 @@ class Exchange:
         if self._bodiless or not body:
             return b""
         return b"%x\r\n%b\r\n" % (len(body), body) if self._chunked else body
+
+
+def _in_time(received: T | None) -> T:
+    """Return what has come of a body. Raises Refused if nothing has."""
+    if received is None:
+        raise Refused(408, "the body took too long")
+    return received
+
+
+def _moved(parts: list[bytes], buffer: memoryview) -> int:
+    """Move as much of some parts into a buffer as it takes; return how much that is."""
+    filled = 0
+    while parts and filled < len(buffer):
+        part = parts.pop(0)
+        count = min(len(part), len(buffer) - filled)
+        buffer[filled : filled + count] = part[:count]
+        filled += count
+        if count < len(part):
+            parts.insert(0, part[count:])
+    return filled
 
 
 def _length_apart(headers: list[Header]) -> tuple[list[Header], int | None]:

@@ -121,7 +121,12 @@ class Reader:
 
     def take(self, message: Message, part: bytes) -> None:
         """Take in a part of what is left of a body: of that, the parser need not see and copy every byte."""
-        self.on_body(part)
+        message.body.append(part)
+        self.count(message, len(part))
+
+    def count(self, message: Message, size: int) -> None:
+        """Take note that so much of what is left of a body has come another way."""
+        self._body_bytes += size
         if not self.body_left(message):
             message.complete = True
             # The one before still expects the body.

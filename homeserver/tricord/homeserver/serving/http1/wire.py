@@ -6,6 +6,8 @@ import contextlib
 import os
 import socket
 import sys
+from collections.abc import Callable
+from typing import TypeVar
 
 import trio
 
@@ -17,6 +19,7 @@ _READ_OF_LONG_BODY = 245_760
 # Only Linux makes room for as much as a socket is told to wait for.
 _WAITS_FOR_MUCH = sys.platform == "linux"
 
+T = TypeVar("T")
 Stream = trio.SocketStream | trio.SSLStream[trio.SocketStream]
 
 
@@ -69,6 +72,21 @@ class Wire:
             with trio.CancelScope(deadline=deadline):
                 return bytes(await self.stream.receive_some(most))
             return None
+        return await self._read_once(most, lambda descriptor: os.read(descriptor, most), deadline)
+
+    async def receive_body_into(self, buffer: memoryview, deadline: float) -> int | None:
+        """Put bytes of a body into a buffer, which is not longer than what is left; return how many, or as above."""
+        if self._socket is None or not _WAITS_FOR_MUCH:
+            data = await self.receive_body(len(buffer), deadline)
+            if data is None:
+                return None
+            buffer[: len(data)] = data
+            return len(data)
+        return await self._read_once(len(buffer), lambda descriptor: os.readv(descriptor, [buffer]), deadline)
+
+    async def _read_once(self, most: int, read: Callable[[int], T], deadline: float) -> T | None:
+        """Read once so much has come, or what has come by the deadline; None if that is nothing."""
+        assert self._socket is not None  # noqa: S101  # who calls has looked
         # A turn of ours costs more than to copy what comes in one packet, or ten.
         self.wake_at(most)
         while True:
@@ -76,7 +94,7 @@ class Wire:
                 await trio.lowlevel.wait_readable(self._socket)
             try:
                 # After the deadline, too: it may be less than was waited for.
-                return os.read(self._socket.fileno(), most)
+                return read(self._socket.fileno())
             except BlockingIOError:
                 if patience.cancelled_caught:
                     return None
