@@ -16,6 +16,7 @@ LOADED_WHEN_NEEDED = {
     "asyncio.base_events": "nothing here runs on asyncio",
     "asyncio.streams": "nothing here runs on asyncio",
     "argon2": "loaded with the first password",
+    "click": "plain options are read without it",
     "cryptography": "loaded with the first signature",
     "difflib": "for who has made a mistake in the settings",
     "dns": "SRV records are looked up when another server is",
@@ -55,7 +56,7 @@ LOADED_WHEN_NEEDED = {
 SERVING = """
 from tricord.homeserver.loading import leave_out_extras
 leave_out_extras()
-import tricord.homeserver.cli, tricord.homeserver.cli.serve, tricord.homeserver.logs, tricord.homeserver.app
+import tricord.homeserver.serve, tricord.homeserver.logs, tricord.homeserver.app
 """
 LOADED = "print(*(name for name, module in sys.modules.items() if module is not None))"
 # With the code that each builds, which takes half a millisecond and more.
@@ -100,7 +101,10 @@ def test_models_of_messages_are_made_ready_when_they_are_first_asked_for() -> No
     assert {module for module in ready if module.startswith(("tricord.clients.", "tricord.federation."))} == set()
 
 
-@pytest.mark.parametrize("module", ["tricord.homeserver.cli", "tricord.homeserver.processes.worker", "tricord.clients"])
+@pytest.mark.parametrize(
+    "module",
+    ["tricord.homeserver.cli", "tricord.homeserver.serve", "tricord.homeserver.processes.worker", "tricord.clients"],
+)
 def test_who_has_not_said_yet_what_to_do_waits_for_no_server(module: str) -> None:
     loaded = told_by(f"import {module}\n{LOADED}")
     assert module in loaded

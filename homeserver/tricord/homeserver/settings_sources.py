@@ -6,6 +6,7 @@ tricord.toml:  [database]                       environment:  TRICORD__DATABASE_
 
 from __future__ import annotations
 
+import os
 import tomllib
 import types
 import typing
@@ -19,10 +20,21 @@ from pydantic_core import ErrorDetails
 from tricord.homeserver.settings import HIGHEST_PORT, Settings
 
 ENVIRONMENT_PREFIX = "TRICORD__"
+DEFAULT_FILE = Path("tricord.toml")
 
 
 class SettingsError(Exception):
     """A setting is unknown, malformed or contradicts another; the message names it and its source."""
+
+
+def settings_for(
+    config_file: Path | None, data_dir: Path | None, server_name: str | None, processes: int | None = None
+) -> Settings:
+    """Load the settings of a command that was given these options. Raises SettingsError."""
+    if config_file is None and DEFAULT_FILE.exists():
+        config_file = DEFAULT_FILE
+    flags = {"data_dir": data_dir, "server_name": server_name, "processes": processes}
+    return load_settings(config_file, os.environ, flags)
 
 
 def load_settings(

@@ -10,7 +10,7 @@ from typing import Any
 import click
 
 from tricord.homeserver.cli.faults import faults_explained
-from tricord.homeserver.cli.options import how_to
+from tricord.homeserver.how_to import how_to
 
 _ADDRESS = "127.0.0.1:8008"
 SECRET_FILE = "registration_shared_secret"  # noqa: S105  # a file's name

@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import shlex
-import shutil
-import sys
 from collections.abc import Callable
 from functools import wraps
 from pathlib import Path
@@ -17,8 +13,6 @@ if TYPE_CHECKING:
     from tricord.homeserver.settings import Settings
 
 F = TypeVar("F", bound=Callable[..., Any])
-
-DEFAULT_FILE = Path("tricord.toml")
 
 
 def settings_options(function: F) -> F:
@@ -53,34 +47,11 @@ def with_settings(verb: Callable[Concatenate[Settings, ...], None]) -> Callable[
     return settings_options(call)
 
 
-def read_settings(
-    config_file: Path | None, data_dir: Path | None, server_name: str | None, processes: int | None = None
-) -> Settings:
+def read_settings(config_file: Path | None, data_dir: Path | None, server_name: str | None) -> Settings:
     """Load the settings; a fault ends the command with its explanation."""
-    from tricord.homeserver.settings_sources import SettingsError, load_settings
+    from tricord.homeserver.settings_sources import SettingsError, settings_for
 
-    if config_file is None and DEFAULT_FILE.exists():
-        config_file = DEFAULT_FILE
-    flags = {"data_dir": data_dir, "server_name": server_name, "processes": processes}
     try:
-        return load_settings(config_file, os.environ, flags)
+        return settings_for(config_file, data_dir, server_name)
     except SettingsError as error:
         raise click.ClickException(str(error)) from None
-
-
-def how_to(
-    verb: str, config_file: Path | None = None, data_dir: Path | None = None, server_name: str | None = None
-) -> str:
-    """Return the command line for a verb, as this one was called: by the same program, with the same options."""
-    program = Path(sys.argv[0])
-    if program.name != "tricord":
-        words = ["python", "-m", "tricord.homeserver"]
-    elif (found := shutil.which("tricord")) is not None and Path(found).samefile(program):
-        words = ["tricord"]
-    else:
-        words = [str(program)]
-    options = {"--config": config_file, "--data-dir": data_dir, "--server-name": server_name}
-    for name, value in options.items():
-        if value is not None:
-            verb += f" {name} {shlex.quote(str(value))}"
-    return f"{shlex.join(words)} {verb}"

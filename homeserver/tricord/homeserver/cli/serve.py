@@ -1,23 +1,13 @@
-"""`tricord serve`: run the homeserver until it is told to stop."""
+"""`tricord serve`: its options, explained. Where they are plain, `command.py` does without this and click."""
 
 from __future__ import annotations
 
-import contextlib
-import signal
-import threading
-from collections.abc import AsyncIterator
-from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import click
 
 from tricord.homeserver.cli.faults import faults_explained
-from tricord.homeserver.cli.options import how_to, read_settings, settings_options
-
-if TYPE_CHECKING:
-    from tricord.homeserver.settings import Settings
-    from tricord.homeserver.storage.database import Database
+from tricord.homeserver.cli.options import settings_options
 
 
 @click.command(short_help="Run the homeserver.")
@@ -29,92 +19,8 @@ def serve(config_file: Path | None, data_dir: Path | None, server_name: str | No
     Without any settings it serves this machine only: server name `localhost`, data in ./tricord-data, a PostgreSQL of
     its own, http://127.0.0.1:8008. SIGTERM or Ctrl-C lets what is under way end, and stops within 10 seconds.
     """
-    from tricord.homeserver.garbage import collect_nothing
-    from tricord.homeserver.loading import leave_out_extras
-
-    collect_nothing()
-    leave_out_extras()
-    import trio
-
-    from tricord.homeserver.heap import keep_one_heap
-    from tricord.homeserver.logs import configure_logs
-
-    keep_one_heap()
-    settings = read_settings(config_file, data_dir, server_name, processes)
-    configure_logs(settings.log)
-
-    async def run() -> None:
-        with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
-            async with trio.open_nursery() as nursery:
-
-                async def stop_on_signal() -> None:
-                    async for number in signals:
-                        click.echo(f"{signal.Signals(number).name}: stopping", err=True)
-                        if not serving:
-                            nursery.cancel_scope.cancel()
-                        stop.set()
-                        break
-                    # A second signal does not wait for anything.
-                    async for _ in signals:
-                        nursery.cancel_scope.cancel()
-
-                serving = False
-                stop = trio.Event()
-                nursery.start_soon(stop_on_signal)
-                async with _served(settings) as (database, urls):
-                    serving = True
-                    click.echo(
-                        f"Tricord serves {settings.server_name} at {', '.join(urls)}, data in {settings.data_dir}."
-                    )
-                    if not await _has_users(database):
-                        _tell_how_to_go_on(settings, config_file, data_dir, server_name)
-                    await stop.wait()
-                nursery.cancel_scope.cancel()
+    from tricord.homeserver.serve import serve_until_stopped
+    from tricord.homeserver.serve_options import ServeOptions
 
     with faults_explained():
-        trio.run(run)
-
-
-@contextlib.asynccontextmanager
-async def _served(settings: Settings) -> AsyncIterator[tuple[Database, list[str]]]:
-    """Serve while inside the block, in this process or in several; the block gets the database and the URLs."""
-    if settings.processes > 1:
-        from tricord.homeserver.processes.supervisor import serving_processes
-        from tricord.homeserver.storage.database import open_database
-
-        async with serving_processes(settings) as (url, urls), open_database(url, connections=1) as database:
-            yield database, urls
-        return
-    import trio
-
-    from tricord.homeserver.assembly.database import opened_database
-    from tricord.homeserver.garbage import collect_seldom
-    from tricord.homeserver.signing_key import begin_with_signing_key
-
-    begin_with_signing_key(settings.data_dir)
-    # Most of a start is loading the homeserver, and PostgreSQL can start meanwhile.
-    loading = threading.Thread(target=import_module, args=("tricord.homeserver.app",), daemon=True)
-    loading.start()
-    async with opened_database(settings) as database:
-        await trio.to_thread.run_sync(loading.join)
-        from tricord.homeserver.app import run_on
-
-        async with run_on(database, settings) as homeserver:
-            collect_seldom()
-            yield database, homeserver.urls
-
-
-async def _has_users(database: Database) -> bool:
-    from tricord.homeserver.storage.accounts import accounts_after
-
-    return bool(await database.read(accounts_after, "", 1))
-
-
-def _tell_how_to_go_on(
-    settings: Settings, config_file: Path | None, data_dir: Path | None, server_name: str | None
-) -> None:
-    click.echo("Add the first user from another terminal, in this folder:")
-    click.echo(f"  {how_to('user add NAME --admin', config_file, data_dir, server_name)}")
-    if settings.server_name == "localhost":
-        click.echo("This server is for this machine only. For a real domain, stop it and start anew:")
-        click.echo(f"  {how_to('init --server-name example.org --data-dir /var/lib/tricord')}")
+        serve_until_stopped(ServeOptions(config_file, data_dir, server_name, processes))

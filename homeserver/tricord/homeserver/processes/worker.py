@@ -6,12 +6,9 @@ import mmap
 import os
 import signal
 import socket
-import sys
 from typing import TYPE_CHECKING
 
-import click
-
-from tricord.homeserver.cli.faults import faults_explained
+from tricord.homeserver.faults import faults_end_the_process
 from tricord.homeserver.garbage import collect_nothing, collect_seldom
 from tricord.homeserver.loading import leave_out_extras
 from tricord.homeserver.processes.work import READY, STOP, Work
@@ -37,7 +34,7 @@ def main() -> None:
     os.dup2(2, 1)
     work = Work.read(told)
     configure_logs(work.settings.log, process=work.number)
-    with faults_explained():
+    with faults_end_the_process():
         trio.run(_serve, work, told, said)
 
 
@@ -93,8 +90,4 @@ async def _stop_on_signal(stop: trio.Event) -> None:
 
 
 if __name__ == "__main__":
-    try:
-        main()
-    except click.ClickException as fault:
-        fault.show()
-        sys.exit(fault.exit_code)
+    main()
