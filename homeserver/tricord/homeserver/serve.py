@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator
 from importlib import import_module
 from typing import TYPE_CHECKING
 
-from tricord.homeserver.garbage import collect_nothing
+from tricord.homeserver.garbage import collect_new
 from tricord.homeserver.how_to import how_to
 from tricord.homeserver.loading import leave_out_extras
 from tricord.homeserver.serve_options import ServeOptions
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 def serve_until_stopped(options: ServeOptions) -> None:
     """Run the homeserver; returns once it was told to stop. `faults.explained` has words for what is raised."""
-    collect_nothing()
+    collect_new()
     leave_out_extras()
     import trio
 

@@ -9,7 +9,7 @@ import socket
 from typing import TYPE_CHECKING
 
 from tricord.homeserver.faults import faults_end_the_process
-from tricord.homeserver.garbage import collect_nothing, collect_seldom
+from tricord.homeserver.garbage import collect_new, collect_seldom
 from tricord.homeserver.loading import leave_out_extras
 from tricord.homeserver.processes.work import READY, STOP, Work
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 def main() -> None:
     """Serve until told to stop."""
-    collect_nothing()
+    collect_new()
     leave_out_extras()
     import trio
 
