@@ -34,6 +34,8 @@ _KEY_BYTES = 200
 _MOST_STATE = 20_000
 # Of more than this, other processes read what they need.
 _MOST_TOLD = 1_000
+# In a room with more of its state in memory, to look through it may take longer than to read what is wanted.
+_MOST_LOOKED_THROUGH = 500
 # In a room that nobody has asked for while so much was told of it.
 _MOST_TOLD_BYTES = 64 << 10
 _UNTOLD = ToldMove(RoomId(""), 0, 0, b"")
@@ -194,6 +196,17 @@ class CachedRooms:
     async def room(self, room_id: RoomId) -> CachedRoom | None:
         """Return a room, if it is here."""
         return self._known(room_id) or (await self.rooms([room_id])).get(room_id)
+
+    def state_in_memory(self, room_ids: Iterable[RoomId]) -> dict[int, StoredEvent]:
+        """Return what is known to be set in some rooms, by number; nothing of rooms of which very much is."""
+        rooms = [room for room_id in room_ids if (room := self._rooms.get(room_id)) is not None]
+        return {
+            stored.nid: stored
+            for room in rooms
+            if len(room.state) <= _MOST_LOOKED_THROUGH
+            for stored in room.state.values()
+            if stored is not None
+        }
 
     async def read_state(self, wanted: Iterable[tuple[CachedRoom, Collection[StateKey]]]) -> None:
         """See to it that `state` of each room has the keys."""

@@ -5,7 +5,7 @@ What is read here is what is set; who may see it is for `visibility.py`.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 
 from tricord.homeserver.rooms.cached_rooms import CachedRoom, CachedRooms
 from tricord.homeserver.rooms.node_cache import NodeCache
@@ -100,7 +100,7 @@ class RoomState:
         for event, nid in numbers.items():
             then[event] = now[nid] - {new for _, new in changes[event] if new is not None}
             then[event] |= {old for old, _ in changes[event] if old is not None}
-        known = await self._events(set[int]().union(*then.values()))
+        known = await self._events(set[int]().union(*then.values()), events)
         return {
             event: {key: stored for key, stored in _by_key([known[n] for n in some]).items() if key[0] != event_type}
             for event, some in then.items()
@@ -122,7 +122,7 @@ class RoomState:
         self, wanted: Mapping[StoredEvent, tuple[StateRoot, Collection[StateKey]]]
     ) -> dict[StoredEvent, dict[StateKey, StoredEvent]]:
         nids = await self._nodes.using_each(lambda nodes, event: get_many(nodes, *wanted[event]), wanted)
-        known = await self._events({nid for found in nids.values() for nid in found.values()})
+        known = await self._events({nid for found in nids.values() for nid in found.values()}, wanted)
         return {event: {key: known[nid] for key, nid in found.items()} for event, found in nids.items()}
 
     async def at(self, event: StoredEvent, keys: Collection[StateKey]) -> dict[StateKey, StoredEvent]:
@@ -135,13 +135,13 @@ class RoomState:
         """Return those of the keys that are set after each of some events."""
         roots = {event.state_after for event in events}
         nids = await self._nodes.using_each(lambda nodes, root: get_many(nodes, root, keys), roots)
-        known = await self._events({nid for found in nids.values() for nid in found.values()})
+        known = await self._events({nid for found in nids.values() for nid in found.values()}, events)
         return {event: {key: known[nid] for key, nid in nids[event.state_after].items()} for event in events}
 
     async def all_at(self, event: StoredEvent) -> dict[StateKey, StoredEvent]:
         """Return the whole state after an event."""
         nids = await self._nodes.using(lambda nodes: event_numbers(nodes, event.state_after))
-        return _by_key((await self._events(nids)).values())
+        return _by_key((await self._events(nids, [event])).values())
 
     async def at_without_type(self, event: StoredEvent, event_type: str) -> dict[StateKey, StoredEvent]:
         """Return the state after an event, but for what has one type: without members, a large room is small."""
@@ -156,7 +156,7 @@ class RoomState:
         """Return the same for events of many rooms at once."""
         roots = {event.room_state for event in events}
         nids = await self._nodes.using_each(event_numbers, roots)
-        known = await self._events({nid for numbers in nids.values() for nid in numbers})
+        known = await self._events({nid for numbers in nids.values() for nid in numbers}, events)
         return {event: _by_key([known[nid] for nid in nids[event.room_state]]) for event in events}
 
     async def before(self, event: StoredEvent) -> dict[StateKey, StoredEvent]:
@@ -167,7 +167,7 @@ class RoomState:
         """Return the whole states before some events: those after them, but for what they set themselves."""
         after = await self._nodes.using_each(lambda nodes, event: event_numbers(nodes, event.state_after), events)
         nids = {event: [nid for nid in some if nid != event.nid] for event, some in after.items()}
-        known = await self._events({nid for some in nids.values() for nid in some})
+        known = await self._events({nid for some in nids.values() for nid in some}, events)
         before = {event: _by_key([known[nid] for nid in some]) for event, some in nids.items()}
         replaced_ids = [event.replaces for event in events if event.replaces is not None]
         replaced = await self._database.read(events_by_id, replaced_ids) if replaced_ids else {}
@@ -194,11 +194,15 @@ class RoomState:
             return [nid for _, nid in pairs if nid is not None]
 
         nids = await self._nodes.using_each(changed, before)
-        known = await self._events({nid for some in nids.values() for nid in some})
+        known = await self._events({nid for some in nids.values() for nid in some}, before)
         return {after: _by_key([known[nid] for nid in some]) for after, some in nids.items()}
 
-    async def _events(self, nids: Collection[int]) -> dict[int, StoredEvent]:
-        return await self._database.read(events_by_nid, list(nids)) if nids else {}
+    async def _events(self, nids: Collection[int], of_states_at: Iterable[StoredEvent]) -> dict[int, StoredEvent]:
+        """Return events of the states at some events; what is still set, from memory, if it is there."""
+        known = self._rooms.state_in_memory({event.event.room_id for event in of_states_at}) if nids else {}
+        missing = [nid for nid in nids if nid not in known]
+        read = await self._database.read(events_by_nid, missing) if missing else {}
+        return {nid: stored for nid in nids if (stored := known.get(nid) or read.get(nid)) is not None}
 
 
 def _set_in(room: CachedRoom, keys: Collection[StateKey]) -> dict[StateKey, StoredEvent]:
