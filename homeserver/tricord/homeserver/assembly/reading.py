@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from tricord.homeserver.assembly.foundation import Foundation
 from tricord.homeserver.assembly.rooms import Rooms
 from tricord.homeserver.assembly.shared_rooms import SharedRooms
-from tricord.homeserver.client_api.relations import RelationsApi
-from tricord.homeserver.client_api.threads import ThreadsApi
 from tricord.homeserver.rooms.history import History
-from tricord.homeserver.rooms.relations import Relations
 from tricord.homeserver.rooms.state_view import StateView
-from tricord.homeserver.rooms.thread_list import ThreadList
-from tricord.homeserver.serving.call import Route
+from tricord.homeserver.serving.call import LateRoutes, Route
 
 
 class Reading:
@@ -31,12 +29,28 @@ class Reading:
             retention=rooms.retention,
         )
         self.state_view = StateView(rooms.state, timeline, visibility, client_events, rooms.partial)
-        threads = ThreadList(database, timeline, visibility, rooms.preferences, rooms.aggregations, client_events)
-        self._apis = (
-            RelationsApi(Relations(database, timeline, visibility, client_events)),
-            ThreadsApi(threads, rooms.thread_updates, rooms.memberships),
-        )
 
-    def routes(self) -> list[Route]:
+        def load_relations() -> Callable[[], list[Route]]:
+            from tricord.homeserver.client_api.relations import RelationsApi
+            from tricord.homeserver.rooms.relations import Relations
+
+            return RelationsApi(Relations(database, timeline, visibility, client_events)).routes
+
+        def load_threads() -> Callable[[], list[Route]]:
+            from tricord.homeserver.client_api.threads import ThreadsApi
+            from tricord.homeserver.rooms.thread_list import ThreadList
+
+            threads = ThreadList(database, timeline, visibility, rooms.preferences, rooms.aggregations, client_events)
+            return ThreadsApi(threads, rooms.thread_updates, rooms.memberships).routes
+
+        of_room = "/_matrix/client/v1/rooms/{room_id}"
+        self._routes = [
+            LateRoutes(f"{of_room}/relations", load=load_relations),
+            LateRoutes(
+                f"{of_room}/threads", "/_matrix/client/unstable/io.element.msc4360/thread_updates", load=load_threads
+            ),
+        ]
+
+    def routes(self) -> list[LateRoutes]:
         """Return what clients are answered."""
-        return [route for api in self._apis for route in api.routes()]
+        return self._routes
