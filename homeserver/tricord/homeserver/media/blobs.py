@@ -10,8 +10,9 @@ from typing import Protocol
 
 _NAME = re.compile(r"[0-9a-f]{64}")
 
-CHUNK_BYTES = 256 * 1024
-"""How much of a blob is in memory at a time."""
+CHUNK_BYTES = 120 * 1024
+"""How much of a blob is in memory at a time: blocks from 128 KiB on may be memory that the system gives anew each time,
+and that costs more than all else that is done with them."""
 
 PAGE = 1000
 """How many names of blobs are looked at together."""
