@@ -89,6 +89,10 @@ class Wire:
         assert self._socket is not None  # noqa: S101  # who calls has looked
         # A turn of ours costs more than to copy what comes in one packet, or ten.
         self.wake_at(most)
+        if most > _READ:
+            # While we do not read, the system would hold back its acknowledgements; who sends only a little ahead of
+            # them, as those do that probe the network, would send no faster than that.
+            self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_QUICKACK, 1)
         while True:
             with trio.CancelScope(deadline=deadline) as patience:
                 await trio.lowlevel.wait_readable(self._socket)
