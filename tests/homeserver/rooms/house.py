@@ -20,7 +20,7 @@ from tricord.homeserver.rooms.node_cache import NodeCache
 from tricord.homeserver.rooms.state import RoomState
 from tricord.homeserver.rooms.stored_event import StoredEvent
 from tricord.homeserver.rooms.timeline import Timeline
-from tricord.homeserver.rooms.writing_for_others import OtherWriters
+from tricord.homeserver.rooms.writing_turns import WritingTurns
 from tricord.homeserver.storage.database import Database, open_database
 from tricord.homeserver.storage.stream import current_position
 from tricord.homeserver.stream.publisher import Publisher
@@ -125,16 +125,16 @@ async def opened_house(url: str, common: Common | None = None) -> AsyncIterator[
         clock = FixedClock()
         position, nodes = await database.read(current_position), NodeCache(database)
         if common is None:
-            publisher, others = Publisher(database, position), None
+            publisher, turns = Publisher(database, position), None
             rooms = CachedRooms(database, publisher)
         else:
             publisher = Publisher(database, position, common.memory.frontier, common.siblings)
-            others = OtherWriters(common.siblings, common.memory, publisher)
             rooms = CachedRooms(database, publisher, common.siblings)
+            turns = WritingTurns(common.siblings, common.memory, rooms)
         memberships = Memberships(database, publisher)
         signer = Signer(SERVER, KEY, clock)
         committer = Committer(database, publisher, rooms, nodes, memberships, signer)
-        log = Log(database, rooms, committer, signer, others=others)
+        log = Log(database, rooms, committer, signer, turns=turns)
         await nursery.start(database.run_listeners)
         if common is not None:
             await nursery.start(common.siblings.run)

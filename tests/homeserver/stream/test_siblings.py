@@ -1,4 +1,4 @@
-"""What processes on one machine tell and ask each other."""
+"""What processes on one machine tell each other."""
 
 from __future__ import annotations
 
@@ -43,17 +43,12 @@ def family(folder: Path, memory: mmap.mmap, count: int) -> list[Siblings]:
     return [Siblings(folder, CommonMemory(memory, place, count)) for place in range(count)]
 
 
-async def answer_backwards(question: bytes) -> bytes:
-    return question[::-1]
-
-
-async def test_all_are_told_in_order_and_each_can_be_asked(tmp_path: Path, memory: mmap.mmap) -> None:
+async def test_all_are_told_in_order(tmp_path: Path, memory: mmap.mmap) -> None:
     three = family(tmp_path, memory, 3)
     heard: list[list[bytes]] = [[], [], []]
     async with trio.open_nursery() as nursery:
         for one, news in zip(three, heard, strict=True):
             one.listen(Topic.ROOMS, news.append)
-            one.answer_with(answer_backwards)
             await start(nursery, one)
         await until(lambda: all(len(one.reached) == 2 for one in three))
         said = [b"%d" % number * number for number in range(1_000)]
@@ -63,45 +58,45 @@ async def test_all_are_told_in_order_and_each_can_be_asked(tmp_path: Path, memor
             for each in (three[0], three[2]):
                 each.hear()
         assert three[1].tell(Topic.COMMITS, b"what nobody listens to")
-        for asking in three:
-            for place in asking.reached:
-                assert await asking.ask(place, b"abc" * 100_000) == b"cba" * 100_000
         await until(lambda: heard == [said, [], said])
         nursery.cancel_scope.cancel()
 
 
-async def test_one_that_dies_leaves_questions_open_and_is_replaced(tmp_path: Path, memory: mmap.mmap) -> None:
+async def test_one_that_dies_is_told_nothing_and_is_replaced(tmp_path: Path, memory: mmap.mmap) -> None:
     one, other = family(tmp_path, memory, 2)
-    asked = trio.Event()
-
-    async def think(_question: bytes) -> bytes:
-        asked.set()
-        await trio.sleep_forever()
-        raise AssertionError
-
-    answers: list[bytes | None] = []
-
-    async def ask() -> None:
-        answers.append(await other.ask(0, b"?"))
-
+    heard: list[bytes] = []
     async with trio.open_nursery() as nursery:
-        one.answer_with(think)
         killed = await start(nursery, one)
         await start(nursery, other)
-        await until(lambda: bool(other.reached))
-        nursery.start_soon(ask)
-        await asked.wait()
+        await until(lambda: other.reaches(0))
         killed.cancel()
-        await until(lambda: answers == [None])
         await until(lambda: not other.reached)
         assert not other.tell(Topic.ROOMS, b"unheard")
-        assert await other.ask(0, b"?") is None
 
         replacement = Siblings(tmp_path, CommonMemory(memory, 0, 2))
-        replacement.answer_with(answer_backwards)
+        replacement.listen(Topic.ROOMS, heard.append)
         await start(nursery, replacement)
-        await until(lambda: bool(other.reached))
-        assert await other.ask(0, b"ab") == b"ba"
+        await until(lambda: bool(other.reached and replacement.reached))
+        assert other.tell(Topic.ROOMS, b"heard")
+        other.wake({0})
+        await until(lambda: heard == [b"heard"])
+        nursery.cancel_scope.cancel()
+
+
+async def test_who_is_rung_for_looks_at_once_and_nobody_waits_for_one_that_does_not(
+    tmp_path: Path, memory: mmap.mmap
+) -> None:
+    one, other = family(tmp_path, memory, 2)
+    looked = trio.Event()
+    other.when_rung(looked.set)
+    async with trio.open_nursery() as nursery:
+        await start(nursery, one)
+        await start(nursery, other)
+        await until(lambda: bool(one.reached and other.reached))
+        for _ in range(100_000):
+            one.ring([1])
+        with trio.fail_after(_PATIENCE_SECONDS):
+            await looked.wait()
         nursery.cancel_scope.cancel()
 
 
@@ -139,10 +134,7 @@ async def test_who_waits_is_woken_at_once_and_others_in_a_moment(
         nursery.cancel_scope.cancel()
 
 
-async def test_what_waits_for_one_that_does_not_keep_up_is_bounded(
-    tmp_path: Path, memory: mmap.mmap, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(module, "_MOST_UNSENT", 1_000)
+async def test_what_waits_for_one_that_does_not_keep_up_is_bounded(tmp_path: Path, memory: mmap.mmap) -> None:
     one, other = family(tmp_path, memory, 2)
     heard: list[bytes] = []
     other.listen(Topic.ROOMS, heard.append)
@@ -150,7 +142,6 @@ async def test_what_waits_for_one_that_does_not_keep_up_is_bounded(
         await start(nursery, one)
         await start(nursery, other)
         await until(lambda: bool(one.reached))
-        assert await one.ask(1, b"x" * 1_001) is None
         told = 0
         while one.tell(Topic.ROOMS, b"x" * 10_000):
             told += 1

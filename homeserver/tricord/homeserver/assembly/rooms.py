@@ -25,7 +25,7 @@ from tricord.homeserver.rooms.thread_updates import ThreadUpdates
 from tricord.homeserver.rooms.timeline import Timeline
 from tricord.homeserver.rooms.unanswered import Unanswered
 from tricord.homeserver.rooms.visibility import Visibility
-from tricord.homeserver.rooms.writing_for_others import OtherWriters
+from tricord.homeserver.rooms.writing_turns import WritingTurns
 from tricord.homeserver.stream.recent_changes import RecentChanges
 from tricord.protocol.identifiers import RoomId
 
@@ -52,7 +52,7 @@ class Rooms:
             Committer(database, publisher, self.cached, self.nodes, self.memberships, base.signer),
             base.signer,
             self.policy,
-            None if common is None else OtherWriters(common.siblings, common.memory, publisher),
+            None if common is None else WritingTurns(common.siblings, common.memory, self.cached),
         )
         self.partial = PartialRooms(database)
         self.preferences = Preferences(database, publisher)

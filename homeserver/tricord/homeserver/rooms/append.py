@@ -2,8 +2,8 @@
 
 Compare and append: a write names the head of each room that it was computed against. A room that another process has
 moved meanwhile is left as it is, and its events are computed again on top of what is there now. So any number of
-processes append to the same rooms, with no leader and no lock service. Where several would append to one room all the
-time, they hand it to one of them (`writing_for_others.py`), which is quicker, and no more than that.
+processes append to the same rooms, with no leader and no lock service. They do so in turns (`writing_turns.py`), which
+is quicker, and no more than that.
 
 Group commit: what waits while a write is under way goes into the next one. Events of one room are chained in memory,
 many rooms side by side, all in one statement with one fsync.
@@ -14,7 +14,8 @@ Nobody is answered before COMMIT.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import AsyncIterator, Collection, Iterator, Mapping, Sequence
+import math
+from collections.abc import AsyncIterator, Collection, Iterable, Iterator, Mapping, Sequence
 
 import structlog
 import trio
@@ -22,6 +23,7 @@ import trio
 from tricord.homeserver.rooms.append_requests import AppendRequest, Repetitions, apart_from_repeated
 from tricord.homeserver.rooms.cached_rooms import CachedRooms
 from tricord.homeserver.rooms.chain import Chain, Signer, keys_to_know
+from tricord.homeserver.rooms.coming_heads import needs_only_a_place
 from tricord.homeserver.rooms.commit import Committer
 from tricord.homeserver.rooms.drafts import ClientTransaction, Draft, check_storable
 from tricord.homeserver.rooms.event_numbers import EventNumbers
@@ -29,11 +31,12 @@ from tricord.homeserver.rooms.event_policy import EventPolicy
 from tricord.homeserver.rooms.new_rooms import NewRooms
 from tricord.homeserver.rooms.room_write import Link, RoomWrite
 from tricord.homeserver.rooms.stored_event import StoredEvent
-from tricord.homeserver.rooms.writing_for_others import OtherWriters
+from tricord.homeserver.rooms.writing_turns import WritingTurns
 from tricord.homeserver.storage.client_transactions import prune_client_transactions
 from tricord.homeserver.storage.database import Database
 from tricord.homeserver.storage.errors import DatabaseError, DatabaseUnavailable, SerializationFailure
 from tricord.homeserver.storage.events import events_by_id
+from tricord.homeserver.stream.common_memory import TURN_SECONDS
 from tricord.protocol.errors import NotFound
 from tricord.protocol.events import VerifiedEvent
 from tricord.protocol.identifiers import RoomId, UserId
@@ -49,6 +52,8 @@ _MANY_EVENTS = 50
 _MOST_TRIES = 100
 # So often a policy server is asked before others have to wait for its answer too.
 _TRIES_WHILE_OTHERS_WRITE = 3
+# Of a busy room that several processes write to; to write a group takes longer than this.
+_GATHER_SECONDS, _GATHER_STEPS = 0.002, 5
 _TRANSACTIONS_LAST_MS = 24 * 3600 * 1000
 _PRUNE_EVERY_SECONDS = 3600
 
@@ -65,16 +70,17 @@ class Log:
         committer: Committer,
         signer: Signer,
         policy: EventPolicy | None = None,
-        others: OtherWriters | None = None,
+        turns: WritingTurns | None = None,
     ) -> None:
         self._policy = policy
-        self._others = others
-        if others is not None:
-            others.write_with(self._append_for_others)
+        self._turns = turns
+        if turns is not None:
+            turns.when_changed(self._look_again)
         self._database = database
         self._rooms = rooms
         self._signer = signer
         self._waiting: list[AppendRequest] = []
+        self._last_size = 0
         self._has_work = trio.Event()
         # Rooms whose log somebody has for themselves, and rooms in the group that is being written.
         self._held: set[RoomId] = set()
@@ -102,37 +108,21 @@ class Log:
             raise ValueError("events of several rooms cannot be appended as one")
         for draft in drafts:
             check_storable(draft)
-        if self._others is not None and (stored := await self._others.appended(drafts)) is not None:
-            return stored
         stored = await self._appended(AppendRequest(drafts))
         return await self._append_recommended(drafts) if stored is None else stored
 
-    async def _append_for_others(self, asked: Sequence[Sequence[Draft]]) -> list[list[StoredEvent] | None]:
-        """Append drafts of some requests; None for those that are refused, or that a policy server must see first."""
-        requests = [AppendRequest(drafts) for drafts in asked]
-        await self._until_done(requests)
-        return [
-            None if request.error is not None or request.needs_recommendation else request.stored
-            for request in requests
-        ]
-
     async def _appended(self, request: AppendRequest) -> list[StoredEvent] | None:
         """Have a request written; None if the room's policy server must be asked first."""
-        await self._until_done([request])
+        self._waiting.append(request)
+        self._has_work.set()
+        try:
+            await request.done.wait()
+        finally:
+            # Gone before it was taken up: then it need not be.
+            request.is_wanted = False
         if request.error is not None:
             raise request.error
         return None if request.needs_recommendation else request.stored
-
-    async def _until_done(self, requests: Sequence[AppendRequest]) -> None:
-        self._waiting += requests
-        self._has_work.set()
-        try:
-            for request in requests:
-                await request.done.wait()
-        finally:
-            # Gone before they were taken up: then they need not be.
-            for request in requests:
-                request.is_wanted = False
 
     async def _append_recommended(self, drafts: Sequence[Draft]) -> list[StoredEvent]:
         """Append events that the room's policy server signs; raise what it says if it does not.
@@ -163,7 +153,8 @@ class Log:
                     await stack.enter_async_context(self.held(room_id))
                 if chain.room.head != head:
                     continue
-                if not chain.links or await self.write((await self._committer.settled([chain]))[0]):
+                await self._committer.settle([chain])
+                if not chain.links or await self.write(chain.settled()):
                     written = await self._database.read(events_by_id, [result.event.event_id for result in results])
                     return [written[result.event.event_id] for result in results]
                 self._rooms.forget(room_id)
@@ -195,31 +186,35 @@ class Log:
     async def held(self, room_id: RoomId) -> AsyncIterator[None]:
         """Have the log of a room for oneself in this process, to compute what takes long; appends to it wait.
 
-        Other processes do not wait, so that `write` may still find that the room has moved.
+        Other processes wait for some time only, so that `write` may still find that the room has moved.
         """
         while room_id in self._held or room_id in self._in_group:
             await self._changed_hands.wait()
         self._held.add(room_id)
         try:
+            if self._turns is not None:
+                await self._turns.come(room_id)
             yield
         finally:
             self._held.discard(room_id)
+            if self._turns is not None:
+                self._turns.hand_on([room_id])
             self._hand_over()
             self._has_work.set()
 
     async def write(self, write: RoomWrite) -> bool:
         """Write to a room that is held; return False, with nothing written, if the room is no longer where it was.
 
-        The others hand what they have for it to this process then: who tries again would otherwise, while they are
-        busy, find the room moved each time.
+        Who tries again has the turn of the other processes once more: they would otherwise, while they are busy, have
+        moved the room each time.
         """
         # Once written, it must also be announced, whoever asked for it.
         with trio.CancelScope(shield=True):
             moved, positions = await self._committer.put([write])
             self._committer.take_in([write], moved, positions)
         is_written = write.room.nid in moved
-        if not is_written and self._others is not None:
-            self._others.claim(write.room.room_id)
+        if not is_written and self._turns is not None:
+            self._turns.take([write.room.room_id])
         return is_written
 
     async def run(self) -> None:
@@ -228,27 +223,53 @@ class Log:
             nursery.start_soon(self._prune)
             nursery.start_soon(self._new_rooms.run)
             while True:
-                while not any(request.is_wanted and request.room_id not in self._held for request in self._waiting):
+                while not self._writable():
                     self._has_work = trio.Event()
-                    await self._has_work.wait()
-                if self._others is None:
+                    await self._work()
+                if self._turns is None:
                     await self._write_group()
                 else:
-                    with self._others.turn():
+                    if any(self._turns.is_shared(request.room_id) for request in self._waiting):
+                        await self._gather()
+                    with self._turns.turn():
                         if len(self._waiting) < _MANY_EVENTS:
-                            await self._others.let_go_first()
+                            await self._turns.let_go_first()
                         await self._write_group()
                 # So that who waits to hold a room gets its turn.
                 await trio.lowlevel.checkpoint()
 
+    async def _gather(self) -> None:
+        """Wait a moment for those who were answered together, and are likely to have more to write together."""
+        for _ in range(_GATHER_STEPS):
+            if len(self._waiting) >= self._last_size:
+                return
+            await trio.sleep(_GATHER_SECONDS / _GATHER_STEPS)
+
+    def _writable(self) -> Collection[RoomId]:
+        """Return the rooms that something waits to be written to, and that nobody else writes to now."""
+        wanted = {request.room_id for request in self._waiting if request.is_wanted} - self._held
+        return wanted if self._turns is None else self._turns.ours(wanted)
+
+    async def _work(self) -> None:
+        # Another process that loses its turn does not say so.
+        with trio.move_on_after(TURN_SECONDS if self._turns is not None and self._turns.are_awaited else math.inf):
+            await self._has_work.wait()
+
+    def _look_again(self) -> None:
+        self._has_work.set()
+
     async def _write_group(self) -> None:
         """Write what waits now."""
         group = self._next_group()
-        self._in_group = frozenset(request.room_id for request in group)
+        rooms = self._in_group = frozenset(request.room_id for request in group)
+        if self._turns is not None:
+            self._turns.take(rooms)
         try:
             await self._write(group)
         finally:
             self._in_group = frozenset()
+            if self._turns is not None:
+                self._turns.hand_on(rooms)
             self._hand_over()
 
     def _hand_over(self) -> None:
@@ -256,6 +277,7 @@ class Log:
         self._changed_hands = trio.Event()
 
     def _next_group(self) -> list[AppendRequest]:
+        writable = self._writable()
         group: list[AppendRequest] = []
         later: list[AppendRequest] = []
         size = 0
@@ -265,23 +287,24 @@ class Log:
                 break
             if not request.is_wanted:
                 continue
-            if request.room_id in self._held:
+            if request.room_id not in writable:
                 later.append(request)
                 continue
             group.append(request)
             size += len(request.drafts)
         self._waiting = later
+        self._last_size = len(group)
         return group
 
     async def _write(self, requests: list[AppendRequest]) -> None:
         """Write requests; each is answered in the end, with its events or with what is wrong with it."""
-        for _ in range(_MOST_TRIES):
+        for number in range(_MOST_TRIES):
             # A try that fails in the end may have answered some.
             requests = [request for request in requests if not request.done.is_set()]
             if not requests:
                 return
             try:
-                requests = await self._write_once(requests)
+                requests = await self._write_once(requests, is_first=number == 0)
             except SerializationFailure:
                 continue
             except Exception as error:  # noqa: BLE001 - it is the waiting caller's, and raised there
@@ -302,10 +325,11 @@ class Log:
             if not request.done.is_set():
                 request.fail(error)
 
-    async def _write_once(self, requests: list[AppendRequest]) -> list[AppendRequest]:
+    async def _write_once(self, requests: list[AppendRequest], *, is_first: bool) -> list[AppendRequest]:
         """Write requests, and return those that have to be tried again."""
         # Heads first: what another process answers after the statement has looked has moved its room from this head.
-        chains = await self._chains(requests)
+        # Once such a head has not come, nothing is computed for another that may not come either.
+        chains = await self._chains(requests, ahead=is_first)
         requests, again = apart_from_repeated(requests)
         requests, equal = await self._repetitions.not_yet_said(requests, chains)
         again += equal
@@ -320,17 +344,14 @@ class Log:
             else:
                 if results is not None:
                     built.append((request, results))
-        if refusals:
-            await self._repetitions.refuse(refusals)
         written = [chain for chain in chains.values() if chain.links]
-        moved: Collection[int] = ()
-        positions: dict[int, int] = {}
-        if written:
-            writes = await self._committer.settled(written)
-            if self._others is not None:
-                self._others.end_turn()
-            moved, positions = await self._committer.put(writes)
-            self._committer.take_in(writes, moved, positions)
+        await self._committer.settle(written)
+        with self._others_computing(written):
+            if not await self._are_as_expected(chains.values()):
+                return requests + again
+            if refusals:
+                await self._repetitions.refuse(refusals)
+            moved, positions = await self._put([chain.settled() for chain in written])
         refused = []
         for request, results in built:
             chain = chains[request.room_id]
@@ -339,6 +360,29 @@ class Log:
             else:
                 request.succeed([_stored(result, positions) for result in results])
         return await self._still_to_write(again, refused, chains) if again or refused else []
+
+    @contextlib.contextmanager
+    def _others_computing(self, written: Collection[Chain]) -> Iterator[None]:
+        """Let other processes compute, where they can on top of this, what they write next."""
+        if self._turns is None:
+            yield
+            return
+        self._turns.end_turn()
+        with self._turns.handed_on_early(written):
+            yield
+
+    async def _are_as_expected(self, chains: Iterable[Chain]) -> bool:
+        """Return whether rooms have become what they were expected to be, once they have become anything."""
+        expected = [chain for chain in chains if chain.is_ahead]
+        return self._turns is None or not expected or await self._turns.heads.have_come(expected)
+
+    async def _put(self, writes: Collection[RoomWrite]) -> tuple[Collection[int], dict[int, int]]:
+        """Commit what rooms become; return which of them have, and the positions of the events."""
+        if not writes:
+            return (), {}
+        moved, positions = await self._committer.put(writes)
+        self._committer.take_in(writes, moved, positions)
+        return moved, positions
 
     async def _still_to_write(
         self, waiting: list[AppendRequest], refused: list[AppendRequest], chains: Mapping[RoomId, Chain]
@@ -354,9 +398,17 @@ class Log:
             self._rooms.outdate(chains[room_id].room)
         return left
 
-    async def _chains(self, requests: Collection[AppendRequest]) -> dict[RoomId, Chain]:
-        """Start a chain for each room that is here, with all known that building it asks for."""
-        rooms = await self._rooms.rooms({request.room_id for request in requests})
+    async def _chains(self, requests: Collection[AppendRequest], *, ahead: bool = False) -> dict[RoomId, Chain]:
+        """Start a chain for each room that is here, with all known that building it asks for.
+
+        `ahead`: on top of what another process is about to commit, where that is known.
+        """
+        room_ids = {request.room_id for request in requests}
+        rooms = await self._rooms.rooms(room_ids)
+        # Where more must be known of what another process commits now than that it comes before this.
+        exacting = {request.room_id for request in requests if not needs_only_a_place(request)}
+        if self._turns is not None and await self._turns.heads.arrive(exacting):
+            rooms = await self._rooms.rooms(room_ids)
         known = [
             (room, draft)
             for request in requests
@@ -366,7 +418,13 @@ class Log:
         await self._rooms.read_state((room, keys_to_know(draft, room.version)) for room, draft in known)
         redacted = {draft.redacts for _, draft in known if draft.redacts is not None}
         targets = await self._database.read(events_by_id, list(redacted)) if redacted else {}
-        return {room_id: Chain(room, self._signer, targets) for room_id, room in rooms.items()}
+        coming = {}
+        if self._turns is not None and ahead:
+            coming = self._turns.heads.ahead(room for room_id, room in rooms.items() if room_id not in exacting)
+        return {
+            room_id: Chain(coming.get(room_id, room), self._signer, targets, is_ahead=room_id in coming)
+            for room_id, room in rooms.items()
+        }
 
     async def _prune(self) -> None:
         while True:

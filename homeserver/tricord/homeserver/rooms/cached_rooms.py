@@ -175,7 +175,7 @@ class CachedRooms:
         found = {}
         unknown = []
         for room_id in room_ids:
-            room = self._known(room_id)
+            room = self.known(room_id)
             if room is None:
                 unknown.append(room_id)
             else:
@@ -195,7 +195,7 @@ class CachedRooms:
 
     async def room(self, room_id: RoomId) -> CachedRoom | None:
         """Return a room, if it is here."""
-        return self._known(room_id) or (await self.rooms([room_id])).get(room_id)
+        return self.known(room_id) or (await self.rooms([room_id])).get(room_id)
 
     def state_in_memory(self, room_ids: Iterable[RoomId]) -> dict[int, StoredEvent]:
         """Return what is known to be set in some rooms, by number; nothing of rooms of which very much is."""
@@ -304,8 +304,8 @@ class CachedRooms:
                 break
             self.forget(room.room_id)
 
-    def _known(self, room_id: RoomId) -> CachedRoom | None:
-        """Return a room that is remembered, with all that has been told of it; it is the one used last."""
+    def known(self, room_id: RoomId) -> CachedRoom | None:
+        """Return a room if it is remembered, with all that has been told of it; it is the one used last."""
         room = self._rooms.pop(room_id, None)
         if room is None:
             return None
@@ -335,7 +335,7 @@ class CachedRooms:
         self._account([room])
 
     def _read_or_known(self, row: RoomRow, reading: _Reading) -> CachedRoom:
-        if (known := self._known(row.room_id)) is not None:
+        if (known := self.known(row.room_id)) is not None:
             return known  # another task was quicker, and the log may have moved it on since
         extremities = tuple(Extremity(*extremity) for extremity in row.extremities)
         room = CachedRoom(

@@ -53,8 +53,17 @@ def keys_to_know(draft: Draft, version: RoomVersion) -> list[StateKey]:
 class Chain:
     """What is about to be appended to one room."""
 
-    def __init__(self, room: CachedRoom, signer: Signer, redactable: Mapping[EventId, StoredEvent]) -> None:
+    def __init__(
+        self,
+        room: CachedRoom,
+        signer: Signer,
+        redactable: Mapping[EventId, StoredEvent],
+        *,
+        is_ahead: bool = False,
+    ) -> None:
         self.room = room
+        self.is_ahead = is_ahead
+        """Whether the room is only about to be like this."""
         self.links: list[Link] = []
         self.extremities: Sequence[Extremity] = room.extremities
         self.redactions: dict[EventId, EventId] = {}

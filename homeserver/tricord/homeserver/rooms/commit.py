@@ -37,12 +37,11 @@ class Committer:
         self._memberships = memberships
         self._signer = signer
 
-    async def settled(self, chains: Collection[Chain]) -> list[RoomWrite]:
-        """Return what rooms become by their chains."""
+    async def settle(self, chains: Iterable[Chain]) -> None:
+        """Work out what rooms become by their chains."""
         for chain in chains:
             chain.settle_redactions()
             await self._nodes.using(chain.settle_state)
-        return [chain.settled() for chain in chains]
 
     async def put(self, writes: Collection[RoomWrite]) -> tuple[Collection[int], dict[int, int]]:
         """Write to the database; return which rooms it was written to, and the positions of the events."""

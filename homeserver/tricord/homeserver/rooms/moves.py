@@ -84,16 +84,6 @@ def told_move(room_id: RoomId, head: int, move: Move) -> bytes:
     return pickle.dumps((room_id, head, move.position, pickle.dumps(encoded)))
 
 
-def encode_events(events: Iterable[StoredEvent]) -> bytes:
-    """Write events down, for a sibling."""
-    return pickle.dumps(_rows(events))
-
-
-def decode_events(encoded: bytes) -> list[StoredEvent]:
-    """Return what a sibling has written."""
-    return _events(pickle.loads(encoded))  # noqa: S301  # our own sibling wrote it
-
-
 def _rows(events: Iterable[StoredEvent]) -> list[tuple[Any, ...]]:
     return [stored.row for stored in events]
 

@@ -75,8 +75,8 @@ class NewRooms:
         chain.add([Draft(opaque, creator, "m.room.create", "", create_content, origin_server_ts=ts)], nids)
         room_id = room.room_id = chain.links[0].event.room_id
         chain.add([replace(draft, room_id=room_id) for draft in drafts], nids)
-        (write,) = await self._committer.settled([chain])
-        creation = _Creation(write)
+        await self._committer.settle([chain])
+        creation = _Creation(chain.settled())
         self._waiting.append(creation)
         self._has_work.set()
         await creation.done.wait()

@@ -7,8 +7,8 @@ costs a look at memory as a rule, and nobody has to send a client to the process
 
 How often things were done lately, so that limits are those of the whole homeserver.
 
-Which of them writes to a room now, so that others hand it what they have for the room; and which of them has waited
-longest to write, so that they do not get into each other's way.
+Whose turn it is to write to a room, and which of them has waited longest to write, so that they do not get into each
+other's way.
 
 How many connections each of them has, so that new ones go to who has fewest.
 
@@ -34,17 +34,17 @@ _TURNS = _FRONTIER + MOST_PROCESSES * _STRIDE * 8
 # A tag, a number and a time for each bucket; those with the same set share its ways.
 _SETS, _WAYS, _FIELDS = 1 << 15, 4, 3
 _BUCKETS = _TURNS + _SETS * _WAYS * _FIELDS * 8
-# Rooms with the same place in the table have the same writer.
+# Rooms with the same place in the table have their turns in common.
 _ROOMS = 1 << 14
-_WRITERS = _BUCKETS + _ROOMS * 8
-_CONNECTIONS = _WRITERS + MOST_PROCESSES * _STRIDE * 8
+_ROOM_TURNS = _BUCKETS + _ROOMS * 8
+_CONNECTIONS = _ROOM_TURNS + MOST_PROCESSES * _STRIDE * 8
 _INTERESTS = _CONNECTIONS + interests.SIZE
 SIZE = _INTERESTS + news.SIZE
-# A process that has had nothing to write to a room for so long is its writer no more. Who writes seldom gains nothing
-# by handing it over.
-_WRITER_MS = 250
-# Whoever takes longer to write is not waited for.
+# Whoever takes longer to compute what it writes is not waited for.
 TURN_SECONDS = 0.03
+# Whoever does not take a turn that was handed on to it for so long has lost it; so has who takes so long to write.
+_NEXT_MS = 30
+_WRITING_MS = 2_000
 
 
 class CommonMemory:
@@ -55,7 +55,7 @@ class CommonMemory:
         self.processes = processes
         self.frontier = Frontier(memory, place, processes)
         self.buckets = Buckets(memory)
-        self.writers = Writers(memory, place)
+        self.room_turns = RoomTurns(memory, place)
         self.turns = Turns(memory, place, processes)
         self.connections = Connections(memory, place)
         self.interests = Interests(memory, _CONNECTIONS, place, processes)
@@ -118,25 +118,33 @@ class Buckets:
         return min(places, key=lambda place: self._numbers[place + 2])
 
 
-class Writers:
-    """Which process writes to each room now: the one that did so last, for a moment.
+class RoomTurns:
+    """Whose turn it is to write to each room, and until when.
 
-    Nothing is locked: two that begin at the very same moment may both write, once, and whoever noted it later goes on.
+    Nothing is locked: two that begin at the very same moment may both write, once.
     """
 
     def __init__(self, memory: mmap.mmap, place: int) -> None:
         # The time in milliseconds, and behind it a byte for the place.
-        self._notes = memoryview(memory)[_BUCKETS:_WRITERS].cast("Q")
+        self._notes = memoryview(memory)[_BUCKETS:_ROOM_TURNS].cast("Q")
         self._place = place
 
-    def other(self, room_id: str) -> int | None:
-        """Return the place of another process that writes to a room now."""
-        noted_ms, place = divmod(self._notes[_place_of(room_id)], 256)
-        return None if place == self._place or noted_ms + _WRITER_MS < _now_ms() else place
+    def holder(self, room_id: str) -> int | None:
+        """Return the place of another process whose turn it is."""
+        until_ms, place = divmod(self._notes[_place_of(room_id)], 256)
+        return None if place == self._place or until_ms < _now_ms() else place
 
-    def note(self, room_id: str) -> None:
-        """Be the one that writes to a room, from now on."""
-        self._notes[_place_of(room_id)] = _now_ms() << 8 | self._place
+    def take(self, room_id: str) -> None:
+        """Begin to write."""
+        self._notes[_place_of(room_id)] = _now_ms() + _WRITING_MS << 8 | self._place
+
+    def hand_on(self, room_id: str, place: int | None) -> bool:
+        """Leave our turn to the process in a place, or to anybody; return whether it was ours."""
+        slot = _place_of(room_id)
+        if self._notes[slot] % 256 != self._place:
+            return False
+        self._notes[slot] = 0 if place is None else _now_ms() + _NEXT_MS << 8 | place
+        return True
 
 
 class Turns:
@@ -171,7 +179,7 @@ class Connections:
     """How many connections each process has; this one writes its own number."""
 
     def __init__(self, memory: mmap.mmap, place: int) -> None:
-        self._counts = memoryview(memory)[_WRITERS:_CONNECTIONS].cast("q")
+        self._counts = memoryview(memory)[_ROOM_TURNS:_CONNECTIONS].cast("q")
         self._place = place * _STRIDE
         # The process that was in this place before has taken its own with it.
         self._counts[self._place] = 0

@@ -1,7 +1,8 @@
 """Which rooms the processes of a homeserver want to hear of, as they note it in their common memory.
 
 A process that knows a room wants to be told what becomes of it. One whose clients wait for something in a room wants to
-be woken. All others need neither, and what is told of rooms is most of what there is to tell.
+be woken. One that has something to write to a room in which it is another's turn wants the next one. All others need
+none of that, and what is told of rooms is most of what there is to tell.
 
 It is noted where it begins, and taken back when it has been of no use: clients that wait come and go all the time. The
 table is small, so that rooms share places in it: then somebody is told or woken in vain.
@@ -25,6 +26,10 @@ MOVES = 1
 """To be told what becomes of a room."""
 WAKING = 2
 """To be woken when something happens in a room."""
+WRITING = 4
+"""To have the next turn to write to a room."""
+COMING = 8
+"""To be woken once a room is what others were told that it is about to be, or never will be."""
 A_HOLE = "a hole in the positions"
 """In place of a room: whoever wants to be woken for it waits for whatever is committed next."""
 A_TURN = "a turn to write"
@@ -43,7 +48,7 @@ class Interests:
         self._others = [(other, table) for other, table in enumerate(tables) if other != place]
         self._noted: dict[str, int] = {}
         # How many rooms are noted in each place of the table.
-        self._counts = {interest: array("I", bytes(4 * _PLACES)) for interest in (MOVES, WAKING)}
+        self._counts = {interest: array("I", bytes(4 * _PLACES)) for interest in (MOVES, WAKING, WRITING, COMING)}
 
     @property
     def are_many(self) -> bool:
