@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 from collections.abc import AsyncIterator, Collection, Sequence
 
 import pytest
@@ -13,6 +14,7 @@ from tests.servers import in_common
 from tricord.homeserver.assembly.foundation import Common
 from tricord.homeserver.rooms import cached_rooms
 from tricord.homeserver.rooms.cached_rooms import CachedRooms
+from tricord.homeserver.rooms.coming_heads import ComingHeads
 from tricord.homeserver.rooms.placement import Arrival, Outcome, Placement, Verdict
 from tricord.homeserver.rooms.resolution import StateResolver
 from tricord.homeserver.rooms.room_write import RoomWrite
@@ -340,6 +342,22 @@ async def test_others_wait_with_what_they_compute_while_the_state_of_a_room_chan
         assert not pair.commons[0].memory.interests.elsewhere(pair.room_id, COMING)
         gate.opened.set()
     assert puts == [True]
+
+
+async def test_several_heads_that_are_coming_are_followed_if_all_of_them_have_been_told(pair: Pair) -> None:
+    room = await pair.other.rooms.room(pair.room_id)
+    assert room is not None
+    heads = ComingHeads(pair.commons[1].siblings, pair.other.rooms)
+
+    def hear(head: int, event_id: str) -> list[int]:
+        heads._hear(pickle.dumps((pair.room_id, room.head + head, [(event_id, 7, 7)] if event_id else [])))
+        return [coming.head - room.head for coming in heads.ahead([room]).values()]
+
+    assert hear(2, "$b") == []
+    assert hear(1, "$a") == [1]
+    assert hear(2, "$b") == [2]
+    assert hear(2, "") == []
+    assert hear(3, "$c") == []
 
 
 async def test_what_comes_from_elsewhere_has_its_turn_and_is_placed_again_if_somebody_writes_out_of_turn(

@@ -32,6 +32,8 @@ _MOST = 1_000
 class _Coming:
     """A head that a room is about to have; without events, that it will not."""
 
+    first: int
+    """The first of the heads, up to this one, of which all have been told: none of them changes more than the place."""
     head: int
     extremities: tuple[Extremity, ...]
 
@@ -70,8 +72,8 @@ class ComingHeads:
         has_waited = False
         for room_id in room_ids:
             room = self._rooms.known(room_id)
-            if room is not None and self._follows(room) is not None:
-                await self._reached(room_id, room.head + 1)
+            if room is not None and (coming := self._follows(room)) is not None:
+                await self._reached(room_id, coming.head)
                 has_waited = True
         return has_waited
 
@@ -86,7 +88,9 @@ class ComingHeads:
 
     def _follows(self, room: CachedRoom) -> _Coming | None:
         coming = self._coming.get(room.room_id)
-        return None if coming is None or not coming.extremities or coming.head != room.head + 1 else coming
+        if coming is None or not coming.extremities or not coming.first <= room.head + 1 <= coming.head:
+            return None
+        return coming
 
     async def _reached(self, room_id: RoomId, head: int) -> CachedRoom | None:
         """Wait until a room has a head that it is about to have; return it as it is then, if it is remembered."""
@@ -115,8 +119,9 @@ class ComingHeads:
 
     def _hear(self, news: bytes) -> None:
         room_id, head, extremities = pickle.loads(news)  # noqa: S301  # our own sibling wrote it
-        self._coming.pop(room_id, None)
-        self._coming[room_id] = _Coming(head, tuple(Extremity(*one) for one in extremities))
+        before = self._coming.pop(room_id, None)
+        first = before.first if before is not None and before.extremities and before.head == head - 1 else head
+        self._coming[room_id] = _Coming(first, head, tuple(Extremity(*one) for one in extremities))
         if len(self._coming) > _MOST:
             del self._coming[next(iter(self._coming))]
 
