@@ -43,11 +43,14 @@ class Sockets:
         self._ended = False
         self._thread = threading.Thread(target=self._listen, daemon=True)
         self.deliveries: list[float] = []
+        self.last_heard = 0.0
+        """When anything has come last."""
         for token in tokens:
             self._open(token)
 
     def start(self) -> None:
-        """Begin to count. All have had their initial sync."""
+        """Begin to count. All have had the beginning of what was there for them."""
+        self.last_heard = time.perf_counter()
         for each in self._sockets.values():
             each.setblocking(False)
             self._epoll.register(each.fileno(), select.EPOLLIN)
@@ -83,6 +86,7 @@ class Sockets:
                 if not data:
                     self._epoll.unregister(number)
                     continue
+                self.last_heard = time.perf_counter()
                 data = self._tails[number] + data
                 if count := data.count(_MARK):
                     self.deliveries.extend([time.perf_counter()] * count)
