@@ -18,7 +18,7 @@ from bench.homeservers import Homeserver
 from bench.scenario import Bench
 from tricord.clients import Client
 
-_FILES, _PICTURES, _AT_ONCE = 100, 20, 4
+_FILES, _PICTURES, _AT_ONCE = 400, 20, 4
 _LARGE_MIB = 1024
 _MIB = 1 << 20
 _CHUNK = os.urandom(_MIB)
