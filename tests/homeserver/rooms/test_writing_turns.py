@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import pickle
-from collections.abc import AsyncIterator, Collection, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Sequence
+from functools import partial
 
 import pytest
 import trio
@@ -29,6 +30,8 @@ from tricord.protocol.identifiers import RoomId
 
 _PATIENCE_SECONDS = 60
 _ROOM = RoomId("!busy:house.test")
+
+Act = Callable[[], Awaitable[object]]
 
 
 class Pair:
@@ -270,12 +273,19 @@ class Gate:
             raise self.error
         return await self._put(writes)
 
-    async def open_once_awaited(self) -> None:
-        """Let it be committed once the other waits for it."""
+    async def holds_up(self, one: Act, other: Act) -> None:
+        """Have the one do something, which is committed once the other waits for it with what it has begun then."""
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(one)
+            await self.reached.wait()
+            nursery.start_soon(other)
+            await self._awaited()
+            self.opened.set()
+
+    async def _awaited(self) -> None:
         with trio.fail_after(_PATIENCE_SECONDS):
             while not self._pair.commons[0].memory.interests.elsewhere(self._pair.room_id, COMING):  # noqa: ASYNC110
                 await trio.sleep(0.01)
-        self.opened.set()
 
 
 async def test_while_one_commits_messages_the_other_computes_on_top_of_them(
@@ -283,11 +293,9 @@ async def test_while_one_commits_messages_the_other_computes_on_top_of_them(
 ) -> None:
     gate = Gate(pair, monkeypatch)
     puts = _watched(pair.other, monkeypatch)
-    async with trio.open_nursery() as nursery:
-        nursery.start_soon(pair.one.say, pair.room_id, "first", BOB)
-        await gate.reached.wait()
-        nursery.start_soon(pair.other.say, pair.room_id, "second", BOB)
-        await gate.open_once_awaited()
+    await gate.holds_up(
+        partial(pair.one.say, pair.room_id, "first", BOB), partial(pair.other.say, pair.room_id, "second", BOB)
+    )
     assert puts == [True]
     first, second = (await _after(pair.other, pair.room_id, 0))[-2:]
     assert second.event.prev_events == (first.event.event_id,)
@@ -305,11 +313,7 @@ async def test_what_was_computed_on_top_of_what_is_never_committed_is_computed_a
         with pytest.raises(DatabaseUnavailable):
             await pair.one.say(pair.room_id, "lost", BOB)
 
-    async with trio.open_nursery() as nursery:
-        nursery.start_soon(say_in_vain)
-        await gate.reached.wait()
-        nursery.start_soon(pair.other.say, pair.room_id, "kept", BOB)
-        await gate.open_once_awaited()
+    await gate.holds_up(say_in_vain, partial(pair.other.say, pair.room_id, "kept", BOB))
     assert puts == [True]
     assert await pair.other.bodies(pair.room_id) == ["kept"]
 
@@ -319,11 +323,10 @@ async def test_what_must_know_more_of_what_comes_before_it_waits_until_that_is_c
 ) -> None:
     gate = Gate(pair, monkeypatch)
     puts = _watched(pair.other, monkeypatch)
-    async with trio.open_nursery() as nursery:
-        nursery.start_soon(pair.one.say, pair.room_id, "first", BOB)
-        await gate.reached.wait()
-        nursery.start_soon(pair.other.set, pair.room_id, "m.room.name", "", {"name": "Tea"})
-        await gate.open_once_awaited()
+    await gate.holds_up(
+        partial(pair.one.say, pair.room_id, "first", BOB),
+        partial(pair.other.set, pair.room_id, "m.room.name", "", {"name": "Tea"}),
+    )
     assert puts == [True]
     first, name = (await _after(pair.other, pair.room_id, 0))[-2:]
     assert name.event.prev_events == (first.event.event_id,)
