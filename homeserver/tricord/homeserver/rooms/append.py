@@ -16,6 +16,7 @@ from __future__ import annotations
 import contextlib
 import math
 from collections.abc import AsyncIterator, Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
 
 import structlog
 import trio
@@ -361,15 +362,12 @@ class Log:
                 request.succeed([_stored(result, positions) for result in results])
         return await self._still_to_write(again, refused, chains) if again or refused else []
 
-    @contextlib.contextmanager
-    def _others_computing(self, written: Collection[Chain]) -> Iterator[None]:
+    def _others_computing(self, written: Collection[Chain]) -> AbstractContextManager[None]:
         """Let other processes compute, where they can on top of this, what they write next."""
         if self._turns is None:
-            yield
-            return
+            return contextlib.nullcontext()
         self._turns.end_turn()
-        with self._turns.handed_on_early(written):
-            yield
+        return self._turns.handed_on_early(written)
 
     async def _are_as_expected(self, chains: Iterable[Chain]) -> bool:
         """Return whether rooms have become what they were expected to be, once they have become anything."""
