@@ -243,6 +243,27 @@ async def test_a_turn_that_comes_too_late_to_be_wanted_goes_on(pair: Pair) -> No
     assert await pair.one.bodies(pair.room_id) == ["hello"]
 
 
+async def test_a_turn_that_was_waited_for_is_kept_while_the_room_is_held(pair: Pair) -> None:
+    one, _ = pair.turns
+    one.take(pair.room_id)
+    is_held, may_end = trio.Event(), trio.Event()
+
+    async def hold() -> None:
+        async with pair.other.log.held(pair.room_id):
+            is_held.set()
+            await may_end.wait()
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(hold)
+        await pair.other_wants()
+        pair.hand_on()
+        await is_held.wait()
+        await pair.other.say(await pair.other.create(), "elsewhere")
+        assert one.holder(pair.room_id) == 1
+        may_end.set()
+    assert one.holder(pair.room_id) is None
+
+
 async def test_a_turn_that_nobody_takes_is_over_soon(pair: Pair, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(common_memory, "_NEXT_MS", 0)
     one, _ = pair.turns

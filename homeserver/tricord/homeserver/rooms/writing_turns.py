@@ -73,6 +73,8 @@ class WritingTurns:
     def take(self, room_ids: Iterable[RoomId]) -> None:
         """Begin to write to rooms, as they are now for all that others have told."""
         for room_id in room_ids:
+            # Who has the turn keeps it, though the log has nothing to write there.
+            self._wanted.discard(room_id)
             self._room_turns.take(room_id)
         self._siblings.hear()
 
