@@ -116,3 +116,23 @@ async def test_what_a_dead_process_had_counts_no_longer(memory: mmap.mmap) -> No
         await crowd.come(20)
         assert crowd.counts == [20, 0]
     assert Connections(memory, 1).count == 0
+
+
+def test_the_one_with_the_fewest_connections_does_what_one_is_enough_for(memory: mmap.mmap) -> None:
+    held = [Connections(memory, place) for place in range(3)]
+    alive = {0, 1, 2}
+
+    def share(place: int) -> Share:
+        return Share(held[place], lambda: alive - {place})
+
+    def smallest() -> list[int]:
+        return [place for place in sorted(alive) if share(place).is_smallest]
+
+    assert smallest() == [0]
+    held[0].add(2)
+    assert smallest() == [1]
+    held[1].add(2)
+    held[2].add(1)
+    assert smallest() == [2]
+    alive.remove(2)
+    assert smallest() == [0]

@@ -161,14 +161,3 @@ async def test_a_caller_who_is_nobody_is_hung_up_on(tmp_path: Path, memory: mmap
             await stream.send_all(bytes([7]))
             assert await stream.receive_some() == b""
         nursery.cancel_scope.cancel()
-
-
-async def test_one_of_those_that_are_there_is_the_first(tmp_path: Path, memory: mmap.mmap) -> None:
-    one, other = family(tmp_path, memory, 2)
-    async with trio.open_nursery() as nursery:
-        killed = await start(nursery, one)
-        await start(nursery, other)
-        await until(lambda: one.is_first and not other.is_first)
-        killed.cancel()
-        await until(lambda: other.is_first)
-        nursery.cancel_scope.cancel()

@@ -15,10 +15,11 @@ class Searching:
     """The index of words, and what is found by it."""
 
     def __init__(self, base: Foundation, rooms: Rooms) -> None:
-        self._base, self._rooms, common = base, rooms, base.common
+        self._base, self._rooms = base, rooms
         self._stems = Stems()
+        share = None if base.common is None else base.common.share
         self._indexer = SearchIndexer(
-            base.database, base.publisher, self._stems, is_ours=lambda: common is None or common.siblings.is_first
+            base.database, base.publisher, self._stems, is_ours=lambda: share is None or share.is_smallest
         )
 
     @property

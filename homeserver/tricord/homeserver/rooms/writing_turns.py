@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Collection, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 
 import trio
 
@@ -92,17 +92,17 @@ class WritingTurns:
                 rung.add(following)
         self._siblings.ring(rung)
 
-    @contextmanager
-    def handed_on_early(self, chains: Iterable[Chain]) -> Iterator[None]:
+    def handed_on_early(self, chains: Iterable[Chain]) -> AbstractContextManager[None]:
         """Let others compute on top of chains, where they can, while these are written in the block."""
-        heads = {
-            chain: chain.room.head + 1
-            for chain in chains
-            if gives_only_a_place(chain) and self.is_shared(chain.room.room_id)
-        }
-        for chain in heads:
+        shared = [chain for chain in chains if self.is_shared(chain.room.room_id) and gives_only_a_place(chain)]
+        return self._handed_on_early(shared) if shared else nullcontext()
+
+    @contextmanager
+    def _handed_on_early(self, chains: Collection[Chain]) -> Iterator[None]:
+        heads = {chain: chain.room.head + 1 for chain in chains}
+        for chain in chains:
             self.heads.tell(chain)
-        self.hand_on(chain.room.room_id for chain in heads)
+        self.hand_on(chain.room.room_id for chain in chains)
         try:
             yield
         finally:
@@ -137,8 +137,8 @@ class WritingTurns:
 
     def end_turn(self) -> None:
         """Let the others go on: all is computed."""
-        self._turns.end()
-        self._siblings.ring(self._siblings.interests.elsewhere(A_TURN, WAKING))
+        if self._turns.end():
+            self._siblings.ring(self._siblings.interests.elsewhere(A_TURN, WAKING))
 
     async def let_go_first(self) -> None:
         """Wait until those who have waited longer have computed what they write, or take too long."""

@@ -2,7 +2,8 @@
 
 Whatever an event does to the index (a message, an edit of one, a redaction of either), the events concerned are put
 into the index anew, as they are now. So it does not matter how often something is read, or in which order it came. Of
-several processes one reads on at a time. Siblings leave it to one of them, so that it rests on behalf of all.
+several processes one reads on at a time. Siblings leave it to the one with the fewest connections, which rests on
+behalf of all.
 """
 
 from __future__ import annotations

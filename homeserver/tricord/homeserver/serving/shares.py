@@ -44,6 +44,12 @@ class Share:
         fewest = min(map(self._connections.elsewhere, self._others()), default=count)
         return count > fewest + fewest // _SLACK
 
+    @property
+    def is_smallest(self) -> bool:
+        """Whether this process does what one of them is enough for: it has the fewest, and the first place of those."""
+        count, place = self._connections.count, self._connections.place
+        return all((count, place) < (self._connections.elsewhere(other), other) for other in self._others())
+
     def take(self) -> None:
         """Have one more."""
         self._connections.add(1)

@@ -163,9 +163,11 @@ class Turns:
         """Note that this process has something to write from now on."""
         self._since[self._place] = time.monotonic_ns()
 
-    def end(self) -> None:
-        """Note that it is about to write it, or need not."""
+    def end(self) -> bool:
+        """Note that it is about to write it, or need not; return whether it had anything."""
+        had_some = self._since[self._place] > 0
         self._since[self._place] = 0
+        return had_some
 
     @property
     def has_come(self) -> bool:
@@ -179,19 +181,20 @@ class Connections:
     """How many connections each process has; this one writes its own number."""
 
     def __init__(self, memory: mmap.mmap, place: int) -> None:
+        self.place = place
         self._counts = memoryview(memory)[_ROOM_TURNS:_CONNECTIONS].cast("q")
-        self._place = place * _STRIDE
+        self._own = place * _STRIDE
         # The process that was in this place before has taken its own with it.
-        self._counts[self._place] = 0
+        self._counts[self._own] = 0
 
     @property
     def count(self) -> int:
         """How many this process has."""
-        return self._counts[self._place]
+        return self._counts[self._own]
 
     def add(self, number: int) -> None:
         """Have so many more."""
-        self._counts[self._place] += number
+        self._counts[self._own] += number
 
     def elsewhere(self, place: int) -> int:
         """Return how many the process in a place has."""

@@ -79,11 +79,6 @@ class Siblings:
         """Return whether the process in a place can be told something now."""
         return place in self._lines
 
-    @property
-    def is_first(self) -> bool:
-        """Whether this process has the first place of those that are there: it does what one of them is enough for."""
-        return self._place < min(self._lines, default=self._count)
-
     def listen(self, topic: Topic, hear: Callable[[bytes], None]) -> None:
         """Call `hear` with all that the others tell about a topic, in the order in which each tells it."""
         self._listeners[topic] = hear
