@@ -57,8 +57,10 @@ async def test_what_is_put_can_be_read_whole_or_in_part(store: BlobStore, tmp_pa
 
 async def test_what_is_deleted_is_missing(store: BlobStore, tmp_path: Path) -> None:
     digest = await kept(store, tmp_path, b"soon gone")
+    assert await store.has(digest)
     await store.delete(digest)
     await store.delete(digest)
+    assert not await store.has(digest)
     with pytest.raises(BlobMissing):
         await read(store, digest, 0, 9)
 

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from hashlib import sha256
 from pathlib import Path
 
 import pytest
+import trio
 
 from tests.federation.servers import HandClock, in_parts
 from tricord.homeserver.media.administration import MediaAdministration
 from tricord.homeserver.media.arrivals import Arrivals
-from tricord.homeserver.media.blobs import Label, StoreUnavailable
+from tricord.homeserver.media.blobs import Held, Label, StoreUnavailable
 from tricord.homeserver.media.directory import DirectoryStore
+from tricord.homeserver.media.past_cache import PastCache
 from tricord.homeserver.media.repository import Description, Repository
 from tricord.homeserver.media.settings import MediaSettings, RemoteMediaSettings
 from tricord.homeserver.media.spool import Spool
@@ -31,9 +35,12 @@ HOUR, DAY = 3_600_000, 86_400_000
 
 
 class FussyStore(DirectoryStore):
-    """A store that can be out of order."""
+    """A store that can be out of order, or lose its connection just before it says that something is deleted."""
 
     broken = False
+    breaks_off = False
+    after_put: Callable[[], Awaitable[object]] | None = None
+    """Done once when something was put from memory."""
 
     async def put(self, digest: bytes, file: Path, label: Label | None = None) -> None:
         if self.broken:
@@ -44,6 +51,15 @@ class FussyStore(DirectoryStore):
         if self.broken:
             raise StoreUnavailable("it is out of order")
         await super().delete(digest)
+        if self.breaks_off:
+            raise StoreUnavailable("it has gone away")
+
+    async def put_held(self, held: Held) -> bool:
+        is_put = await super().put_held(held)
+        if self.after_put is not None:
+            await self.after_put()
+            self.after_put = None
+        return is_put
 
 
 @dataclass
@@ -55,6 +71,8 @@ class Archive:
     store: FussyStore
     spool: Spool
     repository: Repository
+    holding: Repository
+    """The same, where uploads are held in memory."""
     administration: MediaAdministration
     sweep: Sweep
     uses: Uses
@@ -83,11 +101,13 @@ class Archive:
 async def archive(database: Database, tmp_path: Path) -> Archive:
     clock, store, spool = HandClock(), FussyStore(tmp_path / "blobs"), Spool(tmp_path / "incoming")
     uses, local, remote = Uses(database, clock), MediaSettings(keep_days=0), RemoteMediaSettings(cache_bytes=50)
-    repository = Repository(HERE, database, store, spool, Arrivals(database), uses, clock, local)
-    sweep = Sweep(HERE, database, store, spool, clock, local, remote)
-    return Archive(
-        tmp_path, clock, store, spool, repository, MediaAdministration(HERE, database, store, clock), sweep, uses
+    repository, holding = (
+        Repository(HERE, database, store, each, Arrivals(database), uses, clock, local)
+        for each in (spool, Spool(tmp_path / "incoming", PastCache()))
     )
+    sweep = Sweep(HERE, database, store, spool, clock, local, remote)
+    administration = MediaAdministration(HERE, database, store, clock)
+    return Archive(tmp_path, clock, store, spool, repository, holding, administration, sweep, uses)
 
 
 async def test_what_is_quarantined_is_seen_under_no_name(archive: Archive) -> None:
@@ -164,6 +184,68 @@ async def test_a_deletion_that_fails_is_made_later_and_waited_for(archive: Archi
     await archive.sweep.sweep()
     assert archive.files == 0
     assert await archive.is_there(await archive.upload(b"tea"))
+
+
+async def half_deleted(archive: Archive, data: bytes) -> None:
+    """Leave bytes whose deletion has come as far as that they are gone; and let uploads be held in memory."""
+    mxc = await archive.upload(data)
+    archive.store.breaks_off = True
+    with pytest.raises(StoreUnavailable):
+        await archive.administration.erase([mxc])
+    archive.store.breaks_off = False
+    archive.clock.now += 2 * HOUR
+    assert archive.files == 0
+    archive.repository = archive.holding
+
+
+async def test_an_upload_survives_a_deletion_that_ends_just_after_it_was_put(archive: Archive) -> None:
+    await half_deleted(archive, b"tea")
+    archive.store.after_put = archive.sweep.sweep
+    mxc = await archive.upload(b"tea")
+    assert archive.store.after_put is None
+    assert archive.files == 1
+    media = await archive.repository.known(mxc)
+    assert media is not None
+    assert media.digest is not None
+    assert b"".join([part async for part in archive.repository.read(media.digest, 0, 3)]) == b"tea"
+    # And nobody deletes it later.
+    archive.clock.now += 2 * HOUR
+    await archive.sweep.sweep()
+    assert archive.files == 1
+
+
+async def test_an_upload_waits_for_a_deletion_that_has_not_ended(archive: Archive, database: Database) -> None:
+    await half_deleted(archive, b"tea")
+    was_put = trio.Event()
+
+    async def note() -> None:
+        was_put.set()
+
+    archive.store.after_put = note
+    uploaded = []
+
+    async def upload() -> None:
+        uploaded.append(await archive.upload(b"tea"))
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(upload)
+        await was_put.wait()
+        await archive.sweep.sweep()
+    assert await archive.is_there(uploaded[0])
+    assert archive.files == 1
+    async with database.session() as tx:
+        assert await tx.fetchval("SELECT doomed FROM media_blobs") is False
+
+
+async def test_an_upload_that_is_held_is_named_with_all_that_is_known_of_it(archive: Archive) -> None:
+    mxc = await archive.holding.upload(ALICE, Description("text/plain", "tea.txt"), in_parts(b"tea"), None)
+    known = await archive.repository.known(mxc)
+    assert known is not None
+    assert (known.size, known.content_type, known.file_name, known.uploader) == (3, "text/plain", "tea.txt", ALICE)
+    assert known.digest == sha256(b"tea").digest()
+    # What has no other name goes with it.
+    await archive.administration.erase([mxc])
+    assert archive.files == 0
 
 
 async def test_a_claim_does_not_wait_for_the_disk_and_what_follows_does(database: Database) -> None:

@@ -76,6 +76,10 @@ class BlobStore(BlobReader, Protocol):
         """Keep bytes from memory for good, as `put`; False if they can only be put as a file."""
         ...
 
+    async def has(self, digest: bytes) -> bool:
+        """Return whether bytes are there."""
+        ...
+
     async def url_of(self, digest: bytes) -> str | None:
         """Return a URL by which anybody gets a blob for a while; None if this store gives, or shall give, no such."""
         ...

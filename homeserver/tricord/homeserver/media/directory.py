@@ -13,6 +13,7 @@ import trio
 
 from tricord.homeserver.media.blobs import CHUNK_BYTES, PAGE, BlobMissing, Held, Label, StoreUnavailable, digest_named
 from tricord.homeserver.media.past_cache import (
+    DIRECT,
     LEAST_PAST_CACHE,
     MOST_PAST_CACHE,
     PastCache,
@@ -56,6 +57,11 @@ class DirectoryStore:
     async def put_held(self, held: Held) -> bool:
         """Write a file that has no name until it is complete, and see all of it to the disk; False if it cannot be."""
         return await trio.to_thread.run_sync(self._put_held, held)
+
+    async def has(self, digest: bytes) -> bool:
+        """Return whether there is a file. Nothing is waited for: it was just put there, as a rule."""
+        _, place = self._named(digest)
+        return os.path.exists(place) or self._where_it_was(digest).exists()  # noqa: ASYNC240, PTH110
 
     async def read(self, digest: bytes, start: int, end: int) -> AsyncIterator[bytes]:
         """Read a file, a chunk at a time; a few of them together if it goes past the cache."""
@@ -105,9 +111,15 @@ class DirectoryStore:
 
     def file_of(self, digest: bytes) -> Path:
         """Return where a blob is, or would be."""
+        _, place = self._named(digest)
+        return Path(place)
+
+    def _named(self, digest: bytes) -> tuple[str, str]:
+        """Return the folder of a blob, and its place there. As text: paths take as long as to open it."""
         name = digest.hex()
         # Folders of millions of files are slow to list and to back up; but each folder is made, and seen to the disk.
-        return self._folder / name[:2] / name
+        folder = f"{self._folder}/{name[:2]}"
+        return folder, f"{folder}/{name}"
 
     def _where_it_was(self, digest: bytes) -> Path:
         """Return where a blob was put before there were fewer folders."""
@@ -137,22 +149,21 @@ class DirectoryStore:
 
     def _put_held(self, held: Held) -> bool:
         self._prepare()
-        # As text: to make it of paths takes as long as to open the file.
-        name = held.digest.hex()
-        folder = f"{self._folder}/{name[:2]}"
+        folder, place = self._named(held.digest)
         with writing():
+            is_past_cache = self._past_cache is not None and held.size >= LEAST_PAST_CACHE
             try:
-                descriptor = os.open(folder, os.O_WRONLY | _NAMELESS, 0o666)
+                descriptor = os.open(folder, os.O_WRONLY | _NAMELESS | (DIRECT if is_past_cache else 0), 0o666)
             except OSError:
                 return False  # whatever is the matter, the general way tells, or finds a way out
             try:
-                if not self._write_held(descriptor, held):
+                if not is_past_cache:
+                    write_all(descriptor, held.data)
+                elif write_blocks(descriptor, held.buffer, held.size, held.size) < held.size:
                     return False
                 try:
                     # Only with a folder it follows the link, to the file itself.
-                    os.link(
-                        f"/proc/self/fd/{descriptor}", f"{folder}/{name}", src_dir_fd=descriptor, follow_symlinks=True
-                    )
+                    os.link(f"/proc/self/fd/{descriptor}", place, src_dir_fd=descriptor, follow_symlinks=True)
                 except OSError:
                     return False  # the bytes are there already, for example
                 # As one of them is seen to the disk, so is mostly the other: nothing is gained by doing it at once.
@@ -160,15 +171,8 @@ class DirectoryStore:
             finally:
                 os.close(descriptor)
         _sync(folder)
-        return True
-
-    def _write_held(self, descriptor: int, held: Held) -> bool:
-        if self._past_cache is None or held.size < LEAST_PAST_CACHE:
-            write_all(descriptor, held.data)
-            return True
-        if not go_past_cache(descriptor) or write_blocks(descriptor, held.buffer, held.size, held.size) < held.size:
-            return False
-        self._past_cache.note_written(held.digest)
+        if is_past_cache and self._past_cache is not None:
+            self._past_cache.note_written(held.digest)
         return True
 
     def _move(self, digest: bytes, file: Path) -> list[Path]:

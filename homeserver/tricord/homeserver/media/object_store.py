@@ -63,6 +63,16 @@ class ObjectStore:
         """Return that it takes files."""
         return False
 
+    async def has(self, digest: bytes) -> bool:
+        """Ask for what is said of an object."""
+        import obstore
+
+        try:
+            await self._run(obstore.head, self._bucket, _name(digest))
+        except BlobMissing:
+            return False
+        return True
+
     async def read(self, digest: bytes, start: int, end: int) -> AsyncIterator[bytes]:
         """Download a piece at a time."""
         import obstore

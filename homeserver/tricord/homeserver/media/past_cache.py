@@ -19,12 +19,13 @@ BLOCK = 4096
 BUFFER_BYTES = 1 << 20
 LEAST_PAST_CACHE = 1 << 17
 """Less is in the cache before the disk is asked."""
+DIRECT = getattr(os, "O_DIRECT", 0)
+"""Opens a file past the cache, if this system can do that at all."""
 MOST_PAST_CACHE = 8 << 20
 """Of larger files, the cache reads ahead what comes next: that is quicker than one buffer after the other."""
 
 _MOST_BUFFERS = 8
 _MOST_UNREAD = 10_000
-_O_DIRECT = getattr(os, "O_DIRECT", 0)
 
 
 class PastCache:
@@ -71,11 +72,11 @@ class PastCache:
 
 def go_past_cache(descriptor: int) -> bool:
     """Have what is read from a file and written to it go past the cache; False if it cannot."""
-    if not _O_DIRECT:
+    if not DIRECT:
         return False
     try:
         # Not as the file is opened: where that cannot be, it would be made all the same.
-        fcntl.fcntl(descriptor, fcntl.F_SETFL, fcntl.fcntl(descriptor, fcntl.F_GETFL) | _O_DIRECT)
+        fcntl.fcntl(descriptor, fcntl.F_SETFL, fcntl.fcntl(descriptor, fcntl.F_GETFL) | DIRECT)
     except OSError:
         return False
     return True
@@ -83,7 +84,7 @@ def go_past_cache(descriptor: int) -> bool:
 
 def go_through_cache(descriptor: int) -> None:
     """Have it go through the cache again."""
-    fcntl.fcntl(descriptor, fcntl.F_SETFL, fcntl.fcntl(descriptor, fcntl.F_GETFL) & ~_O_DIRECT)
+    fcntl.fcntl(descriptor, fcntl.F_SETFL, fcntl.fcntl(descriptor, fcntl.F_GETFL) & ~DIRECT)
 
 
 def write_blocks(descriptor: int, buffer: memoryview, count: int, end: int) -> int:

@@ -4,6 +4,10 @@ Bytes come first into a buffer, or into a file of the spool if they are more tha
 in the database, put into the store, and named by a row of its own: a crash in between leaves a blob that nothing names,
 which `sweep.py` deletes. The claim is on the disk no later than the name; only if PostgreSQL itself fails in between, a
 file may be left that no row knows, and `strays.py` finds it.
+
+Most uploads fit into a buffer and go to a folder. There one statement is enough, which claims and names what has been
+put already: who was deleting the same bytes until then may have taken these along, so whether they are there is looked
+up afterwards, when nobody deletes them any more. A crash in between leaves a file for `strays.py`.
 """
 
 from __future__ import annotations
@@ -29,6 +33,7 @@ from tricord.homeserver.storage.media import (
     StoredMedia,
     announced_by,
     bytes_of_uploader,
+    claim_and_insert_media,
     claim_blob,
     complete_media,
     give_back,
@@ -127,10 +132,20 @@ class Repository:
         async with self._received(user_id, parts, length) as spooled:
             media = self._described(self._new_name(), spooled, description, user_id)
             async with self._within_quota(media):
-                await self.keep(spooled, description)
-                with naming():
-                    await self._database.run_one(insert_media, media)
+                if not (isinstance(spooled, Held) and await self._put_and_named(spooled, media)):
+                    await self.keep(spooled, description)
+                    with naming():
+                        await self._database.run_one(insert_media, media)
         return media.mxc
+
+    async def _put_and_named(self, held: Held, media: StoredMedia) -> bool:
+        """Put bytes into the store and name them then; False if they have to be claimed before. Raises Unavailable."""
+        with _keeping():
+            return (
+                await self._store.put_held(held)
+                and await self._database.run_one(claim_and_insert_media, media)
+                and await self._store.has(held.digest)
+            )
 
     async def upload_announced(
         self, mxc: Mxc, user_id: UserId, description: Description, parts: AsyncIterator[bytes], length: int | None
@@ -189,11 +204,8 @@ class Repository:
         """
         begun = self._clock.now_ms()
         label = await self._claim(spooled, description)
-        try:
+        with _keeping():
             await self._put(spooled, label)
-        except StoreUnavailable as error:
-            _log.error("media cannot be kept", reason=str(error))
-            raise Unavailable("the server cannot keep files now, try again later") from error
         if self._clock.now_ms() - begun > _LONGEST_PUT_MS:
             raise Unavailable("keeping the file took too long, try again")
         return label
@@ -343,6 +355,16 @@ def receiving() -> Iterator[None]:
     except StoreUnavailable as error:
         _log.error("media cannot be received", reason=str(error))
         raise Unavailable("the server cannot take in files now, try again later") from error
+
+
+@contextlib.contextmanager
+def _keeping() -> Iterator[None]:
+    """Refuse what the store cannot keep."""
+    try:
+        yield
+    except StoreUnavailable as error:
+        _log.error("media cannot be kept", reason=str(error))
+        raise Unavailable("the server cannot keep files now, try again later") from error
 
 
 @contextlib.contextmanager

@@ -98,19 +98,36 @@ async def hold_blob(tx: Transaction, digest: bytes) -> None:
 
 async def insert_media(tx: Transaction, media: StoredMedia) -> None:
     """Add media whose bytes are there, or that is announced; what has the name already is replaced. Raises BlobGone."""
+    # As `hold_blob`: the bytes stay until they are named.
+    held = "SELECT digest FROM media_blobs WHERE digest = $3 AND NOT doomed FOR SHARE"
+    if not await _insert_media(tx, media, held):
+        raise BlobGone
+
+
+async def claim_and_insert_media(tx: Transaction, media: StoredMedia) -> bool:
+    """Add media, and say that its bytes are kept; False if they are just being deleted."""
+    claimed = """
+        INSERT INTO media_blobs (digest, size, claimed_ts) VALUES ($3, $4, $8)
+        ON CONFLICT (digest) DO UPDATE SET size = $4, claimed_ts = $8 WHERE NOT media_blobs.doomed
+        RETURNING digest
+    """
+    return await _insert_media(tx, media, claimed)
+
+
+async def _insert_media(tx: Transaction, media: StoredMedia, held: str) -> bool:
+    """Add media if a statement finds that its bytes stay, or it has none."""
     inserted = await tx.fetchval(
-        # As `hold_blob`: the bytes stay until they are named.
-        """
-        WITH held AS (SELECT digest FROM media_blobs WHERE digest = $3 AND NOT doomed FOR SHARE)
+        f"""
+        WITH held AS ({held})
         INSERT INTO media (server_name, media_id, digest, size, content_type, file_name, uploader, created_ts,
                            last_used_ts, expires_ts, needs_token)
-        SELECT $1, $2, $3::bytea, $4, $5, $6, $7, $8, $9, $10::bigint, $11
+        SELECT $1, $2, $3::bytea, $4::bigint, $5, $6, $7, $8::bigint, $9, $10::bigint, $11
         WHERE $3 IS NULL OR EXISTS (SELECT FROM held)
         ON CONFLICT (server_name, media_id) DO UPDATE
             SET digest = $3, size = $4, content_type = $5, file_name = $6, created_ts = $8, last_used_ts = $9,
                 expires_ts = $10, needs_token = $11
         RETURNING true
-        """,
+        """,  # noqa: S608 - one of two constants
         media.mxc.server_name,
         media.mxc.media_id,
         media.digest,
@@ -123,8 +140,7 @@ async def insert_media(tx: Transaction, media: StoredMedia) -> None:
         media.expires_ts,
         media.needs_token,
     )
-    if not inserted:
-        raise BlobGone
+    return bool(inserted)
 
 
 async def complete_media(tx: Transaction, media: StoredMedia, now_ms: int) -> bool:
