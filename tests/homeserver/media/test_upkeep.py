@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from hashlib import sha256
 from pathlib import Path
 
@@ -21,8 +21,8 @@ from tricord.homeserver.media.settings import MediaSettings, RemoteMediaSettings
 from tricord.homeserver.media.spool import Spool
 from tricord.homeserver.media.sweep import Sweep
 from tricord.homeserver.media.uses import Uses
-from tricord.homeserver.storage.database import Database
-from tricord.homeserver.storage.media import claim_blob
+from tricord.homeserver.storage.database import Database, Transaction
+from tricord.homeserver.storage.media import StoredMedia, claim_and_insert_media, claim_blob, insert_media
 from tricord.homeserver.storage.media_upkeep import erase_uploads
 from tricord.protocol.errors import NotFound, Unavailable
 from tricord.protocol.identifiers import ServerName, UserId
@@ -55,6 +55,8 @@ class FussyStore(DirectoryStore):
             raise StoreUnavailable("it has gone away")
 
     async def put_held(self, held: Held) -> bool:
+        if self.broken:
+            raise StoreUnavailable("it is out of order")
         is_put = await super().put_held(held)
         if self.after_put is not None:
             await self.after_put()
@@ -212,6 +214,41 @@ async def test_an_upload_survives_a_deletion_that_ends_just_after_it_was_put(arc
     archive.clock.now += 2 * HOUR
     await archive.sweep.sweep()
     assert archive.files == 1
+
+
+async def test_an_upload_that_cannot_be_put_again_leaves_no_name(archive: Archive) -> None:
+    await half_deleted(archive, b"tea")
+
+    async def sweep_and_break() -> None:
+        await archive.sweep.sweep()
+        archive.store.broken = True
+
+    archive.store.after_put = sweep_and_break
+    with pytest.raises(Unavailable):
+        await archive.upload(b"tea")
+    assert archive.files == 0
+    assert (await archive.administration.usage()).local_files == 0
+
+
+@pytest.mark.parametrize("name", [insert_media, claim_and_insert_media])
+async def test_bytes_that_are_just_being_named_are_not_erased_with_another_name(
+    archive: Archive, database: Database, name: Callable[[Transaction, StoredMedia], Awaitable[object]]
+) -> None:
+    erased = await archive.upload(b"tea")
+    media = await archive.repository.known(erased)
+    assert media is not None
+    named = Mxc(HERE, "named")
+    async with trio.open_nursery() as nursery, database.transaction() as tx:
+        await name(tx, replace(media, mxc=named, uploader=BOB))
+        nursery.start_soon(archive.administration.erase, [erased])
+        waits = "SELECT true FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
+        async with database.session() as other:
+            while not await other.fetchval(waits):  # noqa: ASYNC110  # PostgreSQL tells nobody
+                await trio.sleep(0.01)
+    assert [await archive.is_there(mxc) for mxc in (erased, named)] == [False, True]
+    assert archive.files == 1
+    # Nor are they kept from being named once more.
+    assert await archive.is_there(await archive.upload(b"tea"))
 
 
 async def test_an_upload_waits_for_a_deletion_that_has_not_ended(archive: Archive, database: Database) -> None:

@@ -7,7 +7,8 @@ file may be left that no row knows, and `strays.py` finds it.
 
 Most uploads fit into a buffer and go to a folder. There one statement is enough, which claims and names what has been
 put already: who was deleting the same bytes until then may have taken these along, so whether they are there is looked
-up afterwards, when nobody deletes them any more. A crash in between leaves a file for `strays.py`.
+up afterwards, when nobody deletes them any more. If they are not, the name is taken back, and all begins anew. A crash
+in between leaves a file for `strays.py`.
 """
 
 from __future__ import annotations
@@ -36,6 +37,7 @@ from tricord.homeserver.storage.media import (
     claim_and_insert_media,
     claim_blob,
     complete_media,
+    delete_media,
     give_back,
     insert_media,
     media_named,
@@ -141,11 +143,13 @@ class Repository:
     async def _put_and_named(self, held: Held, media: StoredMedia) -> bool:
         """Put bytes into the store and name them then; False if they have to be claimed before. Raises Unavailable."""
         with _keeping():
-            return (
-                await self._store.put_held(held)
-                and await self._database.run_one(claim_and_insert_media, media)
-                and await self._store.has(held.digest)
-            )
+            if not (await self._store.put_held(held) and await self._database.run_one(claim_and_insert_media, media)):
+                return False
+            if await self._store.has(held.digest):
+                return True
+            # They may come to nothing when they are put again, and no name may be left without them.
+            await self._database.run_one(delete_media, [media.mxc])
+            return False
 
     async def upload_announced(
         self, mxc: Mxc, user_id: UserId, description: Description, parts: AsyncIterator[bytes], length: int | None

@@ -1,11 +1,13 @@
 """What the store has and the database does not know.
 
 It comes about where the database forgets: PostgreSQL fails before the claim of some bytes is on its disk, or is
-restored from a backup. One process goes through the store once a day, page by page, and notes in the database how far
-it has come. It deletes nothing: what no row knows gets one that nothing names, and `sweep.py` deletes it as all that
-nothing names, some days later, unless somebody has brought it again meanwhile.
+restored from a backup; and where a server ends, or its database cannot be reached, after it has put an upload into the
+store and before it has named it. One process goes through the store once a day, page by page, and notes in the database
+how far it has come. It deletes nothing: what no row knows gets one that nothing names, and `sweep.py` deletes it as all
+that nothing names, some days later, unless somebody has brought it again meanwhile.
 
-So an upload under way is safe whatever the clocks say: its row is there before its bytes are.
+So an upload under way is safe whatever the clocks say: its row is there before its bytes are, or it is looked whether
+they are still there once they have a row (`repository.py`).
 """
 
 from __future__ import annotations

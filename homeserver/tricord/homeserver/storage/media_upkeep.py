@@ -145,6 +145,10 @@ async def erase_media(tx: Transaction, names: Sequence[Mxc], name_digests: Seque
     )
     digests = [row["digest"] for row in rows if row["digest"] is not None]
     digests += await _forget_thumbnails(tx, digests, name_digests)
+    # Who is just naming the same bytes holds their rows; only a statement that begins after that sees the name.
+    await tx.execute(
+        "SELECT FROM media_blobs WHERE digest = ANY($1) ORDER BY digest FOR NO KEY UPDATE", sorted(set(digests))
+    )
     doomed = await tx.fetch(
         """
         UPDATE media_blobs b SET doomed = true, claimed_ts = 0
