@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 from collections.abc import AsyncIterator
 
 import pytest
@@ -103,6 +104,23 @@ async def test_a_room_that_is_forgotten_and_read_while_it_is_written_to_lacks_no
         assert await bodies(house, room_id) == []
         before_the_write.go.set()
     assert await bodies(house, room_id) == ["hello"]
+
+
+async def test_what_two_others_tell_of_a_room_while_it_is_read_may_come_in_another_order(
+    house: House, late: LateAnswers
+) -> None:
+    room_id = await house.create()
+    read = await house.rooms.room(room_id)
+    assert read is not None
+    house.rooms.forget(room_id)
+    answer = late.next_of(rooms_by_id)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(house.rooms.room, room_id)
+        await answer.is_there.wait()
+        for later in (1, 0):
+            house.rooms._hear(pickle.dumps((room_id, read.head + later, read.position + later, b"")))
+        answer.go.set()
+    assert house.rooms.known(room_id) is None
 
 
 async def test_what_is_counted_of_a_room_is_what_is_kept_of_it(house: House) -> None:

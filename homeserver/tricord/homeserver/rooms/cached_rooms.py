@@ -139,7 +139,7 @@ class CachedRoom:
 
 @dataclass(slots=True, eq=False)
 class _Reading:
-    """A reading of a room that is under way, and what was told of the room last meanwhile."""
+    """A reading of a room that is under way, and the last move of the room that was told meanwhile."""
 
     told: ToldMove = _UNTOLD
 
@@ -350,7 +350,9 @@ class CachedRooms:
         """Take notice of another process that has moved a room."""
         told = ToldMove.of(news)
         room_id = told.room_id
-        if (reading := self._reading.get(room_id)) is not None:
+        reading = self._reading.get(room_id)
+        # What several processes have written one after the other may be heard in another order.
+        if reading is not None and reading.told.head < told.head:
             reading.told = told
         if (room := self._rooms.get(room_id)) is None:
             return
