@@ -373,15 +373,19 @@ async def test_several_heads_that_are_coming_are_followed_if_all_of_them_have_be
     assert room is not None
     heads = ComingHeads(pair.commons[1].siblings, pair.other.rooms)
 
-    def hear(head: int, event_id: str) -> list[int]:
-        heads._hear(pickle.dumps((pair.room_id, room.head + head, [(event_id, 7, 7)] if event_id else [])))
+    def hear(head: int, event_id: str, follows: str = "") -> list[int]:
+        last = [(event_id, 7, 7)] if event_id else []
+        heads._hear(pickle.dumps((pair.room_id, room.head + head, last, [follows] if follows else [])))
         return [coming.head - room.head for coming in heads.ahead([room]).values()]
 
-    assert hear(2, "$b") == []
-    assert hear(1, "$a") == [1]
-    assert hear(2, "$b") == [2]
+    assert hear(2, "$b", "$a") == []
+    assert hear(1, "$a", "$now") == [1]
+    assert hear(2, "$b", "$a") == [2]
     assert hear(2, "") == []
-    assert hear(3, "$c") == []
+    assert hear(3, "$c", "$b") == []
+    # Something else came in the place of the first, and it is not known what.
+    assert hear(1, "$a", "$now") == [1]
+    assert hear(2, "$c", "$other") == []
 
 
 async def test_what_comes_from_elsewhere_has_its_turn_and_is_placed_again_if_somebody_writes_out_of_turn(

@@ -21,7 +21,7 @@ from tricord.homeserver.rooms.chain import Chain
 from tricord.homeserver.rooms.moves import Extremity
 from tricord.homeserver.stream.interests import COMING
 from tricord.homeserver.stream.siblings import Siblings, Topic
-from tricord.protocol.identifiers import RoomId
+from tricord.protocol.identifiers import EventId, RoomId
 
 # A commit that takes longer is not waited for: what is computed again then waits for it in the database.
 _PATIENCE_SECONDS = 2
@@ -37,6 +37,14 @@ class _Coming:
     head: int
     extremities: tuple[Extremity, ...]
 
+    def leads_to(self, head: int, follows: Sequence[EventId]) -> bool:
+        """Return whether a head is the next one, and follows these very events.
+
+        Who was about to commit these may have died, or lost its turn; what came in their place may change the state.
+        """
+        own = [one.event_id for one in self.extremities]
+        return bool(own) and self.head == head - 1 and own == follows
+
 
 class ComingHeads:
     """What other processes are about to commit, and what they are told of ours."""
@@ -51,7 +59,7 @@ class ComingHeads:
 
     def tell(self, chain: Chain) -> None:
         """Tell what a room is about to become."""
-        self._tell(chain.room.room_id, chain.room.head + 1, chain.extremities)
+        self._tell(chain.room.room_id, chain.room.head + 1, chain.extremities, chain.room.extremities)
 
     def resolve(self, chain: Chain, head: int) -> None:
         """Have those who wait for a head that was told go on: the room has become that, or it will not."""
@@ -113,14 +121,16 @@ class ComingHeads:
         room, coming = self._rooms.known(room_id), self._coming.get(room_id)
         return room is None or room.head >= head or coming is None or (coming.head == head and not coming.extremities)
 
-    def _tell(self, room_id: RoomId, head: int, extremities: Sequence[Extremity]) -> None:
+    def _tell(
+        self, room_id: RoomId, head: int, extremities: Sequence[Extremity], follows: Sequence[Extremity] = ()
+    ) -> None:
         last = [(one.event_id, one.nid, one.depth) for one in extremities]
-        self._siblings.tell(Topic.HEADS, pickle.dumps((room_id, head, last)))
+        self._siblings.tell(Topic.HEADS, pickle.dumps((room_id, head, last, [one.event_id for one in follows])))
 
     def _hear(self, news: bytes) -> None:
-        room_id, head, extremities = pickle.loads(news)  # noqa: S301  # our own sibling wrote it
+        room_id, head, extremities, follows = pickle.loads(news)  # noqa: S301  # our own sibling wrote it
         before = self._coming.pop(room_id, None)
-        first = before.first if before is not None and before.extremities and before.head == head - 1 else head
+        first = before.first if before is not None and before.leads_to(head, follows) else head
         self._coming[room_id] = _Coming(first, head, tuple(Extremity(*one) for one in extremities))
         if len(self._coming) > _MOST:
             del self._coming[next(iter(self._coming))]
