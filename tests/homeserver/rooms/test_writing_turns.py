@@ -10,7 +10,7 @@ import pytest
 import trio
 
 from tests.homeserver.rooms.foreign import ZOE, Foreign
-from tests.homeserver.rooms.house import BOB, House, opened_house
+from tests.homeserver.rooms.house import ALICE, BOB, CAROL, House, opened_house
 from tests.servers import in_common
 from tricord.homeserver.assembly.foundation import Common
 from tricord.homeserver.rooms import cached_rooms
@@ -227,6 +227,26 @@ async def test_who_takes_too_long_loses_its_turn_and_writes_on_top_of_what_came_
     monkeypatch.setattr(common_memory, "_WRITING_MS", -1)
     await pair.one.say(pair.room_id, "second", BOB)
     assert await pair.one.bodies(pair.room_id) == ["first", "second"]
+
+
+async def test_who_takes_too_long_does_not_take_a_membership_for_newer_than_what_came_meanwhile(
+    pair: Pair, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    put = pair.one.log._committer.put
+
+    async def answered_late(writes: Collection[RoomWrite]) -> tuple[Collection[int], dict[int, int]]:
+        written = await put(writes)
+        pair.other.rooms.forget(pair.room_id)
+        await pair.other.member(pair.room_id, CAROL, "leave")
+        await pair.one.publisher.catch_up()
+        assert await pair.one.memberships.joined_members(pair.room_id) == {ALICE, BOB}
+        return written
+
+    monkeypatch.setattr(common_memory, "_WRITING_MS", -1)
+    monkeypatch.setattr(pair.one.log._committer, "put", answered_late)
+    await pair.one.member(pair.room_id, CAROL, "join")
+    assert await pair.one.memberships.joined_members(pair.room_id) == {ALICE, BOB}
+    assert await pair.one.memberships.joined_rooms(CAROL) == set()
 
 
 async def test_a_turn_that_comes_too_late_to_be_wanted_goes_on(pair: Pair) -> None:

@@ -271,9 +271,13 @@ class CachedRooms:
         room.tail = Tail(0, budget=self._tail_budget)
         self._add(room)
 
-    def move(self, room: CachedRoom, move: Move) -> None:
-        """Take in what this process has committed on top of a room's head."""
-        if self._rooms.get(room.room_id) is not room:
+    def move(self, room: CachedRoom, move: Move) -> bool:
+        """Take in what this process has committed on top of a room's head.
+
+        Return False if the room is not remembered as it was: others may have gone on from there, and have been heard.
+        """
+        is_known = self._rooms.get(room.room_id) is room
+        if not is_known:
             # It has been forgotten since the log began; whoever has read it again has read what it was before.
             self.forget(room.room_id)
         room.move(move, tail_budget=self._tail_budget)
@@ -282,6 +286,7 @@ class CachedRooms:
         is_told = not move.redacted and len(move.events) + len(move.state) <= _MOST_TOLD
         if self._siblings is not None and is_told and self._siblings.interests.elsewhere(room.room_id, MOVES):
             self._siblings.tell(Topic.ROOMS, told_move(room.room_id, room.head, move))
+        return is_known
 
     def forget(self, room_id: RoomId) -> None:
         """Forget a room: it has been changed elsewhere."""

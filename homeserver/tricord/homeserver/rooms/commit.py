@@ -75,13 +75,17 @@ class Committer:
             }
             extremities = tuple(write.extremities)
             move = Move(last, write.state_root, extremities, state, list(events.values()), write.redacted)
-            self._rooms.move(room, move)
+            is_known = self._rooms.move(room, move)
             if not events:
                 continue
             rooms.add(room.room_id)
-            for user_id, membership, _ in write.members():
-                users.add(user_id)
-                self._memberships.note(room.room_id, user_id, membership)
+            memberships = {user_id: membership for user_id, membership, _ in write.members()}
+            users |= memberships.keys()
+            if is_known:
+                for user_id, membership in memberships.items():
+                    self._memberships.note(room.room_id, user_id, membership)
+            elif memberships:
+                self._memberships.look_again([room.room_id], memberships)
         if rooms:
             self._publisher.publish(Commit(last, frozenset(rooms), frozenset(users), len(positions), has_events=True))
 

@@ -176,6 +176,15 @@ class Memberships:
         if (stays := self._stays.get(user_id)) and stays.pop(room_id, None) is not None:
             self._stays_size -= 1
 
+    def look_again(self, room_ids: Collection[RoomId], user_ids: Collection[UserId]) -> None:
+        """Read again next time what some users are to some rooms, whoever has changed it last."""
+        self._rooms.forget(user_ids)
+        self._members.forget(room_ids)
+        self._forget_stays(user_ids)
+        self._member_changes += 1
+        for room_id in room_ids:
+            self._forget_room(room_id)
+
     def _keep_stays(self, user_id: UserId, read: Mapping[RoomId, Membership]) -> None:
         stays = {room_id: row for room_id, row in read.items() if row.membership == "join"}
         if stays:
@@ -192,12 +201,7 @@ class Memberships:
 
     def _forget_changed(self, commit: Commit) -> None:
         if commit.has_events and commit.users:
-            self._rooms.forget(commit.users)
-            self._members.forget(commit.rooms)
-            self._forget_stays(commit.users)
-            self._member_changes += 1
-            for room_id in commit.rooms:
-                self._forget_room(room_id)
+            self.look_again(commit.rooms, commit.users)
 
     def _forget_room(self, room_id: RoomId) -> None:
         self._counts.pop(room_id, None)
