@@ -5,10 +5,12 @@ from __future__ import annotations
 import hashlib
 import os
 import socket
+import struct
 
 import httpx
 import pytest
 import trio
+from structlog.testing import capture_logs
 
 from tests.authority import Authority
 from tests.homeserver.serving.house import BUFFER, House, opened, request, wire
@@ -118,6 +120,18 @@ async def test_who_goes_away_is_noticed(house: House, by_quart: bool, sent: int)
         await house.started.wait()
     # The server has ended, which it does after its connections.
     assert house.uploaded <= sent
+
+
+@pytest.mark.parametrize(("path", "length"), [("/poured", LONG), ("/upload", LONG), ("/upload", 1000), ("/echo", 1000)])
+async def test_who_breaks_off_is_no_fault_of_ours(house: House, by_quart: bool, path: str, length: int) -> None:
+    with capture_logs() as logs:
+        async with opened(house, everything_by_quart=by_quart) as address, wire(address) as client:
+            head = request("POST", path, b"", f"Content-Length: {length}", "Expect: 100-continue")
+            assert (await client.ask(head)).status == 100
+            await client.say(b"{")
+            # Without an end, as by a device that loses its network.
+            client.stream.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    assert [entry for entry in logs if entry["log_level"] == "error"] == []
 
 
 async def test_below_tls_the_same_is_read(house: House, authority: Authority) -> None:

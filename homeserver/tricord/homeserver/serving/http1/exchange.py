@@ -58,7 +58,8 @@ class Exchange:
         if self._body_given:
             await self._wire.closed_by_client()
             return {"type": "http.disconnect"}
-        await self._ask_for_body()
+        if not await self._ask_for_body():
+            return {"type": "http.disconnect"}
         while not message.body and not message.complete:
             if not await self._read_on():
                 return {"type": "http.disconnect"}
@@ -73,7 +74,8 @@ class Exchange:
         Raises ClientDisconnected and Refused.
         """
         message = self._message
-        await self._ask_for_body()
+        if not await self._ask_for_body():
+            raise ClientDisconnected
         left = self._reader.body_left(message)
         if message.body:
             # It came with the head.
@@ -83,7 +85,10 @@ class Exchange:
         else:
             if self._reader.refusal is not None:
                 raise self._reader.refusal
-            count = _in_time(await self._wire.receive_body_into(buffer[:left], self._deadline()))
+            try:
+                count = _in_time(await self._wire.receive_body_into(buffer[:left], self._deadline()))
+            except trio.BrokenResourceError:
+                raise ClientDisconnected from None
             if not count:
                 raise ClientDisconnected
             self._reader.count(message, count)
@@ -91,12 +96,16 @@ class Exchange:
         self._body_given = message.complete and not message.body
         return count
 
-    async def _ask_for_body(self) -> None:
-        """Tell a client to send its body, if it waits to be told."""
+    async def _ask_for_body(self) -> bool:
+        """Tell a client to send its body, if it waits to be told; False when it has gone."""
         message = self._message
         if message.expects_continue and not message.body and not message.complete:
             message.expects_continue = False
-            await self._wire.send(b"HTTP/1.1 100 Continue\r\n\r\n")
+            try:
+                await self._wire.send(b"HTTP/1.1 100 Continue\r\n\r\n")
+            except trio.BrokenResourceError:
+                return False
+        return True
 
     async def _read_on(self) -> bool:
         """Read on within the body; False when the client has gone. Raises Refused."""
@@ -104,7 +113,10 @@ class Exchange:
         if reader.refusal is not None:
             raise reader.refusal
         left = reader.body_left(message)
-        data = _in_time(await self._wire.receive_body(left, self._deadline()))
+        try:
+            data = _in_time(await self._wire.receive_body(left, self._deadline()))
+        except trio.BrokenResourceError:
+            return False
         if not data:
             return False
         if left is None:
