@@ -9,6 +9,8 @@ import pytest
 import trio
 
 from tests.homeserver.sync.people import Follower, joined, keys, texts
+from tricord.homeserver.storage.stream import current_position
+from tricord.homeserver.stream.tokens import decode_token, encode_token
 from tricord.protocol.errors import InvalidParam
 
 People = Callable[[str], Follower]
@@ -40,6 +42,22 @@ async def test_state_that_is_in_the_timeline_is_not_told_twice(alice: Follower) 
     assert keys(told) == set()
     assert told["timeline"]["limited"] is False
     assert told["timeline"]["events"][0]["type"] == "m.room.create"
+
+
+async def test_who_has_seen_what_is_never_announced_is_not_told_it_again(
+    alice: Follower, bob: Follower, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    room = await room_of(alice, bob)
+    await bob.sync()
+    publisher = alice.engine._publisher
+    # Who commits it dies before it tells; another process has looked, and given out that position.
+    with monkeypatch.context() as dead:
+        dead.setattr(publisher, "publish", lambda _commit: None)
+        await alice.say(room, "hello")
+    seen = encode_token(await alice.engine._database.read(current_position))
+    assert decode_token(seen) > publisher.position
+    await bob.sync(since=seen)
+    assert bob.since == seen
 
 
 async def test_what_is_said_is_told_once(alice: Follower, bob: Follower) -> None:

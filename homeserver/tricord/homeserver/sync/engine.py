@@ -32,8 +32,6 @@ from tricord.homeserver.sync.teller import RoomTeller
 from tricord.homeserver.sync.viewer import Viewer
 from tricord.protocol.errors import InvalidParam
 
-# How long a position that another process gave out is waited for here.
-_CATCH_UP_SECONDS = 2
 # Answers of everything that are made at a time. More would take no less time, and as many times the memory.
 _BEGINNINGS_AT_ONCE = 4
 
@@ -75,10 +73,8 @@ class SyncEngine:
             return position
         if position > await self._database.read(current_position):
             raise InvalidParam("this position was never given out")
-        # Another process has given it out, and we shall hear of it in a moment.
-        with trio.move_on_after(_CATCH_UP_SECONDS):
-            while self._publisher.position < position:  # noqa: ASYNC110 - a rare case, and a short one
-                await trio.sleep(0.01)
+        # Another process has given it out: we shall hear of it in a moment, or have to look, if who committed it died.
+        await self._publisher.reach(position)
         return min(position, self._publisher.position)
 
     async def note_received(self, viewer: Viewer, position: int) -> None:
