@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import mmap
 from pathlib import Path
 from typing import Any
@@ -134,6 +135,29 @@ async def test_who_made_a_commit_goes_on_before_those_who_wait_for_it(database: 
 
 def at(position: int) -> Commit:
     return Commit(position, frozenset([ROOM]), frozenset())
+
+
+async def test_whoever_comes_while_very_many_are_told_does_not_wait_for_all_of_them(database: Database) -> None:
+    publisher, told = Publisher(database, 0), 0
+
+    async def follow() -> None:
+        nonlocal told
+        with publisher.subscribe(ALICE, [ROOM]) as subscription:
+            await subscription.wait()
+            told += 1
+
+    async with trio.open_nursery() as nursery:
+        for _ in range(1_000):
+            nursery.start_soon(follow)
+        await trio.testing.wait_all_tasks_blocked()
+        publisher.publish(Commit(1, frozenset([ROOM]), frozenset([ALICE])))
+        seen = []
+        while told < 1_000:
+            await trio.lowlevel.checkpoint()
+            seen.append(told)
+        # They are told in the meantime, and each once.
+        assert max(later - earlier for earlier, later in itertools.pairwise([0, *seen])) < 250
+        assert seen[-1] == 1_000
 
 
 async def test_who_watches_more_rooms_is_woken_since_something_may_have_been_published_there(

@@ -14,6 +14,8 @@ hear it, it finds in the memory that they share that something has been committe
 
 from __future__ import annotations
 
+import itertools
+from collections import OrderedDict
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
@@ -40,6 +42,8 @@ _MOST_NOTIFICATIONS = 20
 # In place of a count: the rest of this commit is told in the next notification.
 _MORE_TO_COME = 0
 _PATIENCE_SECONDS = 0.5
+# Each has some work then, up to half a millisecond. Requests that come meanwhile wait for as many, not for thousands.
+_WOKEN_TOGETHER = 64
 # After a failure of the database.
 _PAUSE_SECONDS = 1
 # Those who do not wait for it are told together what is committed meanwhile. Each telling is a transaction.
@@ -160,22 +164,13 @@ class Watchers:
         """Return whether somebody watches any of the names."""
         return not self._by_name.keys().isdisjoint(names)
 
-    def wake(self, names: Iterable[str]) -> None:
-        """Wake those who watch any of the names."""
-        for name in names:
-            for subscription in self._by_name.get(name, ()):
-                subscription.wake()
+    def watching(self, names: Iterable[str]) -> Iterator[Subscription]:
+        """Give those who watch the names; who watches several, more than once."""
+        return itertools.chain.from_iterable(self._by_name.get(name, ()) for name in names)
 
-    def wake_who_sees_presence(self, names: Iterable[str]) -> None:
-        """Wake those of them who are told of presence."""
-        for name in names:
-            for subscription in self._by_name.get(name, ()):
-                if subscription.sees_presence:
-                    subscription.wake()
-
-    def wake_all(self) -> None:
-        """Wake everybody."""
-        self.wake(self._by_name)
+    def everybody(self) -> Iterator[Subscription]:
+        """Give all, in the same way."""
+        return itertools.chain.from_iterable(self._by_name.values())
 
 
 class Publisher:
@@ -208,8 +203,10 @@ class Publisher:
         # Commits of other processes of which more is to come, by process.
         self._incomplete: dict[str, Commit] = {}
         self._untold: list[Commit] = []
-        # Commits whose watchers are woken in a moment.
+        # Commits whose watchers are woken in a moment, and those of them who are next.
         self._shown: list[Commit] = []
+        self._to_wake: OrderedDict[Subscription, None] = OrderedDict()
+        self._is_waking = False
         self._is_lost = False
         self._work = trio.Event()
         # Set when siblings wait for a notification.
@@ -376,7 +373,7 @@ class Publisher:
             forget(position)
         self._early = {before: commit for before, commit in self._early.items() if before >= position}
         self.position = max(self.position, position)
-        self.watchers_of_users.wake_all()
+        self._wake_soon(self.watchers_of_users.everybody())
         self._release()
         self._let_go()
 
@@ -421,9 +418,8 @@ class Publisher:
             note(commit)
         self.position = max(self.position, commit.position)
         if self._is_awaited(commit):
-            if not self._shown:
-                trio.lowlevel.current_trio_token().run_sync_soon(self._wake)
             self._shown.append(commit)
+            self._wake_soon()
 
     def _is_awaited(self, commit: Commit) -> bool:
         return (
@@ -432,16 +428,34 @@ class Publisher:
             or self.watchers_of_users.watch_any_of(commit.users)
         )
 
-    def _wake(self) -> None:
-        """Wake those who wait for what has been published.
+    def _wake_soon(self, subscriptions: Iterable[Subscription] = ()) -> None:
+        """Wake some, too, with those who wait for what has been published.
 
         They come after whoever asked for the commit, who goes on as soon as it is published: it is one, they are many.
         """
+        self._to_wake |= dict.fromkeys(subscriptions)
+        if not self._is_waking:
+            self._is_waking = True
+            trio.lowlevel.current_trio_token().run_sync_soon(self._wake_some)
+
+    def _wake_some(self) -> None:
+        """Wake the next ones; the others once these, and whoever has come meanwhile, have had their turns."""
         shown, self._shown = self._shown, []
         for commit in shown:
-            self.watchers_of_rooms.wake(commit.rooms)
-            self.watchers_of_rooms.wake_who_sees_presence(commit.presence_in)
-            self.watchers_of_users.wake(commit.users)
+            self._to_wake |= dict.fromkeys(self._watching(commit))
+        for _ in range(min(len(self._to_wake), _WOKEN_TOGETHER)):
+            subscription, _ = self._to_wake.popitem(last=False)
+            subscription.wake()
+        self._is_waking = False
+        if self._to_wake:
+            self._wake_soon()
+
+    def _watching(self, commit: Commit) -> Iterator[Subscription]:
+        yield from self.watchers_of_rooms.watching(commit.rooms)
+        for subscription in self.watchers_of_rooms.watching(commit.presence_in):
+            if subscription.sees_presence:
+                yield subscription
+        yield from self.watchers_of_users.watching(commit.users)
 
     async def _speak(self) -> None:
         unsaid = self._company.unsaid
