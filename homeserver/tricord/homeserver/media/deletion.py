@@ -37,7 +37,7 @@ class Deletion:
         So it does with those that were doomed before and not deleted. Raises StoreUnavailable.
         """
         total = 0
-        while digests := await self._database.run_one(
+        while digests := await self._database.run(
             doom_unnamed_blobs, _AT_ONCE, claimed_before=claimed_before, begun_before=self._clock.now_ms() - _BEGUN_MS
         ):
             total += await self.delete_doomed(digests)

@@ -264,19 +264,28 @@ async def delete_expired_announcements(tx: Transaction, now_ms: int) -> None:
 
 async def doom_unnamed_blobs(tx: Transaction, limit: int, *, claimed_before: int, begun_before: int) -> list[bytes]:
     """Mark bytes that nothing names for deletion; return them, and those whose deletion was begun and not finished."""
-    rows = await tx.fetch(
+    found = await tx.fetch(
         """
-        UPDATE media_blobs SET doomed = true, claimed_ts = 0 WHERE digest IN (
-            SELECT digest FROM media_blobs b
-            WHERE CASE WHEN doomed THEN claimed_ts < $3 ELSE claimed_ts < $2 AND quarantined_by IS NULL END
-              AND NOT EXISTS (SELECT FROM media WHERE media.digest = b.digest)
-              AND NOT EXISTS (SELECT FROM media_thumbnails t WHERE t.digest = b.digest)
-            LIMIT $1 FOR UPDATE SKIP LOCKED
-        ) RETURNING digest
+        SELECT digest FROM media_blobs b
+        WHERE CASE WHEN doomed THEN claimed_ts < $3 ELSE claimed_ts < $2 AND quarantined_by IS NULL END
+          AND NOT EXISTS (SELECT FROM media WHERE media.digest = b.digest)
+          AND NOT EXISTS (SELECT FROM media_thumbnails t WHERE t.digest = b.digest)
+        LIMIT $1 FOR UPDATE SKIP LOCKED
         """,
         limit,
         claimed_before,
         begun_before,
+    )
+    # Who has named some meanwhile is seen only by a statement that begins once they are locked.
+    rows = await tx.fetch(
+        """
+        UPDATE media_blobs b SET doomed = true, claimed_ts = 0
+        WHERE digest = ANY($1)
+          AND NOT EXISTS (SELECT FROM media WHERE media.digest = b.digest)
+          AND NOT EXISTS (SELECT FROM media_thumbnails t WHERE t.digest = b.digest)
+        RETURNING digest
+        """,
+        [row["digest"] for row in found],
     )
     return [row["digest"] for row in rows]
 
