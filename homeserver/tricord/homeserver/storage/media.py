@@ -276,7 +276,14 @@ async def doom_unnamed_blobs(tx: Transaction, limit: int, *, claimed_before: int
         claimed_before,
         begun_before,
     )
-    # Who has named some meanwhile is seen only by a statement that begins once they are locked.
+    return await doom_if_unnamed(tx, [row["digest"] for row in found])
+
+
+async def doom_if_unnamed(tx: Transaction, digests: Sequence[bytes]) -> list[bytes]:
+    """Mark those of some bytes for deletion that nothing names, and return them; the transaction has locked their rows.
+
+    Who has named some in between is seen only by a statement that begins after that.
+    """
     rows = await tx.fetch(
         """
         UPDATE media_blobs b SET doomed = true, claimed_ts = 0
@@ -285,7 +292,7 @@ async def doom_unnamed_blobs(tx: Transaction, limit: int, *, claimed_before: int
           AND NOT EXISTS (SELECT FROM media_thumbnails t WHERE t.digest = b.digest)
         RETURNING digest
         """,
-        [row["digest"] for row in found],
+        list(digests),
     )
     return [row["digest"] for row in rows]
 

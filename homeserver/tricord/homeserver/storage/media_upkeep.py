@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from tricord.homeserver.storage.database import Transaction
+from tricord.homeserver.storage.media import doom_if_unnamed
 from tricord.protocol.identifiers import ServerName, UserId
 from tricord.protocol.media import Mxc
 
@@ -145,21 +146,11 @@ async def erase_media(tx: Transaction, names: Sequence[Mxc], name_digests: Seque
     )
     digests = [row["digest"] for row in rows if row["digest"] is not None]
     digests += await _forget_thumbnails(tx, digests, name_digests)
-    # Who is just naming the same bytes holds their rows; only a statement that begins after that sees the name.
+    # Who is just naming the same bytes holds their rows.
     await tx.execute(
         "SELECT FROM media_blobs WHERE digest = ANY($1) ORDER BY digest FOR NO KEY UPDATE", sorted(set(digests))
     )
-    doomed = await tx.fetch(
-        """
-        UPDATE media_blobs b SET doomed = true, claimed_ts = 0
-        WHERE digest = ANY($1)
-          AND NOT EXISTS (SELECT FROM media WHERE media.digest = b.digest)
-          AND NOT EXISTS (SELECT FROM media_thumbnails t WHERE t.digest = b.digest)
-        RETURNING digest
-        """,
-        digests,
-    )
-    return len(rows), [row["digest"] for row in doomed]
+    return len(rows), await doom_if_unnamed(tx, digests)
 
 
 async def adopt_blobs(tx: Transaction, digests: Sequence[bytes], until_ms: int) -> int:
