@@ -115,7 +115,7 @@ class DirectoryStore:
         return Path(place)
 
     def _named(self, digest: bytes) -> tuple[str, str]:
-        """Return the folder of a blob, and its place there. As text: paths take as long as to open it."""
+        """Return the folder of a blob, and its place there. As text: to make paths takes as long as to open a file."""
         name = digest.hex()
         # Folders of millions of files are slow to list and to back up; but each folder is made, and seen to the disk.
         folder = f"{self._folder}/{name[:2]}"
@@ -151,13 +151,13 @@ class DirectoryStore:
         self._prepare()
         folder, place = self._named(held.digest)
         with writing():
-            is_past_cache = self._past_cache is not None and held.size >= LEAST_PAST_CACHE
+            past_cache = self._past_cache if held.size >= LEAST_PAST_CACHE else None
             try:
-                descriptor = os.open(folder, os.O_WRONLY | _NAMELESS | (DIRECT if is_past_cache else 0), 0o666)
+                descriptor = os.open(folder, os.O_WRONLY | _NAMELESS | (DIRECT if past_cache else 0), 0o666)
             except OSError:
                 return False  # whatever is the matter, the general way tells, or finds a way out
             try:
-                if not is_past_cache:
+                if past_cache is None:
                     write_all(descriptor, held.data)
                 elif write_blocks(descriptor, held.buffer, held.size, held.size) < held.size:
                     return False
@@ -171,8 +171,8 @@ class DirectoryStore:
             finally:
                 os.close(descriptor)
         _sync(folder)
-        if is_past_cache and self._past_cache is not None:
-            self._past_cache.note_written(held.digest)
+        if past_cache is not None:
+            past_cache.note_written(held.digest)
         return True
 
     def _move(self, digest: bytes, file: Path) -> list[Path]:

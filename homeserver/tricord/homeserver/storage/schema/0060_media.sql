@@ -1,8 +1,8 @@
 -- What people share: the media of this server and what it keeps of that of others, and the bytes behind them.
 --
--- Bytes are kept once under the digest of what they are, in a store outside of the database. A row of `media_blobs` is
--- there before its bytes are, and goes after them, so that none are ever forgotten: what no row of the other tables
--- names for a while is swept away.
+-- Bytes are kept once under the digest of what they are, in a store outside of the database. A row of `media_blobs`
+-- goes after its bytes, so that none are ever forgotten: what no row of the other tables names for a while is swept away.
+-- As a rule it is there before them, too; where it is not, a daily look through the store finds what was left.
 
 CREATE TABLE media_blobs (
     -- SHA-256 of the bytes, and their name in the store.
