@@ -210,6 +210,7 @@ async def test_who_dies_in_its_turn_is_not_waited_for(pair: Pair) -> None:
     pair.commons[1].siblings._lines.pop(0)
     with trio.fail_after(_PATIENCE_SECONDS / 2):
         await pair.other.say(pair.room_id, "hello", BOB)
+    assert await pair.other.bodies(pair.room_id) == ["hello"]
 
 
 async def test_who_takes_too_long_loses_its_turn_and_writes_on_top_of_what_came_meanwhile(
