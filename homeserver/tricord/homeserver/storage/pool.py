@@ -10,7 +10,6 @@ session state. A query to reset it would cost a round trip each time.
 from __future__ import annotations
 
 import contextlib
-import weakref
 from collections.abc import AsyncIterator, Hashable
 from dataclasses import dataclass, field
 
@@ -24,10 +23,11 @@ _UNUSED_MINUTES = 10
 _LEAST_KEPT = 2
 
 
-@dataclass(slots=True)
-class _Known:
-    """What is known of a connection."""
+@dataclass(slots=True, eq=False)
+class _Pooled:
+    """A connection, and what is known of it."""
 
+    connection: Connection
     schema: int
     """How many changes of the schema had been noticed when it was opened."""
     done: set[Hashable] = field(default_factory=set)
@@ -41,18 +41,18 @@ class Pool:
 
     def __init__(self, url: str, *, size: int) -> None:
         self._url = url
-        self._free: list[Connection] = []
-        self._known: weakref.WeakKeyDictionary[Connection, _Known] = weakref.WeakKeyDictionary()
+        self._size = size
+        self._free: list[_Pooled] = []
         self._minute = 0
         # Counts the changes of the schema that were noticed.
         self._schema = 0
-        self._slots = trio.CapacityLimiter(size)
+        self._slots = trio.Semaphore(size)
         self._closed = False
 
     @property
     def in_use(self) -> int:
         """How many connections are lent out."""
-        return int(self._slots.borrowed_tokens)
+        return self._size - self._slots.value
 
     @property
     def idle(self) -> int:
@@ -70,68 +70,65 @@ class Pool:
 
         Raises DatabaseUnavailable when none can be opened.
         """
-        # A slot belongs to this use, not to the task: a task may hold several.
-        holder = object()
         try:
             # Without a turn of the scheduler, which the query takes anyway.
             await trio.lowlevel.checkpoint_if_cancelled()
-            self._slots.acquire_on_behalf_of_nowait(holder)
+            self._slots.acquire_nowait()
         except trio.WouldBlock:
-            await self._slots.acquire_on_behalf_of(holder)
+            await self._slots.acquire()
         try:
-            connection = self._take_usable(work)
-            if connection is None:
-                connection = await Connection.open(self._url)
-                self._known[connection] = _Known(self._schema)
-            self._known[connection].done.add(work)
+            pooled = self._take_usable(work)
+            if pooled is None:
+                pooled = _Pooled(await Connection.open(self._url), self._schema)
+            pooled.done.add(work)
             try:
-                yield connection
+                yield pooled.connection
             except SchemaChanged:
-                self._outdate(connection)
+                self._outdate(pooled)
                 raise
             finally:
-                await self._take_back(connection)
+                await self._take_back(pooled)
         finally:
-            self._slots.release_on_behalf_of(holder)
+            self._slots.release()
 
     def let_go(self) -> None:
         """Close connections that nobody has needed for some minutes; called every minute."""
         self._minute += 1
         # Whichever came back last is the last.
-        for connection in self._free[:-_LEAST_KEPT]:
-            if self._known[connection].came_back > self._minute - _UNUSED_MINUTES:
+        for pooled in self._free[:-_LEAST_KEPT]:
+            if pooled.came_back > self._minute - _UNUSED_MINUTES:
                 break
-            self._free.remove(connection)
-            connection.terminate()
+            self._free.remove(pooled)
+            pooled.connection.terminate()
 
-    def _outdate(self, connection: Connection) -> None:
+    def _outdate(self, pooled: _Pooled) -> None:
         """Use no connection any more that has prepared statements from before the schema changed."""
-        if self._known[connection].schema == self._schema:
+        if pooled.schema == self._schema:
             self._schema += 1
             while self._free:
-                self._free.pop().terminate()
+                self._free.pop().connection.terminate()
 
-    def _take_usable(self, work: Hashable) -> Connection | None:
+    def _take_usable(self, work: Hashable) -> _Pooled | None:
         while self._free:
             last = len(self._free) - 1
-            number = next((n for n in range(last, -1, -1) if work in self._known[self._free[n]].done), last)
-            connection = self._free.pop(number)
+            number = next((n for n in range(last, -1, -1) if work in self._free[n].done), last)
+            pooled = self._free.pop(number)
             # The server may have been restarted since.
-            if connection.is_usable:
-                return connection
-            connection.terminate()
+            if pooled.connection.is_usable:
+                return pooled
+            pooled.connection.terminate()
         return None
 
-    async def _take_back(self, connection: Connection) -> None:
-        await connection.roll_back()
-        if self._closed or self._known[connection].schema != self._schema:
-            connection.terminate()
-        elif not connection.is_closed:
-            self._known[connection].came_back = self._minute
-            self._free.append(connection)
+    async def _take_back(self, pooled: _Pooled) -> None:
+        await pooled.connection.roll_back()
+        if self._closed or pooled.schema != self._schema:
+            pooled.connection.terminate()
+        elif not pooled.connection.is_closed:
+            pooled.came_back = self._minute
+            self._free.append(pooled)
 
     async def aclose(self) -> None:
         """Close what is free now, and what is lent out when it comes back."""
         self._closed = True
         while self._free:
-            await self._free.pop().aclose()
+            await self._free.pop().connection.aclose()
