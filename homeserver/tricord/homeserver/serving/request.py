@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import Any, get_origin
 from urllib.parse import parse_qs
 
@@ -100,16 +101,25 @@ def query_of(model: type[BaseModel] | None, parameters: Mapping[str, list[str]])
     if model is None:
         return None
     given: dict[str, Any] = {}
-    for name, info in model.model_fields.items():
-        values = parameters.get(info.alias or name)
-        if values is not None:
-            if any("\0" in value for value in values):
-                raise InvalidParam(f"`{info.alias or name}` holds a NUL")
-            given[info.alias or name] = values if get_origin(info.annotation) is list else values[-1]
+    are_lists = _parameters_of(model)
+    for name, values in parameters.items():
+        is_list = are_lists.get(name)
+        if is_list is None:
+            continue
+        for value in values:
+            if "\0" in value:
+                raise InvalidParam(f"`{name}` holds a NUL")
+        given[name] = values if is_list else values[-1]
     try:
         return model.model_validate(given)
     except ValidationError as error:
         raise _in_words(error, InvalidParam) from None
+
+
+@cache
+def _parameters_of(model: type[BaseModel]) -> Mapping[str, bool]:
+    """Return the parameters that a model describes, and which of them may be given several times."""
+    return {info.alias or name: get_origin(info.annotation) is list for name, info in model.model_fields.items()}
 
 
 def body_of(model: type[BaseModel] | None, body: JsonObject) -> BaseModel | JsonObject:
