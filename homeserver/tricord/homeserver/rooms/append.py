@@ -14,7 +14,6 @@ Nobody is answered before COMMIT.
 from __future__ import annotations
 
 import contextlib
-import math
 from collections.abc import AsyncIterator, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 
@@ -232,10 +231,13 @@ class Log:
                 else:
                     if any(self._turns.is_shared(request.room_id) for request in self._waiting):
                         await self._gather()
-                    with self._turns.turn():
+                    self._turns.begin()
+                    try:
                         if len(self._waiting) < _MANY_EVENTS:
                             await self._turns.let_go_first()
                         await self._write_group()
+                    finally:
+                        self._turns.end()
                 # So that who waits to hold a room gets its turn.
                 await trio.lowlevel.checkpoint()
 
@@ -252,8 +254,11 @@ class Log:
         return wanted if self._turns is None else self._turns.ours(wanted)
 
     async def _work(self) -> None:
+        if self._turns is None or not self._turns.are_awaited:
+            await self._has_work.wait()
+            return
         # Another process that loses its turn does not say so.
-        with trio.move_on_after(TURN_SECONDS if self._turns is not None and self._turns.are_awaited else math.inf):
+        with trio.move_on_after(TURN_SECONDS):
             await self._has_work.wait()
 
     def _look_again(self) -> None:
@@ -366,7 +371,7 @@ class Log:
         """Let other processes compute, where they can on top of this, what they write next."""
         if self._turns is None:
             return contextlib.nullcontext()
-        self._turns.end_turn()
+        self._turns.end()
         return self._turns.handed_on_early(written)
 
     async def _are_as_expected(self, chains: Iterable[Chain]) -> bool:

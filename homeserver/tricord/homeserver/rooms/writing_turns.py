@@ -14,7 +14,6 @@ with one commit. While one commits, the next computes.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 
@@ -84,10 +83,11 @@ class WritingTurns:
         for room_id in room_ids:
             self._wanted.discard(room_id)
             self._siblings.interests.drop(room_id, WRITING)
+            following = None
             if others := self._siblings.interests.elsewhere(room_id, WRITING):
                 self._note_others(room_id)
-            # By their places, and round: so each comes once before anybody comes again.
-            following = min(others, key=lambda place: (place < self._place, place), default=None)
+                # By their places, and round: so each comes once before anybody comes again.
+                following = min(others, key=lambda place: (place < self._place, place))
             if self._room_turns.hand_on(room_id, following) and following is not None:
                 rung.add(following)
         self._siblings.ring(rung)
@@ -124,18 +124,14 @@ class WritingTurns:
 
     def is_shared(self, room_id: RoomId) -> bool:
         """Return whether others have written to a room lately, or want to."""
-        return trio.current_time() < self._shared.get(room_id, -math.inf) + _SHARED_SECONDS
+        noticed = self._shared.get(room_id)
+        return noticed is not None and trio.current_time() < noticed + _SHARED_SECONDS
 
-    @contextmanager
-    def turn(self) -> Iterator[None]:
-        """Let the others know that there is something to write here, while the block lasts, or until `end_turn`."""
+    def begin(self) -> None:
+        """Let the others know that there is something to write here, until `end`."""
         self._turns.begin()
-        try:
-            yield
-        finally:
-            self.end_turn()
 
-    def end_turn(self) -> None:
+    def end(self) -> None:
         """Let the others go on: all is computed."""
         if self._turns.end():
             self._siblings.ring(self._siblings.interests.elsewhere(A_TURN, WAKING))

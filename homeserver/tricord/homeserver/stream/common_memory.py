@@ -21,10 +21,9 @@ import mmap
 import time
 from collections.abc import Hashable
 from hashlib import blake2b
-from zlib import crc32
 
 from tricord.homeserver.stream import interests, news
-from tricord.homeserver.stream.interests import Interests
+from tricord.homeserver.stream.interests import PLACES, Interests, place_of
 from tricord.homeserver.stream.news import MOST_PROCESSES, News
 
 # A cache line each, so that writers do not slow each other down.
@@ -35,8 +34,7 @@ _TURNS = _FRONTIER + MOST_PROCESSES * _STRIDE * 8
 _SETS, _WAYS, _FIELDS = 1 << 15, 4, 3
 _BUCKETS = _TURNS + _SETS * _WAYS * _FIELDS * 8
 # Rooms with the same place in the table have their turns in common.
-_ROOMS = 1 << 14
-_ROOM_TURNS = _BUCKETS + _ROOMS * 8
+_ROOM_TURNS = _BUCKETS + PLACES * 8
 _CONNECTIONS = _ROOM_TURNS + MOST_PROCESSES * _STRIDE * 8
 _INTERESTS = _CONNECTIONS + interests.SIZE
 SIZE = _INTERESTS + news.SIZE
@@ -131,16 +129,18 @@ class RoomTurns:
 
     def holder(self, room_id: str) -> int | None:
         """Return the place of another process whose turn it is."""
-        until_ms, place = divmod(self._notes[_place_of(room_id)], 256)
+        if not (note := self._notes[place_of(room_id)]):
+            return None
+        until_ms, place = divmod(note, 256)
         return None if place == self._place or until_ms < _now_ms() else place
 
     def take(self, room_id: str) -> None:
         """Begin to write."""
-        self._notes[_place_of(room_id)] = _now_ms() + _WRITING_MS << 8 | self._place
+        self._notes[place_of(room_id)] = _now_ms() + _WRITING_MS << 8 | self._place
 
     def hand_on(self, room_id: str, place: int | None) -> bool:
         """Leave our turn to the process in a place, or to anybody; return whether it was ours."""
-        slot = _place_of(room_id)
+        slot = place_of(room_id)
         if self._notes[slot] % 256 != self._place:
             return False
         self._notes[slot] = 0 if place is None else _now_ms() + _NEXT_MS << 8 | place
@@ -204,10 +204,6 @@ class Connections:
 def _now_ms() -> int:
     # Trio's clock begins elsewhere in each process.
     return time.monotonic_ns() // 1_000_000
-
-
-def _place_of(room_id: str) -> int:
-    return crc32(room_id.encode()) % _ROOMS
 
 
 def _tag(name: str, key: Hashable) -> int:

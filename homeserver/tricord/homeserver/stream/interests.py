@@ -12,14 +12,17 @@ from __future__ import annotations
 
 import mmap
 from array import array
+from functools import lru_cache
 from zlib import crc32
 
 from tricord.homeserver.stream.news import MOST_PROCESSES
 
-_PLACES = 1 << 14
-SIZE = MOST_PROCESSES * _PLACES
+PLACES = 1 << 14
+SIZE = MOST_PROCESSES * PLACES
 # Of more rooms than this, none is noted any longer than somebody waits there.
 _MANY = 50_000
+# Of so many rooms it is not worked out again where they are; they are asked for several times by each write.
+_REMEMBERED = 1 << 10
 
 
 MOVES = 1
@@ -41,14 +44,14 @@ class Interests:
 
     def __init__(self, memory: mmap.mmap, start: int, place: int, processes: int) -> None:
         whole = memoryview(memory)[start : start + SIZE]
-        tables = [whole[each * _PLACES : (each + 1) * _PLACES] for each in range(processes)]
+        tables = [whole[each * PLACES : (each + 1) * PLACES] for each in range(processes)]
         self._own = tables[place]
         # The process that was in this place before wants nothing any more.
-        self._own[:] = bytes(_PLACES)
+        self._own[:] = bytes(PLACES)
         self._others = [(other, table) for other, table in enumerate(tables) if other != place]
         self._noted: dict[str, int] = {}
         # How many rooms are noted in each place of the table.
-        self._counts = {interest: array("I", bytes(4 * _PLACES)) for interest in (MOVES, WAKING, WRITING, COMING)}
+        self._counts = {interest: array("I", bytes(4 * PLACES)) for interest in (MOVES, WAKING, WRITING, COMING)}
 
     @property
     def are_many(self) -> bool:
@@ -61,7 +64,7 @@ class Interests:
         if noted & interest:
             return
         self._noted[room_id] = noted | interest
-        place = _place(room_id)
+        place = place_of(room_id)
         self._counts[interest][place] += 1
         self._own[place] |= interest
 
@@ -74,7 +77,7 @@ class Interests:
             self._noted[room_id] = left
         else:
             del self._noted[room_id]
-        place = _place(room_id)
+        place = place_of(room_id)
         counts = self._counts[interest]
         counts[place] -= 1
         if not counts[place]:
@@ -82,10 +85,12 @@ class Interests:
 
     def elsewhere(self, room_id: str, interest: int) -> list[int]:
         """Return the places of the others that want something of a room."""
-        place = _place(room_id)
+        place = place_of(room_id)
         return [other for other, table in self._others if table[place] & interest]
 
 
-def _place(room_id: str) -> int:
+@lru_cache(_REMEMBERED)
+def place_of(room_id: str) -> int:
+    """Return the place of a room in tables that processes have in common, of `PLACES`; rooms may share one."""
     # The hashes of Python are other ones in each process.
-    return crc32(room_id.encode()) % _PLACES
+    return crc32(room_id.encode()) % PLACES

@@ -64,8 +64,7 @@ class News:
         ):
             return False
         ring = self._rings[self._place]
-        _put(ring, written, _HEAD.pack(len(news), topic, _checksum(news, written)))
-        _put(ring, written + _HEAD.size, news)
+        _put(ring, written, _HEAD.pack(len(news), topic, _checksum(news, written)) + news)
         # Only now can it be seen.
         self._written[self._place * _STRIDE] = end
         return True

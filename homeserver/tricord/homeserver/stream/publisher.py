@@ -270,7 +270,7 @@ class Publisher:
             return False
         is_told = siblings.tell(Topic.COMMITS, _whole(commit))
         names = (A_HOLE, *commit.rooms)
-        siblings.wake({place for name in names for place in siblings.interests.elsewhere(name, WAKING)})
+        siblings.wake([place for name in names for place in siblings.interests.elsewhere(name, WAKING)])
         return is_told
 
     def hear(self, commit: Commit) -> None:
