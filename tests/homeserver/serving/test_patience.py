@@ -51,10 +51,11 @@ async def test_a_body_that_pauses_is_not_waited_for(house: House, by_quart: bool
         assert await client.to_the_end() == b""
 
 
-async def test_what_little_has_come_of_a_long_body_buys_time(house: House) -> None:
+@pytest.mark.parametrize("target", ["/upload", "/poured"])
+async def test_what_little_has_come_of_a_long_body_buys_time(house: House, target: str) -> None:
     limits = Limits(body_pause_seconds=2, body_seconds=60)
     async with opened(house, limits=limits) as address, wire(address) as client:
-        await client.say(request("POST", "/upload", b"", "Content-Length: 1000000") + bytes(100_000))
+        await client.say(request("POST", target, b"", "Content-Length: 1000000") + bytes(100_000))
         with trio.fail_after(60):
             while house.uploaded < 100_000:  # noqa: ASYNC110  # nothing else tells
                 await trio.sleep(SHORT)
@@ -62,10 +63,11 @@ async def test_what_little_has_come_of_a_long_body_buys_time(house: House) -> No
         assert (reply.status, reply.json["size"]) == (200, 1_000_000)
 
 
-async def test_a_body_that_trickles_is_not_waited_for(house: House) -> None:
+@pytest.mark.parametrize("target", ["/upload", "/poured"])
+async def test_a_body_that_trickles_is_not_waited_for(house: House, target: str) -> None:
     limits = Limits(body_seconds=SHORT, linger_seconds=SHORT)
     async with opened(house, limits=limits) as address, wire(address) as client:
-        await client.say(request("POST", "/upload", b"", "Content-Length: 100000"))
+        await client.say(request("POST", target, b"", "Content-Length: 200000"))
         reply = None
         while reply is None:
             await client.say(b"x")
