@@ -8,6 +8,7 @@ own, and those that wait at the socket of a process that dies are lost; only Lin
 from __future__ import annotations
 
 import contextlib
+import os
 import signal
 import socket
 import subprocess
@@ -33,6 +34,9 @@ _LONGEST_PAUSE_SECONDS = 30
 _LONG_LIFE_SECONDS = 60
 # They drain for eight seconds.
 _STOP_SECONDS = 12
+
+# Linux has such files.
+_IN_MEMORY = hasattr(os, "memfd_create")
 
 _log = structlog.get_logger(__name__)
 
@@ -74,7 +78,8 @@ async def serving_processes(settings: Settings) -> AsyncIterator[tuple[str, list
 
 @contextlib.contextmanager
 def _common_memory() -> Iterator[int]:
-    with tempfile.TemporaryFile() as file:
+    # A file that lies on a disk would be written there again and again, for nothing.
+    with os.fdopen(os.memfd_create("tricord"), "wb") if _IN_MEMORY else tempfile.TemporaryFile() as file:
         file.truncate(SIZE)
         yield file.fileno()
 
