@@ -237,7 +237,7 @@ class Thumbnails:
 
     async def _kept(self, key: ThumbnailKey, data: bytes, content_type: str, *, from_elsewhere: bool) -> Thumbnail:
         with receiving():
-            async with self._spool.receive(_at_once(data), len(data)) as spooled:
+            async with self._spool.receive_upload(_at_once(data), len(data)) as spooled:
                 label = await self._repository.keep(spooled, Description(content_type, thumbnail_name(content_type)))
                 stored = StoredThumbnail(spooled.digest, spooled.size, content_type)
                 await self._add(key, stored, from_elsewhere=from_elsewhere)
