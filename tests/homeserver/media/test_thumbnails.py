@@ -276,6 +276,7 @@ async def test_the_usual_sizes_are_made_ahead_where_that_is_wanted(database_url:
         with trio.fail_after(120):
             while made() < 2 + 5:  # noqa: ASYNC110  # a look at a folder is all there is
                 await trio.sleep(0.05)
+        assert made() == 2 + 5
 
 
 async def test_an_image_that_the_store_has_lost_is_a_clear_error(alice: httpx.AsyncClient, tmp_path: Path) -> None:

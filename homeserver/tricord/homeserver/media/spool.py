@@ -87,7 +87,7 @@ class Spool:
 
     @contextlib.asynccontextmanager
     async def receive_upload(self, parts: AsyncIterator[bytes], max_bytes: int) -> AsyncIterator[Spooled | Held]:
-        """As `receive`, where nobody waits to read it at once. What fits into one buffer is held there."""
+        """As `receive`, where nobody reads along. What fits into one buffer is held there, if one is free."""
         with contextlib.nullcontext() if self._past_cache is None else self._past_cache.buffer() as buffer:
             if buffer is None:
                 async with self.receive(parts, max_bytes) as spooled:
