@@ -28,6 +28,8 @@ def test_each_sees_what_the_others_want(memory: mmap.mmap) -> None:
     assert third.elsewhere("!a:hs", WAKING) == [1]
     assert one.elsewhere("!a:hs", MOVES) == [1]
     assert third.elsewhere("!b:hs", MOVES) == []
+    assert third.elsewhere_for_any(("!b:hs", "!a:hs"), MOVES) == {0, 1}
+    assert third.elsewhere_for_any(("!b:hs",), MOVES) == set()
     other.drop("!a:hs", MOVES)
     other.drop("!a:hs", MOVES)
     assert third.elsewhere("!a:hs", MOVES) == [0]

@@ -40,6 +40,7 @@ _INTERESTS = _CONNECTIONS + interests.SIZE
 SIZE = _INTERESTS + news.SIZE
 # Whoever takes longer to compute what it writes is not waited for.
 TURN_SECONDS = 0.03
+_TURN_NS = int(TURN_SECONDS * 1e9)
 # Whoever does not take a turn that was handed on to it for so long has lost it; so has who takes so long to write.
 _NEXT_MS = 30
 _WRITING_MS = 2_000
@@ -77,8 +78,7 @@ class Frontier:
     @property
     def position(self) -> int:
         """The highest position at which a process has committed."""
-        positions = self._positions
-        return max(positions[place] for place in self._places)
+        return max(map(self._positions.__getitem__, self._places))
 
 
 class Buckets:
@@ -173,7 +173,7 @@ class Turns:
     def has_come(self) -> bool:
         """Whether no other process has waited for longer, and computes now what it writes, or will in a moment."""
         ours = self._since[self._place]
-        earliest = time.monotonic_ns() - int(TURN_SECONDS * 1e9)
+        earliest = time.monotonic_ns() - _TURN_NS
         return not any(earliest < self._since[other] < ours for other in self._others)
 
 

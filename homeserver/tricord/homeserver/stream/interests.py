@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import mmap
 from array import array
+from collections.abc import Iterable
 from functools import lru_cache
 from zlib import crc32
 
@@ -87,6 +88,11 @@ class Interests:
         """Return the places of the others that want something of a room."""
         place = place_of(room_id)
         return [other for other, table in self._others if table[place] & interest]
+
+    def elsewhere_for_any(self, room_ids: Iterable[str], interest: int) -> set[int]:
+        """Return the places of the others that want something of any of some rooms."""
+        places = [place_of(room_id) for room_id in room_ids]
+        return {other for other, table in self._others for place in places if table[place] & interest}
 
 
 @lru_cache(_REMEMBERED)

@@ -20,6 +20,7 @@ MOST_PROCESSES = 64
 _STRIDE = 8
 # The length of what follows, what it is about, and a checksum.
 _HEAD = struct.Struct("!IBI")
+_HEAD_SIZE = _HEAD.size
 _RING = 1 << 19
 # So much unread is reason enough to wake a reader; nothing larger is left as one.
 _MUCH = _RING // 4
@@ -40,6 +41,8 @@ class News:
         self._read = whole[_WRITTEN:_READ].cast("q")
         self._rings = [whole[_READ + each * _RING : _READ + (each + 1) * _RING] for each in range(processes)]
         self._place = place
+        self._own = self._rings[place]
+        self._end = place * _STRIDE
         self._writers: set[int] = set()
 
     def begin(self, writer: int) -> None:
@@ -57,25 +60,27 @@ class News:
 
     def leave(self, topic: int, news: bytes, readers: Collection[int]) -> bool:
         """Leave something for those in some places; return whether there is room for it."""
-        written = self._written[self._place * _STRIDE]
-        end = written + _HEAD.size + len(news)
-        if end - written > _MUCH or any(
-            end - self._read[self._mark(reader, self._place)] > _RING for reader in readers
-        ):
+        written = self._written[self._end]
+        size = _HEAD_SIZE + len(news)
+        end = written + size
+        if size > _MUCH:
             return False
-        ring = self._rings[self._place]
-        _put(ring, written, _HEAD.pack(len(news), topic, _checksum(news, written)) + news)
+        for reader in readers:
+            if end - self._read[reader * MOST_PROCESSES + self._place] > _RING:
+                return False
+        head = _HEAD.pack(len(news), topic, _checksum(news, written))
+        _put(self._own, written, head + news)
         # Only now can it be seen.
-        self._written[self._place * _STRIDE] = end
+        self._written[self._end] = end
         return True
 
     def is_much_for(self, reader: int) -> bool:
         """Return whether a reader should be woken to make room."""
-        return self._unread_by(reader) > _MUCH
+        return self._written[self._end] - self._read[reader * MOST_PROCESSES + self._place] > _MUCH
 
     def has_some_for(self, reader: int) -> bool:
         """Return whether there is something that a reader has not read."""
-        return self._unread_by(reader) > 0
+        return self._written[self._end] > self._read[reader * MOST_PROCESSES + self._place]
 
     def take(self) -> Iterator[tuple[int, bytes]]:
         """Give all that others have left and that was not read yet, in the order in which each left it."""
@@ -83,17 +88,14 @@ class News:
             written, mark = self._written[writer * _STRIDE], self._mark(self._place, writer)
             ring = self._rings[writer]
             while (at := self._read[mark]) < written:
-                length, topic, checksum = _HEAD.unpack(_get(ring, at, _HEAD.size))
+                length, topic, checksum = _HEAD.unpack(_get(ring, at, _HEAD_SIZE))
                 if length > _MUCH:
                     break
-                news = _get(ring, at + _HEAD.size, length)
+                news = _get(ring, at + _HEAD_SIZE, length)
                 if _checksum(news, at) != checksum:
                     break
-                self._read[mark] = at + _HEAD.size + length
+                self._read[mark] = at + _HEAD_SIZE + length
                 yield topic, news
-
-    def _unread_by(self, reader: int) -> int:
-        return self._written[self._place * _STRIDE] - self._read[self._mark(reader, self._place)]
 
     @staticmethod
     def _mark(reader: int, writer: int) -> int:
@@ -107,9 +109,12 @@ def _checksum(news: bytes, at: int) -> int:
 
 def _put(ring: memoryview, at: int, data: bytes) -> None:
     at %= _RING
-    first = min(len(data), _RING - at)
-    ring[at : at + first] = data[:first]
-    if first < len(data):
+    end = at + len(data)
+    if end <= _RING:
+        ring[at:end] = data
+    else:
+        first = _RING - at
+        ring[at:] = data[:first]
         ring[: len(data) - first] = data[first:]
 
 

@@ -265,12 +265,12 @@ class Publisher:
 
     def _is_told_directly(self, commit: Commit) -> bool:
         """Tell siblings of a commit, if it needs no order; return whether all of them have been told."""
-        siblings = self._siblings
-        if siblings is None or commit.users or commit.presence_in or commit.keys or not commit.rooms:
+        siblings, rooms = self._siblings, commit.rooms
+        if siblings is None or commit.users or commit.presence_in or commit.keys or not rooms:
             return False
-        is_told = siblings.tell(Topic.COMMITS, _whole(commit))
-        names = (A_HOLE, *commit.rooms)
-        siblings.wake([place for name in names for place in siblings.interests.elsewhere(name, WAKING)])
+        told = orjson.dumps((commit.position, commit.count, commit.has_events, *rooms))
+        is_told = siblings.tell(Topic.COMMITS, told)
+        siblings.wake(siblings.interests.elsewhere_for_any((A_HOLE, *rooms), WAKING))
         return is_told
 
     def hear(self, commit: Commit) -> None:
@@ -516,9 +516,9 @@ class Publisher:
             self._siblings.hear()
 
     def _hear_sibling(self, told: bytes) -> None:
-        commit = _commit_of(orjson.loads(told))
-        self._hear_other(commit)
-        self.watchers_of_rooms.forget_unwatched(commit.rooms)
+        position, count, has_events, *rooms = orjson.loads(told)
+        self._hear_other(Commit(position, frozenset(rooms), frozenset(), count, has_events))
+        self.watchers_of_rooms.forget_unwatched(rooms)
 
     def _hear_other(self, commit: Commit) -> None:
         if commit.position <= self.position or commit.position - commit.count in self._early:
