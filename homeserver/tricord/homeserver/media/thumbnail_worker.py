@@ -106,7 +106,7 @@ def small(image: Image, size: Size, made: tuple[int, int]) -> Image:
 class Still:
     """The first frame of an image, decoded once for the largest of some sizes, which are made in descending order.
 
-    Twice the size looks as good as all of it, be it that of the decoded image or of a small one that was made before.
+    Each is made of a larger one that was made before, if one is twice as large: that looks as good as all of the image.
     """
 
     def __init__(self, image: Image, seen: tuple[int, int], sizes: list[Size]) -> None:
@@ -114,13 +114,14 @@ class Still:
 
         self._seen = seen
         needed = [size.needed(*seen) for size in sizes]
-        twice = 2 * max(width for width, _ in needed), 2 * max(height for _, height in needed)
+        width, height = max(width for width, _ in needed), max(height for _, height in needed)
         if image.format == "JPEG":
-            # Decoded no larger than needed. Seen from the side, if it is turned.
-            image.draft("RGB", twice if image.size == seen else twice[::-1])
+            # Decoded no larger than needed: its blocks are then averaged before they are even computed. Seen from the
+            # side, if it is turned.
+            image.draft("RGB", (width, height) if image.size == seen else (height, width))
         ImageOps.exif_transpose(image, in_place=True)
         turned = plain(image)
-        factor = min(turned.width // twice[0], turned.height // twice[1])
+        factor = min(turned.width // width, turned.height // height)
         self._whole = [turned.reduce(factor) if factor > 1 else turned]
 
     def small(self, size: Size) -> bytes:
