@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import secrets
 import time
+from collections.abc import Iterable, Mapping
 
 import trio
 
@@ -42,13 +43,14 @@ async def keys(bench: Bench) -> None:
     everybody = list(devices)
     for count, names in (("1 user", everybody[:1]), (f"{_USERS:,} users", everybody)):
         wanted: dict[str, list[str]] = {name: [] for name in names}
-        body: dict[str, object] = {"device_keys": wanted}
-        await _time(bench, f"keys/query, {count}", "keys/query", body, rounds=_ROUNDS)
+        await _time(bench, f"keys/query, {count}", "keys/query", [{"device_keys": wanted}] * _ROUNDS)
     # Not more than there are: what is claimed then is a fallback key, and costs less.
     claims: list[dict[str, object]] = [{"one_time_keys": {name: {devices[name]: _ALGORITHM}}} for name in everybody]
-    await _time(bench, "keys/claim, 1 key", "keys/claim", claims.pop(), rounds=1)
+    alone = min(_ROUNDS, len(claims) // 2)
+    await _time(bench, "keys/claim, 1 key", "keys/claim", claims[:alone])
+    del claims[:alone]
     whole = {"one_time_keys": {name: {devices[name]: _ALGORITHM} for name in everybody}}
-    await _time(bench, f"keys/claim, {_USERS:,} keys", "keys/claim", whole, rounds=1)
+    await _time(bench, f"keys/claim, {_USERS:,} keys", "keys/claim", [whole])
     queries = [_query_of(name) for name in everybody] * _ROUNDS
     await _rate(bench, f"keys/query, 1 user, {_AT_ONCE} at once", "keys/query", queries)
     left = claims * (_KEYS_EACH - 1)
@@ -133,10 +135,11 @@ async def _rate(bench: Bench, name: str, endpoint: str, bodies: list[dict[str, o
     bench.figures.add(name, f"{rate:.0f}/s", per_second=rate)
 
 
-async def _time(bench: Bench, name: str, endpoint: str, body: object, *, rounds: int) -> None:
+async def _time(bench: Bench, name: str, endpoint: str, bodies: Iterable[Mapping[str, object]]) -> None:
+    """Measure how long requests take, one after the other."""
     times = []
     async with bench.connection(bench.users[0]) as connection:
-        for _ in range(rounds):
+        for body in bodies:
             started = time.perf_counter()
             size = len(await connection.call_raw("POST", f"/_matrix/client/v3/{endpoint}", body))
             times.append(time.perf_counter() - started)
