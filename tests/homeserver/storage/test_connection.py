@@ -42,6 +42,19 @@ async def test_rows_come_as_records_and_values(connection: Connection) -> None:
     assert await connection.execute("SELECT 1; SELECT 2; DELETE FROM numbers") == "DELETE 2"
 
 
+async def test_a_plan_that_was_made_of_a_small_table_does_not_read_a_large_one(connection: Connection) -> None:
+    among = "SELECT count(*) FROM unnest($1::bigint[]) AS wanted (number) JOIN numbers USING (number)"
+    for _ in range(10):
+        assert await connection.fetchval(among, list(range(100))) == 0
+    await connection.copy_records("numbers", ["number", "name"], ((n, None) for n in range(10_000)))
+    read = "SELECT seq_tup_read + coalesce(idx_tup_fetch, 0) FROM pg_stat_xact_user_tables WHERE relname = 'numbers'"
+    await connection.execute("BEGIN")
+    before = await connection.fetchval(read)
+    assert await connection.fetchval(among, [7]) == 1
+    assert await connection.fetchval(read) - before <= 1
+    await connection.execute("ROLLBACK")
+
+
 async def test_megabytes_go_both_ways(connection: Connection) -> None:
     large = bytes(range(256)) * 80_000
     assert await connection.fetchval("SELECT $1::bytea || $1::bytea", large) == large * 2

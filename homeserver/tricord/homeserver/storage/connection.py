@@ -46,6 +46,10 @@ _UNAVAILABLE = {
     "57P04": "database dropped",
     "57P05": "idle for too long",
 }
+# Plans are kept as long as a connection. One that was made while a table was small would read all of it, however large
+# it becomes meanwhile, until PostgreSQL has counted it anew; so no statement reads a whole table where there is an
+# index. Where there is none, PostgreSQL before 18 takes that for so much work that it would compile the statement.
+_PLANNED = "SET enable_seqscan = off; SET jit = off"
 _FAILURES = (asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError, OSError)
 _MAY_RUN_AGAIN = {"40001": "serialization failure", "40P01": "deadlock detected"}
 
@@ -100,6 +104,8 @@ class Connection:
             wanted = params.target_session_attrs
             if not await connect_utils.target_attrs_check[wanted](driven):
                 raise DatabaseUnavailable(f"{_name(address)} is not what the URL asks for ({wanted.value})")
+            # Not with the first message, in which poolers let nothing pass that they do not know.
+            await driven.execute(_PLANNED)
         except BaseException as error:
             link.lost(None)
             if isinstance(error, Exception) and not isinstance(error, DatabaseError):
