@@ -24,7 +24,7 @@ from tricord.homeserver.storage.event_rows import (
     TransactionRow,
     WaitingRow,
 )
-from tricord.homeserver.storage.event_statement import arguments_of, statement_for
+from tricord.homeserver.storage.event_statement import statement_of
 from tricord.homeserver.storage.room_servers import RemoteMemberRow, memberships_before, note_members
 
 
@@ -71,8 +71,8 @@ async def write_events(tx: Transaction, batch: EventBatch) -> tuple[frozenset[in
         "missing": batch.missing,
         "waiting": batch.waiting,
     }
-    statement = statement_for(frozenset(name for name, of_name in rows.items() if of_name), arrive=batch.arrive)
-    written = await tx.fetch(statement, *arguments_of(rows))
+    statement, arguments = statement_of(rows, arrive=batch.arrive)
+    written = await tx.fetch(statement, *arguments)
     positions = {row[1]: row[2] for row in written if row[1] is not None}
     if batch.remote_members and positions:
         # Who was read before the rooms were locked was read rightly, or the room has moved and was not written to.

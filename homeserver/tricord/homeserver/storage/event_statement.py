@@ -38,42 +38,69 @@ _ALWAYS = frozenset({"rooms", "events"})
 _SQL_TYPES = {int: "bigint", str: "text", bytes: "bytea", bool: "boolean"}
 
 
-@cache
-def statement_for(present: frozenset[str], *, arrive: bool) -> str:
-    """Return the statement for rows of some shapes; `arrive`: for events that were made elsewhere."""
-    here = _ALWAYS | present
-    unnested, taken = {}, 0
-    for name, shape in _SHAPES.items():
-        if name in here:
-            unnested[name] = _unnested(shape, after=taken, numbered=name == "events")
-            taken += len(shape.__annotations__)
-    conditions = {
-        "unless_answered": _UNLESS_ANSWERED.format_map(unnested) if "transactions" in here else "",
-        "or_else_place": _OR_ELSE_PLACE if arrive else "",
-    }
-    parts = [_ROOMS_AND_EVENTS, *(part for name, part in _PARTS.items() if name in here), *([_ARRIVALS] * arrive)]
-    return ", ".join(parts).format_map(unnested | conditions) + _RESULT
+def statement_of(rows: Mapping[str, Sequence[tuple[Any, ...]]], *, arrive: bool) -> tuple[str, list[Any]]:
+    """Return the statement that writes rows of some shapes, and its arguments; `arrive`: events were made elsewhere.
 
-
-def arguments_of(rows: Mapping[str, Sequence[tuple[Any, ...]]]) -> list[list[Any]]:
-    """Turn rows into the arguments of the statement: an array for each column."""
-    arguments: list[list[Any]] = []
+    Where there is one row of each shape, as in most groups where few write, its values are the arguments: an array for
+    each would cost asyncpg and PostgreSQL more than all else that they do with them.
+    """
+    present = _ALWAYS | {name for name, of_name in rows.items() if of_name}
+    if all(len(rows[name]) == 1 for name in present):
+        return _statement(present, arrive=arrive, is_single=True), [
+            value for name in _SHAPES for row in rows[name] for value in row
+        ]
+    arrays: list[Any] = []
     for name, shape in _SHAPES.items():
         if rows[name]:
-            arguments += [list(column) for column in zip(*rows[name], strict=True)]
+            arrays += [list(column) for column in zip(*rows[name], strict=True)]
         elif name in _ALWAYS:
-            arguments += [[] for _ in shape.__annotations__]
-    return arguments
+            arrays += [[] for _ in shape.__annotations__]
+    return _statement(present, arrive=arrive, is_single=False), arrays
+
+
+@cache
+def _statement(present: frozenset[str], *, arrive: bool, is_single: bool) -> str:
+    as_seen, taken = {}, 0
+    for name, shape in _SHAPES.items():
+        if name in present:
+            given = _single if is_single else _unnested
+            as_seen[name] = given(shape, after=taken, numbered=name == "events")
+            taken += len(shape.__annotations__)
+    conditions = {
+        "unless_answered": _UNLESS_ANSWERED.format_map(as_seen) if "transactions" in present else "",
+        "or_else_place": _OR_ELSE_PLACE if arrive else "",
+    }
+    parts = [
+        _ROOMS_AND_EVENTS,
+        *(part for name, part in _PARTS.items() if name in present),
+        *([_ARRIVALS] * arrive),
+    ]
+    return ", ".join(parts).format_map(as_seen | conditions) + _RESULT
+
+
+def _single(shape: type[tuple[Any, ...]], *, after: int, numbered: bool) -> str:
+    """Return the one row of a shape as PostgreSQL sees it in the arguments, from the one `after` on."""
+    values = [f"${number}::{kind}" for number, kind in enumerate(_kinds(shape), after + 1)]
+    columns = list(shape.__annotations__)
+    if numbered:
+        values.append("1")
+        columns.append("number")
+    return f"(VALUES ({', '.join(values)})) AS t ({', '.join(columns)})"
 
 
 def _unnested(shape: type[tuple[Any, ...]], *, after: int, numbered: bool) -> str:
-    """Return the rows of a shape as PostgreSQL sees them in the arguments, from the one `after` on."""
-    kinds = [kind if kind in _SQL_TYPES else get_args(kind)[0] for kind in get_type_hints(shape).values()]
-    arrays = ", ".join(f"${number}::{_SQL_TYPES[kind]}[]" for number, kind in enumerate(kinds, after + 1))
+    """Return the rows of a shape as PostgreSQL sees them in arrays of their columns."""
+    arrays = ", ".join(f"${number}::{kind}[]" for number, kind in enumerate(_kinds(shape), after + 1))
     columns = ", ".join(shape.__annotations__)
     if numbered:
         return f"unnest({arrays}) WITH ORDINALITY AS t ({columns}, number)"
     return f"unnest({arrays}) AS t ({columns})"
+
+
+def _kinds(shape: type[tuple[Any, ...]]) -> list[str]:
+    """Return what PostgreSQL calls the types of a shape's columns."""
+    kinds = (kind if kind in _SQL_TYPES else get_args(kind)[0] for kind in get_type_hints(shape).values())
+    return [_SQL_TYPES[kind] for kind in kinds]
 
 
 # Rooms are locked in the order of their numbers, so that two processes with the same rooms do not wait for each other
