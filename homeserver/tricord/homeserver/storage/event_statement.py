@@ -42,7 +42,7 @@ def statement_of(rows: Mapping[str, Sequence[tuple[Any, ...]]], *, arrive: bool)
     """Return the statement that writes rows of some shapes, and its arguments; `arrive`: events were made elsewhere.
 
     Where there is one row of each shape, as in most groups where few write, its values are the arguments: an array for
-    each would cost asyncpg and PostgreSQL more than all else that they do with them.
+    each would have to be looked into by asyncpg, and taken apart by PostgreSQL.
     """
     present = _ALWAYS | {name for name, of_name in rows.items() if of_name}
     if all(len(rows[name]) == 1 for name in present):
