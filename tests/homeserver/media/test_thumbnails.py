@@ -11,7 +11,7 @@ from pathlib import Path
 import httpx
 import pytest
 import trio
-from PIL import Image, ImageChops, ImageOps, ImageStat
+from PIL import Image, ImageChops, ImageDraw, ImageOps, ImageStat
 
 from tests.federation.servers import in_parts
 from tests.homeserver.media.images import gif_of_many_frames, huge_webp, image, opened, png_bomb
@@ -211,6 +211,25 @@ async def test_small_images_of_small_ones_look_like_those_of_the_large_one(
         assert opened(found).size == expected.size
         difference = ImageStat.Stat(ImageChops.difference(opened(found), expected))
         assert max(difference.rms) < 3
+
+
+@pytest.mark.parametrize("kind", ["PNG", "JPEG"])
+async def test_what_is_cut_out_alone_keeps_its_fine_lines(kind: str) -> None:
+    lines = Image.new("RGB", (1600, 1200), "white")
+    for x in range(0, 3200, 40):
+        ImageDraw.Draw(lines).line((x, 0, x - 1200, 1200), fill="black", width=14)
+    output = io.BytesIO()
+    lines.save(output, kind, quality=95)
+    size = Size("crop", 160, 160)
+    maker = ImageMaker(ThumbnailSettings(cpu_seconds=60))
+    try:
+        made = await maker.make(in_parts(output.getvalue()), [size], animated=False)
+    finally:
+        await maker.aclose()
+    found = made[size]
+    assert found is not None
+    expected = ImageOps.fit(lines, (160, 160), Image.Resampling.BICUBIC)
+    assert max(ImageStat.Stat(ImageChops.difference(opened(found), expected)).rms) < 20
 
 
 # A decoder that makes the second of its sizes, says that the third is broken, and does not survive the fourth.
