@@ -66,7 +66,7 @@ class News:
         if size > _MUCH:
             return False
         for reader in readers:
-            if end - self._read[reader * MOST_PROCESSES + self._place] > _RING:
+            if end - self._read[self._mark(reader, self._place)] > _RING:
                 return False
         head = _HEAD.pack(len(news), topic, _checksum(news, written))
         _put(self._own, written, head + news)
@@ -76,11 +76,11 @@ class News:
 
     def is_much_for(self, reader: int) -> bool:
         """Return whether a reader should be woken to make room."""
-        return self._written[self._end] - self._read[reader * MOST_PROCESSES + self._place] > _MUCH
+        return self._unread_by(reader) > _MUCH
 
     def has_some_for(self, reader: int) -> bool:
         """Return whether there is something that a reader has not read."""
-        return self._written[self._end] > self._read[reader * MOST_PROCESSES + self._place]
+        return self._unread_by(reader) > 0
 
     def take(self) -> Iterator[tuple[int, bytes]]:
         """Give all that others have left and that was not read yet, in the order in which each left it."""
@@ -96,6 +96,9 @@ class News:
                     break
                 self._read[mark] = at + _HEAD_SIZE + length
                 yield topic, news
+
+    def _unread_by(self, reader: int) -> int:
+        return self._written[self._end] - self._read[self._mark(reader, self._place)]
 
     @staticmethod
     def _mark(reader: int, writer: int) -> int:
