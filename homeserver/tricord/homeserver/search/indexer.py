@@ -123,7 +123,7 @@ class SearchIndexer:
             text = searched_text(stored.event, None if edit is None else edit.event) if _is_found(stored) else None
             if text is None:
                 continue
-            found = list(words(text[1]))
+            found = words(text[1])
             texts[stored] = text[0], [word for word, _ in found]
             to_stem.update(word for word, is_unspaced in found if not is_unspaced)
             # There may be long ones among them.

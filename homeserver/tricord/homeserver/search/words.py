@@ -26,8 +26,8 @@ _UNSPACED_CHARACTERS = (
 )
 # Vowels and other signs that belong to the letter before them, which Python does not count as letters.
 _SIGNS = "\u0300-\u036f\u0483-\u0487\u0591-\u05c7\u0610-\u061a\u064b-\u065f\u0670\u0900-\u0dff"
-_LETTER = f"(?:(?![{_UNSPACED_CHARACTERS}])[^\\W_])"
-_RUN = re.compile(f"([{_UNSPACED_CHARACTERS}]+)|({_LETTER}(?:{_LETTER}|[{_SIGNS}])*)")
+_LETTER = f"[^\\W_{_UNSPACED_CHARACTERS}]"
+_RUN = re.compile(f"([{_UNSPACED_CHARACTERS}]+)|({_LETTER}(?:{_LETTER}+|[{_SIGNS}]+)*)")
 _ACCENT = re.compile("([\u0041-\u03ff])[\u0300-\u036f]+")
 
 
@@ -60,12 +60,14 @@ def pieces(run: str) -> list[str]:
     return [run[number : number + 2] for number in range(len(run))]
 
 
-def words(text: str) -> Iterator[tuple[str, bool]]:
-    """Go through what a text is indexed by, in order, and whether it is a piece of what has no spaces."""
-    count = 0
-    for run in runs(folded(text)):
-        for word in pieces(run.text) if run.is_unspaced else (run.text,):
-            yield word, run.is_unspaced
-            count += 1
-            if count == _MOST_WORDS:
-                return
+def words(text: str) -> list[tuple[str, bool]]:
+    """Return what a text is indexed by, in order, and of each whether it is a piece of what has no spaces."""
+    found: list[tuple[str, bool]] = []
+    for unspaced, word in _RUN.findall(folded(text)):
+        if word:
+            found.append((word[:LONGEST_WORD], False))
+        else:
+            found += [(piece, True) for piece in pieces(unspaced)]
+        if len(found) >= _MOST_WORDS:
+            break
+    return found[:_MOST_WORDS]
