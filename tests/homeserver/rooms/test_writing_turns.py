@@ -35,7 +35,7 @@ Act = Callable[[], Awaitable[object]]
 
 
 class Pair:
-    """Two processes, and a room that the one has just written to."""
+    """Two processes that both write, and a room that the one has just written to."""
 
     def __init__(self, one: House, other: House, commons: Sequence[Common], room_id: RoomId) -> None:
         self.one = one
@@ -74,7 +74,9 @@ async def pair(database_url: str, monkeypatch: pytest.MonkeyPatch) -> AsyncItera
             room_id = await one.create()
             await one.member(room_id, BOB, "join")
             await other.publisher.catch_up()
-            yield Pair(one, other, commons, room_id)
+            pair = Pair(one, other, commons, room_id)
+            pair.turns[1].note()
+            yield pair
 
 
 async def test_both_write_to_a_room_at_once_and_neither_computes_in_vain(
@@ -99,6 +101,36 @@ async def test_both_write_to_a_room_at_once_and_neither_computes_in_vain(
     assert sorted(said) == sorted(f"{who} {n} {m}" for who in ("one", "other") for n in range(4) for m in range(10))
     await pair.other.publisher.catch_up()
     assert await pair.other.bodies(pair.room_id) == said
+
+
+async def test_who_writes_alone_takes_no_turns_and_does_as_soon_as_another_one_writes(
+    pair: Pair, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one, other = pair.turns
+    taken = list[RoomId]()
+    monkeypatch.setattr(one, "take", taken.append)
+    with monkeypatch.context() as long_after:
+        long_after.setattr(common_memory, "_APART_MS", 0)
+        await pair.one.say(pair.room_id, "alone", BOB)
+        assert taken == []
+    # As though both had begun at the same moment: who is too late computes again.
+    put, has_begun = pair.one.log._committer.put, trio.Event()
+
+    async def put_late(writes: Collection[RoomWrite]) -> tuple[Collection[int], dict[int, int]]:
+        if not has_begun.is_set():
+            has_begun.set()
+            await pair.other.say(pair.room_id, "first", BOB)
+        return await put(writes)
+
+    with monkeypatch.context() as at_once:
+        at_once.setattr(common_memory, "_APART_MS", 0)
+        at_once.setattr(pair.one.log._committer, "put", put_late)
+        await pair.one.say(pair.room_id, "second", BOB)
+        assert taken == []
+    assert other.holder(pair.room_id) is None
+    await pair.one.say(pair.room_id, "third", BOB)
+    assert taken == [pair.room_id]
+    assert await pair.one.bodies(pair.room_id) == ["alone", "first", "second", "third"]
 
 
 async def test_what_one_has_written_the_other_need_not_read(pair: Pair, monkeypatch: pytest.MonkeyPatch) -> None:

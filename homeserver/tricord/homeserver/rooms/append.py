@@ -136,7 +136,7 @@ class Log:
                 if number >= _TRIES_WHILE_OTHERS_WRITE:
                     await stack.enter_async_context(self.held(room_id))
                 request = AppendRequest(drafts)
-                chain = (await self._chains([request])).get(room_id)
+                chain = (await self._chains([request], self._turns)).get(room_id)
                 if chain is None:
                     raise NotFound(f"there is no room {room_id} on this server")
                 head = chain.room.head
@@ -167,7 +167,7 @@ class Log:
         """
         check_storable(draft)
         request = AppendRequest([draft])
-        chain = (await self._chains([request])).get(draft.room_id)
+        chain = (await self._chains([request], self._turns)).get(draft.room_id)
         if chain is None:
             raise NotFound(f"there is no room {draft.room_id} on this server")
         return chain.add([draft], iter([0]))[0].event
@@ -223,21 +223,21 @@ class Log:
             nursery.start_soon(self._prune)
             nursery.start_soon(self._new_rooms.run)
             while True:
-                while not self._writable():
+                while not self._writable(turns := self._turns_needed()):
                     self._has_work = trio.Event()
                     await self._work()
-                if self._turns is None:
-                    await self._write_group()
+                if turns is None:
+                    await self._write_group(turns)
                 else:
-                    if any(self._turns.is_shared(request.room_id) for request in self._waiting):
+                    if any(turns.is_shared(request.room_id) for request in self._waiting):
                         await self._gather()
-                    self._turns.begin()
+                    turns.begin()
                     try:
                         if len(self._waiting) < _MANY_EVENTS:
-                            await self._turns.let_go_first()
-                        await self._write_group()
+                            await turns.let_go_first()
+                        await self._write_group(turns)
                     finally:
-                        self._turns.end()
+                        turns.end()
                 # So that who waits to hold a room gets its turn.
                 await trio.lowlevel.checkpoint()
 
@@ -248,10 +248,13 @@ class Log:
                 return
             await trio.sleep(_GATHER_SECONDS / _GATHER_STEPS)
 
-    def _writable(self) -> Collection[RoomId]:
+    def _turns_needed(self) -> WritingTurns | None:
+        return self._turns if self._turns is not None and self._turns.are_needed() else None
+
+    def _writable(self, turns: WritingTurns | None) -> Collection[RoomId]:
         """Return the rooms that something waits to be written to, and that nobody else writes to now."""
         wanted = {request.room_id for request in self._waiting if request.is_wanted} - self._held
-        return wanted if self._turns is None else self._turns.ours(wanted)
+        return wanted if turns is None else turns.ours(wanted)
 
     async def _work(self) -> None:
         if self._turns is None or not self._turns.are_awaited:
@@ -264,26 +267,26 @@ class Log:
     def _look_again(self) -> None:
         self._has_work.set()
 
-    async def _write_group(self) -> None:
-        """Write what waits now."""
-        group = self._next_group()
+    async def _write_group(self, turns: WritingTurns | None) -> None:
+        """Write what waits now, in turns with other processes if there are any."""
+        group = self._next_group(turns)
         rooms = self._in_group = frozenset(request.room_id for request in group)
-        if self._turns is not None:
-            self._turns.take(rooms)
+        if turns is not None:
+            turns.take(rooms)
         try:
-            await self._write(group)
+            await self._write(group, turns)
         finally:
             self._in_group = frozenset()
-            if self._turns is not None:
-                self._turns.hand_on(rooms)
+            if turns is not None:
+                turns.hand_on(rooms)
             self._hand_over()
 
     def _hand_over(self) -> None:
         self._changed_hands.set()
         self._changed_hands = trio.Event()
 
-    def _next_group(self) -> list[AppendRequest]:
-        writable = self._writable()
+    def _next_group(self, turns: WritingTurns | None) -> list[AppendRequest]:
+        writable = self._writable(turns)
         group: list[AppendRequest] = []
         later: list[AppendRequest] = []
         size = 0
@@ -302,7 +305,7 @@ class Log:
         self._last_size = len(group)
         return group
 
-    async def _write(self, requests: list[AppendRequest]) -> None:
+    async def _write(self, requests: list[AppendRequest], turns: WritingTurns | None) -> None:
         """Write requests; each is answered in the end, with its events or with what is wrong with it."""
         for number in range(_MOST_TRIES):
             # A try that fails in the end may have answered some.
@@ -310,7 +313,7 @@ class Log:
             if not requests:
                 return
             try:
-                requests = await self._write_once(requests, is_first=number == 0)
+                requests = await self._write_once(requests, turns, is_first=number == 0)
             except SerializationFailure:
                 continue
             except Exception as error:  # noqa: BLE001 - it is the waiting caller's, and raised there
@@ -320,7 +323,7 @@ class Log:
                 _logger.warning("a group of appends failed; each is tried by itself", reason=repr(error))
                 for request in requests:
                     if not request.done.is_set():
-                        await self._write([request])
+                        await self._write([request], turns)
                 return
         self._give_up(requests, DatabaseError("the room is being written to by too many others"))
 
@@ -331,11 +334,13 @@ class Log:
             if not request.done.is_set():
                 request.fail(error)
 
-    async def _write_once(self, requests: list[AppendRequest], *, is_first: bool) -> list[AppendRequest]:
+    async def _write_once(
+        self, requests: list[AppendRequest], turns: WritingTurns | None, *, is_first: bool
+    ) -> list[AppendRequest]:
         """Write requests, and return those that have to be tried again."""
         # Heads first: what another process answers after the statement has looked has moved its room from this head.
         # Once such a head has not come, nothing is computed for another that may not come either.
-        chains = await self._chains(requests, ahead=is_first)
+        chains = await self._chains(requests, turns, ahead=is_first)
         requests, again = apart_from_repeated(requests)
         requests, equal = await self._repetitions.not_yet_said(requests, chains)
         again += equal
@@ -352,8 +357,8 @@ class Log:
                     built.append((request, results))
         written = [chain for chain in chains.values() if chain.links]
         await self._committer.settle(written)
-        with self._others_computing(written):
-            if not await self._are_as_expected(chains.values()):
+        with _others_computing(turns, written):
+            if not await _are_as_expected(turns, chains.values()):
                 return requests + again
             if refusals:
                 await self._repetitions.refuse(refusals)
@@ -366,18 +371,6 @@ class Log:
             else:
                 request.succeed([_stored(result, positions) for result in results])
         return await self._still_to_write(again, refused, chains) if again or refused else []
-
-    def _others_computing(self, written: Collection[Chain]) -> AbstractContextManager[None]:
-        """Let other processes compute, where they can on top of this, what they write next."""
-        if self._turns is None:
-            return contextlib.nullcontext()
-        self._turns.end()
-        return self._turns.handed_on_early(written)
-
-    async def _are_as_expected(self, chains: Iterable[Chain]) -> bool:
-        """Return whether rooms have become what they were expected to be, once they have become anything."""
-        expected = [chain for chain in chains if chain.is_ahead]
-        return self._turns is None or not expected or await self._turns.heads.have_come(expected)
 
     async def _put(self, writes: Collection[RoomWrite]) -> tuple[Collection[int], dict[int, int]]:
         """Commit what rooms become; return which of them have, and the positions of the events."""
@@ -401,7 +394,9 @@ class Log:
             self._rooms.outdate(chains[room_id].room)
         return left
 
-    async def _chains(self, requests: Collection[AppendRequest], *, ahead: bool = False) -> dict[RoomId, Chain]:
+    async def _chains(
+        self, requests: Collection[AppendRequest], turns: WritingTurns | None, *, ahead: bool = False
+    ) -> dict[RoomId, Chain]:
         """Start a chain for each room that is here, with all known that building it asks for.
 
         `ahead`: on top of what another process is about to commit, where that is known.
@@ -410,7 +405,7 @@ class Log:
         rooms = await self._rooms.rooms(room_ids)
         # Where more must be known of what another process commits now than that it comes before this.
         exacting = {request.room_id for request in requests if not needs_only_a_place(request)}
-        if self._turns is not None and await self._turns.heads.arrive(exacting):
+        if turns is not None and await turns.heads.arrive(exacting):
             rooms = await self._rooms.rooms(room_ids)
         known = [
             (room, draft)
@@ -422,8 +417,8 @@ class Log:
         redacted = {draft.redacts for _, draft in known if draft.redacts is not None}
         targets = await self._database.read(events_by_id, list(redacted)) if redacted else {}
         coming = {}
-        if self._turns is not None and ahead:
-            coming = self._turns.heads.ahead(room for room_id, room in rooms.items() if room_id not in exacting)
+        if turns is not None and ahead:
+            coming = turns.heads.ahead(room for room_id, room in rooms.items() if room_id not in exacting)
         return {
             room_id: Chain(coming.get(room_id, room), self._signer, targets, is_ahead=room_id in coming)
             for room_id, room in rooms.items()
@@ -452,6 +447,20 @@ def _built(
         request.done.set()
         return None
     return chain.add(request.drafts, nids)
+
+
+def _others_computing(turns: WritingTurns | None, written: Collection[Chain]) -> AbstractContextManager[None]:
+    """Let other processes compute, where they can on top of this, what they write next."""
+    if turns is None:
+        return contextlib.nullcontext()
+    turns.end()
+    return turns.handed_on_early(written)
+
+
+async def _are_as_expected(turns: WritingTurns | None, chains: Iterable[Chain]) -> bool:
+    """Return whether rooms have become what they were expected to be, once they have become anything."""
+    expected = [chain for chain in chains if chain.is_ahead]
+    return turns is None or not expected or await turns.heads.have_come(expected)
 
 
 def _stored(result: StoredEvent | Link, positions: Mapping[int, int]) -> StoredEvent:

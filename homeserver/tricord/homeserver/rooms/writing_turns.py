@@ -7,6 +7,9 @@ which has been told by then what the room has become; or, where that is only a f
 (`coming_heads.py`). It is a courtesy, and no lock: who dies, or takes too long, loses the turn, and whoever writes out
 of turn costs others time and nothing else.
 
+Who writes alone needs no turns, and spares itself all this. So the first time that another one begins to write to the
+same room, one of both may compute in vain.
+
 Different rooms are written by several at once, but committed one after the other, since each commit takes the next
 positions. So who has little to write lets the others compute what they write first: what comes meanwhile goes along,
 with one commit. While one commits, the next computes.
@@ -54,6 +57,12 @@ class WritingTurns:
     def when_changed(self, look: Callable[[], None]) -> None:
         """Call `look` when the turn in a room that was asked for may have come."""
         self._on_change = look
+
+    def are_needed(self) -> bool:
+        """Let the others know that there is something to write here; return whether they write, too."""
+        # In this order: of two that begin, at least one finds the other.
+        self._room_turns.note()
+        return self._room_turns.others_write or bool(self._wanted)
 
     def ours(self, room_ids: Collection[RoomId]) -> set[RoomId]:
         """Return those of the rooms that may be written to now. Others will be, each in its turn.

@@ -33,8 +33,9 @@ _TURNS = _FRONTIER + MOST_PROCESSES * _STRIDE * 8
 # A tag, a number and a time for each bucket; those with the same set share its ways.
 _SETS, _WAYS, _FIELDS = 1 << 15, 4, 3
 _BUCKETS = _TURNS + _SETS * _WAYS * _FIELDS * 8
-# Rooms with the same place in the table have their turns in common.
-_ROOM_TURNS = _BUCKETS + PLACES * 8
+# Rooms with the same place in the table have their turns in common. Behind them is when each process last wrote.
+_LAST_WRITES = _BUCKETS + PLACES * 8
+_ROOM_TURNS = _LAST_WRITES + MOST_PROCESSES * _STRIDE * 8
 _CONNECTIONS = _ROOM_TURNS + MOST_PROCESSES * _STRIDE * 8
 _INTERESTS = _CONNECTIONS + interests.SIZE
 SIZE = _INTERESTS + news.SIZE
@@ -44,6 +45,8 @@ _TURN_NS = int(TURN_SECONDS * 1e9)
 # Whoever does not take a turn that was handed on to it for so long has lost it; so has who takes so long to write.
 _NEXT_MS = 30
 _WRITING_MS = 2_000
+# Who has not written for so long has no turn any more, and wants none.
+_APART_MS = 3_000
 
 
 class CommonMemory:
@@ -54,7 +57,7 @@ class CommonMemory:
         self.processes = processes
         self.frontier = Frontier(memory, place, processes)
         self.buckets = Buckets(memory)
-        self.room_turns = RoomTurns(memory, place)
+        self.room_turns = RoomTurns(memory, place, processes)
         self.turns = Turns(memory, place, processes)
         self.connections = Connections(memory, place)
         self.interests = Interests(memory, _CONNECTIONS, place, processes)
@@ -117,15 +120,27 @@ class Buckets:
 
 
 class RoomTurns:
-    """Whose turn it is to write to each room, and until when.
+    """Whose turn it is to write to each room, and until when; and who writes at all.
 
     Nothing is locked: two that begin at the very same moment may both write, once.
     """
 
-    def __init__(self, memory: mmap.mmap, place: int) -> None:
+    def __init__(self, memory: mmap.mmap, place: int, processes: int) -> None:
         # The time in milliseconds, and behind it a byte for the place.
-        self._notes = memoryview(memory)[_BUCKETS:_ROOM_TURNS].cast("Q")
+        self._notes = memoryview(memory)[_BUCKETS:_LAST_WRITES].cast("Q")
+        self._last_writes = memoryview(memory)[_LAST_WRITES:_ROOM_TURNS].cast("Q")
         self._place = place
+        self._others = [other * _STRIDE for other in range(processes) if other != place]
+
+    def note(self) -> None:
+        """Let others know that this process writes now, be it without a turn."""
+        self._last_writes[self._place * _STRIDE] = _now_ms()
+
+    @property
+    def others_write(self) -> bool:
+        """Whether another process may have a turn, or want one."""
+        last_write = max(map(self._last_writes.__getitem__, self._others), default=0)
+        return last_write > _now_ms() - _APART_MS
 
     def holder(self, room_id: str) -> int | None:
         """Return the place of another process whose turn it is."""
@@ -136,6 +151,7 @@ class RoomTurns:
 
     def take(self, room_id: str) -> None:
         """Begin to write."""
+        self.note()
         self._notes[place_of(room_id)] = _now_ms() + _WRITING_MS << 8 | self._place
 
     def hand_on(self, room_id: str, place: int | None) -> bool:
