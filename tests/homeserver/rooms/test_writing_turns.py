@@ -75,7 +75,7 @@ async def pair(database_url: str, monkeypatch: pytest.MonkeyPatch) -> AsyncItera
             await one.member(room_id, BOB, "join")
             await other.publisher.catch_up()
             pair = Pair(one, other, commons, room_id)
-            pair.turns[1].note()
+            pair.turns[1].begin()
             yield pair
 
 

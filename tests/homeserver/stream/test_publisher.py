@@ -233,7 +233,7 @@ async def test_what_was_missed_is_looked_for_until_the_database_answers(
     assert not failures
 
 
-async def test_who_awaits_the_next_of_a_room_hears_that_at_once(
+async def test_who_awaits_the_next_of_a_room_hears_that_at_once_and_what_was_before_it_when_it_begins(
     database: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # Whoever awaits nothing is not woken while this test lasts.
@@ -258,4 +258,10 @@ async def test_who_awaits_the_next_of_a_room_hears_that_at_once(
         writer.publish(Commit(1, frozenset([ROOM]), frozenset(), has_events=True))
         await heard.until(1)
         assert parts[0].interests.elsewhere(ROOM, WAKING) == []
+        writer.publish(Commit(2, frozenset([ROOM]), frozenset(), has_events=True))
+        reader.await_next([ROOM])
+        assert reader.position == 2
+        writer.publish(Commit(3, frozenset([ROOM]), frozenset(), has_events=True))
+        with reader.subscribe(ALICE, [ROOM]):
+            assert reader.position == 3
         nursery.cancel_scope.cancel()

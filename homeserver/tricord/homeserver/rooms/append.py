@@ -249,7 +249,11 @@ class Log:
             await trio.sleep(_GATHER_SECONDS / _GATHER_STEPS)
 
     def _turns_needed(self) -> WritingTurns | None:
-        return self._turns if self._turns is not None and self._turns.are_needed() else None
+        """Return the turns, if there is something to write and others write as well."""
+        turns = self._turns
+        if turns is None or not (self._waiting or turns.are_awaited):
+            return None
+        return turns if turns.are_needed() else None
 
     def _writable(self, turns: WritingTurns | None) -> Collection[RoomId]:
         """Return the rooms that something waits to be written to, and that nobody else writes to now."""

@@ -60,9 +60,7 @@ class WritingTurns:
 
     def are_needed(self) -> bool:
         """Let the others know that there is something to write here; return whether they write, too."""
-        # In this order: of two that begin, at least one finds the other.
-        self._room_turns.note()
-        return self._room_turns.others_write or bool(self._wanted)
+        return self._room_turns.begin() or bool(self._wanted)
 
     def ours(self, room_ids: Collection[RoomId]) -> set[RoomId]:
         """Return those of the rooms that may be written to now. Others will be, each in its turn.

@@ -130,17 +130,18 @@ class RoomTurns:
         self._notes = memoryview(memory)[_BUCKETS:_LAST_WRITES].cast("Q")
         self._last_writes = memoryview(memory)[_LAST_WRITES:_ROOM_TURNS].cast("Q")
         self._place = place
+        self._own = place * _STRIDE
         self._others = [other * _STRIDE for other in range(processes) if other != place]
 
-    def note(self) -> None:
-        """Let others know that this process writes now, be it without a turn."""
-        self._last_writes[self._place * _STRIDE] = _now_ms()
+    def begin(self) -> bool:
+        """Let others know that this process writes now, be it without a turn; return whether they write, too.
 
-    @property
-    def others_write(self) -> bool:
-        """Whether another process may have a turn, or want one."""
-        last_write = max(map(self._last_writes.__getitem__, self._others), default=0)
-        return last_write > _now_ms() - _APART_MS
+        If not, none of them has a turn, or wants one.
+        """
+        now = _now_ms()
+        # In this order: of two that begin, at least one finds the other.
+        self._last_writes[self._own] = now
+        return max(map(self._last_writes.__getitem__, self._others), default=0) > now - _APART_MS
 
     def holder(self, room_id: str) -> int | None:
         """Return the place of another process whose turn it is."""
@@ -151,8 +152,8 @@ class RoomTurns:
 
     def take(self, room_id: str) -> None:
         """Begin to write."""
-        self.note()
-        self._notes[place_of(room_id)] = _now_ms() + _WRITING_MS << 8 | self._place
+        now = self._last_writes[self._own] = _now_ms()
+        self._notes[place_of(room_id)] = now + _WRITING_MS << 8 | self._place
 
     def hand_on(self, room_id: str, place: int | None) -> bool:
         """Leave our turn to the process in a place, or to anybody; return whether it was ours."""

@@ -91,8 +91,13 @@ class Interests:
 
     def elsewhere_for_any(self, room_ids: Iterable[str], interest: int) -> set[int]:
         """Return the places of the others that want something of any of some rooms."""
-        places = [place_of(room_id) for room_id in room_ids]
-        return {other for other, table in self._others for place in places if table[place] & interest}
+        found = set()
+        for room_id in room_ids:
+            place = place_of(room_id)
+            for other, table in self._others:
+                if table[place] & interest:
+                    found.add(other)
+        return found
 
 
 @lru_cache(_REMEMBERED)

@@ -43,6 +43,8 @@ class News:
         self._place = place
         self._own = self._rings[place]
         self._end = place * _STRIDE
+        # How far each of the others has read here.
+        self._marks = [self._mark(reader, place) for reader in range(processes)]
         self._writers: set[int] = set()
 
     def begin(self, writer: int) -> None:
@@ -60,15 +62,14 @@ class News:
 
     def leave(self, topic: int, news: bytes, readers: Collection[int]) -> bool:
         """Leave something for those in some places; return whether there is room for it."""
-        written = self._written[self._end]
-        size = _HEAD_SIZE + len(news)
-        end = written + size
-        if size > _MUCH:
+        written, length = self._written[self._end], len(news)
+        end = written + _HEAD_SIZE + length
+        if end - written > _MUCH:
             return False
         for reader in readers:
-            if end - self._read[self._mark(reader, self._place)] > _RING:
+            if end - self._read[self._marks[reader]] > _RING:
                 return False
-        head = _HEAD.pack(len(news), topic, _checksum(news, written))
+        head = _HEAD.pack(length, topic, _checksum(news, written))
         _put(self._own, written, head + news)
         # Only now can it be seen.
         self._written[self._end] = end
@@ -76,11 +77,11 @@ class News:
 
     def is_much_for(self, reader: int) -> bool:
         """Return whether a reader should be woken to make room."""
-        return self._unread_by(reader) > _MUCH
+        return self._written[self._end] - self._read[self._marks[reader]] > _MUCH
 
     def has_some_for(self, reader: int) -> bool:
         """Return whether there is something that a reader has not read."""
-        return self._unread_by(reader) > 0
+        return self._written[self._end] > self._read[self._marks[reader]]
 
     def take(self) -> Iterator[tuple[int, bytes]]:
         """Give all that others have left and that was not read yet, in the order in which each left it."""
@@ -97,9 +98,6 @@ class News:
                 self._read[mark] = at + _HEAD_SIZE + length
                 yield topic, news
 
-    def _unread_by(self, reader: int) -> int:
-        return self._written[self._end] - self._read[self._mark(reader, self._place)]
-
     @staticmethod
     def _mark(reader: int, writer: int) -> int:
         return reader * MOST_PROCESSES + writer
@@ -112,13 +110,11 @@ def _checksum(news: bytes, at: int) -> int:
 
 def _put(ring: memoryview, at: int, data: bytes) -> None:
     at %= _RING
-    end = at + len(data)
-    if end <= _RING:
+    if (end := at + len(data)) <= _RING:
         ring[at:end] = data
     else:
-        first = _RING - at
-        ring[at:] = data[:first]
-        ring[: len(data) - first] = data[first:]
+        ring[at:] = data[: _RING - at]
+        ring[: end - _RING] = data[_RING - at :]
 
 
 def _get(ring: memoryview, at: int, length: int) -> bytes:

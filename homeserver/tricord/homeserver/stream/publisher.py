@@ -101,6 +101,7 @@ class Subscription(AbstractContextManager["Subscription"]):
         watchers.remove(self, before - self._rooms)
         if added := self._rooms - before:
             watchers.add(self, added)
+            self._publisher.hear_siblings()
             self.wake()
 
     async def wait(self) -> None:
@@ -116,6 +117,7 @@ class Subscription(AbstractContextManager["Subscription"]):
         """Watch while the block lasts."""
         self._publisher.watchers_of_users.add(self, (self._user_id,))
         self._publisher.watchers_of_rooms.add(self, self._rooms)
+        self._publisher.hear_siblings()
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -291,14 +293,14 @@ class Publisher:
     async def catch_up(self) -> None:
         """Return once all is published here that was committed on this machine before, or after some seconds."""
         if self.is_behind:
-            self._hear_siblings()
+            self.hear_siblings()
             position = max((commit.position for commit in self._early.values()), default=0)
             await self.reach(position if self._frontier is None else max(position, self._frontier.position))
 
     async def reach(self, position: int) -> None:
         """Return once all is published here up to a position that has been committed, or after some seconds."""
         if position > self.position:
-            self._hear_siblings()
+            self.hear_siblings()
         if position <= self.position:
             return
         caught_up = trio.Event()
@@ -321,11 +323,17 @@ class Publisher:
         """Watch a user's own things and some rooms, and the presence of who is there, while the context lasts."""
         return Subscription(self, user_id, rooms, sees_presence=sees_presence)
 
+    def hear_siblings(self) -> None:
+        """Publish what siblings have told until now: who has just begun to wait for it was not woken for that."""
+        if self._siblings is not None:
+            self._siblings.hear()
+
     def await_next(self, rooms: Iterable[RoomId]) -> None:
         """Hear at once what siblings do next in some rooms; what nobody here awaits is heard with other news."""
         if self._siblings is not None:
             for room_id in rooms:
                 self._siblings.interests.note(room_id, WAKING)
+            self.hear_siblings()
 
     async def run(self) -> None:
         """Tell the other processes, and mind the gaps; for ever."""
@@ -384,11 +392,13 @@ class Publisher:
             if len(self._early) == 1:
                 self._be_patient()
                 # What is missing may have been told; if not, it will be in a moment.
-                self._hear_siblings()
+                self.hear_siblings()
             return
         self._show(commit)
-        self._release()
-        self._let_go()
+        if self._early:
+            self._release()
+        if self._behind:
+            self._let_go()
 
     def _let_go(self) -> None:
         """Let those requests go on that waited for what is published now."""
@@ -510,10 +520,6 @@ class Publisher:
         if self.is_behind:
             self._is_lost = True
             self._work.set()
-
-    def _hear_siblings(self) -> None:
-        if self._siblings is not None:
-            self._siblings.hear()
 
     def _hear_sibling(self, told: bytes) -> None:
         position, count, has_events, *rooms = orjson.loads(told)

@@ -33,7 +33,7 @@ _BELL = b"!"
 # Many bells are one.
 _READ = 1 << 12
 # Who does not wait for news is woken after so long for all that there are by then.
-_GATHER_SECONDS = 0.05
+_GATHER_SECONDS = 0.25
 _PAUSE_SECONDS = 0.05
 
 _logger = structlog.get_logger(__name__)
@@ -59,6 +59,7 @@ class Siblings:
         self._count = memory.processes
         self._is_hearing = False
         self._has_left_some = trio.Event()
+        self._rings_soon = False
         self._keep_up = True
         self._lines: dict[int, _Line] = {}
         self._listeners: dict[int, Callable[[bytes], None]] = {}
@@ -110,7 +111,8 @@ class Siblings:
         for place, line in self._lines.items():
             if place in awaiting or self._news.is_much_for(place):
                 line.ring()
-            else:
+            elif not self._rings_soon:
+                self._rings_soon = True
                 self._has_left_some.set()
 
     def hear(self) -> None:
@@ -145,6 +147,7 @@ class Siblings:
             await self._has_left_some.wait()
             await trio.sleep(_GATHER_SECONDS)
             self._has_left_some = trio.Event()
+            self._rings_soon = False
             for place, line in self._lines.items():
                 if self._news.has_some_for(place):
                     line.ring()
