@@ -2,9 +2,11 @@
 
     chrt -r 5 python -m bench.costs [--processes 2] [--only lone,room,rooms,sync,messages,members]
 
-Unlike rates, this says something on a machine that has other work: what is counted is of our own processes. `chrt` lets
-them go before all others. Printed is the median of the rounds. They are long enough to hold what is done behind the
-answers: in rounds of a second, the index of the search would be written between them, and cost nothing.
+Unlike rates, this says something on a machine that has other work: what is counted is of our own processes. `chrt`
+lets them go before all others. Printed is the median of the rounds, and how many times as many several processes do:
+the mean of the rounds, with its standard error. Who is the first in one is the second in the next. Rounds are long
+enough to hold what is done behind the answers: in those of a second, the index of the search would be written between
+them, and cost nothing.
 """
 
 from __future__ import annotations
@@ -13,7 +15,7 @@ import argparse
 import itertools
 import secrets
 import statistics
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import quote
@@ -120,20 +122,30 @@ async def measure(options: argparse.Namespace) -> None:
         sides = {"1": Side(one, options.seconds), f"{options.processes}": Side(several, options.seconds)}
         for side in sides.values():
             await side.prepare()
-        print("| operation | processes | a second | server | wake-ups | PostgreSQL | load generator |")
-        print("|---|---|---:|---:|---:|---:|---:|")
+        print("| operation | processes | a second | of one process | server | wake-ups | PostgreSQL | load generator |")
+        print("|---|---|---:|---:|---:|---:|---:|---:|")
         for name in options.only.split(","):
-            for _ in range(options.rounds):
-                for side in sides.values():
+            for number in range(options.rounds):
+                # What one has written goes to the disk while the other is measured.
+                for side in list(sides.values())[:: -1 if number % 2 else 1]:
                     await side.take(name)
+            alone = sides["1"].costs[name]
             for processes, side in sides.items():
                 costs = side.costs[name]
                 said = [statistics.median(vars(cost)[key] for cost in costs) for key in vars(costs[0])]
+                ratio = "" if costs is alone else _ratio(costs, alone)
                 print(
-                    f"| {name} | {processes} | {said[0]:,.0f} | {said[1]:.0f} µs | {said[2]:.3f} | {said[3]:.0f} µs "
-                    f"| {said[4]:.0f} µs |",
+                    f"| {name} | {processes} | {said[0]:,.0f} | {ratio} | {said[1]:.0f} µs | {said[2]:.3f} "
+                    f"| {said[3]:.0f} µs | {said[4]:.0f} µs |",
                     flush=True,
                 )
+
+
+def _ratio(costs: Sequence[Cost], alone: Sequence[Cost]) -> str:
+    """Return how many times as many are done a second: the mean of the rounds, and its standard error."""
+    ratios = [cost.per_second / one.per_second for cost, one in zip(costs, alone, strict=True)]
+    error = statistics.stdev(ratios) / len(ratios) ** 0.5 if len(ratios) > 1 else 0
+    return f"{statistics.mean(ratios):.2f} ± {error:.2f}"
 
 
 def main() -> None:
