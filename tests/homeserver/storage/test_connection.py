@@ -55,6 +55,22 @@ async def test_a_plan_that_was_made_of_a_small_table_does_not_read_a_large_one(c
     await connection.execute("ROLLBACK")
 
 
+async def test_what_comes_first_in_an_index_is_read_without_all_that_follows(connection: Connection) -> None:
+    await connection.execute("CREATE TABLE said (room bigint, position bigint, rank integer, words text)")
+    await connection.execute("CREATE INDEX ON said (room, position, rank)")
+    await connection.copy_records("said", ["room", "position", "rank", "words"], ((7, n, 0, "x") for n in range(9_000)))
+    page = """
+        SELECT words FROM said
+        WHERE room = $1 AND (position, rank) <= ($2, 0) AND (position, rank) > (-1, 0)
+        ORDER BY position DESC, rank DESC LIMIT $3
+    """
+    read = "SELECT seq_tup_read + idx_tup_fetch FROM pg_stat_xact_user_tables WHERE relname = 'said'"
+    await connection.execute("BEGIN")
+    assert len(await connection.fetch(page, 7, 2**62, 50)) == 50
+    assert await connection.fetchval(read) <= 51
+    await connection.execute("ROLLBACK")
+
+
 async def test_megabytes_go_both_ways(connection: Connection) -> None:
     large = bytes(range(256)) * 80_000
     assert await connection.fetchval("SELECT $1::bytea || $1::bytea", large) == large * 2

@@ -191,9 +191,9 @@ class Search:
         found: list[_Found] = []
         for _ in range(_MOST_BATCHES):
             if order == "rank":
-                matches = await self._database.read(best_matches, question, offset, _BATCH, _MOST_COMPARED)
+                matches = await self._database.run(best_matches, question, offset, _BATCH, _MOST_COMPARED)
             else:
-                matches = await self._database.read(newest_matches, question, before, _BATCH)
+                matches = await self._database.run(newest_matches, question, before, _BATCH)
             for one in await self._seen(user_id, matches, event_filter):
                 if len(found) == limit:
                     return found, last
@@ -234,7 +234,7 @@ class Search:
             nids[room_id]: row.since for room_id, row in rooms.items() if room_id in nids and row.membership == "join"
         }
         ignored = await self._preferences.ignored_by(user_id)
-        return await self._database.read(count_matches, question, since, ignored, _MOST_COUNTED)
+        return await self._database.run(count_matches, question, since, ignored, _MOST_COUNTED)
 
     async def _told(
         self,

@@ -15,4 +15,5 @@ async def answered_transactions(tx: Transaction, digests: Sequence[bytes]) -> di
 
 async def prune_client_transactions(tx: Transaction, before_ts: int) -> None:
     """Forget what was answered before a time."""
+    await tx.allow_bitmaps()
     await tx.execute("DELETE FROM client_transactions WHERE created_ts < $1", before_ts)

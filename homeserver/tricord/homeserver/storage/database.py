@@ -57,6 +57,10 @@ class Transaction:
         """Append rows to a table by COPY: the fastest way for thousands."""
         await self._connection.copy_records(table, columns, records)
 
+    async def allow_bitmaps(self) -> None:
+        """Let the statements of this transaction use GIN and BRIN indexes, which are read in no other way."""
+        await self._connection.execute("SET LOCAL enable_bitmapscan TO on")
+
     @contextlib.asynccontextmanager
     async def savepoint(self) -> AsyncIterator[None]:
         """Undo only what is inside if it fails."""

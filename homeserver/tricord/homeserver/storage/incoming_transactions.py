@@ -32,4 +32,5 @@ async def keep_answer(
 
 async def forget_answers(tx: Transaction, before_ts: int) -> None:
     """Forget answers that nobody will ask for again."""
+    await tx.allow_bitmaps()
     await tx.execute("DELETE FROM incoming_transactions WHERE received_ts < $1", before_ts)

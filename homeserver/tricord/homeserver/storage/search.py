@@ -147,6 +147,7 @@ async def newest_matches(
     tx: Transaction, question: Question, before: tuple[int, int, int] | None, limit: int
 ) -> list[Match]:
     """Return what was found, the newest first, from before a place (position, rank and number)."""
+    await tx.allow_bitmaps()
     rows = await tx.fetch(
         """
         SELECT event_nid, position, backfill_rank, ts_rank(words, $2::tsquery, 1), edit_nid FROM search_index
@@ -164,6 +165,7 @@ async def newest_matches(
 
 async def best_matches(tx: Transaction, question: Question, offset: int, limit: int, most: int) -> list[Match]:
     """Return what was found, the most relevant first, out of the newest matches."""
+    await tx.allow_bitmaps()
     rows = await tx.fetch(
         """
         SELECT * FROM (
@@ -187,6 +189,7 @@ async def count_matches(
     tx: Transaction, question: Question, since: Mapping[int, int], ignored: Collection[UserId], most: int
 ) -> int:
     """Return how many matches there are in rooms since a position of each, by people who are not ignored."""
+    await tx.allow_bitmaps()
     count: int = await tx.fetchval(
         """
         SELECT count(*) FROM (

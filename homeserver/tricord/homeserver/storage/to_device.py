@@ -129,4 +129,5 @@ async def prune_to_device(tx: Transaction, most_waiting: int, requests_before_ts
         """,
         most_waiting,
     )
+    await tx.allow_bitmaps()
     await tx.execute("DELETE FROM to_device_requests WHERE created_ts < $1", requests_before_ts)
