@@ -114,14 +114,7 @@ async def test_who_writes_alone_takes_no_turns_and_does_as_soon_as_another_one_w
         await pair.one.say(pair.room_id, "alone", BOB)
         assert taken == []
     # As though both had begun at the same moment: who is too late computes again.
-    put, has_begun = pair.one.log._committer.put, trio.Event()
-
-    async def put_late(writes: Collection[RoomWrite]) -> tuple[Collection[int], dict[int, int]]:
-        if not has_begun.is_set():
-            has_begun.set()
-            await pair.other.say(pair.room_id, "first", BOB)
-        return await put(writes)
-
+    put_late = _put_after_the_other(pair)
     with monkeypatch.context() as at_once:
         at_once.setattr(common_memory, "_APART_MS", 0)
         at_once.setattr(pair.one.log._committer, "put", put_late)
@@ -248,15 +241,7 @@ async def test_who_dies_in_its_turn_is_not_waited_for(pair: Pair) -> None:
 async def test_who_takes_too_long_loses_its_turn_and_writes_on_top_of_what_came_meanwhile(
     pair: Pair, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    put, is_late = pair.one.log._committer.put, trio.Event()
-
-    async def put_late(writes: Collection[RoomWrite]) -> tuple[Collection[int], dict[int, int]]:
-        if not is_late.is_set():
-            is_late.set()
-            await pair.other.say(pair.room_id, "first", BOB)
-        return await put(writes)
-
-    monkeypatch.setattr(pair.one.log._committer, "put", put_late)
+    monkeypatch.setattr(pair.one.log._committer, "put", _put_after_the_other(pair))
     monkeypatch.setattr(common_memory, "_WRITING_MS", -1)
     await pair.one.say(pair.room_id, "second", BOB)
     assert await pair.one.bodies(pair.room_id) == ["first", "second"]
@@ -500,3 +485,18 @@ def _watched(house: House, monkeypatch: pytest.MonkeyPatch) -> list[bool]:
 async def _after(house: House, room_id: RoomId, position: int) -> list[StoredEvent]:
     upto = house.publisher.position
     return list((await house.timeline.recent(room_id, after=position, upto=upto, limit=20)).events)
+
+
+def _put_after_the_other(
+    pair: Pair,
+) -> Callable[[Collection[RoomWrite]], Awaitable[tuple[Collection[int], dict[int, int]]]]:
+    """Return how the one commits when, the first time, the other says something before that."""
+    put, is_late = pair.one.log._committer.put, trio.Event()
+
+    async def put_late(writes: Collection[RoomWrite]) -> tuple[Collection[int], dict[int, int]]:
+        if not is_late.is_set():
+            is_late.set()
+            await pair.other.say(pair.room_id, "first", BOB)
+        return await put(writes)
+
+    return put_late

@@ -227,7 +227,7 @@ class Log:
                     self._has_work = trio.Event()
                     await self._work()
                 if turns is None:
-                    await self._write_group(turns)
+                    await self._write_group(None)
                 else:
                     if any(turns.is_shared(request.room_id) for request in self._waiting):
                         await self._gather()

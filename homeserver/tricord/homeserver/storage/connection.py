@@ -49,6 +49,7 @@ _UNAVAILABLE = {
 # Plans are kept as long as a connection. One that was made while a table was small would read all of it, however large
 # it becomes meanwhile, until PostgreSQL has counted it anew; so no statement reads a whole table where there is an
 # index. Where there is none, PostgreSQL before 18 takes that for so much work that it would compile the statement.
+# Likewise, for a page of a room's history it would read all of that and sort it, not what comes first in the index.
 _PLANNED = "SET enable_seqscan = off; SET enable_bitmapscan = off; SET jit = off"
 _FAILURES = (asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError, OSError)
 _MAY_RUN_AGAIN = {"40001": "serialization failure", "40P01": "deadlock detected"}

@@ -59,7 +59,6 @@ class Siblings:
         self._count = memory.processes
         self._is_hearing = False
         self._has_left_some = trio.Event()
-        self._rings_soon = False
         self._keep_up = True
         self._lines: dict[int, _Line] = {}
         self._listeners: dict[int, Callable[[bytes], None]] = {}
@@ -111,8 +110,7 @@ class Siblings:
         for place, line in self._lines.items():
             if place in awaiting or self._news.is_much_for(place):
                 line.ring()
-            elif not self._rings_soon:
-                self._rings_soon = True
+            else:
                 self._has_left_some.set()
 
     def hear(self) -> None:
@@ -147,7 +145,6 @@ class Siblings:
             await self._has_left_some.wait()
             await trio.sleep(_GATHER_SECONDS)
             self._has_left_some = trio.Event()
-            self._rings_soon = False
             for place, line in self._lines.items():
                 if self._news.has_some_for(place):
                     line.ring()
