@@ -64,13 +64,13 @@ async def test_a_changed_schema_harms_nobody_who_has_used_the_table_before(datab
 async def test_who_is_ended_for_waiting_in_a_circle_begins_again(database: Database) -> None:
     async with database.transaction() as tx:
         await tx.execute("CREATE TABLE kept AS SELECT number, 0 AS count FROM unnest(ARRAY[1, 2]) AS number")
-    tried: list[int] = []
+    held: list[int] = []
     met = trio.Event()
 
     async def count(tx: Transaction, first: int, second: int) -> None:
-        tried.append(first)
         await tx.execute("UPDATE kept SET count = count + 1 WHERE number = $1", first)
-        if len(tried) == 2:
+        held.append(first)
+        if len(held) == 2:
             met.set()
         await met.wait()
         await tx.execute("UPDATE kept SET count = count + 1 WHERE number = $1", second)
@@ -78,7 +78,7 @@ async def test_who_is_ended_for_waiting_in_a_circle_begins_again(database: Datab
     async with trio.open_nursery() as nursery:
         nursery.start_soon(database.run, count, 1, 2)
         nursery.start_soon(database.run, count, 2, 1)
-    assert len(tried) == 3
+    assert len(held) == 3
     async with database.transaction() as tx:
         assert await tx.fetchval("SELECT array_agg(count) FROM kept") == [2, 2]
 
