@@ -1,6 +1,6 @@
 """A PostgreSQL for the tests: one server for the whole run, and a fresh database, with the schema in it, for each test.
 
-TRICORD_TEST_DATABASE_URL names another server to use; its user must be allowed to create databases.
+TRICORD_TEST_DATABASE_URL names another server to use; its user must be a superuser.
 """
 
 from __future__ import annotations

@@ -160,3 +160,15 @@ def test_rooms_that_are_being_completed_are_told_of(
     outcome = in_process("doctor", "--config", file)
     assert "7 tries have failed, the last with: far.test: it does not answer" in outcome.output
     assert outcome.fault() == "1 thing needs a fix"
+
+
+def test_too_few_connections_to_postgresql_are_told_of(
+    tmp_path: Path, database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    well_known(monkeypatch, client=CLIENT)
+    database = f'[database]\nurl = "{database_url}"\nconnections = 200\n'
+    file = written(tmp_path, f'server_name = "example.org"\nprocesses = 30\n{FREE_PORT}{database}')
+    outcome = in_process("doctor", "--config", file)
+    assert "connections, and we may want 6386" in outcome.output
+    assert "fix: raise max_connections" in outcome.output
+    assert outcome.fault() == "1 thing needs a fix"

@@ -6,6 +6,8 @@ import pytest
 import trio
 from trio.testing import MockClock
 
+from tests.homeserver.storage.limits import role_limited_to
+from tricord.homeserver.storage.database import Database
 from tricord.homeserver.storage.errors import DatabaseError, DatabaseUnavailable
 from tricord.homeserver.storage.inspection import inspect_database
 
@@ -17,6 +19,16 @@ async def test_a_database_tells_its_version_its_settings_and_its_time(database_u
     assert seen.encoding == "UTF8"
     assert seen.synchronous_commit
     assert abs(seen.clock_ahead_seconds) < 5
+
+
+async def test_a_database_tells_how_many_connections_it_allows(database: Database, database_url: str) -> None:
+    async with database.transaction() as tx:
+        allowed = int(await tx.fetchval("SHOW max_connections"))
+    assert (await inspect_database(database_url)).connections == allowed
+    async with role_limited_to(1000, database, database_url) as (url, limit):
+        assert (await inspect_database(url)).connections < allowed, "some are kept for superusers"
+        await limit(2)
+        assert (await inspect_database(url)).connections == 2
 
 
 async def test_a_database_that_is_not_there_is_unavailable() -> None:

@@ -11,6 +11,7 @@ import pytest
 import trio
 import trio.testing
 
+from tests.homeserver.storage.limits import role_limited_to
 from tests.homeserver.storage.watching import Heard, becomes, watching
 from tests.postgres import FAST
 from tricord.homeserver.storage.database import Database, Transaction, open_database
@@ -96,6 +97,62 @@ async def test_connections_that_nobody_needs_for_some_minutes_are_closed(databas
         async with pool.connection() as connection:
             assert await connection.fetchval("SELECT 1") == 1
         await pool.aclose()
+
+
+async def test_where_postgresql_allows_fewer_connections_they_are_shared(database: Database, database_url: str) -> None:
+    async with role_limited_to(2, database, database_url) as (url, limit):
+        pool = Pool(url, size=6)
+
+        async def use() -> None:
+            async with pool.connection() as connection:
+                await connection.execute("SELECT pg_sleep(0.001)")
+
+        async def waiting() -> int:
+            return pool.waiting
+
+        async with trio.open_nursery() as nursery, pool.connection(), pool.connection():
+            for _ in range(18):
+                nursery.start_soon(use)
+            await becomes(waiting, 18)
+            assert pool.in_use == 2
+        assert (pool.in_use, pool.idle, pool.waiting) == (0, 2, 0)
+        # A minute later there may be more.
+        await limit(6)
+        pool.let_go()
+        async with contextlib.AsyncExitStack() as lent:
+            for _ in range(6):
+                await lent.enter_async_context(pool.connection())
+        assert (pool.in_use, pool.idle) == (0, 6)
+
+
+async def test_who_waits_in_vain_for_a_connection_leaves_its_place_to_others(
+    database: Database, database_url: str
+) -> None:
+    async with role_limited_to(1, database, database_url) as (url, _):
+        pool = Pool(url, size=2)
+        async with pool.connection():
+            with trio.move_on_after(0.1) as patience:
+                async with pool.connection():
+                    pass
+            assert patience.cancelled_caught
+            assert (pool.in_use, pool.waiting) == (1, 0)
+        pool.let_go()
+        async with pool.connection() as connection:
+            assert (pool.in_use, await connection.fetchval("SELECT 1")) == (1, 1)
+        await pool.aclose()
+
+
+async def test_if_others_have_all_connections_the_database_is_unavailable(
+    database: Database, database_url: str
+) -> None:
+    async with role_limited_to(1, database, database_url) as (url, _):
+        other, pool = Pool(url, size=1), Pool(url, size=2)
+        async with other.connection():
+            with pytest.raises(DatabaseUnavailable, match="too many connections"):
+                async with pool.connection():
+                    pass
+            assert pool.in_use == 0
+        await other.aclose()
 
 
 async def test_connections_that_were_ended_while_idle_are_replaced_without_an_error(

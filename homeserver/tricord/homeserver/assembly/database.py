@@ -16,6 +16,11 @@ _FURTHER_CONNECTIONS = 6
 _LEAST_CONNECTIONS = 100
 
 
+def connections_wanted(settings: Settings) -> int:
+    """Return how many connections to PostgreSQL all processes may have at once, and those of the command line."""
+    return (settings.processes + 1) * (settings.database.connections + _FURTHER_CONNECTIONS)
+
+
 @contextlib.asynccontextmanager
 async def prepared_database(settings: Settings) -> AsyncIterator[str]:
     """Give the URL of the database at `database.url`, or of the embedded one, with today's schema."""
@@ -41,7 +46,7 @@ async def _of_today(settings: Settings) -> AsyncIterator[str]:
     async with contextlib.AsyncExitStack() as stack:
         url = settings.database.url.get_secret_value()
         if not url:
-            wanted = (settings.processes + 1) * (settings.database.connections + _FURTHER_CONNECTIONS)
+            wanted = connections_wanted(settings)
             options = {"max_connections": str(wanted)} if wanted > _LEAST_CONNECTIONS else None
             folder = settings.data_dir / "postgres"
             url = await stack.enter_async_context(embedded_postgres(folder, options=options))

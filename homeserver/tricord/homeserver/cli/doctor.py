@@ -96,6 +96,7 @@ def _check_key(settings: Settings) -> Iterator[Finding]:
 def _check_database(settings: Settings) -> Iterator[Finding]:
     import trio
 
+    from tricord.homeserver.assembly.database import connections_wanted
     from tricord.homeserver.storage.errors import DatabaseError
     from tricord.homeserver.storage.inspection import inspect_database
 
@@ -133,6 +134,13 @@ def _check_database(settings: Settings) -> Iterator[Finding]:
             well=False,
             words="synchronous_commit is off: what was acknowledged is lost when the machine fails",
             fix="ALTER DATABASE … SET synchronous_commit = on",
+        )
+    wanted = connections_wanted(settings)
+    if seen.connections < wanted:
+        yield Finding(
+            well=False,
+            words=f"it allows us {seen.connections} connections, and we may want {wanted}",
+            fix="raise max_connections, or what limits the role or the database; or lower database.connections",
         )
     yield _clock_finding("PostgreSQL's", seen.clock_ahead_seconds)
     now_ms = int((time.time() - seen.clock_ahead_seconds) * 1000)

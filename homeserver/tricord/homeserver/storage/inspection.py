@@ -24,6 +24,8 @@ class Inspection:
     major: int
     encoding: str
     synchronous_commit: bool
+    connections: int
+    """How many we may have at once, by the least of what limits them."""
     clock_ahead_seconds: float
     """This machine's clock, as against the database's."""
     completing: Sequence[CompletionProgress] = ()
@@ -41,7 +43,14 @@ async def inspect_database(url: str) -> Inspection:
                        current_setting('server_version_num')::integer / 10000 AS major,
                        current_setting('server_encoding') AS encoding,
                        current_setting('synchronous_commit') <> 'off' AS synchronous_commit,
-                       extract(epoch FROM clock_timestamp())::float8 AS clock
+                       extract(epoch FROM clock_timestamp())::float8 AS clock,
+                       CASE WHEN rolsuper THEN current_setting('max_connections')::integer ELSE least(
+                           current_setting('max_connections')::integer
+                               - current_setting('superuser_reserved_connections')::integer
+                               - coalesce(current_setting('reserved_connections', true), '0')::integer,
+                           nullif(rolconnlimit, -1), nullif(datconnlimit, -1)
+                       ) END AS connections
+                FROM pg_roles, pg_database WHERE rolname = current_user AND datname = current_database()
                 """
             )
             ahead = time.time() - row["clock"]
@@ -50,7 +59,13 @@ async def inspect_database(url: str) -> Inspection:
             )
             completing = await completion_progress(Transaction(connection)) if has_rooms else ()
             return Inspection(
-                row["version"], row["major"], row["encoding"], row["synchronous_commit"], ahead, completing
+                row["version"],
+                row["major"],
+                row["encoding"],
+                row["synchronous_commit"],
+                row["connections"],
+                ahead,
+                completing,
             )
         finally:
             await connection.aclose()

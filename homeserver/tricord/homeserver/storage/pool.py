@@ -5,6 +5,8 @@ what they take afterwards. So work goes to a connection that has done the like o
 
 Nothing is sent on release: what a transaction leaves behind is known from the protocol, and the application leaves no
 session state. A query to reset it would cost a round trip each time.
+
+Where PostgreSQL allows fewer connections than that, the pool is smaller for a while.
 """
 
 from __future__ import annotations
@@ -13,14 +15,18 @@ import contextlib
 from collections.abc import AsyncIterator, Hashable
 from dataclasses import dataclass, field
 
+import structlog
 import trio
 
 from tricord.homeserver.storage.connection import Connection
-from tricord.homeserver.storage.errors import SchemaChanged
+from tricord.homeserver.storage.errors import DatabaseUnavailable, SchemaChanged
 
+_TOO_MANY_CONNECTIONS = "53300"
 # Each keeps the statements that it has prepared, here and in PostgreSQL.
 _UNUSED_MINUTES = 10
 _LEAST_KEPT = 2
+
+_logger = structlog.get_logger(__name__)
 
 
 @dataclass(slots=True, eq=False)
@@ -47,12 +53,14 @@ class Pool:
         # Counts the changes of the schema that were noticed.
         self._schema = 0
         self._slots = trio.Semaphore(size)
+        # Slots that nobody has and nobody gets: there is no connection for them.
+        self._withheld = 0
         self._closed = False
 
     @property
     def in_use(self) -> int:
         """How many connections are lent out."""
-        return self._size - self._slots.value
+        return self._size - self._withheld - self._slots.value
 
     @property
     def idle(self) -> int:
@@ -70,16 +78,8 @@ class Pool:
 
         Raises DatabaseUnavailable when none can be opened.
         """
+        pooled = await self._taken(work)
         try:
-            # Without a turn of the scheduler, which the query takes anyway.
-            await trio.lowlevel.checkpoint_if_cancelled()
-            self._slots.acquire_nowait()
-        except trio.WouldBlock:
-            await self._slots.acquire()
-        try:
-            pooled = self._take_usable(work)
-            if pooled is None:
-                pooled = _Pooled(await Connection.open(self._url), self._schema)
             pooled.done.add(work)
             try:
                 yield pooled.connection
@@ -93,6 +93,9 @@ class Pool:
 
     def let_go(self) -> None:
         """Close connections that nobody has needed for some minutes; called every minute."""
+        while self._withheld:
+            self._withheld -= 1
+            self._slots.release()
         self._minute += 1
         # Whichever came back last is the last.
         for pooled in self._free[:-_LEAST_KEPT]:
@@ -107,6 +110,32 @@ class Pool:
             self._schema += 1
             while self._free:
                 self._free.pop().connection.terminate()
+
+    async def _taken(self, work: Hashable) -> _Pooled:
+        """Take a slot, and a connection that is free or new."""
+        while True:
+            try:
+                # Without a turn of the scheduler, which the query takes anyway.
+                await trio.lowlevel.checkpoint_if_cancelled()
+                self._slots.acquire_nowait()
+            except trio.WouldBlock:
+                await self._slots.acquire()
+            try:
+                return self._take_usable(work) or _Pooled(await Connection.open(self._url), self._schema)
+            except DatabaseUnavailable as error:
+                if error.sqlstate != _TOO_MANY_CONNECTIONS or self.in_use == 1:
+                    self._slots.release()
+                    raise
+                # Somebody else has a connection, and gives it back.
+                self._withhold_slot()
+            except BaseException:
+                self._slots.release()
+                raise
+
+    def _withhold_slot(self) -> None:
+        if not self._withheld:
+            _logger.warning("PostgreSQL allows no more connections", used=self.in_use - 1, wanted=self._size)
+        self._withheld += 1
 
     def _take_usable(self, work: Hashable) -> _Pooled | None:
         while self._free:
