@@ -5,12 +5,14 @@ from __future__ import annotations
 from contextlib import AsyncExitStack
 from typing import Any
 
+import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
 from tests.homeserver.sync.people import Follower
 from tests.homeserver.sync.server import sync_server
 from tests.postgres import PostgresServer
+from tricord.homeserver.push import counts
 from tricord.homeserver.storage.database import Database, open_database
 
 who = st.sampled_from(("alice", "bob"))
@@ -139,6 +141,21 @@ async def test_counts_never_drift_from_what_they_stand_for(
         print("what happened:", steps)
         raise
     await postgres.drop(url)
+
+
+async def test_of_what_waits_only_the_newest_is_counted(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(counts, "_MOST_COUNTED", 3)
+    async with sync_server(database) as server:
+        people = {name: server.person(name) for name in ("alice", "bob")}
+        talk = Talk(people, await people["alice"].create_room(preset="public_chat"))
+        await people["bob"].join(talk.room)
+        await talk.sync(people["bob"])
+        told = []
+        for how in ("mention", "say", "say", "say", "mention"):
+            await talk.do(how, "alice")
+            await talk.sync(people["bob"])
+            told.append((talk.told["main"]["notification_count"], talk.told["main"]["highlight_count"]))
+        assert told == [(1, 1), (2, 1), (3, 1), (3, 0), (3, 1)]
 
 
 async def test_what_ignored_people_say_does_not_wait_to_be_read(database: Database) -> None:

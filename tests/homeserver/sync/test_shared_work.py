@@ -87,6 +87,23 @@ async def test_a_message_that_a_hundred_wait_for_is_read_and_rendered_once(
     assert work.done["delta"] == WAITING
 
 
+async def test_a_gap_that_a_hundred_come_back_to_is_read_and_rendered_once(
+    alice: Follower, people: People, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    room = await alice.create_room(preset="public_chat")
+    devices = await crowd_in(room, people)
+    await all_wait([partial(device.news, wait=60) for device in devices], lambda: alice.say(room, "warm"))
+    said = [f"{number}" for number in range(11)]
+    for text in said:
+        await alice.say(room, text)
+    work = Work(monkeypatch)
+    told = await all_wait([device.news for device in devices], trio.lowlevel.checkpoint)
+    assert [texts(joined(answer, room)) for answer in told] == [said[1:]] * WAITING
+    assert all(joined(answer, room)["timeline"]["limited"] for answer in told)
+    assert work.done["_render"] == 1
+    assert work.done["read"] < 10
+
+
 async def test_a_room_that_a_hundred_begin_with_is_read_and_rendered_once(
     alice: Follower, people: People, monkeypatch: pytest.MonkeyPatch
 ) -> None:

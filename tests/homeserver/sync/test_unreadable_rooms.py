@@ -98,8 +98,9 @@ async def test_a_bad_room_harms_no_other_and_comes_when_it_is_well(
     good, bad = await two_rooms(alice, bob)
     before = (await bob.sync(room=wanted))["next_batch"]
     for room in (good, bad):
-        for text in ("one", "two", "three"):
-            await alice.say(room, text)
+        await alice.say(room, "one")
+        two = await alice.say(room, "two")
+        await alice.say(room, "three", **{"m.relates_to": {"rel_type": "m.reference", "event_id": two}})
     sick.fails(owner, name)
     sick.rooms = {bad}
     with reports() as told:

@@ -37,7 +37,7 @@ from tricord.protocol.push_rules import Outcome, PushedEvent
 _MOST_COUNTED = 200
 _BUDGET = 32 << 20
 # What it takes to remember that nothing is unread, and of each event that is: most of it is the same for all users.
-_COUNTED_BYTES, _UNREAD_BYTES = 600, 24
+_COUNTED_BYTES, _UNREAD_BYTES = 670, 24
 _MOST_EVENTS = 1_000
 # What says how much somebody may do in a room.
 _LEVELS: tuple[StateKey, ...] = (("m.room.create", ""), ("m.room.power_levels", ""))
@@ -48,6 +48,9 @@ class Count(NamedTuple):
 
     notifications: int = 0
     highlights: int = 0
+
+
+_NOTHING = Count()
 
 
 class Notified(NamedTuple):
@@ -93,13 +96,15 @@ class _Counted:
     # Whether the log has been asked at least once.
     is_complete: bool = False
     read: dict[str, int] = field(default_factory=dict)
+    # Oldest first; changed only here, together with the counts of each thread that has some.
     unread: list[_Unread] = field(default_factory=list)
+    by_thread: dict[str, Count] = field(default_factory=dict)
     # The bytes that count towards the budget.
     accounted: int = 0
 
     def begin(self, joined: int, receipts: Iterable[Receipt]) -> None:
         """Count from the start: from where everything has been read, or the user has come in."""
-        self.read, self.unread, self.is_complete = {}, [], False
+        self.read, self.unread, self.by_thread, self.is_complete = {}, [], {}, False
         self.apply(receipts)
         self.upto = max(self.read.get(UNTHREADED, 0), joined)
 
@@ -113,14 +118,37 @@ class _Counted:
         """Return whether a receipt covers what is at a position of a thread."""
         return position <= self.read.get(UNTHREADED, 0) or position <= self.read.get(thread, 0)
 
-    def drop_read(self) -> None:
-        self.unread = [one for one in self.unread if not self.is_read(one.thread, one.position)]
-
     def read_upto(self, thread: str, position: int) -> None:
+        """Drop what has been read."""
         if position > self.read.get(thread, 0):
             self.read[thread] = position
             if self.unread:
-                self.drop_read()
+                self._keep([one for one in self.unread if not self.is_read(one.thread, one.position)])
+
+    def drop_sent_until(self, ts: int) -> None:
+        """Drop what nobody can read any more."""
+        if self.unread:
+            self._keep([one for one in self.unread if one.sent_ts > ts])
+
+    def add(self, one: _Unread) -> None:
+        """Add what is unread, in place of the first of them if there are many."""
+        self.unread.append(one)
+        self._count(one, 1)
+        if len(self.unread) > _MOST_COUNTED:
+            self._count(self.unread.pop(0), -1)
+
+    def _keep(self, unread: list[_Unread]) -> None:
+        if len(unread) < len(self.unread):
+            self.unread, self.by_thread = unread, {}
+            for one in unread:
+                self._count(one, 1)
+
+    def _count(self, one: _Unread, number: int) -> None:
+        count = self.by_thread.pop(one.thread, _NOTHING)
+        notifications = count.notifications + number
+        if notifications:
+            highlights = count.highlights + (number if one.outcome.highlight else 0)
+            self.by_thread[one.thread] = Count(notifications, highlights)
 
 
 class NotificationCounts:
@@ -157,7 +185,7 @@ class NotificationCounts:
     ) -> dict[RoomId, Mapping[str, Count]]:
         """Return the counts of each thread with something unread (`main`, or a root), in rooms the user is in."""
         counted = await self._counted_in(user_id, room_ids, upto)
-        return {room_id: _by_thread(of_room.unread) for room_id, of_room in counted.items()}
+        return {room_id: of_room.by_thread.copy() for room_id, of_room in counted.items()}
 
     async def total(self, user_id: UserId, room_ids: Collection[RoomId], upto: int) -> int:
         """Return how many events of some rooms together wait to be read."""
@@ -226,8 +254,7 @@ class NotificationCounts:
         for room_id, counted in found.items():
             await self._catch_up(user_id, room_id, counted, upto)
             if (horizon := horizons.get(room_id)) is not None:
-                # Nobody could read these any more.
-                counted.unread = [one for one in counted.unread if one.sent_ts > horizon]
+                counted.drop_sent_until(horizon)
         self._account(user_id, found)
         return found
 
@@ -369,8 +396,7 @@ def _add(
             continue
         outcome = counted.rules.compiled.evaluate(pushed.event, display_name)
         if outcome.notify:
-            counted.unread.append(pushed.unread(stored, outcome))
-    del counted.unread[:-_MOST_COUNTED]
+            counted.add(pushed.unread(stored, outcome))
 
 
 def _is_unheard(stored: StoredEvent, user_id: UserId, ignored: Container[UserId]) -> bool:
@@ -384,14 +410,3 @@ def _is_unheard(stored: StoredEvent, user_id: UserId, ignored: Container[UserId]
     return not event.is_state or (
         stored.key == ("m.room.member", user_id) and event.content.get("membership") == "invite"
     )
-
-
-def _by_thread(unread: Iterable[_Unread]) -> dict[str, Count]:
-    # For everybody who waits at every message: plain numbers until the end.
-    notifications: dict[str, int] = {}
-    highlights: dict[str, int] = {}
-    for _, thread, outcome, _ in unread:
-        notifications[thread] = notifications.get(thread, 0) + 1
-        if outcome.highlight:
-            highlights[thread] = highlights.get(thread, 0) + 1
-    return {thread: Count(number, highlights.get(thread, 0)) for thread, number in notifications.items()}

@@ -276,7 +276,7 @@ class RoomTeller:
                 [e for w in some.values() for e in w.events if w.kinds is None or e.event.event_id in w.kinds],
             )
 
-        return await reads.read({r: w for r, w in windows.items() if w.limited or w.stretch.full_state}, read)
+        return await reads.read({r: w for r, w in windows.items() if w.tells_of_relations}, read)
 
     async def _bring_members(
         self, viewer: Viewer, windows: Mapping[RoomId, Window], facts: _Facts, reads: RoomReads

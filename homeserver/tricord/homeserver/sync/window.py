@@ -75,6 +75,11 @@ class Window:
         return not stretch.full_state and (self.limited or (stretch.after > 0 and not stretch.all_visible))
 
     @property
+    def tells_of_relations(self) -> bool:
+        """Whether events of others may relate to its events that are told neither in it nor before it."""
+        return self.limited or self.stretch.full_state
+
+    @property
     def state_until(self) -> int:
         """The position up to which the state that is told lies."""
         return self.start if self.stretch.left is None else min(self.start, self.stretch.left)

@@ -108,7 +108,7 @@ class Windows:
             for whole in (False, True):
                 if some := [key for key in keys if key.full_state is whole]:
                     windows |= await self.load([key.stretch() for key in some], limit, lazily=some[0].lazily)
-            await self._ask_kinds([windows[key.room_id] for key in keys if key.full_state])
+            await self._ask_kinds([window for window in windows.values() if window.tells_of_relations])
             for key in keys:
                 self._shared.keep(key, windows[key.room_id])
         finally:
