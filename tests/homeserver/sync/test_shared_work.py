@@ -16,6 +16,7 @@ from tests.homeserver.sync.people import Follower, joined, texts
 from tests.homeserver.sync.server import sync_server
 from tests.homeserver.sync.windows import Window, bodies, first
 from tricord.homeserver.clock import SystemClock
+from tricord.homeserver.rooms import cached_rooms
 from tricord.homeserver.storage.database import Database
 from tricord.homeserver.sync.engine import SyncEngine
 from tricord.homeserver.sync.plan import Plan
@@ -101,6 +102,23 @@ async def test_a_gap_that_a_hundred_come_back_to_is_read_and_rendered_once(
     assert [texts(joined(answer, room)) for answer in told] == [said[1:]] * WAITING
     assert all(joined(answer, room)["timeline"]["limited"] for answer in told)
     assert work.done["_render"] == 1
+    assert work.done["read"] < 10
+
+
+async def test_whoever_speaks_for_the_first_time_in_a_large_room_is_known_from_memory(
+    alice: Follower, people: People, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cached_rooms, "_MOST_LOOKED_THROUGH", 3)
+    lazily = {"state": {"lazy_load_members": True}}
+    room = await alice.create_room(preset="public_chat")
+    devices, guest = await crowd_in(room, people), people("guest7")
+    waits = [partial(device.news, wait=60, room=lazily) for device in devices]
+    await all_wait(waits, lambda: alice.say(room, "warm"))
+    work = Work(monkeypatch)
+    told = await all_wait(waits, lambda: guest.say(room, "hello"))
+    assert [[event["state_key"] for event in joined(answer, room)["state"]["events"]] for answer in told] == [
+        [guest.user_id]
+    ] * WAITING
     assert work.done["read"] < 10
 
 

@@ -197,6 +197,11 @@ class CachedRooms:
         """Return a room, if it is here."""
         return self.known(room_id) or (await self.rooms([room_id])).get(room_id)
 
+    def known_state(self, room_id: RoomId) -> Mapping[StateKey, StoredEvent | None]:
+        """Return what is known of what is set in a room now; None for what is not set."""
+        room = self._rooms.get(room_id)
+        return {} if room is None else room.state
+
     def state_in_memory(self, room_ids: Iterable[RoomId]) -> dict[int, StoredEvent]:
         """Return what is known to be set in some rooms, by number; nothing of rooms of which very much is."""
         rooms = [room for room_id in room_ids if (room := self._rooms.get(room_id)) is not None]

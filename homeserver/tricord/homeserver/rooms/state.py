@@ -121,9 +121,9 @@ class RoomState:
     async def _some(
         self, wanted: Mapping[StoredEvent, tuple[StateRoot, Collection[StateKey]]]
     ) -> dict[StoredEvent, dict[StateKey, StoredEvent]]:
-        nids = await self._nodes.using_each(lambda nodes, event: get_many(nodes, *wanted[event]), wanted)
-        known = await self._events({nid for found in nids.values() for nid in found.values()}, wanted)
-        return {event: {key: known[nid] for key, nid in found.items()} for event, found in nids.items()}
+        return await self._set_by(
+            await self._nodes.using_each(lambda nodes, event: get_many(nodes, *wanted[event]), wanted)
+        )
 
     async def at(self, event: StoredEvent, keys: Collection[StateKey]) -> dict[StateKey, StoredEvent]:
         """Return those of the keys that are set after an event."""
@@ -135,8 +135,7 @@ class RoomState:
         """Return those of the keys that are set after each of some events."""
         roots = {event.state_after for event in events}
         nids = await self._nodes.using_each(lambda nodes, root: get_many(nodes, root, keys), roots)
-        known = await self._events({nid for found in nids.values() for nid in found.values()}, events)
-        return {event: {key: known[nid] for key, nid in nids[event.state_after].items()} for event in events}
+        return await self._set_by({event: nids[event.state_after] for event in events})
 
     async def all_at(self, event: StoredEvent) -> dict[StateKey, StoredEvent]:
         """Return the whole state after an event."""
@@ -196,6 +195,19 @@ class RoomState:
         nids = await self._nodes.using_each(changed, before)
         known = await self._events({nid for some in nids.values() for nid in some}, before)
         return {after: _by_key([known[nid] for nid in some]) for after, some in nids.items()}
+
+    async def _set_by(
+        self, nids: Mapping[StoredEvent, Mapping[StateKey, int]]
+    ) -> dict[StoredEvent, dict[StateKey, StoredEvent]]:
+        """Return the events that set some keys at others, by their numbers; what is still set, from memory."""
+        known: dict[int, StoredEvent] = {}
+        for event, of_event in nids.items():
+            now = self._rooms.known_state(event.event.room_id)
+            known |= {nid: stored for key, nid in of_event.items() if (stored := now.get(key)) and stored.nid == nid}
+        missing = {nid for of_event in nids.values() for nid in of_event.values() if nid not in known}
+        if missing:
+            known |= await self._database.read(events_by_nid, list(missing))
+        return {event: {key: known[nid] for key, nid in of_event.items()} for event, of_event in nids.items()}
 
     async def _events(self, nids: Collection[int], of_states_at: Iterable[StoredEvent]) -> dict[int, StoredEvent]:
         """Return events of the states at some events; what is still set, from memory, if it is there."""
