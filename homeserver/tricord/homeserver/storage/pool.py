@@ -92,7 +92,7 @@ class Pool:
             self._slots.release()
 
     def let_go(self) -> None:
-        """Close connections that nobody has needed for some minutes; called every minute."""
+        """Close connections that nobody has needed for some minutes, and try again to have all; called every minute."""
         while self._withheld:
             self._withheld -= 1
             self._slots.release()
