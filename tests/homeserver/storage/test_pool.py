@@ -123,6 +123,7 @@ async def test_where_postgresql_allows_fewer_connections_they_are_shared(databas
             for _ in range(6):
                 await lent.enter_async_context(pool.connection())
         assert (pool.in_use, pool.idle) == (0, 6)
+        await pool.aclose()
 
 
 async def test_who_waits_in_vain_for_a_connection_leaves_its_place_to_others(

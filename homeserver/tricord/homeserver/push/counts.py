@@ -185,6 +185,7 @@ class NotificationCounts:
     ) -> dict[RoomId, Mapping[str, Count]]:
         """Return the counts of each thread with something unread (`main`, or a root), in rooms the user is in."""
         counted = await self._counted_in(user_id, room_ids, upto)
+        # Copies: what comes next changes what is kept.
         return {room_id: of_room.by_thread.copy() for room_id, of_room in counted.items()}
 
     async def total(self, user_id: UserId, room_ids: Collection[RoomId], upto: int) -> int:

@@ -120,17 +120,23 @@ class Pool:
                 self._slots.acquire_nowait()
             except trio.WouldBlock:
                 await self._slots.acquire()
+            pooled = self._take_usable(work) or await self._opened()
+            if pooled is not None:
+                return pooled
+
+    async def _opened(self) -> _Pooled | None:
+        """Open a connection for a slot that has been taken; None if it has to wait for one that others have."""
+        with contextlib.ExitStack() as undo:
+            undo.callback(self._slots.release)
             try:
-                return self._take_usable(work) or _Pooled(await Connection.open(self._url), self._schema)
+                pooled: _Pooled | None = _Pooled(await Connection.open(self._url), self._schema)
             except DatabaseUnavailable as error:
                 if error.sqlstate != _TOO_MANY_CONNECTIONS or self.in_use == 1:
-                    self._slots.release()
                     raise
-                # Somebody else has a connection, and gives it back.
+                pooled = None
                 self._withhold_slot()
-            except BaseException:
-                self._slots.release()
-                raise
+            undo.pop_all()
+        return pooled
 
     def _withhold_slot(self) -> None:
         if not self._withheld:
