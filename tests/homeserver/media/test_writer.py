@@ -6,6 +6,7 @@ import errno
 import fcntl
 import hashlib
 import os
+import threading
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
@@ -252,6 +253,27 @@ async def test_what_is_held_gets_its_name_when_all_of_it_is_written(
         # Somebody may count on the bytes that are there: they are replaced by a file that is safe, or not at all.
         assert not await store.put_held(held)
     assert files_in(folder) == [place.name]
+
+
+async def test_what_is_held_is_written_while_others_still_work(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    past_cache, writing, link = PastCache(), threading.Event(), os.link
+    store, spool = DirectoryStore(folder / "blobs", past_cache), Spool(folder / "incoming", past_cache)
+    await store.prepare()
+
+    def note_link(source: str, place: str, **how: Any) -> None:
+        writing.set()
+        link(source, place, **how)
+
+    async def work() -> None:
+        # As who hashes: nothing else happens in this thread meanwhile.
+        assert writing.wait(5)
+
+    monkeypatch.setattr(os, "link", note_link)
+    async with spool.receive_upload(coming(b"bytes", 1), BUFFER_BYTES) as held, trio.open_nursery() as nursery:
+        assert isinstance(held, Held)
+        for _ in range(5):
+            nursery.start_soon(work)
+        assert await store.put_held(held)
 
 
 @pytest.mark.parametrize("size", [1000, BUFFER_BYTES - 1])

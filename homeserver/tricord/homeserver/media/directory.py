@@ -29,6 +29,23 @@ _NAMELESS = getattr(os, "O_TMPFILE", 0)
 _SYNCS_AT_ONCE = 32
 
 
+class _AtOnce:
+    """Has a thread begin before anything else happens.
+
+    Trio's own limiter lets all tasks go first that are ready: the disk would have nothing to do while they hash what
+    they hold, and then all of it at once. How many threads write is limited by the buffers that are lent.
+    """
+
+    async def acquire_on_behalf_of(self, borrower: object) -> None:
+        """Wait for nothing."""
+
+    def release_on_behalf_of(self, borrower: object) -> None:
+        """Give nothing back."""
+
+
+_AT_ONCE = _AtOnce()
+
+
 class DirectoryStore:
     """Keeps blobs in a folder, on the file system that the files to keep are on already.
 
@@ -56,7 +73,11 @@ class DirectoryStore:
 
     async def put_held(self, held: Held) -> bool:
         """Write a file that has no name until it is complete, and see all of it to the disk; False if it cannot be."""
-        return await trio.to_thread.run_sync(self._put_held, held)
+        return await trio.to_thread.run_sync(
+            self._put_held,
+            held,
+            limiter=_AT_ONCE,  # type: ignore[arg-type]  # trio takes whatever has the methods
+        )
 
     async def has(self, digest: bytes) -> bool:
         """Return whether there is a file. Nothing is waited for: it was just put there, as a rule."""
