@@ -11,6 +11,7 @@ import trio
 from tests.homeserver.late_answers import LateAnswers
 from tests.homeserver.rooms.house import House, opened_house
 from tricord.homeserver.rooms.cached_rooms import (
+    _FEW_KEYS,
     _KEY_BYTES,
     _MINUTES,
     _ROOM_BYTES,
@@ -21,6 +22,8 @@ from tricord.homeserver.rooms.tail import memory_of
 from tricord.homeserver.storage.events import newest_events
 from tricord.homeserver.storage.rooms import rooms_by_id
 from tricord.protocol.identifiers import RoomId
+
+_TOPIC = ("m.room.topic", "")
 
 
 @pytest.fixture
@@ -70,6 +73,54 @@ async def test_what_is_redacted_while_the_whole_state_is_read_is_shown_without_c
         await house.redact(room_id, topic.event.event_id)
         answer.go.set()
     assert (await house.state.current_all(room_id))["m.room.topic", ""].event.content == {}
+
+
+async def test_what_is_redacted_while_a_piece_of_state_is_read_is_shown_without_content(
+    house: House, late: LateAnswers
+) -> None:
+    room_id = await house.create()
+    topic = await house.set(room_id, "m.room.topic", "", {"topic": "take this back"})
+    house.rooms.forget(room_id)
+    await house.say(room_id, "something else")
+    answer = late.next_of(_current_events)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(house.state.current, room_id, [_TOPIC])
+        await answer.is_there.wait()
+        await house.redact(room_id, topic.event.event_id)
+        answer.go.set()
+    assert (await house.state.current(room_id, [_TOPIC]))[_TOPIC].event.content == {}
+
+
+async def test_what_is_set_while_it_is_read_is_newer_than_what_was_read(house: House, late: LateAnswers) -> None:
+    room_id = await house.create()
+    await house.set(room_id, "m.room.topic", "", {"topic": "before"})
+    house.rooms.forget(room_id)
+    await house.say(room_id, "something else")
+    answer = late.next_of(_current_events)
+    async with trio.open_nursery() as nursery:
+        # Who sets it does not wait for who reads so much.
+        others = [("m.room.topic", f"{number}") for number in range(_FEW_KEYS)]
+        nursery.start_soon(house.state.current, room_id, [_TOPIC, *others])
+        await answer.is_there.wait()
+        await house.set(room_id, "m.room.topic", "", {"topic": "after"})
+        answer.go.set()
+    assert (await house.state.current(room_id, [_TOPIC]))[_TOPIC].event.content == {"topic": "after"}
+
+
+async def test_a_piece_of_state_is_read_once_however_much_is_said_meanwhile(house: House, late: LateAnswers) -> None:
+    room_id = await house.create()
+    await house.set(room_id, "m.room.topic", "", {"topic": "tea"})
+    house.rooms.forget(room_id)
+    await house.say(room_id, "something else")
+    answer, not_read = late.next_of(_current_events), late.next_of(_current_events)
+    with trio.fail_after(10):
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(house.state.current, room_id, [_TOPIC])
+            await answer.is_there.wait()
+            await house.say(room_id, "more")
+            answer.go.set()
+    assert (await house.state.current(room_id, [_TOPIC]))[_TOPIC].event.content == {"topic": "tea"}
+    assert not not_read.is_there.is_set()
 
 
 async def test_a_room_that_is_read_while_it_is_written_to_lacks_nothing_later(house: House, late: LateAnswers) -> None:

@@ -122,6 +122,22 @@ async def test_whoever_speaks_for_the_first_time_in_a_large_room_is_known_from_m
     assert work.done["read"] < 10
 
 
+async def test_a_crowd_that_joins_at_once_is_looked_up_together(
+    alice: Follower, people: People, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    room = await alice.create_room(preset="public_chat")
+    crowd = [people(f"guest{number}") for number in range(WAITING)]
+    await crowd.pop().join(room)
+    work = Work(monkeypatch)
+    async with trio.open_nursery() as nursery:
+        for guest in crowd:
+            nursery.start_soon(guest.join, room)
+    reads = work.done["read"]
+    assert joined(await alice.sync(), room)["summary"]["m.joined_member_count"] == 1 + WAITING
+    # Of each, whether they have been in the room before.
+    assert reads < 20
+
+
 async def test_a_room_that_a_hundred_begin_with_is_read_and_rendered_once(
     alice: Follower, people: People, monkeypatch: pytest.MonkeyPatch
 ) -> None:

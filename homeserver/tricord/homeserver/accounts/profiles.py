@@ -14,6 +14,7 @@ from tricord.homeserver.accounts.listing import list_local_users
 from tricord.homeserver.accounts.profile_fields import MEMBER_FIELDS, check_field_name, check_size, check_value
 from tricord.homeserver.storage.accounts import account_by_id, locked_account
 from tricord.homeserver.storage.database import Database, Transaction
+from tricord.homeserver.storage.gathered_reads import GatheredReads
 from tricord.homeserver.storage.profiles import delete_profile_field, profile_fields, put_profile_field
 from tricord.homeserver.storage.room_updates import request_room_update
 from tricord.protocol.errors import NotFound
@@ -44,6 +45,7 @@ class Profiles:
         self._database = database
         self._remote = remote
         self._rooms_to_tell = rooms_to_tell
+        self._fields = GatheredReads[UserId, dict[str, bytes]](lambda users: database.read(profile_fields, users))
 
     async def profile(self, user_id: UserId) -> JsonObject:
         """Return all that a user shows; raise NotFound if there is no such user."""
@@ -94,8 +96,8 @@ class Profiles:
         self._tell_rooms(name)
 
     async def _stored(self, user_id: UserId) -> JsonObject:
-        fields = await self._database.read(profile_fields, [user_id])
-        return {name: orjson.loads(value) for name, value in fields[user_id].items()}
+        fields = (await self._fields.get([user_id]))[user_id]
+        return {name: orjson.loads(value) for name, value in fields.items()}
 
     async def _set(self, tx: Transaction, user_id: UserId, name: str, value: bytes) -> None:
         # The size is that of all fields together: nobody may add another one meanwhile.

@@ -13,7 +13,8 @@ from tricord.homeserver.accounts.tokens import token_hash
 from tricord.homeserver.clock import Clock
 from tricord.homeserver.serving.call import Requester
 from tricord.homeserver.storage.database import Database
-from tricord.homeserver.storage.sessions import Holder, delete_token_pair, holder_of_access_token
+from tricord.homeserver.storage.gathered_reads import GatheredReads
+from tricord.homeserver.storage.sessions import Holder, delete_token_pair, holders_of_access_tokens
 from tricord.protocol.errors import UnknownToken, UserLocked
 
 # A revocation drops the entry at once. This is for what is not announced: that a user became an administrator.
@@ -40,6 +41,7 @@ class Requesters:
         self._entries: OrderedDict[bytes, _Entry] = OrderedDict()
         self._hashes_of_session: dict[int, set[bytes]] = {}
         self._revocations_seen = 0
+        self._holders = GatheredReads[bytes, Holder](lambda hashes: database.read(holders_of_access_tokens, hashes))
         self._revocations = revocations
         revocations.on_revoked(self._forget_sessions)
         revocations.on_replaced(lambda session_id: self._forget_sessions(frozenset((session_id,))))
@@ -71,7 +73,7 @@ class Requesters:
 
     async def _look_up(self, hashed: bytes, *, locked_users_too: bool) -> _Entry:
         revocations_before = self._revocations_seen
-        holder = await self._database.read(holder_of_access_token, hashed)
+        holder = (await self._holders.get([hashed])).get(hashed)
         if holder is None or holder.deactivated:
             self._forget(hashed)
             raise UnknownToken("unknown access token")

@@ -18,6 +18,7 @@ from tricord.homeserver.rooms.stored_event import StateKey, StoredEvent
 from tricord.homeserver.rooms.tail import Tail, memory_of
 from tricord.homeserver.storage.database import Database, Transaction
 from tricord.homeserver.storage.events import events_by_nid, newest_events
+from tricord.homeserver.storage.gathered_reads import GatheredReads
 from tricord.homeserver.storage.rooms import RoomRow, current_state_nids, current_state_nids_of_room, rooms_by_id
 from tricord.homeserver.stream.interests import MOVES
 from tricord.homeserver.stream.publisher import Commit, Publisher
@@ -38,6 +39,10 @@ _MOST_TOLD = 1_000
 _MOST_LOOKED_THROUGH = 500
 # In a room that nobody has asked for while so much was told of it.
 _MOST_TOLD_BYTES = 64 << 10
+# Who wants more is not waited for by those who want less.
+_FEW_KEYS = 8
+_RoomKey = tuple[int, str, str]
+"""The number of a room, a type and a state key."""
 _UNTOLD = ToldMove(RoomId(""), 0, 0, b"")
 
 
@@ -168,6 +173,8 @@ class CachedRooms:
         self._siblings = siblings
         if siblings is not None:
             siblings.listen(Topic.ROOMS, self._hear)
+        # Where everybody asks for what is theirs: when a crowd joins a room, for example.
+        self._few = GatheredReads[_RoomKey, StoredEvent](lambda rows: database.read(_current_events, rows))
         publisher.observe_other_processes(self._forget_changed, self._forget_all)
 
     async def rooms(self, room_ids: Collection[RoomId]) -> dict[RoomId, CachedRoom]:
@@ -216,7 +223,7 @@ class CachedRooms:
     async def read_state(self, wanted: Iterable[tuple[CachedRoom, Collection[StateKey]]]) -> None:
         """See to it that `state` of each room has the keys."""
         keys = [
-            (room, key, room.head)
+            (room, key, room.redactions)
             for room, keys in wanted
             if not room.has_whole_state
             for key in keys
@@ -226,13 +233,16 @@ class CachedRooms:
             return
         # PostgreSQL has no text with NUL, so nothing is set under such a name.
         rows = [(room.nid, *key) for room, key, _ in keys if "\0" not in key[0] and "\0" not in key[1]]
-        events = await self._database.read(_current_events, rows)
+        if len(rows) <= _FEW_KEYS:
+            events = await self._few.get(rows)
+        else:
+            events = await self._database.read(_current_events, rows)
         again: list[tuple[CachedRoom, Collection[StateKey]]] = []
-        for room, key, head in keys:
-            if room.head != head:
-                # What was read may be older than what has been committed since.
+        for room, key, redactions in keys:
+            if room.redactions != redactions:
+                # What was read may still have the content that has been redacted since.
                 again.append((room, [key]))
-            else:
+            elif key not in room.state:  # else it has been set since, and what was read may be older
                 room.set_state(key, events.get((room.nid, *key)))
         self._account(room for room, _, _ in keys)
         if again:
@@ -409,9 +419,7 @@ async def _all_current_events(tx: Transaction, room_nid: int) -> list[StoredEven
     return list((await events_by_nid(tx, await current_state_nids_of_room(tx, room_nid))).values())
 
 
-async def _current_events(
-    tx: Transaction, keys: Sequence[tuple[int, str, str]]
-) -> dict[tuple[int, str, str], StoredEvent]:
+async def _current_events(tx: Transaction, keys: Sequence[_RoomKey]) -> dict[_RoomKey, StoredEvent]:
     nids = await current_state_nids(tx, keys)
     events = await events_by_nid(tx, list(nids.values())) if nids else {}
     return {key: events[nid] for key, nid in nids.items()}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from tricord.homeserver.storage.database import Transaction
@@ -36,16 +37,18 @@ class Holder:
 
 
 _HOLDER = """
-    SELECT sessions.user_id, sessions.device_id, sessions.session_id, pairs.pair_id, {expires}, pairs.replaces,
+    SELECT {hash}, sessions.user_id, sessions.device_id, sessions.session_id, pairs.pair_id, {expires}, pairs.replaces,
            accounts.is_admin, accounts.is_guest, accounts.locked, accounts.suspended,
            accounts.deactivated
     FROM token_pairs AS pairs JOIN sessions USING (session_id) JOIN accounts USING (user_id)
 """
-_HOLDER_OF_ACCESS_TOKEN = _HOLDER.format(expires="access_expires_ts") + "WHERE access_token_hash = $1"
+_HOLDERS_OF_ACCESS_TOKENS = (
+    _HOLDER.format(hash="access_token_hash", expires="access_expires_ts") + "WHERE access_token_hash = ANY($1)"
+)
 _HOLDER_OF_REFRESH_TOKEN = (
     # Two refreshes with the same token at once would both make a pair; the second waits, and replaces the first's.
     # The session is locked first: who ends it takes its pairs along, and who ends a pair changes the one after it.
-    _HOLDER.format(expires="refresh_expires_ts")
+    _HOLDER.format(hash="refresh_token_hash", expires="refresh_expires_ts")
     + "WHERE refresh_token_hash = $1 FOR NO KEY UPDATE OF sessions FOR UPDATE OF pairs"
 )
 
@@ -88,16 +91,16 @@ async def insert_token_pair(tx: Transaction, session_id: int, pair: TokenPair, *
     )
 
 
-async def holder_of_access_token(tx: Transaction, token_hash: bytes) -> Holder | None:
-    """Return whose access token it is."""
-    row = await tx.fetchrow(_HOLDER_OF_ACCESS_TOKEN, token_hash)
-    return None if row is None else Holder(*row)
+async def holders_of_access_tokens(tx: Transaction, hashes: Sequence[bytes]) -> dict[bytes, Holder]:
+    """Return whose access tokens those are."""
+    rows = await tx.fetch(_HOLDERS_OF_ACCESS_TOKENS, list(hashes))
+    return {hashed: Holder(*holder) for hashed, *holder in rows}
 
 
 async def holder_of_refresh_token(tx: Transaction, token_hash: bytes) -> Holder | None:
     """Return whose refresh token it is, and let nobody else refresh with it until the transaction ends."""
     row = await tx.fetchrow(_HOLDER_OF_REFRESH_TOKEN, token_hash)
-    return None if row is None else Holder(*row)
+    return None if row is None else Holder(*row[1:])
 
 
 async def delete_token_pair(tx: Transaction, session_id: int, pair_id: int) -> None:
