@@ -11,7 +11,6 @@ import trio
 from tests.homeserver.late_answers import LateAnswers
 from tests.homeserver.rooms.house import House, opened_house
 from tricord.homeserver.rooms.cached_rooms import (
-    _FEW_KEYS,
     _KEY_BYTES,
     _MINUTES,
     _ROOM_BYTES,
@@ -99,7 +98,7 @@ async def test_what_is_set_while_it_is_read_is_newer_than_what_was_read(house: H
     answer = late.next_of(_current_events)
     async with trio.open_nursery() as nursery:
         # Who sets it does not wait for who reads so much.
-        others = [("m.room.topic", f"{number}") for number in range(_FEW_KEYS)]
+        others = [("m.room.topic", f"{number}") for number in range(20)]
         nursery.start_soon(house.state.current, room_id, [_TOPIC, *others])
         await answer.is_there.wait()
         await house.set(room_id, "m.room.topic", "", {"topic": "after"})

@@ -93,3 +93,14 @@ async def test_who_goes_away_takes_nobody_along(autojump_clock: MockClock, leave
             await trio.testing.wait_all_tasks_blocked()
     assert set(found) >= {key * key for key in (1, 2, 3) if key != leaves}
     assert (await squares.get([4]))[4] == 16
+
+
+async def test_nobody_waits_for_who_asks_for_much(autojump_clock: MockClock) -> None:
+    table = Table()
+    squares = GatheredReads(table.read)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(squares.get, range(1, 101))
+        await trio.testing.wait_all_tasks_blocked()
+        nursery.start_soon(squares.get, [1])
+    assert table.reads == [list(range(1, 101)), [1]]
+    assert trio.current_time() == 1

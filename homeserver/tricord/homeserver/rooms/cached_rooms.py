@@ -39,8 +39,6 @@ _MOST_TOLD = 1_000
 _MOST_LOOKED_THROUGH = 500
 # In a room that nobody has asked for while so much was told of it.
 _MOST_TOLD_BYTES = 64 << 10
-# Who wants more is not waited for by those who want less.
-_FEW_KEYS = 8
 _RoomKey = tuple[int, str, str]
 """The number of a room, a type and a state key."""
 _UNTOLD = ToldMove(RoomId(""), 0, 0, b"")
@@ -174,7 +172,7 @@ class CachedRooms:
         if siblings is not None:
             siblings.listen(Topic.ROOMS, self._hear)
         # Where everybody asks for what is theirs: when a crowd joins a room, for example.
-        self._few = GatheredReads[_RoomKey, StoredEvent](lambda rows: database.read(_current_events, rows))
+        self._current = GatheredReads[_RoomKey, StoredEvent](lambda rows: database.read(_current_events, rows))
         publisher.observe_other_processes(self._forget_changed, self._forget_all)
 
     async def rooms(self, room_ids: Collection[RoomId]) -> dict[RoomId, CachedRoom]:
@@ -233,10 +231,7 @@ class CachedRooms:
             return
         # PostgreSQL has no text with NUL, so nothing is set under such a name.
         rows = [(room.nid, *key) for room, key, _ in keys if "\0" not in key[0] and "\0" not in key[1]]
-        if len(rows) <= _FEW_KEYS:
-            events = await self._few.get(rows)
-        else:
-            events = await self._database.read(_current_events, rows)
+        events = await self._current.get(rows)
         again: list[tuple[CachedRoom, Collection[StateKey]]] = []
         for room, key, redactions in keys:
             if room.redactions != redactions:

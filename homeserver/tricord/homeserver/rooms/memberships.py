@@ -6,12 +6,14 @@ The log keeps the rows; here they are read, what is asked all the time from memo
 from __future__ import annotations
 
 import sys
-from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
 from tricord.homeserver.storage import memberships as storage
 from tricord.homeserver.storage.database import Database
+from tricord.homeserver.storage.gathered_reads import GatheredReads
 from tricord.homeserver.storage.memberships import Membership
 from tricord.homeserver.stream.publisher import Commit, Publisher
 from tricord.protocol.identifiers import RoomId, ServerName, UserId
@@ -66,6 +68,10 @@ class Memberships:
     async def joined_members(self, room_id: RoomId) -> frozenset[UserId]:
         """Return the users who are in a room."""
         return await self._members.of(room_id)
+
+    async def joined_members_now(self, room_id: RoomId) -> AbstractSet[UserId]:
+        """Return the users who are in a room, without a copy of their set: not to be kept, it changes as they do."""
+        return await self._members.now(room_id)
 
     async def joined_members_in(self, room_ids: Collection[RoomId]) -> dict[RoomId, frozenset[UserId]]:
         """Return the users who are in each of some rooms."""
@@ -218,17 +224,24 @@ class Memberships:
 
 
 class _Sets(Generic[Owner, Name]):
-    """Sets of names, those read last. One is frozen when somebody asks, and is so until it changes.
+    """Sets of names, those read last. One is frozen when somebody asks for it to keep, and is so until it changes.
 
     A name is one string, however many sets it is in: it takes as much memory as the rest of its place there.
     """
 
     def __init__(self, read: Callable[[Collection[Owner]], Awaitable[Iterable[tuple[Owner, Name]]]]) -> None:
         self._read = read
+        self._reads: GatheredReads[Owner, set[Name]] = GatheredReads(self._read_all)
         self._sets: dict[Owner, set[Name] | frozenset[Name]] = {}
         self._size = 0
-        # Goes up when anything changes: what was read meanwhile may be too old to keep.
-        self._changes = 0
+        # Sets that are being read, by one or several at once, and what has changed meanwhile. To take one out is to
+        # not keep what is read.
+        self._reading: dict[Owner, dict[Name, bool]] = {}
+
+    async def now(self, owner: Owner) -> AbstractSet[Name]:
+        """Return the set of an owner to be looked at before anything else happens: it may change after that."""
+        names = self._sets.get(owner)
+        return await self.of(owner) if names is None else names
 
     async def of(self, owner: Owner) -> frozenset[Name]:
         """Return the set of an owner."""
@@ -238,28 +251,23 @@ class _Sets(Generic[Owner, Name]):
     async def of_all(self, owners: Collection[Owner]) -> dict[Owner, frozenset[Name]]:
         """Return the sets of some owners; those not in memory are read together."""
         found: dict[Owner, frozenset[Name]] = {}
-        unknown: dict[Owner, set[Name]] = {}
+        unknown = []
         for owner in owners:
             names = self._sets.get(owner)
             if names is None:
-                unknown[owner] = set()
+                unknown.append(owner)
             elif isinstance(names, frozenset):
                 found[owner] = names
             else:
                 found[owner] = self._sets[owner] = frozenset(names)
         if unknown:
-            changes = self._changes
-            for owner, name in await self._read(unknown.keys()):
-                unknown[owner].add(_one_string(name))
-            for owner, read in unknown.items():
-                found[owner] = frozenset(read)
-                if changes == self._changes:
-                    self._keep(owner, found[owner])
+            found |= await self._read_and_keep(unknown)
         return found
 
     def change(self, owner: Owner, name: Name, *, is_in: bool) -> None:
         """Add a name to the set of an owner, or take it out."""
-        self._changes += 1
+        if (changed := self._reading.get(owner)) is not None:
+            changed[name] = is_in
         names = self._sets.get(owner)
         if names is None or (name in names) is is_in:
             return
@@ -274,15 +282,39 @@ class _Sets(Generic[Owner, Name]):
 
     def forget(self, owners: Iterable[Owner]) -> None:
         """Read the sets of some owners again next time."""
-        self._changes += 1
         for owner in owners:
+            self._reading.pop(owner, None)
             self._size -= len(self._sets.pop(owner, ()))
 
     def forget_all(self) -> None:
         """Read all sets again next time."""
-        self._changes += 1
+        self._reading.clear()
         self._sets.clear()
         self._size = 0
+
+    async def _read_and_keep(self, owners: Iterable[Owner]) -> dict[Owner, frozenset[Name]]:
+        readings = {owner: self._reading.setdefault(owner, {}) for owner in owners}
+        try:
+            read = await self._reads.get(list(readings))
+        finally:
+            kept = [owner for owner, changed in readings.items() if self._reading.get(owner) is changed]
+            for owner in kept:
+                del self._reading[owner]
+        found = {}
+        for owner, changed in readings.items():
+            names = set(read.get(owner, ()))
+            for name, is_in in changed.items():
+                (names.add if is_in else names.discard)(_one_string(name))
+            found[owner] = frozenset(names)
+        for owner in kept:
+            self._keep(owner, found[owner])
+        return found
+
+    async def _read_all(self, owners: Sequence[Owner]) -> dict[Owner, set[Name]]:
+        sets: dict[Owner, set[Name]] = {}
+        for owner, name in await self._read(owners):
+            sets.setdefault(owner, set()).add(_one_string(name))
+        return sets
 
     def _keep(self, owner: Owner, names: frozenset[Name]) -> None:
         self._size += len(names) - len(self._sets.pop(owner, ()))

@@ -16,6 +16,7 @@ import trio
 
 from tricord.homeserver.storage import partial_rooms as storage
 from tricord.homeserver.storage.database import Database
+from tricord.homeserver.storage.gathered_reads import GatheredReads
 from tricord.homeserver.storage.partial_rooms import PartialRoom
 from tricord.protocol.errors import LimitExceeded
 from tricord.protocol.identifiers import EventId, RoomId, ServerName
@@ -33,15 +34,14 @@ class PartialRooms:
         self._database = database
         self._known: Mapping[RoomId, PartialRoom] | None = None
         self._changed = trio.Event()
+        # They are few, and read as one thing.
+        self._reads: GatheredReads[None, None] = GatheredReads(self._read_all)
         database.listen(storage.CHANNEL, self._forget)
 
     async def all(self) -> Mapping[RoomId, PartialRoom]:
         """Return the rooms that are not complete, and those that once were not."""
         while (known := self._known) is None:
-            changed = self._changed
-            rows = await self._database.read(storage.partial_rooms)
-            if changed is self._changed:
-                self._known = {row.room_id: row for row in rows}
+            await self._reads.get([None])
         return known
 
     async def get(self, room_id: RoomId) -> PartialRoom | None:
@@ -113,6 +113,13 @@ class PartialRooms:
     def look_again(self) -> None:
         """Wake those who wait for a change."""
         self._forget()
+
+    async def _read_all(self, _keys: Sequence[None]) -> Mapping[None, None]:
+        changed = self._changed
+        rows = await self._database.read(storage.partial_rooms)
+        if changed is self._changed:
+            self._known = {row.room_id: row for row in rows}
+        return {}
 
     def _forget(self, _payload: str = "") -> None:
         self._known = None

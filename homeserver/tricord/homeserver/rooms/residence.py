@@ -27,11 +27,11 @@ class Residence:
 
     async def is_in(self, room_id: RoomId) -> bool:
         """Return whether a user of this server is in a room."""
-        return any(self.is_local(user_id) for user_id in await self._memberships.joined_members(room_id))
+        return any(self.is_local(user_id) for user_id in await self._memberships.joined_members_now(room_id))
 
     async def decides(self, room_id: RoomId) -> bool:
         """Return whether this server can let somebody into a room: it is in it, or nobody is and the room is here."""
-        members = await self._memberships.joined_members(room_id)
+        members = await self._memberships.joined_members_now(room_id)
         if members:
             return any(self.is_local(user_id) for user_id in members)
         if await self._partial_rooms.servers_without_members(room_id):
@@ -41,7 +41,7 @@ class Residence:
     async def servers_in(self, room_id: RoomId) -> list[ServerName]:
         """Return the other servers in a room, those with most users first."""
         counts: dict[ServerName, int] = {}
-        for user_id in await self._memberships.joined_members(room_id):
+        for user_id in await self._memberships.joined_members_now(room_id):
             server = server_name_of(user_id)
             counts[server] = counts.get(server, 0) + 1
         for server in await self._partial_rooms.servers_without_members(room_id):
