@@ -231,7 +231,7 @@ class _Sets(Generic[Owner, Name]):
 
     def __init__(self, read: Callable[[Collection[Owner]], Awaitable[Iterable[tuple[Owner, Name]]]]) -> None:
         self._read = read
-        self._reads: GatheredReads[Owner, set[Name]] = GatheredReads(self._read_all)
+        self._reads: GatheredReads[Owner, frozenset[Name]] = GatheredReads(self._read_all)
         self._sets: dict[Owner, set[Name] | frozenset[Name]] = {}
         self._size = 0
         # Sets that are being read, by one or several at once, and what has changed meanwhile. To take one out is to
@@ -300,27 +300,30 @@ class _Sets(Generic[Owner, Name]):
             kept = [owner for owner, changed in readings.items() if self._reading.get(owner) is changed]
             for owner in kept:
                 del self._reading[owner]
-        found = {}
-        for owner, changed in readings.items():
-            names = set(read.get(owner, ()))
-            for name, is_in in changed.items():
-                (names.add if is_in else names.discard)(_one_string(name))
-            found[owner] = frozenset(names)
+        found = {owner: _as_changed(read.get(owner, frozenset()), changed) for owner, changed in readings.items()}
         for owner in kept:
             self._keep(owner, found[owner])
         return found
 
-    async def _read_all(self, owners: Sequence[Owner]) -> dict[Owner, set[Name]]:
+    async def _read_all(self, owners: Sequence[Owner]) -> dict[Owner, frozenset[Name]]:
         sets: dict[Owner, set[Name]] = {}
         for owner, name in await self._read(owners):
             sets.setdefault(owner, set()).add(_one_string(name))
-        return sets
+        return {owner: frozenset(names) for owner, names in sets.items()}
 
     def _keep(self, owner: Owner, names: frozenset[Name]) -> None:
         self._size += len(names) - len(self._sets.pop(owner, ()))
         self._sets[owner] = names
         while self._size > _MOST_NAMES and len(self._sets) > 1:
             self.forget([next(iter(self._sets))])
+
+
+def _as_changed(names: frozenset[Name], changed: Mapping[Name, bool]) -> frozenset[Name]:
+    """Return a set with what has come to it, and without what has gone."""
+    if not changed:
+        return names
+    come = {_one_string(name) for name, is_in in changed.items() if is_in}
+    return (names | come) - (changed.keys() - come)
 
 
 def _one_string(name: Name) -> Name:
