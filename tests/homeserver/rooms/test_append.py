@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
-from collections.abc import AsyncIterator
 
 import orjson
 import pytest
@@ -19,12 +18,6 @@ from tricord.protocol.errors import BadJson, DuplicateAnnotation, Forbidden, Not
 from tricord.protocol.events import VerifiedEvent
 from tricord.protocol.identifiers import EventId, RoomId
 from tricord.protocol.room_versions import ROOM_VERSIONS, room_version
-
-
-@pytest.fixture
-async def house(database_url: str) -> AsyncIterator[House]:
-    async with opened_house(database_url) as house:
-        yield house
 
 
 async def stored_again(house: House, event_id: EventId) -> VerifiedEvent:

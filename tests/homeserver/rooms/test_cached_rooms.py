@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import pickle
-from collections.abc import AsyncIterator
 
-import pytest
 import trio
 
 from tests.homeserver.late_answers import LateAnswers
-from tests.homeserver.rooms.house import House, opened_house
+from tests.homeserver.rooms.house import House
 from tricord.homeserver.rooms.cached_rooms import (
     _KEY_BYTES,
     _MINUTES,
@@ -23,17 +21,6 @@ from tricord.homeserver.storage.rooms import rooms_by_id
 from tricord.protocol.identifiers import RoomId
 
 _TOPIC = ("m.room.topic", "")
-
-
-@pytest.fixture
-async def house(database_url: str) -> AsyncIterator[House]:
-    async with opened_house(database_url) as house:
-        yield house
-
-
-@pytest.fixture
-def late(house: House, monkeypatch: pytest.MonkeyPatch) -> LateAnswers:
-    return LateAnswers(house.database, monkeypatch)
 
 
 async def bodies(house: House, room_id: RoomId) -> list[str]:

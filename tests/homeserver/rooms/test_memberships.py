@@ -2,26 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-
-import pytest
 import trio
 import trio.testing
 
 from tests.homeserver.late_answers import LateAnswers
-from tests.homeserver.rooms.house import ALICE, BOB, CAROL, House, opened_house
+from tests.homeserver.rooms.house import ALICE, BOB, CAROL, House
 from tricord.homeserver.storage.memberships import joined_members_of
-
-
-@pytest.fixture
-async def house(database_url: str) -> AsyncIterator[House]:
-    async with opened_house(database_url) as house:
-        yield house
-
-
-@pytest.fixture
-def late(house: House, monkeypatch: pytest.MonkeyPatch) -> LateAnswers:
-    return LateAnswers(house.database, monkeypatch)
 
 
 async def test_who_comes_and_goes_while_members_are_read_is_known_afterwards(house: House, late: LateAnswers) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import Sequence
 
 import pytest
 
@@ -15,12 +15,6 @@ from tricord.protocol.identifiers import RoomId
 from tricord.protocol.room_versions import ROOM_VERSIONS
 
 ACCEPTED = Outcome(Verdict.ACCEPTED)
-
-
-@pytest.fixture
-async def house(database_url: str) -> AsyncIterator[House]:
-    async with opened_house(database_url) as house:
-        yield house
 
 
 def placement_of(house: House) -> Placement:
