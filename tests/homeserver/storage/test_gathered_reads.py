@@ -12,6 +12,8 @@ from trio.testing import MockClock
 from tricord.homeserver.storage.errors import DatabaseUnavailable
 from tricord.homeserver.storage.gathered_reads import GatheredReads
 
+BROKEN = 1_313
+
 
 class Table:
     """A table of squares of what is positive, which takes a second to be read."""
@@ -24,6 +26,8 @@ class Table:
         await trio.sleep(1)
         if 0 in keys:
             raise DatabaseUnavailable("no connection")
+        if BROKEN in keys:
+            raise ValueError(f"what belongs to {BROKEN} is broken")
         return {key: key * key for key in keys if key > 0}
 
 
@@ -56,7 +60,27 @@ async def test_a_read_that_has_begun_is_too_old_for_who_asks_now(autojump_clock:
     assert table.reads == [[1], [1]]
 
 
-async def test_a_read_that_fails_fails_for_who_asked_together_and_for_nobody_else(autojump_clock: MockClock) -> None:
+async def test_what_is_broken_fails_for_who_asked_for_it_and_for_nobody_else(autojump_clock: MockClock) -> None:
+    table = Table()
+    squares = GatheredReads(table.read)
+    found: dict[int, int | None] = {}
+
+    async def ask(key: int) -> None:
+        try:
+            found[key] = (await squares.get([key]))[key]
+        except ValueError:
+            found[key] = None
+
+    async with trio.open_nursery() as nursery:
+        for key in (1, 2, BROKEN, 3):
+            nursery.start_soon(ask, key)
+            await trio.testing.wait_all_tasks_blocked()
+    assert found == {1: 1, 2: 4, BROKEN: None, 3: 9}
+
+
+async def test_a_database_that_is_away_is_away_for_who_asked_together(
+    autojump_clock: MockClock,
+) -> None:
     table = Table()
     squares = GatheredReads(table.read)
     refused = []

@@ -11,6 +11,8 @@ from typing import Generic, TypeVar
 
 import trio
 
+from tricord.homeserver.storage.errors import DatabaseUnavailable
+
 # Who asks for more than this at once asks alone.
 _MUCH = 8
 
@@ -31,8 +33,9 @@ class _Group(Generic[Key, Value]):
 class GatheredReads(Generic[Key, Value]):
     """Reads what belongs to keys, for all who ask meanwhile together, without a task of its own.
 
-    `read` gets some keys and returns what there is of them; if it fails, it fails for all who asked together. It begins
-    after everybody has asked, so that what they get is never older than their question.
+    `read` gets some keys and returns what there is of them. It begins after everybody has asked, so that what they get
+    is never older than their question. If the database is away, it is for all who asked together; if there is something
+    wrong with a key, or with what belongs to it, only for who asked for that.
     """
 
     def __init__(self, read: Callable[[Sequence[Key]], Awaitable[Mapping[Key, Value]]]) -> None:
@@ -54,15 +57,18 @@ class GatheredReads(Generic[Key, Value]):
         else:
             group.keys.update(dict.fromkeys(keys))
             await group.over.wait()
-        if group.error is not None:
+        if group.error is None:
+            return group.found
+        if isinstance(group.error, DatabaseUnavailable) or group.keys.keys() <= set(keys):
             raise group.error
-        return group.found
+        # What others asked for must not fail for this one.
+        return await self._read(keys)
 
     async def _read_group(self, group: _Group[Key, Value]) -> None:
         async with self._turn:
             self._next = None
             try:
                 group.found = await self._read(list(group.keys))
-            except Exception as error:  # noqa: BLE001 - it is the callers', and raised there
+            except Exception as error:  # noqa: BLE001 - it is the callers', and looked at there
                 group.error = error
             group.over.set()
