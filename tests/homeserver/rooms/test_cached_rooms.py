@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import pickle
+from collections.abc import Awaitable, Callable, Mapping
 
+import pytest
 import trio
 
 from tests.homeserver.late_answers import LateAnswers
@@ -15,6 +17,7 @@ from tricord.homeserver.rooms.cached_rooms import (
     _all_current_events,
     _current_events,
 )
+from tricord.homeserver.rooms.stored_event import StateKey, StoredEvent
 from tricord.homeserver.rooms.tail import memory_of
 from tricord.homeserver.storage.events import newest_events
 from tricord.homeserver.storage.rooms import rooms_by_id
@@ -46,35 +49,32 @@ async def test_what_is_redacted_while_the_timeline_is_read_is_shown_without_cont
     assert await bodies(house, room_id) == ["", "something else"]
 
 
-async def test_what_is_redacted_while_the_whole_state_is_read_is_shown_without_content(
-    house: House, late: LateAnswers
-) -> None:
-    room_id = await house.create()
-    topic = await house.set(room_id, "m.room.topic", "", {"topic": "take this back"})
-    house.rooms.forget(room_id)
-    answer = late.next_of(_all_current_events)
-    async with trio.open_nursery() as nursery:
-        nursery.start_soon(house.state.current_all, room_id)
-        await answer.is_there.wait()
-        await house.redact(room_id, topic.event.event_id)
-        answer.go.set()
-    assert (await house.state.current_all(room_id))["m.room.topic", ""].event.content == {}
+async def the_whole_state(house: House, room_id: RoomId) -> Mapping[StateKey, StoredEvent]:
+    return await house.state.current_all(room_id)
 
 
-async def test_what_is_redacted_while_a_piece_of_state_is_read_is_shown_without_content(
-    house: House, late: LateAnswers
+async def a_piece_of_it(house: House, room_id: RoomId) -> Mapping[StateKey, StoredEvent]:
+    return await house.state.current(room_id, [_TOPIC])
+
+
+@pytest.mark.parametrize(("look", "read"), [(the_whole_state, _all_current_events), (a_piece_of_it, _current_events)])
+async def test_what_is_redacted_while_state_is_read_is_shown_without_content(
+    house: House,
+    late: LateAnswers,
+    look: Callable[[House, RoomId], Awaitable[Mapping[StateKey, StoredEvent]]],
+    read: Callable[..., Awaitable[object]],
 ) -> None:
     room_id = await house.create()
     topic = await house.set(room_id, "m.room.topic", "", {"topic": "take this back"})
     house.rooms.forget(room_id)
     await house.say(room_id, "something else")
-    answer = late.next_of(_current_events)
+    answer = late.next_of(read)
     async with trio.open_nursery() as nursery:
-        nursery.start_soon(house.state.current, room_id, [_TOPIC])
+        nursery.start_soon(look, house, room_id)
         await answer.is_there.wait()
         await house.redact(room_id, topic.event.event_id)
         answer.go.set()
-    assert (await house.state.current(room_id, [_TOPIC]))[_TOPIC].event.content == {}
+    assert (await look(house, room_id))[_TOPIC].event.content == {}
 
 
 async def test_what_is_set_while_it_is_read_is_newer_than_what_was_read(house: House, late: LateAnswers) -> None:

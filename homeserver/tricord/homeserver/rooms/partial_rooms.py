@@ -115,6 +115,7 @@ class PartialRooms:
         self._forget()
 
     async def _read_all(self, _keys: Sequence[None]) -> Mapping[None, None]:
+        """Read them, and know them if nothing has changed meanwhile."""
         changed = self._changed
         rows = await self._database.read(storage.partial_rooms)
         if changed is self._changed:
